@@ -1,0 +1,41 @@
+// Whole files in and out, without half-written results. Errors are InputError (reading) and RunError
+// (writing), naming the path and the system's reason.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace infinipipe {
+
+// The whole file. Refuses directories and files over `limit` bytes.
+std::string read_file(const std::string& path, std::size_t limit = std::size_t{1} << 31);
+
+// Replaces the file in one step: a temporary file beside it is written, synced and renamed, and the
+// folder is synced. On failure the old content stands and the temporary file is gone.
+void write_file(const std::string& path, std::string_view content);
+
+// Creates the folder and its parents; no error if it exists.
+void make_folder(const std::string& path);
+// fsync of a file or folder by name, for what was written by other means.
+void sync_path(const std::string& path);
+
+// A read-only memory map of a whole file; an empty file gives an empty span. Movable.
+class MappedFile final {
+ public:
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace infinipipe

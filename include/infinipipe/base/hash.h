@@ -1,0 +1,29 @@
+// Fast non-cryptographic content hash (XXH3-128). Owner of the xxHash dependency.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace infinipipe {
+
+// 32 lower-case hex digits.
+std::string hash_hex(const void* data, std::size_t bytes);
+inline std::string hash_hex(std::string_view text) { return hash_hex(text.data(), text.size()); }
+
+// The same, fed piece by piece.
+class StreamHash final {
+ public:
+  StreamHash();
+  ~StreamHash();
+  StreamHash(const StreamHash&) = delete;
+  StreamHash& operator=(const StreamHash&) = delete;
+
+  void update(const void* data, std::size_t bytes);
+  std::string hex() const;
+
+ private:
+  void* state_;
+};
+
+}  // namespace infinipipe

@@ -1,0 +1,127 @@
+// Everything a run can be told, by TOML section; every key is also a command-line flag.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "infinipipe/base/units.h"
+#include "infinipipe/core/model_spec.h"
+
+namespace infinipipe {
+
+struct DataConfig {
+  std::string path;           // prefix of PREFIX.bin and PREFIX.idx
+  std::string tokenizer = "byte";  // "byte", or the path of a SentencePiece model
+  Tokens max_sequence_length = 16384;
+};
+
+struct TrainingConfig {
+  int steps = 100;
+  int sequences_per_step = 8;
+  std::int64_t seed = 1;
+  std::string dtype = "float32";  // float64, float32, bfloat16
+  double max_minutes = 0.0;       // 0: no limit; else stops cleanly after so long
+};
+
+struct OptimizerConfig {
+  double lr = 3e-3;
+  double min_lr_ratio = 0.1;   // the cosine ends at lr x this
+  int warmup_steps = 10;
+  int decay_steps = 0;         // 0: training.steps
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.1;   // on matrices, not on norms
+  double clip_grad_norm = 1.0; // 0: none
+};
+
+struct ParallelismConfig {
+  int stages = 1;
+  int sequence_parallel = 1;
+  int data_parallel = 1;
+  std::optional<std::vector<int>> layers_per_stage;  // empty: "auto"
+};
+
+struct MemoryConfig {
+  double bytes_per_stage = 0.0;  // 0: the profile's device memory
+};
+
+struct PlannerConfig {
+  std::string name = "epp";
+  std::optional<int> slices;           // K; empty: "auto"
+  std::optional<Tokens> chunk_tokens;  // capacity; empty: "auto"
+  double solver_gap = 0.02;
+  int solver_nodes = 200;
+  double solver_seconds = 10.0;        // emergency stop
+  int ahead = 2;
+  bool recalibrate = true;
+};
+
+struct ClusterConfig {
+  std::string profile;  // path of a profile.json; empty: an estimate from the model's FLOPs
+  int devices = 0;      // 0: stages x sequence_parallel x data_parallel
+  int devices_per_node = 8;
+};
+
+struct RuntimeConfig {
+  std::string device = "cpu";
+  std::string communicator = "threads";
+  int threads_per_stage = 1;
+  bool pooled_allocator = true;
+};
+
+struct CheckpointConfig {
+  std::string path;  // empty: none
+  int every = 0;     // steps; 0: only at the end
+  int keep = 2;
+};
+
+struct MetricsConfig {
+  std::string path;  // of metrics.jsonl; empty: none
+};
+
+struct TrainConfig {
+  ModelSpec model;
+  std::string model_preset;  // applied before the other model keys
+  DataConfig data;
+  TrainingConfig training;
+  OptimizerConfig optimizer;
+  ParallelismConfig parallelism;
+  MemoryConfig memory;
+  PlannerConfig planner;
+  ClusterConfig cluster;
+  RuntimeConfig runtime;
+  CheckpointConfig checkpoint;
+  MetricsConfig metrics;
+
+  // Values that no key allows alone or together. Throws InputError("config: section.key", ...).
+  void check() const;
+};
+
+// One key: "training.steps". Values travel as text: `20`, `0.1`, `true`, `auto`, `3,5`, `path`.
+struct ConfigKey {
+  std::string name;
+  std::string help;
+  std::function<std::string(const TrainConfig&)> get;
+  std::function<void(TrainConfig&, const std::string&)> set;  // throws InputError
+};
+
+// All keys, in the order of the sections above.
+const std::vector<ConfigKey>& config_keys();
+
+// Sets one key. An unknown name is an InputError that names the nearest known one.
+void set_config(TrainConfig& config, std::string_view key, const std::string& value,
+                std::string_view where);
+
+// Reads a TOML file over the defaults (or over `base`). Unknown sections and keys are errors.
+TrainConfig read_config(const std::string& path, TrainConfig base = {});
+// Complete TOML text of a configuration; read_config of it gives the same.
+std::string config_to_toml(const TrainConfig& config);
+
+// The known word that is nearest to `word` by edit distance; empty if none is near.
+std::string nearest(std::string_view word, const std::vector<std::string>& known);
+
+}  // namespace infinipipe

@@ -1,0 +1,59 @@
+// The Llama-class model's sizes, under Hugging Face's names.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "infinipipe/base/json.h"
+#include "infinipipe/base/units.h"
+
+namespace infinipipe {
+
+struct ModelSpec {
+  std::int64_t vocab_size = 257;
+  std::int64_t hidden_size = 256;
+  std::int64_t intermediate_size = 704;
+  std::int64_t num_hidden_layers = 4;
+  std::int64_t num_attention_heads = 4;
+  std::int64_t num_key_value_heads = 4;
+  std::int64_t head_dim = 0;  // 0: hidden_size / num_attention_heads
+  double rope_theta = 10000.0;
+  double rms_norm_eps = 1e-5;
+  double initializer_range = 0.02;
+  bool tie_word_embeddings = false;
+
+  std::int64_t resolved_head_dim() const {
+    return head_dim > 0 ? head_dim : hidden_size / num_attention_heads;
+  }
+  std::int64_t query_width() const { return num_attention_heads * resolved_head_dim(); }
+  std::int64_t kv_width() const { return num_key_value_heads * resolved_head_dim(); }
+
+  std::int64_t parameters_per_layer() const;
+  std::int64_t parameters() const;  // tied embeddings counted once
+  // Parameters that are multiplied per token: layers' matrices and the head, not the embedding.
+  std::int64_t matmul_parameters() const;
+
+  // Throws InputError("model", ...) for sizes that cannot be.
+  void check() const;
+  bool operator==(const ModelSpec&) const = default;
+};
+
+// FLOPs of a training step for MFU: 6 x matmul_parameters x tokens + 3 x forward causal attention
+// (2 x query_width x layers x sum s^2); recomputation does not count (contract.md).
+double training_flops(const ModelSpec& model, std::span<const Tokens> sequences);
+// One forward's share of a layer, per token and per token^2 ((C+s)^2 - C^2): for cost estimates.
+double layer_flops_per_token(const ModelSpec& model);
+double layer_flops_per_token2(const ModelSpec& model);
+
+// Hugging Face config.json fields (unknown ones are ignored; model_type other than llama refused).
+ModelSpec model_from_json(const JsonView& json);
+Json model_to_json(const ModelSpec& model);
+
+// Presets from ~1M to 8B parameters. Throws InputError naming the nearest preset.
+ModelSpec model_preset(std::string_view name);
+std::vector<std::string> model_preset_names();
+
+}  // namespace infinipipe

@@ -1,0 +1,161 @@
+// A plan: everything that one training step does, as a plain value. Planners make it, validate()
+// proves it, the simulator predicts it, the runtime executes it, reports show it.
+// JSON form: infinipipe/core/plan_json.h. Source: method.md restates arXiv 2509.21275 §4-§5.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "infinipipe/base/ids.h"
+#include "infinipipe/base/units.h"
+
+namespace infinipipe {
+
+// Tokens [begin, end) of one sequence; begin tokens of context precede it.
+struct Slice {
+  SequenceId sequence;
+  Tokens begin = 0;
+  Tokens end = 0;
+
+  Tokens tokens() const { return end - begin; }
+  bool operator==(const Slice&) const = default;
+};
+
+enum class ChunkKind {
+  kSplit,    // one slice of a cut sequence
+  kHybrid,   // the last slice of a cut sequence, then whole short sequences
+  kBatched,  // whole sequences only
+};
+
+// The unit that is pipelined. Its tokens are its slices' tokens, one after the other; no slice
+// attends to another of the same chunk.
+struct Chunk {
+  ChunkKind kind = ChunkKind::kBatched;
+  std::vector<Slice> slices;   // of a split or hybrid chunk, slices[0] is the cut sequence's
+  std::vector<int> recompute;  // per stage: layers recomputed in the backward, 0..layers(stage)
+
+  Tokens context() const { return kind == ChunkKind::kBatched ? 0 : slices.at(0).begin; }
+  Tokens tokens() const;
+  bool operator==(const Chunk&) const = default;
+};
+
+// Chunks in forward order on every stage, and the order of their backwards.
+struct Pipeline {
+  int warmup_slices = 1;  // slices of its longest sequence (N_split)
+  std::vector<Chunk> chunks;
+  std::vector<int> backward;  // permutation of forward positions; empty in an evaluation plan
+
+  bool operator==(const Pipeline&) const = default;
+};
+
+enum class Op {
+  kForward,      // F
+  kBackward,     // B: input and weight gradients
+  kInputGrad,    // I
+  kWeightGrad,   // W
+};
+
+char op_letter(Op op);
+
+struct Instruction {
+  Op op = Op::kForward;
+  PipelineId pipeline;
+  ChunkId chunk;
+
+  bool operator==(const Instruction&) const = default;
+};
+
+std::string to_string(const Instruction& instruction);  // "F0.3"
+
+// One data-parallel replica's share of the batch.
+struct Replica {
+  std::vector<Pipeline> pipelines;
+  // Per stage, in execution order, over all pipelines. Sends and receives follow from it:
+  // a forward's output goes to the next stage, an input gradient to the one before.
+  std::vector<std::vector<Instruction>> instructions;
+
+  const Chunk& chunk(const Instruction& i) const {
+    return pipelines[i.pipeline.index()].chunks[i.chunk.index()];
+  }
+  bool operator==(const Replica&) const = default;
+};
+
+struct LayerRange {
+  int begin = 0;
+  int end = 0;
+
+  int count() const { return end - begin; }
+  bool operator==(const LayerRange&) const = default;
+};
+
+struct Parallelism {
+  int stages = 1;
+  int sequence_parallel = 1;
+  int data_parallel = 1;
+
+  bool operator==(const Parallelism&) const = default;
+};
+
+struct SolverReport {
+  std::string status = "none";
+  double gap = 0.0;  // (objective - bound) / objective
+  Seconds seconds = 0.0;
+};
+
+// A plan that was considered and how it simulated.
+struct Candidate {
+  std::string schedule;  // "1f1b", "list", ...
+  int slices = 0;
+  Tokens chunk_tokens = 0;
+  int pipelines = 0;
+  int chunks = 0;
+  Seconds seconds = 0.0;
+  std::string note;      // why it lost or won, one phrase
+};
+
+struct PlannerReport {
+  std::string name;
+  int slices = 1;           // K
+  std::string schedule = "1f1b";
+  Seconds seconds = 0.0;    // wall time of planning
+  SolverReport solver;
+  std::vector<Candidate> candidates;  // the winner first
+};
+
+struct StagePrediction {
+  Seconds compute = 0.0;  // without recomputation
+  Seconds recompute = 0.0;
+  Seconds wait = 0.0;
+  Bytes peak_bytes = 0.0;
+};
+
+struct Prediction {
+  Seconds seconds = 0.0;  // first forward's start to last instruction's end
+  Seconds lower_bound = 0.0;
+  double bubble = 0.0;    // 1 - (compute + recompute) / (stages * seconds)
+  Seconds step_overhead = 0.0;
+  std::vector<StagePrediction> stages;  // of the slowest replica
+};
+
+struct Plan {
+  PlannerReport planner;
+  int step = 0;
+  std::vector<Tokens> sequences;  // length of each sequence of the batch
+  Parallelism parallelism;
+  std::vector<LayerRange> stages;  // contiguous from 0
+  std::vector<Replica> replicas;
+  std::optional<Prediction> predicted;
+  Bytes bytes_per_stage = 0.0;  // memory limit; 0 = none
+  std::string profile_hash;     // empty: none used
+
+  int stage_count() const { return static_cast<int>(stages.size()); }
+  int layer_count() const { return stages.empty() ? 0 : stages.back().end; }
+  Tokens total_tokens() const;
+  // More than one slice of this sequence stands in the plan. Whole-plan scan: keep the result.
+  std::vector<bool> cut_sequences() const;
+  // No instruction but forwards.
+  bool forward_only() const;
+};
+
+}  // namespace infinipipe

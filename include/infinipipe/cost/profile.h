@@ -1,0 +1,80 @@
+// profile.json: a machine to plan for, measured or given. Fields exactly as in docs/profile.md.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "infinipipe/base/json.h"
+#include "infinipipe/base/units.h"
+#include "infinipipe/core/model_spec.h"
+
+namespace infinipipe {
+
+// Of all layers on one device (sequence parallel 1).
+struct DirectionCost {
+  double seconds_per_token2 = 0.0;  // times (C+s)^2 - C^2
+  double seconds_per_token = 0.0;
+  double seconds_per_chunk = 0.0;
+  double seconds_per_slice = 0.0;
+};
+
+struct PerTokenPair {
+  double forward_seconds_per_token = 0.0;
+  double backward_seconds_per_token = 0.0;
+};
+
+struct MemoryCost {
+  double activation_bytes_per_token = 0.0;  // all layers
+  double input_bytes_per_token = 0.0;       // one layer, as the next three
+  double kv_bytes_per_token = 0.0;
+  double kv_grad_bytes_per_token = 0.0;
+  double head_bytes_per_token = 0.0;
+  double workspace_bytes = 0.0;
+  double state_bytes_per_layer = 0.0;
+  double state_embedding_bytes = 0.0;
+  double state_head_bytes = 0.0;
+  double state_constant_bytes = 0.0;
+  bool state_sharded_over_all = false;  // else over sequence_parallel
+};
+
+struct LinkCost {
+  double p2p_seconds = 0.0;
+  double p2p_bytes_per_second = 0.0;
+  double p2p_bytes_per_token = 0.0;
+  std::map<int, double> all_to_all;  // bytes/s a device, by degree
+  double all_to_all_bytes_per_token = 0.0;
+  std::map<int, double> all_gather;
+  std::map<int, double> reduce_scatter;
+};
+
+struct Profile {
+  std::string source;
+  std::string machine;
+  std::string dtype;
+  DirectionCost forward;
+  DirectionCost backward;
+  PerTokenPair embedding;
+  PerTokenPair head;
+  bool head_in_forward = false;
+  bool seconds_per_chunk_divided = false;     // b1 is divided by the sequence-parallel degree too
+  double backward_weight_seconds_per_token = -1.0;  // < 0: half of backward's per-token term
+  std::vector<double> stage_speed;            // empty: all 1
+  MemoryCost memory;
+  LinkCost links;
+  double device_memory_bytes = 0.0;
+  Json raw;                                   // the document, for what later versions add
+};
+
+// Throws InputError naming file and field for what is missing, negative or not finite.
+Profile profile_from_json(const Json& json, const std::string& where);
+Profile read_profile(const std::string& path);
+Json profile_to_json(const Profile& profile);
+std::string profile_hash(const Profile& profile);
+
+// A machine of `flops_per_second` a device that runs `model`, when nothing was measured: times from
+// FLOPs, memory from the layers' own saved tensors. Same model, same profile, on any machine.
+Profile estimated_profile(const ModelSpec& model, const std::string& dtype,
+                          double flops_per_second = 5e10);
+
+}  // namespace infinipipe

@@ -1,0 +1,42 @@
+// From a batch's lengths to a plan. Deterministic: same lengths, profile and settings give the same
+// plan on any machine.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "infinipipe/core/config.h"
+#include "infinipipe/core/plan.h"
+#include "infinipipe/cost/cost_model.h"
+#include "infinipipe/cost/evaluator.h"
+
+namespace infinipipe {
+
+// One batch to plan for.
+struct PlanRequest {
+  std::vector<Tokens> sequences;  // each >= 1; may be empty (the plan then has no chunks)
+  int step = 0;
+  bool forward_only = false;      // an evaluation plan
+};
+
+// Where and under which limits it will run.
+struct PlanContext {
+  Profile profile;
+  int layers = 0;                 // of the model
+  Parallelism parallelism;
+  std::optional<std::vector<int>> layers_per_stage;  // empty: balanced by the planner
+  Bytes bytes_per_stage = 0.0;    // 0: the profile's device memory; both 0: no limit
+  PlannerConfig config;
+};
+
+// A planner is immutable and thread-safe; one per run.
+class Planner {
+ public:
+  virtual ~Planner() = default;
+  // A valid plan with `predicted` filled. Throws RunError("plan", ...) naming stage, bytes and what
+  // would help where the batch cannot fit.
+  virtual Plan plan(const PlanRequest& request) const = 0;
+};
+
+}  // namespace infinipipe

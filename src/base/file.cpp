@@ -1,0 +1,143 @@
+#include "infinipipe/base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+namespace {
+
+std::string reason() { return std::strerror(errno); }
+
+// Closes on scope exit.
+class Descriptor final {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+struct OpenFile {
+  Descriptor descriptor;
+  std::size_t size;
+};
+
+OpenFile open_to_read(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw InputError(path, "cannot be opened: " + reason());
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) {
+    const std::string why = reason();
+    ::close(fd);
+    throw InputError(path, "cannot be read: " + why);
+  }
+  if (S_ISDIR(info.st_mode)) {
+    ::close(fd);
+    throw InputError(path, "is a folder", "expected a file");
+  }
+  return {Descriptor(fd), static_cast<std::size_t>(info.st_size)};
+}
+
+}  // namespace
+
+std::string read_file(const std::string& path, std::size_t limit) {
+  const OpenFile file = open_to_read(path);
+  std::string content;
+  content.resize(file.size);
+  std::size_t have = 0;
+  while (true) {  // the size is a hint: pipes say 0, files may grow
+    if (have == content.size()) content.resize(have == 0 ? 4096 : have + have / 2);
+    const ssize_t got = ::read(file.descriptor.get(), content.data() + have, content.size() - have);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw InputError(path, "cannot be read: " + reason());
+    if (got == 0) break;
+    have += static_cast<std::size_t>(got);
+    if (have > limit) {
+      throw InputError(path, "is larger than " + std::to_string(limit) + " bytes",
+                       "expected a smaller file");
+    }
+  }
+  content.resize(have);
+  return content;
+}
+
+void write_file(const std::string& path, std::string_view content) {
+  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  const auto fail = [&](const char* what) {
+    const std::string why = reason();
+    ::unlink(temporary.c_str());
+    throw RunError(path, std::string(what) + ": " + why, "", "check the disk and the folder");
+  };
+  Descriptor file(
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (file.get() < 0) fail("cannot be created");
+  std::size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t put = ::write(file.get(), content.data() + done, content.size() - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) fail("cannot be written");
+    done += static_cast<std::size_t>(put);
+  }
+  if (::fsync(file.get()) != 0) fail("cannot be synced");
+  if (::close(file.release()) != 0) fail("cannot be closed");
+  if (::rename(temporary.c_str(), path.c_str()) != 0) fail("cannot be renamed into place");
+  const auto folder = std::filesystem::path(path).parent_path();
+  sync_path(folder.empty() ? "." : folder.string());
+}
+
+void make_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) throw RunError(path, "folder cannot be made: " + error.message());
+}
+
+void sync_path(const std::string& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0 || ::fsync(file.get()) != 0) {
+    throw RunError(path, "cannot be synced: " + reason());
+  }
+}
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  const OpenFile file = open_to_read(path);
+  size_ = file.size;
+  if (size_ == 0) return;
+  void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.descriptor.get(), 0);
+  if (data == MAP_FAILED) throw InputError(path, "cannot be mapped: " + reason());
+  data_ = static_cast<const std::byte*>(data);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+}  // namespace infinipipe

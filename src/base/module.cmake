@@ -1,0 +1,1 @@
+target_link_libraries(infinipipe_base PUBLIC nlohmann_json::nlohmann_json)

@@ -1,0 +1,123 @@
+// What one stage computes: some consecutive layers, the embedding if it is the first, the head if it
+// is the last. Explicit forward and backward on ATen operations; no autograd.
+//
+// Shapes: T tokens of the chunk, D hidden size. Activations are in the compute dtype (float64,
+// float32 or bfloat16). With bfloat16, master weights, gradients and norms' arithmetic are float32.
+// Gradients accumulate in place into Parameter::grad over all chunks of a step.
+// Threading: one thread at a time per StageModel.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "infinipipe/core/model_spec.h"
+#include "infinipipe/core/plan.h"
+
+namespace infinipipe {
+
+// One trainable tensor under its Hugging Face name. Fused storage (q, k, v in one matrix; gate and
+// up in one) shows as views, so that names and shapes are always the logical ones.
+struct Parameter {
+  std::string name;    // "model.layers.3.self_attn.q_proj.weight"
+  at::Tensor weight;   // what the forward multiplies, compute dtype
+  at::Tensor master;   // float32 or float64; shares storage with weight unless bfloat16
+  at::Tensor grad;     // master's dtype, same shape
+  bool decay = true;   // weight decay applies (matrices)
+};
+
+// One slice of a chunk, as the model needs to know it.
+struct SliceWork {
+  SequenceId sequence;
+  Tokens begin = 0;
+  Tokens end = 0;
+  bool cut = false;    // other slices of this sequence stand in other chunks
+  bool last = false;   // the sequence ends here
+
+  Tokens tokens() const { return end - begin; }
+};
+
+struct ChunkWork {
+  std::vector<SliceWork> slices;
+  int recompute = 0;   // layers of this stage whose activations are not kept (the first ones)
+
+  Tokens tokens() const;
+};
+
+// Next-token targets of a chunk's tokens, for the last stage. int64 [T]; weight [T] in float32 or
+// float64, 0 where a token has no target (a sequence's last token).
+struct ChunkTargets {
+  at::Tensor target;
+  at::Tensor weight;
+  double normalizer = 1.0;  // sum of weights over the whole batch
+};
+
+// Keys and values of cut sequences' slices and their gradients on one stage: forward of slice i
+// reads slices before it; backward of slice i adds to their dK and dV.
+class KvStore;
+
+// What a chunk's forward leaves for its backward. Movable; empty after the backward took it.
+class ChunkState;
+
+class StageModel final {
+ public:
+  struct Options {
+    ModelSpec model;
+    LayerRange layers;
+    bool embedding = false;  // first stage
+    bool head = false;       // last stage
+    at::ScalarType dtype = at::kFloat;
+    at::Device device = at::kCPU;
+    std::int64_t seed = 1;   // initial weights depend on seed and parameter name only
+    Tokens head_block_tokens = 1024;
+  };
+
+  explicit StageModel(const Options& options);
+  ~StageModel();
+  StageModel(const StageModel&) = delete;
+  StageModel& operator=(const StageModel&) = delete;
+
+  const Options& options() const;
+  std::vector<Parameter>& parameters();
+
+  // Recomputes what depends on masters after the optimizer or a load changed them (bfloat16 copies).
+  void weights_changed();
+  // Sets every gradient to zero.
+  void zero_grad();
+
+  // Forward of one chunk. `input`: token ids int64 [T] on the first stage, else hidden [T, D].
+  // `keep` false (evaluation): nothing is left for a backward. On the last stage `targets` must be
+  // given: loss and hidden gradient are computed block by block here, the head's weight gradient
+  // accumulates (if keep), and the result's `output` is undefined.
+  struct Output {
+    at::Tensor output;        // hidden [T, D] for the next stage
+    at::Tensor loss;          // last stage: sum of weight x cross-entropy over the chunk, float64 scalar
+                              // on the CPU, already divided by nothing
+    std::unique_ptr<ChunkState> state;  // null if !keep
+  };
+  Output forward(const ChunkWork& chunk, const at::Tensor& input, const ChunkTargets* targets,
+                 KvStore& store, bool keep);
+
+  // Gradient of the input from the gradient of the output ([T, D]; undefined on the last stage,
+  // which kept its own from the forward). Returns [T, D], or undefined on the first stage.
+  // Recomputes the layers that were not kept. Leaves in `state` what backward_weight needs.
+  at::Tensor backward_input(ChunkState& state, const at::Tensor& output_grad, KvStore& store);
+  void backward_weight(ChunkState& state);
+  // Both at once, layer by layer, freeing each layer's activations as soon as it is done.
+  at::Tensor backward(std::unique_ptr<ChunkState> state, const at::Tensor& output_grad,
+                      KvStore& store);
+
+  // Time spent since the last call in recomputing, seconds.
+  double take_recompute_seconds();
+
+  // Logits [T, vocab] of hidden [T, D]; last stage only; for generation.
+  at::Tensor logits(const at::Tensor& hidden) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace infinipipe

@@ -1,0 +1,1 @@
+target_link_libraries(infinipipe_planner PRIVATE highs)

@@ -1,0 +1,92 @@
+// Runs plans on real stages: stage threads in this process over the Communicator seam.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "infinipipe/core/config.h"
+#include "infinipipe/core/plan.h"
+#include "infinipipe/core/trace.h"
+#include "model/stage_model.h"
+
+namespace infinipipe {
+
+// One batch's tokens.
+struct Batch {
+  std::vector<std::vector<std::int64_t>> sequences;  // token ids
+  // Per sequence, empty or one weight per token: weight[j] counts the prediction of token j (so
+  // weight[0] never counts). Empty: 1 for every target.
+  std::vector<std::vector<float>> weights;
+
+  // Sum of target weights over the batch; n - 1 a sequence where no weights are given.
+  double target_weight() const;
+};
+
+struct StepResult {
+  double loss = 0.0;       // weighted mean over the batch's targets, natural log
+  double target_weight = 0.0;
+  Trace trace;             // measured
+  std::vector<Bytes> peak_bytes;             // per stage, live tensor bytes at their peak
+  std::vector<Bytes> peak_activation_bytes;  // the same less weights, gradients and optimizer
+};
+
+class Engine final {
+ public:
+  struct Options {
+    ModelSpec model;
+    std::vector<LayerRange> stages;
+    std::string dtype = "float32";
+    std::string device = "cpu";
+    int threads_per_stage = 1;
+    std::int64_t seed = 1;
+    OptimizerConfig optimizer;
+    int total_steps = 1;      // for the learning-rate schedule
+    bool check_messages = false;  // checked communicator wrapper
+  };
+
+  // Starts one thread per stage and makes the weights.
+  explicit Engine(const Options& options);
+  ~Engine();
+
+  const Options& options() const;
+
+  // Forward and backward of a whole batch; gradients accumulate (call zero_grad first for a new
+  // step). The plan must be valid and fit the engine's stages (require_valid is called). An
+  // evaluation plan only fills loss. Throws RunError naming stage, instruction and step; the engine
+  // can go on with another step after zero_grad.
+  StepResult run(const Plan& plan, const Batch& batch);
+
+  // Clips by the global norm over all stages and applies AdamW with the schedule's rate for
+  // `step` (0-based). Returns the gradient norm before clipping. A norm that is not finite leaves
+  // weights and moments untouched.
+  struct Update {
+    double grad_norm = 0.0;
+    double lr = 0.0;
+    bool skipped = false;
+  };
+  Update optimizer_step(int step);
+  void zero_grad();
+
+  // All stages' parameters in model order with their moments, for checkpoints and tests. The
+  // engine must be idle. After writing weights or moments call state_changed().
+  struct StateTensor {
+    StageId stage;
+    Parameter* parameter;
+    at::Tensor exp_avg;
+    at::Tensor exp_avg_sq;
+  };
+  std::vector<StateTensor> state();
+  void state_changed();
+
+  // Logits [vocab] after the given tokens; runs them as one evaluation chunk.
+  at::Tensor next_token_logits(const std::vector<std::int64_t>& tokens);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace infinipipe
