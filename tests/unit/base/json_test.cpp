@@ -49,7 +49,7 @@ TEST(Json, CanonicalTextAndHashIgnoreKeyOrder) {
 }
 
 TEST(JsonView, ComplaintsNameTheFieldAndWhatWasFound) {
-  const Json json = parse_json(R"({"a": {"b": [1, -2, "x"]}, "c": 1e400})", "f.json");
+  const Json json = parse_json(R"({"a": {"b": [1, -2, "x"]}})", "f.json");
   const JsonView view(json, "f.json");
   EXPECT_THAT(message_of([&] { view.at("a").at("b").at(1).number(0); }),
               HasSubstr("f.json: a.b[1]: found -2, expected a finite number >= 0"));
