@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""The layers of docs/architecture.md, enforced on every #include.
+
+usage: include_rule.py ROOT       checks a source tree
+       include_rule.py --self-test  shows that each kind of violation is found
+"""
+import pathlib
+import re
+import sys
+import tempfile
+
+# module -> modules it may include (itself always)
+PLANNING = {
+    "base": set(),
+    "core": {"base"},
+    "data": {"base", "core"},
+    "cost": {"base", "core"},
+    "planner": {"base", "core", "cost"},
+    "baselines": {"base", "core", "cost", "planner"},
+    "sim": {"base", "core", "cost"},
+    "report": {"base", "core"},
+    "comm": {"base", "core"},
+}
+RUNNING = {
+    "model": {"base", "core", "comm"},
+    "runtime": {"base", "core", "comm", "model"},
+    "profile": {"base", "core", "cost", "model", "runtime"},
+}
+RUNNING["trainer"] = set(PLANNING) | set(RUNNING)
+RUNNING["cli"] = set(PLANNING) | set(RUNNING)
+ALLOWED = {**PLANNING, **RUNNING}
+
+# third-party headers -> files that own them
+OWNERS = [
+    (re.compile(r"^(ATen|torch|c10)/"), re.compile(r"^src/(model|runtime|profile|trainer)/|^src/cli/\w+_torch\.cpp$")),
+    (re.compile(r"highs_c_api\.h$"), re.compile(r"^src/planner/milp\.cpp$")),
+    (re.compile(r"^toml\+\+/"), re.compile(r"^src/core/config_toml\.cpp$")),
+    (re.compile(r"^CLI/"), re.compile(r"^src/cli/")),
+    (re.compile(r"^sentencepiece"), re.compile(r"^src/data/sentencepiece_tokenizer\.cpp$")),
+    (re.compile(r"^xxhash\.h$"), re.compile(r"^src/base/hash\.cpp$")),
+    (re.compile(r"^(mpi|nccl)\.h$"), re.compile(r"^src/comm/")),
+]
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]')
+
+
+def module_of(path):
+    """Module of a file of ours by its path from the root, or None."""
+    match = re.match(r"(?:src|include/infinipipe)/(\w+)/", path)
+    return match.group(1) if match else None
+
+
+def module_of_include(name):
+    match = re.match(r"(?:infinipipe/)?(\w+)/[\w/]+\.h$", name)
+    return match.group(1) if match and match.group(1) in ALLOWED else None
+
+
+def violations(root):
+    found = []
+    files = sorted(p for top in ("src", "include") for p in (root / top).rglob("*")
+                   if p.suffix in (".h", ".cpp", ".cu", ".cuh"))
+    if not files:
+        return ["no source files under " + str(root)]
+    for file in files:
+        path = file.relative_to(root).as_posix()
+        module = module_of(path)
+        if module not in ALLOWED:
+            found.append(f"{path}: module '{module}' has no row in the include rule")
+            continue
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            match = INCLUDE.match(line)
+            if not match:
+                continue
+            name = match.group(1)
+            target = module_of_include(name)
+            if target and target != module and target not in ALLOWED[module]:
+                found.append(f"{path}:{number}: {module} must not include {target} ({name})")
+            for header, owner in OWNERS:
+                if header.search(name) and not owner.search(path):
+                    found.append(f"{path}:{number}: <{name}> belongs to {owner.pattern}")
+            if path.startswith("include/") and not name.startswith("infinipipe/") and target:
+                found.append(f"{path}:{number}: a public header includes the private {name}")
+    return found
+
+
+def self_test():
+    cases = {
+        "src/planner/a.cpp": '#include "infinipipe/sim/simulator.h"',
+        "src/runtime/a.cpp": '#include "infinipipe/planner/planner.h"',
+        "src/core/a.cpp": "#include <ATen/ATen.h>",
+        "src/cost/a.cpp": '#include "interfaces/highs_c_api.h"',
+        "src/stray/a.cpp": "#include <vector>",
+        "include/infinipipe/core/a.h": '#include "base/secret.h"',
+    }
+    for path, line in cases.items():
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / path
+            file.parent.mkdir(parents=True)
+            file.write_text("// a comment\n" + line + "\n")
+            if not violations(pathlib.Path(folder)):
+                sys.exit(f"not found: {path}: {line}")
+    print(f"{len(cases)} kinds of violation are found")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--self-test"]:
+        self_test()
+    elif len(sys.argv) == 2:
+        problems = violations(pathlib.Path(sys.argv[1]))
+        print("\n".join(problems) or "every include respects the layers")
+        sys.exit(1 if problems else 0)
+    else:
+        sys.exit(__doc__)
