@@ -10,16 +10,24 @@ namespace infinipipe {
 
 // Reading checks types and ranges of single fields (InputError naming `where` and the field), and
 // that `hash`, where present, fits the content; validate() checks what fields mean together.
-Plan plan_from_json(const Json& json, const std::string& where);
-Plan read_plan(const std::string& path);
+// `predicted`, `memory`, `profile_hash`, `hash`, `planner` and `step` may be absent, and so may
+// a chunk's `context` (where present it must be what the slices say).
+enum class HashCheck {
+  kRequire,
+  kIgnore,  // for a command that names what is wrong with a changed plan
+};
+Plan plan_from_json(const Json& json, const std::string& where,
+                    HashCheck hash_check = HashCheck::kRequire);
+Plan read_plan(const std::string& path, HashCheck hash_check = HashCheck::kRequire);
 
 // Includes `hash`.
 Json plan_to_json(const Plan& plan);
 // One chunk a line, readable in review. Whole file in one step.
 void write_plan(const std::string& path, const Plan& plan);
 
-// 32 hex digits over the canonical JSON without `hash`, `predicted` and timings: the same on every
-// rank and machine for the same decisions.
+// 32 hex digits over the canonical JSON without `hash`, `predicted`, `planner.seconds`,
+// `planner.solver.seconds` and `planner.candidates`: the same on every rank and machine for the
+// same decisions.
 std::string plan_hash(const Plan& plan);
 
 }  // namespace infinipipe

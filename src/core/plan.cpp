@@ -1,0 +1,69 @@
+#include "infinipipe/core/plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace infinipipe {
+
+Tokens Chunk::tokens() const {
+  Tokens sum = 0;
+  for (const Slice& slice : slices) sum += slice.tokens();
+  return sum;
+}
+
+char op_letter(Op op) {
+  switch (op) {
+    case Op::kForward:
+      return 'F';
+    case Op::kBackward:
+      return 'B';
+    case Op::kInputGrad:
+      return 'I';
+    case Op::kWeightGrad:
+      return 'W';
+  }
+  return '?';
+}
+
+std::string to_string(const Instruction& instruction) {
+  std::string text(1, op_letter(instruction.op));
+  text += std::to_string(instruction.pipeline.value());
+  text += '.';
+  text += std::to_string(instruction.chunk.value());
+  return text;
+}
+
+Tokens Plan::total_tokens() const {
+  return std::accumulate(sequences.begin(), sequences.end(), Tokens{0});
+}
+
+std::vector<bool> Plan::cut_sequences() const {
+  std::vector<bool> seen(sequences.size(), false);
+  std::vector<bool> cut(sequences.size(), false);
+  for (const Replica& replica : replicas) {
+    for (const Pipeline& pipeline : replica.pipelines) {
+      for (const Chunk& chunk : pipeline.chunks) {
+        for (const Slice& slice : chunk.slices) {
+          const std::size_t i = slice.sequence.index();
+          if (i >= sequences.size()) continue;  // a broken plan; validate() says so
+          if (seen[i]) cut[i] = true;
+          seen[i] = true;
+        }
+      }
+    }
+  }
+  return cut;
+}
+
+bool Plan::forward_only() const {
+  for (const Replica& replica : replicas) {
+    for (const auto& list : replica.instructions) {
+      const bool forward = std::all_of(list.begin(), list.end(),
+                                       [](const Instruction& i) { return i.op == Op::kForward; });
+      if (!forward) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace infinipipe
