@@ -26,6 +26,10 @@ struct Parameter {
   at::Tensor master;   // float32 or float64; shares storage with weight unless bfloat16
   at::Tensor grad;     // master's dtype, same shape
   bool decay = true;   // weight decay applies (matrices)
+  // The last stage's own copy ("lm_head.weight") of tied embeddings that start on another stage. Its
+  // gradient and the embedding's must be summed into both before the optimizer, it counts once in
+  // the gradient norm, and a checkpoint leaves it out (docs/model.md).
+  bool tied_copy = false;
 };
 
 // One slice of a chunk, as the model needs to know it.
@@ -61,6 +65,14 @@ class KvStore;
 // What a chunk's forward leaves for its backward. Movable; empty after the backward took it.
 class ChunkState;
 
+// Seconds by kind of work since the last take_part_times().
+struct PartTimes {
+  double matmul = 0.0;       // the layers' projections, forward and backward
+  double attention = 0.0;
+  double elementwise = 0.0;  // norms, RoPE, SwiGLU, embedding
+  double head = 0.0;         // final norm, projection, cross-entropy and their gradients
+};
+
 class StageModel final {
  public:
   struct Options {
@@ -71,7 +83,8 @@ class StageModel final {
     at::ScalarType dtype = at::kFloat;
     at::Device device = at::kCPU;
     std::int64_t seed = 1;   // initial weights depend on seed and parameter name only
-    Tokens head_block_tokens = 1024;
+    Tokens head_block_tokens = 1024;  // at most; fewer when the vocabulary is large
+    bool time_parts = false;          // measure PartTimes (synchronises a GPU)
   };
 
   explicit StageModel(const Options& options);
@@ -102,7 +115,10 @@ class StageModel final {
 
   // Gradient of the input from the gradient of the output ([T, D]; undefined on the last stage,
   // which kept its own from the forward). Returns [T, D], or undefined on the first stage.
-  // Recomputes the layers that were not kept. Leaves in `state` what backward_weight needs.
+  // Recomputes the layers that were not kept. Leaves in `state` what backward_weight needs: never
+  // more than the forward left. For that reason the gradients of o_proj and down_proj, of norms and
+  // embedding, and all of recomputed layers' are computed here; q, k, v, gate and up of the kept
+  // layers wait for backward_weight.
   at::Tensor backward_input(ChunkState& state, const at::Tensor& output_grad, KvStore& store);
   void backward_weight(ChunkState& state);
   // Both at once, layer by layer, freeing each layer's activations as soon as it is done.
@@ -111,6 +127,7 @@ class StageModel final {
 
   // Time spent since the last call in recomputing, seconds.
   double take_recompute_seconds();
+  PartTimes take_part_times();
 
   // Logits [T, vocab] of hidden [T, D]; last stage only; for generation.
   at::Tensor logits(const at::Tensor& hidden) const;
