@@ -1,0 +1,42 @@
+// Checkpoints: logical tensors by their Hugging Face names, whatever the stages were.
+//
+// FOLDER/step-000100/model.safetensors      weights (masters)
+//                    optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME
+//                    manifest.json          written last: step, model, config, sampler, file hashes
+// FOLDER/latest                             "step-000100": only ever names a complete checkpoint
+//
+// A step's folder is written under a temporary name, synced, and renamed; `latest` follows. A crash
+// at any point leaves the old or the new checkpoint, never a mixture.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "infinipipe/base/json.h"
+#include "infinipipe/core/config.h"
+#include "runtime/engine.h"
+
+namespace infinipipe {
+
+struct CheckpointInfo {
+  std::string folder;  // of this step
+  int next_step = 0;   // the first step that was not trained yet
+  TrainConfig config;
+  Json sampler;
+};
+
+// Writes the engine's state; returns the step's folder. Keeps the newest `keep` checkpoints (at
+// least one) and removes older ones only after `latest` names the new one.
+std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
+                            const Json& sampler);
+
+// The newest checkpoint under `path` whose files are whole (hashes checked), or `path` itself if it
+// is one. Broken ones are passed over with a message in `notes`. Throws InputError if none is left.
+CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>* notes = nullptr);
+
+// Loads weights, and moments if `optimizer`, into the engine, whatever its stages. Names, shapes and
+// dtypes must fit exactly; nothing is changed unless everything does.
+void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer);
+
+}  // namespace infinipipe
