@@ -326,7 +326,7 @@ Plan plan_from_json(const Json& json, const std::string& where, HashCheck hash_c
     const JsonView hash = document.at("hash");
     const std::string expected = plan_hash(plan);
     if (hash.string() != expected) {
-      hash.fail(expected + " (the plan was changed after it was made)",
+      hash.fail("\"" + hash.string() + "\"", expected + " (the plan was changed after it was made)",
                 "restore the file, or remove \"hash\" to accept the change");
     }
   }

@@ -1,0 +1,151 @@
+#include "infinipipe/core/model_spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string error_of(const auto& act) {
+  try {
+    act();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(ModelSpec, PresetsHaveThePublishedParameterCounts) {
+  EXPECT_EQ(model_preset("llama-7b").parameters(), 6738415616);
+  EXPECT_EQ(model_preset("llama-13b").parameters(), 13015864320);
+  EXPECT_EQ(model_preset("llama-30b").parameters(), 32528943616);
+  EXPECT_EQ(model_preset("llama-3-8b").parameters(), 8030261248);
+  EXPECT_EQ(model_preset("llama-3-70b").parameters(), 70553706496);
+  EXPECT_EQ(model_preset("llama-3.2-1b").parameters(), 1235814400);
+  EXPECT_EQ(model_preset("llama-3.2-3b").parameters(), 3212749824);
+  EXPECT_EQ(model_preset("7b"), model_preset("llama-7b"));
+  EXPECT_NEAR(static_cast<double>(model_preset("tiny").parameters()), 0.9e6, 0.1e6);
+  EXPECT_NEAR(static_cast<double>(model_preset("25m").parameters()), 25e6, 2e6);
+  for (const std::string& name : model_preset_names()) EXPECT_NO_THROW(model_preset(name).check());
+}
+
+TEST(ModelSpec, UnknownPresetNamesTheNearest) {
+  EXPECT_EQ(error_of([] { model_preset("lama-7b"); }).find("model.preset: found 'lama-7b'"), 0U);
+  EXPECT_THAT(error_of([] { model_preset("lama-7b"); }), HasSubstr("did you mean llama-7b?"));
+  EXPECT_THAT(error_of([] { model_preset("tyni"); }), HasSubstr("did you mean tiny?"));
+  EXPECT_THAT(error_of([] { model_preset("gpt-neox-20b"); }), HasSubstr("expected one of tiny, "));
+}
+
+TEST(ModelSpec, CountsParametersAsTheTensorsAre) {
+  ModelSpec model{.vocab_size = 11,
+                  .hidden_size = 8,
+                  .intermediate_size = 5,
+                  .num_hidden_layers = 3,
+                  .num_attention_heads = 4,
+                  .num_key_value_heads = 2,
+                  .head_dim = 6};
+  EXPECT_EQ(model.query_width(), 24);
+  EXPECT_EQ(model.kv_width(), 12);
+  const std::int64_t layer = 8 * 24 + 8 * 12 + 8 * 12 + 24 * 8 + 3 * 8 * 5 + 8 + 8;
+  EXPECT_EQ(model.parameters_per_layer(), layer);
+  EXPECT_EQ(model.parameters(), 3 * layer + 11 * 8 + 8 + 11 * 8);
+  EXPECT_EQ(model.matmul_parameters(), 3 * (layer - 16) + 11 * 8);
+  model.tie_word_embeddings = true;
+  EXPECT_EQ(model.parameters(), 3 * layer + 11 * 8 + 8);
+  EXPECT_EQ(model.matmul_parameters(), 3 * (layer - 16) + 11 * 8);
+}
+
+TEST(ModelSpec, FlopsCountMatmulsAndCausalAttention) {
+  const ModelSpec model = model_preset("tiny");
+  const std::vector<Tokens> sequences = {100, 7};
+  const double matmul = 6.0 * static_cast<double>(model.matmul_parameters()) * 107.0;
+  // Scores and values: 2 x 2 x s^2 x width, half of it below the diagonal; backward is twice.
+  const double attention = 3.0 * 4 * (2.0 * 2.0 * 128.0 / 2.0) * (100.0 * 100.0 + 49.0);
+  EXPECT_DOUBLE_EQ(training_flops(model, sequences), matmul + attention);
+  EXPECT_EQ(training_flops(model, {}), 0.0);
+  // Layers and head together are the whole.
+  const double head = 2.0 * 257 * 128;
+  EXPECT_DOUBLE_EQ(3.0 * (4 * layer_flops_per_token(model) + head),
+                   6.0 * static_cast<double>(model.matmul_parameters()));
+  EXPECT_DOUBLE_EQ(layer_flops_per_token2(model), 256.0);
+}
+
+TEST(ModelSpec, CheckNamesWhatCannotBe) {
+  const auto check = [](const auto& change) {
+    ModelSpec model;
+    change(model);
+    return error_of([&] { model.check(); });
+  };
+  EXPECT_EQ(check([](ModelSpec&) {}), "accepted");
+  EXPECT_THAT(check([](ModelSpec& m) { m.vocab_size = 0; }),
+              HasSubstr("model.vocab_size: found 0"));
+  EXPECT_THAT(check([](ModelSpec& m) { m.hidden_size = -4; }), HasSubstr("model.hidden_size"));
+  EXPECT_THAT(check([](ModelSpec& m) { m.intermediate_size = 0; }),
+              HasSubstr("model.intermediate_size"));
+  EXPECT_THAT(check([](ModelSpec& m) { m.num_hidden_layers = 0; }),
+              HasSubstr("model.num_hidden_layers"));
+  EXPECT_THAT(check([](ModelSpec& m) { m.num_attention_heads = 0; }),
+              HasSubstr("model.num_attention_heads"));
+  EXPECT_THAT(check([](ModelSpec& m) {
+                m.num_attention_heads = 3;
+                m.num_key_value_heads = 3;
+              }),
+              HasSubstr("found 256 with num_attention_heads 3, expected a multiple of"));
+  EXPECT_EQ(check([](ModelSpec& m) {
+              m.num_attention_heads = 8;
+              m.num_key_value_heads = 3;
+            }),
+            "model.num_attention_heads: found 8 with num_key_value_heads 3, expected a multiple of "
+            "num_key_value_heads");
+  EXPECT_THAT(check([](ModelSpec& m) { m.num_key_value_heads = 0; }),
+              HasSubstr("model.num_key_value_heads"));
+  EXPECT_THAT(check([](ModelSpec& m) { m.head_dim = 33; }), HasSubstr("model.head_dim: found 33"));
+  EXPECT_THAT(check([](ModelSpec& m) { m.rope_theta = 0; }), HasSubstr("model.rope_theta"));
+  EXPECT_THAT(check([](ModelSpec& m) { m.rms_norm_eps = -1; }), HasSubstr("model.rms_norm_eps"));
+  EXPECT_THAT(check([](ModelSpec& m) { m.initializer_range = 1.0 / 0.0; }),
+              HasSubstr("model.initializer_range"));
+}
+
+TEST(ModelSpec, ReadsHuggingFaceConfigs) {
+  const ModelSpec model = model_preset("8b");
+  const Json json = model_to_json(model);
+  ModelSpec again = model_from_json(JsonView(json, "config.json"));
+  EXPECT_EQ(again.resolved_head_dim(), 128);
+  again.head_dim = model.head_dim;
+  EXPECT_EQ(again, model);
+
+  const auto read = [&](const std::string& patch) {
+    Json changed = json;
+    changed.merge_patch(Json::parse(patch));
+    return model_from_json(JsonView(changed, "config.json"));
+  };
+  EXPECT_EQ(read(R"({"num_key_value_heads": null})").num_key_value_heads, 32);
+  EXPECT_EQ(read(R"({"head_dim": null})").resolved_head_dim(), 128);
+  EXPECT_EQ(read(R"({"torch_dtype": "bfloat16", "bos_token_id": 1})").vocab_size, 128256);
+  EXPECT_EQ(read(R"({"rope_theta": null, "rope_parameters": {"rope_theta": 7.0}})").rope_theta,
+            7.0);
+
+  const auto refusal = [&](const std::string& patch) { return error_of([&] { read(patch); }); };
+  EXPECT_EQ(refusal(R"({"model_type": "gpt2"})"),
+            "config.json: model_type: found \"gpt2\", expected \"llama\"");
+  EXPECT_THAT(refusal(R"({"hidden_act": "gelu"})"), HasSubstr("hidden_act: found \"gelu\""));
+  EXPECT_THAT(refusal(R"({"attention_bias": true})"), HasSubstr("attention_bias: found true"));
+  EXPECT_THAT(refusal(R"({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}})"),
+              HasSubstr("rope_scaling: found \"llama3\" RoPE scaling"));
+  EXPECT_THAT(refusal(R"({"hidden_size": null})"), HasSubstr("hidden_size: found nothing"));
+  EXPECT_THAT(refusal(R"({"num_hidden_layers": 0})"), HasSubstr("num_hidden_layers: found 0"));
+  EXPECT_THAT(refusal(R"({"num_key_value_heads": 7})"),
+              HasSubstr("config.json: model.num_attention_heads: found 32"));
+  const Json list = Json::array();
+  EXPECT_THAT(error_of([&] { model_from_json(JsonView(list, "c.json")); }),
+              HasSubstr("c.json: found [], expected a Hugging Face config.json object"));
+}
+
+}  // namespace
+}  // namespace infinipipe
