@@ -1,0 +1,69 @@
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/data/batch_source.h"
+#include "infinipipe/data/indexed_dataset.h"
+#include "infinipipe/trainer/trainer.h"
+#include "planner/site.h"
+#include "trainer/checkpoint.h"
+#include "trainer/setup.h"
+
+namespace infinipipe {
+
+EvalResult evaluate(const EvalOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint);
+  TrainConfig config = checkpoint.config;
+  if (!options.data.empty()) config.data.path = options.data;
+  if (options.stages) {
+    config.parallelism.stages = *options.stages;
+    config.parallelism.layers_per_stage.reset();
+  }
+  config.check();
+
+  const IndexedDataset dataset(config.data.path);
+  const std::int64_t count = options.sequences > 0
+                                 ? std::min<std::int64_t>(options.sequences, dataset.documents())
+                                 : dataset.documents();
+  const PlanContext context = make_plan_context(config, resolve_profile(config));
+  Engine engine(make_engine_options(config, stage_layers(context)));
+  load_checkpoint(checkpoint, engine, false);
+  const auto planner = make_judged_planner(context);
+
+  EvalResult result;
+  double total = 0.0;
+  const std::int64_t per_step = config.training.sequences_per_step;
+  for (std::int64_t first = 0; first < count; first += per_step) {
+    const std::int64_t end = std::min(count, first + per_step);
+    Batch batch;
+    PlanRequest request;
+    request.step = static_cast<int>(first / per_step);
+    request.forward_only = true;
+    for (std::int64_t document = first; document < end; ++document) {
+      batch.sequences.push_back(load_document(dataset, document, config.data.max_sequence_length,
+                                              config.model.vocab_size));
+      request.sequences.push_back(static_cast<Tokens>(batch.sequences.back().size()));
+      result.tokens += request.sequences.back();
+    }
+    result.sequences += end - first;
+    if (batch.target_weight() == 0.0) continue;
+    const StepResult step = engine.run(planner->plan(request), batch);
+    total += step.loss * step.target_weight;
+    result.targets += step.target_weight;
+    options.log(format_count(end) + " of " + format_count(count) + " documents, loss " +
+                std::to_string(total / result.targets));
+  }
+  if (result.targets == 0.0) {
+    throw InputError(config.data.path, "no document has two tokens",
+                     "expected something to predict");
+  }
+  result.loss = total / result.targets;
+  result.perplexity = std::exp(result.loss);
+  result.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,65 @@
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_to_copy.h>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/base/random.h"
+#include "infinipipe/data/tokenizer.h"
+#include "infinipipe/trainer/trainer.h"
+#include "trainer/checkpoint.h"
+#include "trainer/sampling.h"
+#include "trainer/setup.h"
+
+namespace infinipipe {
+
+std::string generate(const GenerateOptions& options) {
+  if (options.tokens < 0) {
+    throw InputError("generate: --tokens", "found " + std::to_string(options.tokens),
+                     "expected 0 or more");
+  }
+  if (!(options.temperature >= 0.0)) {
+    throw InputError("generate: --temperature", "found " + std::to_string(options.temperature),
+                     "expected 0 or more");
+  }
+  if (!(options.top_p > 0.0 && options.top_p <= 1.0)) {
+    throw InputError("generate: --top-p", "found " + std::to_string(options.top_p),
+                     "expected more than 0 and at most 1");
+  }
+  const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint);
+  TrainConfig config = checkpoint.config;
+  const auto tokenizer = make_tokenizer(config.data.tokenizer);
+  std::vector<std::int64_t> tokens = tokenizer->encode(options.prompt);
+  if (tokens.empty()) tokens.push_back(tokenizer->end_of_document());  // an empty page
+  for (const std::int64_t token : tokens) {
+    if (token >= config.model.vocab_size) {
+      throw InputError("generate: --prompt", "token " + std::to_string(token) + " is outside",
+                       "expected a vocabulary of " + std::to_string(config.model.vocab_size));
+    }
+  }
+
+  const LayerRange all{0, static_cast<int>(config.model.num_hidden_layers)};
+  Engine engine(make_engine_options(config, {all}));
+  load_checkpoint(checkpoint, engine, false);
+
+  Random random(static_cast<std::uint64_t>(options.seed));
+  std::vector<std::int64_t> made;
+  std::string written;
+  for (int i = 0; i < options.tokens; ++i) {
+    const at::Tensor logits = engine.next_token_logits(tokens).to(at::kDouble).cpu().contiguous();
+    const std::vector<double> values(logits.data_ptr<double>(),
+                                     logits.data_ptr<double>() + logits.numel());
+    const std::int64_t next =
+        sample_token(values, options.temperature, options.top_p, random);
+    if (next == tokenizer->end_of_document()) break;
+    tokens.push_back(next);
+    made.push_back(next);
+    // Decode as a whole: a character may take several tokens. Give out what will not change.
+    const std::string text = tokenizer->decode(made);
+    if (text.size() > written.size() && text.compare(0, written.size(), written) == 0) {
+      options.on_text(text.substr(written.size()));
+      written = text;
+    }
+  }
+  return tokenizer->decode(made);
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,31 @@
+#include "trainer/step_line.h"
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+namespace infinipipe {
+
+std::string step_line(const StepMetrics& m) {
+  std::array<char, 256> head{};
+  std::snprintf(head.data(), head.size(),
+                "step %4d  loss %.4f  grad %.3f  lr %.1e  %s tok/s  mfu %.0f%%  bubble %.1f%%",
+                m.step, m.loss, m.grad_norm, m.lr,
+                format_count(std::llround(m.tokens_per_second)).c_str(), 100.0 * m.mfu,
+                100.0 * m.bubble_measured);
+  std::string line = head.data();
+  line += "  peak ";
+  for (std::size_t stage = 0; stage < m.peak_bytes.size(); ++stage) {
+    if (stage == 4 && m.peak_bytes.size() > 5) {  // many stages: the first ones and a count
+      line += " +" + std::to_string(m.peak_bytes.size() - stage);
+      break;
+    }
+    line += (stage == 0 ? "" : "/") + format_bytes(m.peak_bytes[stage]);
+  }
+  line += "  plan " + format_seconds(m.plan_seconds);
+  if (m.plan_wait_seconds > 0.0) line += " (waited " + format_seconds(m.plan_wait_seconds) + ")";
+  if (m.skipped) line += "  SKIPPED";
+  return line;
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,251 @@
+#include "infinipipe/trainer/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <numeric>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/base/file.h"
+#include "infinipipe/core/plan_json.h"
+#include "infinipipe/data/batch_source.h"
+#include "infinipipe/data/indexed_dataset.h"
+#include "infinipipe/data/sampler.h"
+#include "infinipipe/data/tokenizer.h"
+#include "infinipipe/report/chrome_trace.h"
+#include "planner/site.h"
+#include "trainer/checkpoint.h"
+#include "trainer/metrics_file.h"
+#include "trainer/plan_source.h"
+#include "trainer/setup.h"
+
+namespace infinipipe {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Seconds seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::string numbered(const std::string& folder, int step) {
+  std::string digits = std::to_string(step);
+  digits.insert(0, 6 - std::min<std::size_t>(6, digits.size()), '0');
+  return folder + "/step-" + digits;
+}
+
+// One run's moving parts, in the order in which they are made.
+class Run final {
+ public:
+  Run(const TrainOptions& options, const TrainConfig& config, int first_step)
+      : options_(options),
+        config_(config),
+        dataset_(config.data.path),
+        sampler_(dataset_.documents(), config.training.sequences_per_step, config.training.seed),
+        batches_(dataset_, sampler_, config.data.max_sequence_length, config.model.vocab_size),
+        context_(make_plan_context(config, resolve_profile(config))),
+        stages_(stage_layers(context_)),
+        engine_(make_engine_options(config, stages_)),
+        device_flops_(measured_matmul_flops(engine_.options()) * static_cast<double>(stages_.size())),
+        metrics_(config.metrics.path, first_step) {}
+
+  void load(const CheckpointInfo& checkpoint) { load_checkpoint(checkpoint, engine_, true); }
+
+  int resume_step(const CheckpointInfo& checkpoint) {
+    const auto step = sampler_.restore({checkpoint.sampler, checkpoint.folder + "/manifest.json",
+                                        "sampler"});
+    return static_cast<int>(step);
+  }
+
+  void describe() const {
+    std::string split;
+    for (const LayerRange& stage : stages_) {
+      split += (split.empty() ? "" : ", ") + std::to_string(stage.begin) + "-" +
+               std::to_string(stage.end - 1);
+    }
+    options_.log("model   " + format_count(config_.model.parameters()) + " parameters, " +
+                 std::to_string(config_.model.num_hidden_layers) + " layers of " +
+                 std::to_string(config_.model.hidden_size) + ", " + config_.training.dtype);
+    options_.log("data    " + config_.data.path + ": " + format_count(dataset_.documents()) +
+                 " documents, " + format_count(dataset_.tokens()) + " tokens");
+    options_.log("stages  " + std::to_string(stages_.size()) + " (layers " + split + ") x " +
+                 std::to_string(config_.runtime.threads_per_stage) + " thread(s) on " +
+                 config_.runtime.device + ", planner " + config_.planner.name);
+  }
+
+  // Trains steps [first, config.training.steps).
+  TrainResult run(int first) {
+    TrainResult result;
+    result.next_step = first;
+    const Clock::time_point started = Clock::now();
+    const auto planner = std::shared_ptr<const Planner>(make_judged_planner(context_));
+    PlanSource plans(
+        planner, [this](int step) { return batches_.lengths(step); }, first,
+        config_.training.steps, config_.planner.ahead);
+    for (int step = first; step < config_.training.steps; ++step) {
+      const StepMetrics metrics = train_step(step, plans);
+      metrics_.append(metrics);
+      options_.on_step(metrics);
+      if (result.steps_done == 0) result.first_loss = metrics.loss;
+      result.last_loss = metrics.loss;
+      result.skipped += metrics.skipped ? 1 : 0;
+      ++result.steps_done;
+      result.next_step = step + 1;
+
+      const bool time_is_up = config_.training.max_minutes > 0.0 &&
+                              seconds_since(started) >= 60.0 * config_.training.max_minutes;
+      result.stopped = time_is_up || (options_.stop != nullptr && options_.stop->load());
+      const bool last = result.stopped || result.next_step == config_.training.steps;
+      const int every = config_.checkpoint.every;
+      if (!config_.checkpoint.path.empty() &&
+          (last || (every > 0 && result.next_step % every == 0))) {
+        result.checkpoint =
+            save_checkpoint(engine_, config_, result.next_step, sampler_.state(result.next_step));
+        options_.log("saved   " + result.checkpoint);
+      }
+      if (result.stopped) {
+        options_.log(time_is_up ? "stopped at training.max_minutes" : "stopped by request");
+        break;
+      }
+    }
+    return result;
+  }
+
+ private:
+  StepMetrics train_step(int step, PlanSource& plans) {
+    const Clock::time_point started = Clock::now();
+    StepMetrics metrics;
+    metrics.step = step;
+    const PlanSource::Ready ready = plans.take(step);
+    const Plan& plan = ready.plan;
+    if (!options_.plan_dir.empty()) write_plan(numbered(options_.plan_dir, step) + ".json", plan);
+    LoadedBatch loaded = batches_.load(step);
+    metrics.truncated_sequences = static_cast<int>(loaded.truncated_sequences);
+    metrics.truncated_tokens = loaded.truncated_tokens;
+    Batch batch;
+    batch.sequences = std::move(loaded.sequences);
+
+    fill_plan_metrics(plan, metrics);
+    metrics.plan_wait_seconds = ready.waited;
+    engine_.zero_grad();
+    if (batch.target_weight() > 0.0) {
+      const StepResult result = engine_.run(plan, batch);
+      const Engine::Update update = engine_.optimizer_step(step);
+      metrics.loss = result.loss;
+      metrics.grad_norm = update.grad_norm;
+      metrics.lr = update.lr;
+      metrics.skipped = update.skipped;
+      metrics.bubble_measured = result.trace.bubble();
+      metrics.peak_bytes = result.peak_bytes;
+      if (!options_.trace_dir.empty()) {
+        write_chrome_trace(numbered(options_.trace_dir, step) + ".json", result.trace, plan);
+      }
+      if (!std::isfinite(result.loss)) metrics.skipped = true;
+    } else {
+      metrics.skipped = true;
+      metrics.peak_bytes.assign(stages_.size(), 0.0);
+    }
+    metrics.seconds = seconds_since(started);
+    metrics.tokens_per_second = static_cast<double>(metrics.tokens) / metrics.seconds;
+    metrics.flops_per_second = training_flops(config_.model, plan.sequences) / metrics.seconds;
+    metrics.mfu = metrics.flops_per_second / device_flops_;
+    return metrics;
+  }
+
+  static void fill_plan_metrics(const Plan& plan, StepMetrics& metrics) {
+    metrics.tokens = plan.total_tokens();
+    metrics.sequences = static_cast<int>(plan.sequences.size());
+    metrics.planner = plan.planner.name;
+    metrics.slices = plan.planner.slices;
+    metrics.plan_seconds = plan.planner.seconds;
+    metrics.plan_hash = plan_hash(plan);
+    for (const Replica& replica : plan.replicas) {
+      metrics.pipelines += static_cast<int>(replica.pipelines.size());
+      for (const Pipeline& pipeline : replica.pipelines) {
+        metrics.chunks += static_cast<int>(pipeline.chunks.size());
+        for (const Chunk& chunk : pipeline.chunks) {
+          metrics.recomputed_layers +=
+              std::accumulate(chunk.recompute.begin(), chunk.recompute.end(), 0);
+        }
+      }
+    }
+    if (plan.predicted) {
+      metrics.seconds_predicted = plan.predicted->seconds;
+      metrics.bubble_predicted = plan.predicted->bubble;
+      for (const StagePrediction& stage : plan.predicted->stages) {
+        metrics.peak_bytes_predicted.push_back(stage.peak_bytes);
+      }
+    }
+  }
+
+  const TrainOptions& options_;
+  const TrainConfig& config_;
+  IndexedDataset dataset_;
+  Sampler sampler_;
+  BatchSource batches_;
+  PlanContext context_;
+  std::vector<LayerRange> stages_;
+  Engine engine_;
+  double device_flops_;
+  MetricsFile metrics_;
+};
+
+// What a resumed run may not change: it would no longer be the same run.
+void require_same_run(const TrainConfig& now, const TrainConfig& saved, const std::string& folder) {
+  const auto require = [&folder](const char* key, const std::string& found,
+                                 const std::string& expected) {
+    if (found != expected) {
+      throw InputError("config: " + std::string(key), "found " + found,
+                       "expected " + expected + " as in " + folder,
+                       "use the checkpoint's value, or train without --resume");
+    }
+  };
+  if (!(now.model == saved.model)) {
+    throw InputError("config: model", "sizes differ from those of " + folder,
+                     "expected the same model", "use the checkpoint's [model] section");
+  }
+  require("training.dtype", now.training.dtype, saved.training.dtype);
+  require("training.seed", std::to_string(now.training.seed), std::to_string(saved.training.seed));
+  require("training.sequences_per_step", std::to_string(now.training.sequences_per_step),
+          std::to_string(saved.training.sequences_per_step));
+}
+
+}  // namespace
+
+TrainResult train(const TrainOptions& options) {
+  TrainConfig config = options.config;
+  config.check();
+  if (config.data.path.empty()) {
+    throw InputError("config: data.path", "found nothing", "expected the prefix of a data set",
+                     "set --data.path to what `infinipipe data build --out` wrote");
+  }
+  if (config.optimizer.decay_steps == 0) config.optimizer.decay_steps = config.training.steps;
+  if (!options.plan_dir.empty()) make_folder(options.plan_dir);
+  if (!options.trace_dir.empty()) make_folder(options.trace_dir);
+
+  std::optional<CheckpointInfo> checkpoint;
+  if (options.resume) {
+    if (config.checkpoint.path.empty()) {
+      throw InputError("config: checkpoint.path", "found nothing", "expected a folder to resume from",
+                       "set --checkpoint.path");
+    }
+    std::vector<std::string> notes;
+    checkpoint = find_checkpoint(config.checkpoint.path, &notes);
+    for (const std::string& note : notes) options.log(note);
+    require_same_run(config, checkpoint->config, checkpoint->folder);
+  }
+
+  const int first_guess = checkpoint ? checkpoint->next_step : 0;
+  Run run(options, config, first_guess);
+  int first = 0;
+  if (checkpoint) {
+    first = run.resume_step(*checkpoint);
+    run.load(*checkpoint);
+    options.log("resumed " + checkpoint->folder + ", step " + std::to_string(first));
+  }
+  run.describe();
+  return run.run(first);
+}
+
+}  // namespace infinipipe
