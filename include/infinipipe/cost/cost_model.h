@@ -11,10 +11,10 @@ namespace infinipipe {
 
 // What a chunk's cost depends on.
 struct ChunkShape {
-  double token2 = 0.0;      // sum over slices of (C+s)^2 - C^2
+  double token2 = 0.0;  // sum over slices of (C+s)^2 - C^2
   Tokens tokens = 0;
   int slices = 0;
-  Tokens cut_tokens = 0;    // of its slice of a cut sequence; 0 if it has none
+  Tokens cut_tokens = 0;           // of its slice of a cut sequence; 0 if it has none
   Tokens cut_sequence_tokens = 0;  // whole length of that sequence, where this is its last slice
 };
 
@@ -22,7 +22,8 @@ ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
                        const std::vector<bool>& cut);
 
 // A profile bound to a parallelism and a layer split. Immutable; safe to share between threads.
-// Throws InputError where a needed degree's bandwidth is absent.
+// Throws InputError where a needed degree's bandwidth is absent, or where stage_speed names another
+// number of stages.
 class CostModel final {
  public:
   CostModel(Profile profile, Parallelism parallelism, std::vector<LayerRange> stages);
@@ -36,23 +37,32 @@ class CostModel final {
 
   // Seconds of one instruction without recomputation.
   Seconds forward(StageId stage, const ChunkShape& chunk) const;
-  Seconds backward(StageId stage, const ChunkShape& chunk) const;      // B
-  Seconds input_grad(StageId stage, const ChunkShape& chunk) const;    // I = B - W
-  Seconds weight_grad(StageId stage, const ChunkShape& chunk) const;   // W
+  Seconds backward(StageId stage, const ChunkShape& chunk) const;     // B
+  Seconds input_grad(StageId stage, const ChunkShape& chunk) const;   // I = B - W
+  Seconds weight_grad(StageId stage, const ChunkShape& chunk) const;  // W
   // Recomputing one layer of this stage for this chunk.
   Seconds recompute_layer(StageId stage, const ChunkShape& chunk) const;
   // A message between neighbouring stages; both directions alike.
   Seconds transfer(Tokens tokens) const;
 
+  // Seconds of `recompute` layers, all of them or none within one B or I.
+  Seconds recompute(StageId stage, const ChunkShape& chunk, int layers) const {
+    return layers * recompute_layer(stage, chunk);
+  }
+
   // Bytes. States and workspace, always there.
   Bytes state_bytes(StageId stage) const;
   Bytes workspace_bytes() const { return profile_.memory.workspace_bytes; }
   // Held from the start of F to the end of B (or W), with `recompute` layers recomputed.
-  // Split in what reports show apart: activations (head bytes included) and kept K and V.
+  // Split in what reports show apart, so that a chunk holds the sum of the two: activations (head
+  // bytes and the K and V of kept layers included), and K and V kept for recomputed layers.
   Bytes activation_bytes(StageId stage, const ChunkShape& chunk, int recompute) const;
   Bytes kept_kv_bytes(StageId stage, const ChunkShape& chunk, int recompute) const;
   // dK and dV accumulators of `tokens` tokens of a cut sequence.
   Bytes kv_grad_bytes(StageId stage, Tokens tokens) const;
+  // K and V of all the stage's layers, for the chunk's tokens of a cut sequence: what an evaluation
+  // keeps until that sequence's last slice has run.
+  Bytes evaluation_kv_bytes(StageId stage, const ChunkShape& chunk) const;
   // One recomputed layer's activations, held during a B or I with recomputation.
   Bytes recompute_workspace_bytes(StageId stage, const ChunkShape& chunk) const;
 
@@ -60,7 +70,36 @@ class CostModel final {
   Profile profile_;
   Parallelism parallelism_;
   std::vector<LayerRange> stages_;
-  double all_to_all_seconds_per_token_ = 0.0;  // all layers, one direction
+  // Seconds of one instruction = token2 x .. + tokens x .. + slices x .. + per chunk, with
+  // everything that the stage's layers, degree and speed do to it worked in.
+  struct Coefficients {
+    double token2 = 0.0;
+    double token = 0.0;
+    double slice = 0.0;
+    double chunk = 0.0;
+
+    Seconds operator()(const ChunkShape& shape) const {
+      return token2 * shape.token2 + token * static_cast<double>(shape.tokens) +
+             slice * shape.slices + chunk;
+    }
+  };
+  struct StageCost {
+    Coefficients forward;
+    Coefficients backward;
+    Coefficients layer_forward;  // one layer, without embedding and head
+    double weight_per_token = 0.0;
+    double kept_per_token = 0.0;  // bytes of the chunk's activations, nothing recomputed
+    Bytes states = 0.0;
+  };
+
+  Coefficients layers_cost(const DirectionCost& cost, double layers) const;
+
+  std::vector<StageCost> costs_;
+  double transfer_per_token_ = 0.0;
+  double activation_per_layer_token_ = 0.0;  // bytes on one device of the group, as the next three
+  double recompute_saves_per_token_ = 0.0;
+  double kv_per_token_ = 0.0;
+  double kv_grad_per_token_ = 0.0;
 };
 
 }  // namespace infinipipe

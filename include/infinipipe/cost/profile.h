@@ -63,7 +63,7 @@ struct Profile {
   MemoryCost memory;
   LinkCost links;
   double device_memory_bytes = 0.0;
-  Json raw;                                   // the document, for what later versions add
+  std::string raw;                            // the document's JSON text: fields by later versions
 };
 
 // Throws InputError naming file and field for what is missing, negative or not finite.

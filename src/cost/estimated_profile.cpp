@@ -1,0 +1,93 @@
+// A machine that nobody measured: time from FLOPs, memory from the tensors that our layers keep.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/cost/profile.h"
+
+namespace infinipipe {
+namespace {
+
+// Attention's backward makes five products of the size of the forward's two.
+constexpr double kAttentionBackward = 2.5;
+constexpr double kMatmulBackward = 2.0;
+// Calling a layer's kernels once, and one more slice's attention.
+constexpr double kLayerCallSeconds = 4e-5;
+constexpr double kSliceCallSeconds = 1e-5;
+// Handing a tensor over within one machine.
+constexpr double kLinkSeconds = 3e-5;
+constexpr double kLinkBytesPerSecond = 5e9;
+// The head's block of logits, at most.
+constexpr double kHeadBlockTokens = 1024.0;
+constexpr double kHeadBlockBytes = 64.0 * 1024 * 1024;
+
+struct DtypeBytes {
+  double element = 4.0;      // activations and messages
+  double accumulator = 4.0;  // softmax statistics, dK and dV
+  double state = 16.0;       // a parameter's weight, gradient and AdamW moments
+};
+
+DtypeBytes dtype_bytes(const std::string& dtype) {
+  if (dtype == "float64") return {8.0, 8.0, 32.0};
+  if (dtype == "float32") return {4.0, 4.0, 16.0};
+  if (dtype == "bfloat16") return {2.0, 4.0, 18.0};  // and the float32 master
+  throw InputError("training.dtype", "found \"" + dtype + "\"",
+                   "expected float64, float32 or bfloat16");
+}
+
+}  // namespace
+
+Profile estimated_profile(const ModelSpec& model, const std::string& dtype,
+                          double flops_per_second) {
+  model.check();
+  INFINIPIPE_ASSERT(flops_per_second > 0.0, "a machine needs some speed");
+  const DtypeBytes bytes = dtype_bytes(dtype);
+  const auto layers = static_cast<double>(model.num_hidden_layers);
+  const auto hidden = static_cast<double>(model.hidden_size);
+  const auto queries = static_cast<double>(model.query_width());
+  const auto keys = static_cast<double>(model.kv_width());
+  const auto heads = static_cast<double>(model.num_attention_heads);
+  const auto vocabulary = static_cast<double>(model.vocab_size);
+
+  Profile profile;
+  profile.source = "estimated";
+  profile.machine =
+      "from the model's FLOPs at " + canonical_json(Json(flops_per_second)) + " a second";
+  profile.dtype = dtype;
+  const double token_seconds = layers * layer_flops_per_token(model) / flops_per_second;
+  const double token2_seconds = layers * layer_flops_per_token2(model) / flops_per_second;
+  profile.forward = {token2_seconds, token_seconds, layers * kLayerCallSeconds,
+                     layers * kSliceCallSeconds};
+  profile.backward = {kAttentionBackward * token2_seconds, kMatmulBackward * token_seconds,
+                      2.0 * layers * kLayerCallSeconds, 2.0 * layers * kSliceCallSeconds};
+  const double head_seconds = 2.0 * hidden * vocabulary / flops_per_second;
+  profile.head = {head_seconds, kMatmulBackward * head_seconds};
+  profile.head_in_forward = true;
+
+  // src/model/layer_saved.h: input, middle, query, attention, key, value, gate and up; the
+  // softmax's statistics and two norms'.
+  const double kept = 2.0 * hidden + 2.0 * queries + 2.0 * keys +
+                      2.0 * static_cast<double>(model.intermediate_size);
+  MemoryCost& memory = profile.memory;
+  memory.activation_bytes_per_token =
+      layers * (kept * bytes.element + (heads + 2.0) * bytes.accumulator);
+  memory.input_bytes_per_token = hidden * bytes.element;
+  memory.kv_bytes_per_token = 2.0 * keys * bytes.element;
+  memory.kv_grad_bytes_per_token = 2.0 * keys * bytes.accumulator;
+  memory.head_bytes_per_token = hidden * bytes.element;
+  // Logits and their gradient, block by block.
+  memory.workspace_bytes =
+      std::min(kHeadBlockBytes, 2.0 * kHeadBlockTokens * vocabulary * bytes.accumulator);
+  memory.state_bytes_per_layer = static_cast<double>(model.parameters_per_layer()) * bytes.state;
+  memory.state_embedding_bytes = vocabulary * hidden * bytes.state;
+  memory.state_head_bytes = (vocabulary + 1.0) * hidden * bytes.state;
+
+  profile.links.p2p_seconds = kLinkSeconds;
+  profile.links.p2p_bytes_per_second = kLinkBytesPerSecond;
+  profile.links.p2p_bytes_per_token = hidden * bytes.element;
+  // q, k, v in and o out, once a direction, as docs/profile.md counts them.
+  profile.links.all_to_all_bytes_per_token = layers * 2.0 * (hidden + keys) * bytes.element;
+  return profile;
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,186 @@
+#include "infinipipe/cost/profile.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+namespace {
+
+constexpr std::string_view kFormat = "infinipipe.profile";
+
+// Calls visit(path, number) for every required number, in document order; the one list of names
+// that reading and writing share. Path elements are separated by dots.
+template <class AnyProfile, class Visit>
+void visit_numbers(AnyProfile& profile, const Visit& visit) {
+  const auto direction = [&](const std::string& name, auto& cost) {
+    visit(name + ".seconds_per_token2", cost.seconds_per_token2);
+    visit(name + ".seconds_per_token", cost.seconds_per_token);
+    visit(name + ".seconds_per_chunk", cost.seconds_per_chunk);
+    visit(name + ".seconds_per_slice", cost.seconds_per_slice);
+  };
+  const auto pair = [&](const std::string& name, auto& cost) {
+    visit(name + ".forward_seconds_per_token", cost.forward_seconds_per_token);
+    visit(name + ".backward_seconds_per_token", cost.backward_seconds_per_token);
+  };
+  direction("forward", profile.forward);
+  direction("backward", profile.backward);
+  pair("embedding", profile.embedding);
+  pair("head", profile.head);
+  auto& memory = profile.memory;
+  visit("memory.activation_bytes_per_token", memory.activation_bytes_per_token);
+  visit("memory.input_bytes_per_token", memory.input_bytes_per_token);
+  visit("memory.kv_bytes_per_token", memory.kv_bytes_per_token);
+  visit("memory.kv_grad_bytes_per_token", memory.kv_grad_bytes_per_token);
+  visit("memory.head_bytes_per_token", memory.head_bytes_per_token);
+  visit("memory.workspace_bytes", memory.workspace_bytes);
+  visit("memory.state.bytes_per_layer", memory.state_bytes_per_layer);
+  visit("memory.state.embedding_bytes", memory.state_embedding_bytes);
+  visit("memory.state.head_bytes", memory.state_head_bytes);
+  visit("memory.state.constant_bytes", memory.state_constant_bytes);
+  visit("links.p2p.seconds", profile.links.p2p_seconds);
+  visit("links.p2p.bytes_per_second", profile.links.p2p_bytes_per_second);
+  visit("links.p2p.bytes_per_token", profile.links.p2p_bytes_per_token);
+  visit("links.all_to_all_bytes_per_token", profile.links.all_to_all_bytes_per_token);
+  visit("device.memory_bytes", profile.device_memory_bytes);
+}
+
+template <class AnyLinks, class Visit>
+void visit_bandwidths(AnyLinks& links, const Visit& visit) {
+  visit("all_to_all", links.all_to_all);
+  visit("all_gather", links.all_gather);
+  visit("reduce_scatter", links.reduce_scatter);
+}
+
+JsonView follow(JsonView view, std::string_view path) {
+  while (true) {
+    const std::size_t dot = path.find('.');
+    if (!view.json().is_object()) view.fail("an object");
+    view = view.at(path.substr(0, dot));
+    if (dot == std::string_view::npos) return view;
+    path.remove_prefix(dot + 1);
+  }
+}
+
+void store(Json& root, std::string_view path, Json value) {
+  Json* at = &root;
+  while (true) {
+    const std::size_t dot = path.find('.');
+    Json& child = (*at)[std::string(path.substr(0, dot))];
+    if (dot == std::string_view::npos) {
+      child = std::move(value);
+      return;
+    }
+    if (!child.is_object()) child = Json::object();
+    at = &child;
+    path.remove_prefix(dot + 1);
+  }
+}
+
+// What is divided by must be more than nothing.
+double positive(const JsonView& view) {
+  if (!view.json().is_number() || !(view.json().get<double>() > 0.0)) {
+    view.fail("a finite number > 0");
+  }
+  return view.number(0.0);
+}
+
+std::map<int, double> read_bandwidths(const JsonView& view) {
+  if (!view.json().is_object()) view.fail("an object of bytes per second by degree");
+  std::map<int, double> result;
+  for (const auto& [key, unused] : view.json().items()) {
+    int degree = 0;
+    for (const char c : key) {
+      degree = (c >= '0' && c <= '9' && degree < 100'000'000) ? degree * 10 + (c - '0') : -1;
+      if (degree < 0) break;
+    }
+    const JsonView entry = view.at(key);
+    if (degree < 1 || std::to_string(degree) != key) {
+      view.fail("degree \"" + key + "\"", "a whole number >= 1 as the key");
+    }
+    result[degree] = positive(entry);
+  }
+  return result;
+}
+
+bool read_sharded_over_all(const JsonView& view) {
+  const std::string name = view.string();
+  if (name != "all" && name != "sequence_parallel") view.fail("\"sequence_parallel\" or \"all\"");
+  return name == "all";
+}
+
+}  // namespace
+
+Profile profile_from_json(const Json& json, const std::string& where) {
+  const JsonView root(json, where);
+  if (!json.is_object()) root.fail("a profile object");
+  check_format(root, kFormat);
+  Profile profile;
+  profile.source = root.at("source").string();
+  profile.machine = root.at("machine").string();
+  profile.dtype = root.at("dtype").string();
+  visit_numbers(profile, [&](const std::string& path, double& value) {
+    value = follow(root, path).number(0.0);
+  });
+  profile.links.p2p_bytes_per_second = positive(follow(root, "links.p2p.bytes_per_second"));
+  profile.head_in_forward = follow(root, "head.in_forward").boolean();
+  profile.memory.state_sharded_over_all =
+      read_sharded_over_all(follow(root, "memory.state.sharded_over"));
+  const JsonView links = root.at("links");
+  visit_bandwidths(profile.links, [&](const char* name, std::map<int, double>& bandwidth) {
+    bandwidth = read_bandwidths(links.at(name));
+  });
+  profile.seconds_per_chunk_divided = root.boolean_or("seconds_per_chunk_divided", false);
+  if (root.has("backward_weight")) {
+    const JsonView weight = follow(root, "backward_weight.seconds_per_token");
+    profile.backward_weight_seconds_per_token = weight.number(0.0);
+    if (profile.backward_weight_seconds_per_token > profile.backward.seconds_per_token) {
+      weight.fail("at most backward.seconds_per_token, which it is part of");
+    }
+  }
+  if (root.has("stage_speed")) {
+    const JsonView speeds = root.at("stage_speed");
+    speeds.for_each([&](const JsonView& speed) { profile.stage_speed.push_back(positive(speed)); });
+  }
+  profile.raw = canonical_json(json);
+  return profile;
+}
+
+Profile read_profile(const std::string& path) {
+  return profile_from_json(read_json_file(path), path);
+}
+
+Json profile_to_json(const Profile& profile) {
+  Json json = profile.raw.empty() ? Json::object() : parse_json(profile.raw, "profile");
+  json["format"] = kFormat;
+  json["version"] = 1;
+  json["source"] = profile.source;
+  json["machine"] = profile.machine;
+  json["dtype"] = profile.dtype;
+  visit_numbers(profile,
+                [&](const std::string& path, const double& value) { store(json, path, value); });
+  store(json, "head.in_forward", profile.head_in_forward);
+  store(json, "memory.state.sharded_over",
+        profile.memory.state_sharded_over_all ? "all" : "sequence_parallel");
+  visit_bandwidths(profile.links, [&](const char* name, const std::map<int, double>& bandwidth) {
+    Json values = Json::object();
+    for (const auto& [degree, value] : bandwidth) values[std::to_string(degree)] = value;
+    json["links"][name] = std::move(values);
+  });
+  json.erase("seconds_per_chunk_divided");
+  if (profile.seconds_per_chunk_divided) json["seconds_per_chunk_divided"] = true;
+  if (profile.backward_weight_seconds_per_token >= 0.0) {
+    store(json, "backward_weight.seconds_per_token", profile.backward_weight_seconds_per_token);
+  } else {
+    json.erase("backward_weight");
+  }
+  json.erase("stage_speed");
+  if (!profile.stage_speed.empty()) json["stage_speed"] = profile.stage_speed;
+  return json;
+}
+
+std::string profile_hash(const Profile& profile) { return hash_json(profile_to_json(profile)); }
+
+}  // namespace infinipipe
