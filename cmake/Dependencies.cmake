@@ -35,15 +35,19 @@ if(INFINIPIPE_TORCH)
     IMPORTED_LOCATION "${torch_root}/lib/libtorch_cpu.so"
     INTERFACE_INCLUDE_DIRECTORIES "${torch_root}/include"
     INTERFACE_LINK_LIBRARIES "c10;Threads::Threads")
-  set(cuda_lib "${INFINIPIPE_SITE}/nvidia/cu13/lib")
-  if(EXISTS "${cuda_lib}")  # libtorch_cpu.so needs cupti and cudart, wherever it runs
-    target_link_options(torch_cpu INTERFACE "-Wl,-rpath-link,${cuda_lib}")
-    list(APPEND CMAKE_BUILD_RPATH "${cuda_lib}")
-  endif()
+  # CUDA's libraries come from wheels beside torch or from the toolkit; libtorch_cpu.so itself needs
+  # cupti and cudart, wherever it runs.
+  file(GLOB cuda_libs "${INFINIPIPE_SITE}/nvidia/*/lib")
   if(INFINIPIPE_CUDA)
+    find_package(CUDAToolkit 13.0 REQUIRED)
+    list(APPEND cuda_libs "${CUDAToolkit_LIBRARY_DIR}")
     target_link_options(torch_cpu INTERFACE "-Wl,--no-as-needed"
       "${torch_root}/lib/libtorch_cuda.so" "${torch_root}/lib/libc10_cuda.so" "-Wl,--as-needed")
   endif()
+  foreach(folder IN LISTS cuda_libs)
+    target_link_options(torch_cpu INTERFACE "-Wl,-rpath-link,${folder}")
+  endforeach()
+  list(APPEND CMAKE_BUILD_RPATH ${cuda_libs})
 endif()
 
 find_path(SENTENCEPIECE_INCLUDE sentencepiece_processor.h)

@@ -1,0 +1,200 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include <atomic>
+#include <cmath>
+#include <set>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/core/plan_json.h"
+#include "infinipipe/core/validate.h"
+#include "system/training/fixture.h"
+
+namespace infinipipe {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+TEST_F(TrainingTest, LearnsAndWritesMetricsPlansAndACheckpoint) {
+  TrainConfig c = config();
+  c.training.steps = 30;
+  c.optimizer.decay_steps = 0;
+  TrainOptions options;
+  options.config = c;
+  options.plan_dir = folder_ + "/plans";
+  options.trace_dir = folder_ + "/traces";
+  const TrainResult result = train(options);
+  EXPECT_NEAR(result.first_loss, std::log(257.0), 0.3);
+  EXPECT_LT(result.last_loss, 2.5);
+  EXPECT_EQ(fs::path(result.checkpoint).filename(), "step-000030");
+
+  const std::vector<Json> lines = metrics_lines();
+  ASSERT_EQ(lines.size(), 30U);
+  for (const char* field :
+       {"step", "loss", "grad_norm", "lr", "tokens", "sequences", "seconds", "tokens_per_second",
+        "flops_per_second", "mfu", "bubble_predicted", "bubble_measured", "seconds_predicted",
+        "peak_bytes", "peak_bytes_predicted", "plan_seconds", "plan_wait_seconds", "planner",
+        "slices", "pipelines", "chunks", "recomputed_layers", "skipped"}) {
+    EXPECT_TRUE(lines[7].contains(field)) << field;
+  }
+  EXPECT_EQ(lines[7]["peak_bytes"].size(), 2U);
+  EXPECT_GT(lines[7]["peak_bytes"][0].get<double>(), 0.0);
+  const Plan plan = read_plan(folder_ + "/plans/step-000007.json");
+  EXPECT_FALSE(validate(plan).has_value());
+  EXPECT_EQ(plan_hash(plan), lines[7]["plan_hash"].get<std::string>());
+  EXPECT_TRUE(fs::exists(folder_ + "/traces/step-000007.json"));
+}
+
+TEST_F(TrainingTest, SameSeedGivesTheSameBits) {
+  TrainConfig c = config();
+  const auto first = run(c);
+  const std::string weights = read_file(folder_ + "/checkpoints/step-000006/model.safetensors");
+  fs::remove_all(c.checkpoint.path);
+  const auto second = run(c);
+  ASSERT_EQ(first.size(), second.size());
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    EXPECT_EQ(first[i].loss, second[i].loss);
+    EXPECT_EQ(first[i].grad_norm, second[i].grad_norm);
+    EXPECT_EQ(first[i].plan_hash, second[i].plan_hash);
+  }
+  EXPECT_EQ(read_file(folder_ + "/checkpoints/step-000006/model.safetensors"), weights);
+  c.training.seed = 2;
+  fs::remove_all(c.checkpoint.path);
+  EXPECT_NE(run(c)[0].loss, first[0].loss);
+}
+
+TEST_F(TrainingTest, ResumeAtAnotherNumberOfStagesGoesOn) {
+  TrainConfig c = config(2);
+  c.training.steps = 3;
+  run(c);
+  c.training.steps = 6;
+  c.parallelism.stages = 4;
+  const auto after = run(c, true);
+  ASSERT_EQ(after.size(), 3U);
+
+  fs::remove_all(c.checkpoint.path);
+  c.parallelism.stages = 2;
+  const auto straight = run(c);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_NEAR(after[i].loss, straight[i + 3].loss, 1e-4 * straight[i + 3].loss);
+  }
+}
+
+TEST_F(TrainingTest, MetricsOfARepeatedStepAreReplaced) {
+  TrainConfig c = config();
+  c.training.steps = 4;
+  c.checkpoint.every = 2;
+  c.checkpoint.keep = 5;
+  run(c);
+  fs::remove_all(folder_ + "/checkpoints/step-000004");  // as if the run had died after step 3
+  const auto again = run(c, true);
+  ASSERT_EQ(again.size(), 2U);
+  const auto lines = metrics_lines();
+  ASSERT_EQ(lines.size(), 4U);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(lines[i]["step"].get<int>(), i);
+}
+
+TEST_F(TrainingTest, AStopRequestEndsWithACheckpoint) {
+  TrainOptions options;
+  options.config = config();
+  std::atomic<bool> stop{false};
+  options.stop = &stop;
+  options.on_step = [&stop](const StepMetrics& metrics) { stop = metrics.step == 1; };
+  const TrainResult result = train(options);
+  EXPECT_TRUE(result.stopped);
+  EXPECT_EQ(result.next_step, 2);
+  EXPECT_EQ(fs::path(result.checkpoint).filename(), "step-000002");
+}
+
+TEST_F(TrainingTest, ABatchWithoutTargetsIsSkippedAndCounted) {
+  IndexedDatasetWriter writer(folder_ + "/data", 257);
+  for (int i = 0; i < 10; ++i) writer.add_document({256});
+  writer.finish();
+  const auto steps = run(config());
+  ASSERT_EQ(steps.size(), 6U);
+  for (const StepMetrics& step : steps) EXPECT_TRUE(step.skipped);
+}
+
+TEST_F(TrainingTest, LongDocumentsAreCutAndCounted) {
+  TrainConfig c = config();
+  c.data.max_sequence_length = 50;
+  int truncated = 0;
+  for (const StepMetrics& step : run(c)) {
+    truncated += step.truncated_sequences;
+    EXPECT_EQ(step.truncated_tokens > 0, step.truncated_sequences > 0);
+  }
+  EXPECT_GT(truncated, 0);
+}
+
+TEST_F(TrainingTest, EvaluationIsTheSameOverAnyStages) {
+  const TrainConfig c = config();
+  run(c);
+  EvalOptions options;
+  options.checkpoint = c.checkpoint.path;
+  const EvalResult two = evaluate(options);
+  options.stages = 1;
+  const EvalResult one = evaluate(options);
+  EXPECT_NEAR(two.loss, one.loss, 1e-5 * one.loss);
+  EXPECT_NEAR(one.perplexity, std::exp(one.loss), 1e-9 * one.perplexity);
+  EXPECT_EQ(one.sequences, 40);
+  options.sequences = 5;
+  EXPECT_EQ(evaluate(options).sequences, 5);
+}
+
+TEST_F(TrainingTest, GenerationFollowsTheSeed) {
+  TrainConfig c = config();
+  c.training.steps = 30;
+  c.optimizer.decay_steps = 0;
+  run(c);
+  GenerateOptions options;
+  options.checkpoint = c.checkpoint.path;
+  options.prompt = "ab";
+  options.tokens = 20;
+  std::string streamed;
+  options.on_text = [&streamed](const std::string& piece) { streamed += piece; };
+  const std::string text = generate(options);
+  EXPECT_EQ(streamed, text);
+  options.on_text = [](const std::string&) {};
+  EXPECT_EQ(generate(options), text);
+  options.temperature = 0.0;
+  const std::string likeliest = generate(options);
+  for (const char c2 : likeliest) EXPECT_THAT(std::string("abcdefghij"), HasSubstr(std::string(1, c2)));
+}
+
+TEST_F(TrainingTest, BadInputIsNamed) {
+  TrainConfig c = config();
+  c.data.path = folder_ + "/none";
+  EXPECT_THAT(error_of([&] { run(c); }), HasSubstr("none.idx: cannot be opened"));
+  c = config();
+  c.parallelism.stages = 5;
+  EXPECT_THAT(error_of([&] { run(c); }), HasSubstr("stages"));
+  c = config();
+  c.model.vocab_size = 100;  // the data has end-of-document 256
+  EXPECT_THAT(error_of([&] { run(c); }), HasSubstr("256"));
+  c = config();
+  c.data.path.clear();
+  EXPECT_THAT(error_of([&] { run(c); }), HasSubstr("config: data.path: found nothing"));
+  c = config();
+  EXPECT_THAT(error_of([&] { run(c, true); }), HasSubstr("no checkpoint"));
+  run(c);
+  c.model.hidden_size = 64;
+  EXPECT_THAT(error_of([&] { run(c, true); }), HasSubstr("config: model: sizes differ"));
+  c = config();
+  c.training.seed = 9;
+  EXPECT_THAT(error_of([&] { run(c, true); }), HasSubstr("training.seed: found 9, expected 1"));
+}
+
+}  // namespace
+}  // namespace infinipipe
