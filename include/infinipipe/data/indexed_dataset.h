@@ -1,0 +1,111 @@
+// Megatron indexed datasets: PREFIX.bin (tokens) and PREFIX.idx (lengths, offsets, documents).
+// Format: docs/data.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "infinipipe/base/file.h"
+#include "infinipipe/base/units.h"
+
+namespace infinipipe {
+
+// Codes as they stand in the file. 6 (f64) and 7 (f32) exist in the format, but are no tokens.
+enum class TokenDtype : std::uint8_t {
+  kUint8 = 1,
+  kInt8 = 2,
+  kInt16 = 3,
+  kInt32 = 4,
+  kInt64 = 5,
+  kUint16 = 8,
+};
+
+std::size_t token_width(TokenDtype dtype);      // bytes
+std::string_view token_dtype_name(TokenDtype);  // "uint16"
+// What Megatron chooses: uint16 for a vocabulary below 65,500, else int32.
+TokenDtype token_dtype_for(std::int64_t vocab_size);
+
+// Appends ids in the dtype's little-endian form. Throws InputError for an id that does not fit.
+void append_encoded(TokenDtype dtype, std::span<const std::int64_t> ids,
+                    std::vector<std::byte>& bytes);
+
+// A dataset on disk, mapped read-only. Everything is checked on opening, in one pass over the
+// index: magic, version, dtype, sizes, lengths, offsets, documents. All offsets are 64 bits wide.
+// Const calls are thread-safe. The files must not shrink while they are open.
+class IndexedDataset final {
+ public:
+  // Opens PREFIX.idx and PREFIX.bin. Throws InputError naming the file and the exact reason.
+  explicit IndexedDataset(const std::string& prefix);
+
+  const std::string& prefix() const { return prefix_; }
+  TokenDtype dtype() const { return dtype_; }
+  std::int64_t documents() const { return documents_; }
+  std::int64_t sequences() const { return sequences_; }
+  Tokens tokens() const { return tokens_; }  // of all documents
+
+  // Tokens of a document: of all its sequences, which the format stores one after the other.
+  Tokens length(std::int64_t document) const;
+  std::vector<Tokens> lengths() const;  // of every document
+
+  // Tokens [begin, begin + count) of a document, fewer where it ends before. Ids are as stored,
+  // so they may be outside a model's vocabulary.
+  std::vector<std::int64_t> read(std::int64_t document, Tokens begin = 0,
+                                 Tokens count = std::numeric_limits<Tokens>::max()) const;
+
+ private:
+  void read_header();
+  void check_sequences() const;
+  void check_documents() const;
+  std::int32_t sequence_length(std::int64_t sequence) const;
+  std::int64_t sequence_offset(
+      std::int64_t sequence) const;                       // bytes into .bin; end for the last + 1
+  std::int64_t document_start(std::int64_t entry) const;  // first sequence of document `entry`
+
+  std::string prefix_;
+  MappedFile index_;
+  MappedFile data_;
+  TokenDtype dtype_ = TokenDtype::kUint16;
+  std::int64_t sequences_ = 0;
+  std::int64_t documents_ = 0;
+  Tokens tokens_ = 0;
+};
+
+// Writes a dataset as a stream, in memory that does not grow with it. Both files are written under
+// temporary names; finish() puts .bin in place, then .idx, so that a half-written dataset is never
+// taken for a whole one. Without finish() nothing is left behind, and an older dataset of that name
+// stays. Not thread-safe. Throws RunError for a disk that fails.
+class IndexedDatasetWriter final {
+ public:
+  // `max_sequence`: a longer document is stored as several sequences (its length is an i32 there).
+  IndexedDatasetWriter(std::string prefix, TokenDtype dtype,
+                       Tokens max_sequence = std::numeric_limits<std::int32_t>::max());
+  ~IndexedDatasetWriter();
+  IndexedDatasetWriter(const IndexedDatasetWriter&) = delete;
+  IndexedDatasetWriter& operator=(const IndexedDatasetWriter&) = delete;
+
+  TokenDtype dtype() const;
+  // More tokens of the document that is being written.
+  void append(std::span<const std::int64_t> ids);
+  void append_bytes(std::span<const std::byte> encoded);  // from append_encoded()
+  Tokens document_tokens() const;                         // of that document so far
+  // Ends the document; an empty one is stored as a sequence of length 0.
+  void end_document();
+
+  std::int64_t documents() const;  // ended ones
+  Tokens tokens() const;
+
+  // After the last end_document(), once. Syncs and renames.
+  void finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace infinipipe
