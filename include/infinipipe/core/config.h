@@ -13,7 +13,7 @@
 namespace infinipipe {
 
 struct DataConfig {
-  std::string path;           // prefix of PREFIX.bin and PREFIX.idx
+  std::string path;                // prefix of PREFIX.bin and PREFIX.idx
   std::string tokenizer = "byte";  // "byte", or the path of a SentencePiece model
   Tokens max_sequence_length = 16384;
 };
@@ -28,14 +28,14 @@ struct TrainingConfig {
 
 struct OptimizerConfig {
   double lr = 3e-3;
-  double min_lr_ratio = 0.1;   // the cosine ends at lr x this
+  double min_lr_ratio = 0.1;  // the cosine ends at lr x this
   int warmup_steps = 10;
-  int decay_steps = 0;         // 0: training.steps
+  int decay_steps = 0;  // 0: training.steps
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
-  double weight_decay = 0.1;   // on matrices, not on norms
-  double clip_grad_norm = 1.0; // 0: none
+  double weight_decay = 0.1;    // on matrices, not on norms
+  double clip_grad_norm = 1.0;  // 0: none
 };
 
 struct ParallelismConfig {
@@ -55,7 +55,7 @@ struct PlannerConfig {
   std::optional<Tokens> chunk_tokens;  // capacity; empty: "auto"
   double solver_gap = 0.02;
   int solver_nodes = 200;
-  double solver_seconds = 10.0;        // emergency stop
+  double solver_seconds = 10.0;  // emergency stop
   int ahead = 2;
   bool recalibrate = true;
 };
@@ -101,23 +101,42 @@ struct TrainConfig {
   void check() const;
 };
 
+// What a key's value is in a TOML file; on the command line all are text.
+enum class ConfigType {
+  kText,
+  kInteger,
+  kNumber,  // TOML float or integer
+  kBoolean,
+  kIntegerOrAuto,   // 4 or "auto"
+  kIntegersOrAuto,  // [3, 5] or "auto"
+};
+
 // One key: "training.steps". Values travel as text: `20`, `0.1`, `true`, `auto`, `3,5`, `path`.
 struct ConfigKey {
   std::string name;
   std::string help;
+  ConfigType type;
   std::function<std::string(const TrainConfig&)> get;
-  std::function<void(TrainConfig&, const std::string&)> set;  // throws InputError
+  // Throws InputError("training.steps", found, expected) for text that is not of the type; whether
+  // the value makes sense is check()'s part. "model.preset" replaces the whole model.
+  std::function<void(TrainConfig&, const std::string&)> set;
+
+  std::string section() const { return name.substr(0, name.find('.')); }
 };
 
 // All keys, in the order of the sections above.
 const std::vector<ConfigKey>& config_keys();
 
-// Sets one key. An unknown name is an InputError that names the nearest known one.
+// Sets one key. An unknown name is an InputError that names the nearest known one:
+// `where: training.stepz: unknown key, did you mean training.steps?`. `where` may be empty.
 void set_config(TrainConfig& config, std::string_view key, const std::string& value,
                 std::string_view where);
 
-// Reads a TOML file over the defaults (or over `base`). Unknown sections and keys are errors.
+// Reads a TOML file over the defaults (or over `base`). Unknown sections and keys are errors;
+// model.preset applies before the other model keys wherever it stands. Does not call check().
 TrainConfig read_config(const std::string& path, TrainConfig base = {});
+TrainConfig config_from_toml(std::string_view text, const std::string& where,
+                             TrainConfig base = {});
 // Complete TOML text of a configuration; read_config of it gives the same.
 std::string config_to_toml(const TrainConfig& config);
 

@@ -1,0 +1,336 @@
+// The key table: the one place where a key's name, help, type and field meet.
+#include "infinipipe/core/config.h"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+namespace {
+
+std::string quoted(const std::string& value) { return "found '" + value.substr(0, 60) + "'"; }
+
+template <class Number>
+Number parse(const std::string& name, const std::string& value, const char* expected) {
+  Number number{};
+  const char* const end = value.data() + value.size();
+  const auto [last, error] = std::from_chars(value.data(), end, number);
+  if (error == std::errc::result_out_of_range) {
+    throw InputError(
+        name, quoted(value),
+        std::string(expected) + " that fits " + std::to_string(8 * sizeof(Number)) + " bits");
+  }
+  if (error != std::errc() || last != end) throw InputError(name, quoted(value), expected);
+  return number;
+}
+
+template <class Integer>
+Integer parse_integer(const std::string& name, const std::string& value) {
+  return parse<Integer>(name, value, "expected a whole number");
+}
+
+bool parse_boolean(const std::string& name, const std::string& value) {
+  if (value == "true") return true;
+  if (value == "false") return false;
+  throw InputError(name, quoted(value), "expected true or false");
+}
+
+std::vector<int> parse_integers(const std::string& name, const std::string& value) {
+  std::vector<int> numbers;
+  const char* at = value.data();
+  const char* const end = at + value.size();
+  const auto skip_spaces = [&] {
+    while (at != end && *at == ' ') ++at;
+  };
+  while (true) {
+    skip_spaces();
+    const auto [last, error] = std::from_chars(at, end, numbers.emplace_back());
+    at = last;
+    skip_spaces();
+    if (error == std::errc() && at == end) return numbers;
+    if (error != std::errc() || *at++ != ',') {
+      throw InputError(name, quoted(value), "expected whole numbers like 3,5, or auto");
+    }
+  }
+}
+
+// Shortest text that reads back as the same number; whole numbers without a point.
+std::string spell(double value) {
+  if (value == std::floor(value) && std::abs(value) < 1e15) {
+    return std::to_string(static_cast<std::int64_t>(value));
+  }
+  char buffer[40];
+  const auto [end, error] = std::to_chars(buffer, buffer + sizeof(buffer), value);
+  return {buffer, error == std::errc() ? end : buffer};
+}
+
+// Builds the table; `field` is a lambda from TrainConfig& to the field.
+class Table final {
+ public:
+  template <class Field>
+  void text(const char* name, const char* help, Field field) {
+    add(
+        name, help, ConfigType::kText, [field](const TrainConfig& c) { return field(c); },
+        [field](TrainConfig& c, const std::string& value) { field(c) = value; });
+  }
+
+  template <class Field>
+  void integer(const char* name, const char* help, Field field) {
+    add(
+        name, help, ConfigType::kInteger,
+        [field](const TrainConfig& c) { return std::to_string(field(c)); },
+        [field, key = std::string(name)](TrainConfig& c, const std::string& value) {
+          using Integer = std::remove_reference_t<decltype(field(c))>;
+          field(c) = parse_integer<Integer>(key, value);
+        });
+  }
+
+  template <class Field>
+  void number(const char* name, const char* help, Field field) {
+    add(
+        name, help, ConfigType::kNumber, [field](const TrainConfig& c) { return spell(field(c)); },
+        [field, key = std::string(name)](TrainConfig& c, const std::string& value) {
+          field(c) = parse<double>(key, value, "expected a number");
+        });
+  }
+
+  template <class Field>
+  void boolean(const char* name, const char* help, Field field) {
+    add(
+        name, help, ConfigType::kBoolean,
+        [field](const TrainConfig& c) -> std::string { return field(c) ? "true" : "false"; },
+        [field, key = std::string(name)](TrainConfig& c, const std::string& value) {
+          field(c) = parse_boolean(key, value);
+        });
+  }
+
+  template <class Field>
+  void integer_or_auto(const char* name, const char* help, Field field) {
+    add(
+        name, help, ConfigType::kIntegerOrAuto,
+        [field](const TrainConfig& c) { return field(c) ? std::to_string(*field(c)) : "auto"; },
+        [field, key = std::string(name)](TrainConfig& c, const std::string& value) {
+          using Integer = typename std::remove_reference_t<decltype(field(c))>::value_type;
+          if (value == "auto") {
+            field(c).reset();
+          } else {
+            field(c) = parse<Integer>(key, value, "expected a whole number or auto");
+          }
+        });
+  }
+
+  template <class Field>
+  void integers_or_auto(const char* name, const char* help, Field field) {
+    add(
+        name, help, ConfigType::kIntegersOrAuto,
+        [field](const TrainConfig& c) -> std::string {
+          if (!field(c)) return "auto";
+          std::string list;
+          for (const int number : *field(c)) {
+            list += (list.empty() ? "" : ",") + std::to_string(number);
+          }
+          return list;
+        },
+        [field, key = std::string(name)](TrainConfig& c, const std::string& value) {
+          if (value == "auto") {
+            field(c).reset();
+          } else {
+            field(c) = parse_integers(key, value);
+          }
+        });
+  }
+
+  void add(const char* name, const char* help, ConfigType type,
+           std::function<std::string(const TrainConfig&)> get,
+           std::function<void(TrainConfig&, const std::string&)> set) {
+    keys_.push_back({name, help, type, std::move(get), std::move(set)});
+  }
+
+  std::vector<ConfigKey> take() { return std::move(keys_); }
+
+ private:
+  std::vector<ConfigKey> keys_;
+};
+
+// The field of a TrainConfig, const or not.
+#define INFINIPIPE_FIELD(path) \
+  [](auto& c) -> auto& { return c.path; }
+
+void add_model(Table& t) {
+  t.add(
+      "model.preset",
+      "a model by name (tiny, 3m, 25m, 125m, 350m, 1b, 3b, 7b, 8b, 13b, 30b, 65b, 70b); the other "
+      "model keys change it",
+      ConfigType::kText, [](const TrainConfig& c) { return c.model_preset; },
+      [](TrainConfig& c, const std::string& value) {
+        if (!value.empty()) c.model = model_preset(value);
+        c.model_preset = value;
+      });
+  t.integer("model.hidden_size", "width of the residual stream",
+            INFINIPIPE_FIELD(model.hidden_size));
+  t.integer("model.intermediate_size", "width inside the MLP",
+            INFINIPIPE_FIELD(model.intermediate_size));
+  t.integer("model.num_hidden_layers", "decoder layers", INFINIPIPE_FIELD(model.num_hidden_layers));
+  t.integer("model.num_attention_heads", "query heads",
+            INFINIPIPE_FIELD(model.num_attention_heads));
+  t.integer("model.num_key_value_heads", "key and value heads (grouped-query attention)",
+            INFINIPIPE_FIELD(model.num_key_value_heads));
+  t.integer("model.head_dim", "width of a head; 0: hidden_size / num_attention_heads",
+            INFINIPIPE_FIELD(model.head_dim));
+  t.integer("model.vocab_size", "token ids; 257: bytes and end of document",
+            INFINIPIPE_FIELD(model.vocab_size));
+  t.number("model.rope_theta", "base of the rotary embedding", INFINIPIPE_FIELD(model.rope_theta));
+  t.number("model.rms_norm_eps", "added to the mean square in norms",
+           INFINIPIPE_FIELD(model.rms_norm_eps));
+  t.number("model.initializer_range", "standard deviation of fresh weights",
+           INFINIPIPE_FIELD(model.initializer_range));
+  t.boolean("model.tie_word_embeddings", "the head's weight is the embedding's",
+            INFINIPIPE_FIELD(model.tie_word_embeddings));
+}
+
+void add_training(Table& t) {
+  t.text("data.path", "indexed data set: the prefix of PREFIX.bin and PREFIX.idx",
+         INFINIPIPE_FIELD(data.path));
+  t.text("data.tokenizer", "byte, or the path of a SentencePiece model",
+         INFINIPIPE_FIELD(data.tokenizer));
+  t.integer("data.max_sequence_length", "longer documents are cut off here, in tokens",
+            INFINIPIPE_FIELD(data.max_sequence_length));
+
+  t.integer("training.steps", "optimizer steps", INFINIPIPE_FIELD(training.steps));
+  t.integer("training.sequences_per_step", "documents in one step",
+            INFINIPIPE_FIELD(training.sequences_per_step));
+  t.integer("training.seed", "of the weights and the order of the documents",
+            INFINIPIPE_FIELD(training.seed));
+  t.text("training.dtype", "float64, float32 or bfloat16 (with float32 master weights)",
+         INFINIPIPE_FIELD(training.dtype));
+  t.number("training.max_minutes", "stop cleanly after so long; 0: no limit",
+           INFINIPIPE_FIELD(training.max_minutes));
+
+  t.number("optimizer.lr", "peak learning rate of AdamW", INFINIPIPE_FIELD(optimizer.lr));
+  t.number("optimizer.min_lr_ratio", "the cosine ends at lr times this",
+           INFINIPIPE_FIELD(optimizer.min_lr_ratio));
+  t.integer("optimizer.warmup_steps", "steps of linear warm-up",
+            INFINIPIPE_FIELD(optimizer.warmup_steps));
+  t.integer("optimizer.decay_steps", "step at which the cosine ends; 0: training.steps",
+            INFINIPIPE_FIELD(optimizer.decay_steps));
+  t.number("optimizer.beta1", "decay of the first moment", INFINIPIPE_FIELD(optimizer.beta1));
+  t.number("optimizer.beta2", "decay of the second moment", INFINIPIPE_FIELD(optimizer.beta2));
+  t.number("optimizer.eps", "added to the root of the second moment",
+           INFINIPIPE_FIELD(optimizer.eps));
+  t.number("optimizer.weight_decay", "decoupled, on matrices only",
+           INFINIPIPE_FIELD(optimizer.weight_decay));
+  t.number("optimizer.clip_grad_norm", "largest global gradient norm; 0: no clipping",
+           INFINIPIPE_FIELD(optimizer.clip_grad_norm));
+}
+
+void add_planning(Table& t) {
+  t.integer("parallelism.stages", "pipeline stages", INFINIPIPE_FIELD(parallelism.stages));
+  t.integer("parallelism.sequence_parallel", "devices that share every stage's tokens",
+            INFINIPIPE_FIELD(parallelism.sequence_parallel));
+  t.integer("parallelism.data_parallel", "replicas of the pipeline",
+            INFINIPIPE_FIELD(parallelism.data_parallel));
+  t.integers_or_auto("parallelism.layers_per_stage", "layers of each stage (3,5), or auto",
+                     INFINIPIPE_FIELD(parallelism.layers_per_stage));
+
+  t.number("memory.bytes_per_stage", "memory of a stage; 0: the profile's device memory",
+           INFINIPIPE_FIELD(memory.bytes_per_stage));
+
+  t.text("planner.name", "epp, or a baseline that is a pipeline", INFINIPIPE_FIELD(planner.name));
+  t.integer_or_auto("planner.slices", "slices of the longest sequence (K), or auto",
+                    INFINIPIPE_FIELD(planner.slices));
+  t.integer_or_auto("planner.chunk_tokens", "most tokens of a chunk, or auto",
+                    INFINIPIPE_FIELD(planner.chunk_tokens));
+  t.number("planner.solver_gap", "the integer programme may stop this near to its bound",
+           INFINIPIPE_FIELD(planner.solver_gap));
+  t.integer("planner.solver_nodes", "branch-and-bound nodes of the integer programme",
+            INFINIPIPE_FIELD(planner.solver_nodes));
+  t.number("planner.solver_seconds", "emergency stop of the integer programme",
+           INFINIPIPE_FIELD(planner.solver_seconds));
+  t.integer("planner.ahead", "steps that are planned ahead while training runs",
+            INFINIPIPE_FIELD(planner.ahead));
+  t.boolean("planner.recalibrate", "correct the profile by measured steps",
+            INFINIPIPE_FIELD(planner.recalibrate));
+
+  t.text("cluster.profile", "profile.json of the machine; empty: an estimate from FLOPs",
+         INFINIPIPE_FIELD(cluster.profile));
+  t.integer("cluster.devices", "0: stages x sequence_parallel x data_parallel",
+            INFINIPIPE_FIELD(cluster.devices));
+  t.integer("cluster.devices_per_node", "devices that share the fast links",
+            INFINIPIPE_FIELD(cluster.devices_per_node));
+}
+
+void add_running(Table& t) {
+  t.text("runtime.device", "cpu or cuda", INFINIPIPE_FIELD(runtime.device));
+  t.text("runtime.communicator", "threads, mpi or nccl", INFINIPIPE_FIELD(runtime.communicator));
+  t.integer("runtime.threads_per_stage", "threads inside a stage's operations",
+            INFINIPIPE_FIELD(runtime.threads_per_stage));
+  t.boolean("runtime.pooled_allocator", "reuse CPU tensors' memory",
+            INFINIPIPE_FIELD(runtime.pooled_allocator));
+
+  t.text("checkpoint.path", "folder of the checkpoints; empty: none",
+         INFINIPIPE_FIELD(checkpoint.path));
+  t.integer("checkpoint.every", "steps between checkpoints; 0: only at the end",
+            INFINIPIPE_FIELD(checkpoint.every));
+  t.integer("checkpoint.keep", "newest checkpoints that are kept",
+            INFINIPIPE_FIELD(checkpoint.keep));
+
+  t.text("metrics.path", "metrics.jsonl, one object a step; empty: none",
+         INFINIPIPE_FIELD(metrics.path));
+}
+
+#undef INFINIPIPE_FIELD
+
+// What to say about a key that is not there.
+std::string advice(std::string_view key) {
+  std::vector<std::string> names;
+  std::vector<std::string> in_section;
+  const std::string section(key.substr(0, key.find('.')));
+  std::string list;
+  for (const ConfigKey& known : config_keys()) {
+    names.push_back(known.name);
+    const std::string leaf = known.name.substr(known.name.find('.') + 1);
+    if (key == leaf) return "did you mean " + known.name + "?";
+    if (known.section() == section) {
+      in_section.push_back(known.name);
+      list += (list.empty() ? "" : ", ") + leaf;
+    }
+  }
+  std::string near = nearest(key, in_section);
+  if (near.empty()) near = nearest(key, names);
+  if (!near.empty()) return "did you mean " + near + "?";
+  if (!list.empty()) return "expected one of [" + section + "]'s: " + list;
+  return "expected section.key like training.steps";
+}
+
+}  // namespace
+
+const std::vector<ConfigKey>& config_keys() {
+  static const std::vector<ConfigKey> kKeys = [] {
+    Table table;
+    add_model(table);
+    add_training(table);
+    add_planning(table);
+    add_running(table);
+    return table.take();
+  }();
+  return kKeys;
+}
+
+void set_config(TrainConfig& config, std::string_view key, const std::string& value,
+                std::string_view where) {
+  for (const ConfigKey& known : config_keys()) {
+    if (known.name != key) continue;
+    try {
+      known.set(config, value);
+    } catch (const InputError& error) {
+      throw InputError(where, error.what());
+    }
+    return;
+  }
+  const std::string prefix = where.empty() ? "" : std::string(where) + ": ";
+  throw InputError(prefix + std::string(key), "unknown key", advice(key));
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,127 @@
+#include <cmath>
+#include <numeric>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/core/config.h"
+
+namespace infinipipe {
+namespace {
+
+[[noreturn]] void fail(const std::string& key, const std::string& found,
+                       const std::string& expected, const std::string& next = {}) {
+  throw InputError("config: " + key, "found " + found, "expected " + expected, next);
+}
+
+void at_least(const char* key, std::int64_t value, std::int64_t low) {
+  if (value < low) fail(key, std::to_string(value), "at least " + std::to_string(low));
+}
+
+std::string spell(double value) {
+  std::string text = std::to_string(value);
+  text.erase(text.find_last_not_of('0') + 1);
+  if (text.ends_with('.')) text.pop_back();
+  return text;
+}
+
+// A finite number of at least `low`; below `under`, or up to it if `closed`.
+void within(const char* key, double value, double low, double under = HUGE_VAL,
+            bool closed = false) {
+  const bool below = closed ? value <= under : value < under;
+  if (std::isfinite(value) && value >= low && below) return;
+  std::string expected = "a finite number of at least " + spell(low);
+  if (std::isfinite(under)) expected += (closed ? " and at most " : " and below ") + spell(under);
+  fail(key, spell(value), expected);
+}
+
+void one_of(const char* key, const std::string& value, const std::vector<std::string>& known) {
+  std::string list;
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    if (value == known[i]) return;
+    list += (i == 0 ? "" : i + 1 == known.size() ? " or " : ", ") + known[i];
+  }
+  const std::string near = nearest(value, known);
+  fail(key, "'" + value + "'", list, near.empty() ? "" : "did you mean " + near + "?");
+}
+
+void check_split(const TrainConfig& config) {
+  const std::int64_t layers = config.model.num_hidden_layers;
+  const int stages = config.parallelism.stages;
+  if (stages > layers) {
+    fail("parallelism.stages",
+         std::to_string(stages) + " stages for " + std::to_string(layers) +
+             (layers == 1 ? " layer" : " layers"),
+         "at most one stage per layer", "use fewer stages or a deeper model");
+  }
+  if (!config.parallelism.layers_per_stage) return;
+  const std::vector<int>& split = *config.parallelism.layers_per_stage;
+  const std::string key = "parallelism.layers_per_stage";
+  if (split.size() != static_cast<std::size_t>(stages)) {
+    fail(key, std::to_string(split.size()) + " numbers",
+         "one per stage (parallelism.stages = " + std::to_string(stages) + ")");
+  }
+  for (const int count : split) at_least(key.c_str(), count, 1);
+  const std::int64_t sum = std::accumulate(split.begin(), split.end(), std::int64_t{0});
+  if (sum != layers) {
+    fail(key, "a sum of " + std::to_string(sum),
+         "model.num_hidden_layers = " + std::to_string(layers));
+  }
+}
+
+}  // namespace
+
+void TrainConfig::check() const {
+  try {
+    model.check();
+  } catch (const InputError& error) {
+    throw InputError("config", error.what());
+  }
+  if (data.tokenizer.empty()) fail("data.tokenizer", "nothing", "byte, or a path");
+  at_least("data.max_sequence_length", data.max_sequence_length, 1);
+
+  at_least("training.steps", training.steps, 1);
+  at_least("training.sequences_per_step", training.sequences_per_step, 1);
+  at_least("training.seed", training.seed, 0);
+  one_of("training.dtype", training.dtype, {"float64", "float32", "bfloat16"});
+  within("training.max_minutes", training.max_minutes, 0.0);
+
+  within("optimizer.lr", optimizer.lr, 0.0);
+  within("optimizer.min_lr_ratio", optimizer.min_lr_ratio, 0.0, 1.0, true);
+  at_least("optimizer.warmup_steps", optimizer.warmup_steps, 0);
+  at_least("optimizer.decay_steps", optimizer.decay_steps, 0);
+  within("optimizer.beta1", optimizer.beta1, 0.0, 1.0);
+  within("optimizer.beta2", optimizer.beta2, 0.0, 1.0);
+  within("optimizer.eps", optimizer.eps, 0.0);
+  within("optimizer.weight_decay", optimizer.weight_decay, 0.0);
+  within("optimizer.clip_grad_norm", optimizer.clip_grad_norm, 0.0);
+
+  at_least("parallelism.stages", parallelism.stages, 1);
+  at_least("parallelism.sequence_parallel", parallelism.sequence_parallel, 1);
+  at_least("parallelism.data_parallel", parallelism.data_parallel, 1);
+  check_split(*this);
+
+  within("memory.bytes_per_stage", memory.bytes_per_stage, 0.0);
+
+  if (planner.name.empty()) fail("planner.name", "nothing", "epp or a baseline's name");
+  if (planner.slices) at_least("planner.slices", *planner.slices, 1);
+  if (planner.chunk_tokens) at_least("planner.chunk_tokens", *planner.chunk_tokens, 1);
+  within("planner.solver_gap", planner.solver_gap, 0.0, 1.0);
+  at_least("planner.solver_nodes", planner.solver_nodes, 0);
+  within("planner.solver_seconds", planner.solver_seconds, 0.0);
+  at_least("planner.ahead", planner.ahead, 0);
+
+  at_least("cluster.devices", cluster.devices, 0);
+  at_least("cluster.devices_per_node", cluster.devices_per_node, 1);
+
+  one_of("runtime.device", runtime.device, {"cpu", "cuda"});
+  one_of("runtime.communicator", runtime.communicator, {"threads", "mpi", "nccl"});
+  at_least("runtime.threads_per_stage", runtime.threads_per_stage, 1);
+
+  at_least("checkpoint.every", checkpoint.every, 0);
+  at_least("checkpoint.keep", checkpoint.keep, 1);
+  if (checkpoint.every > 0 && checkpoint.path.empty()) {
+    fail("checkpoint.every", std::to_string(checkpoint.every) + " without checkpoint.path",
+         "a folder for the checkpoints", "set checkpoint.path");
+  }
+}
+
+}  // namespace infinipipe

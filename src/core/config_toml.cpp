@@ -1,0 +1,188 @@
+// TOML form of a configuration. Owner of the toml++ dependency.
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/base/file.h"
+#include "infinipipe/core/config.h"
+
+namespace infinipipe {
+namespace {
+
+const char* type_name(toml::node_type type) {
+  switch (type) {
+    case toml::node_type::table:
+      return "a table";
+    case toml::node_type::array:
+      return "an array";
+    case toml::node_type::string:
+      return "a string";
+    case toml::node_type::integer:
+      return "an integer";
+    case toml::node_type::floating_point:
+      return "a float";
+    case toml::node_type::boolean:
+      return "a boolean";
+    default:
+      return "a date or time";
+  }
+}
+
+const char* expected_type(ConfigType type) {
+  switch (type) {
+    case ConfigType::kText:
+      return "a string";
+    case ConfigType::kInteger:
+      return "an integer";
+    case ConfigType::kNumber:
+      return "a number";
+    case ConfigType::kBoolean:
+      return "true or false";
+    case ConfigType::kIntegerOrAuto:
+      return "an integer or \"auto\"";
+    case ConfigType::kIntegersOrAuto:
+      return "an array of integers or \"auto\"";
+  }
+  return "";
+}
+
+// The value as the text that a command line would give; empty optional: of another type.
+std::optional<std::string> as_text(const toml::node& node, ConfigType type) {
+  const auto* const integer = node.as_integer();
+  const auto* const text = node.as_string();
+  const bool is_auto = text != nullptr && text->get() == "auto";
+  switch (type) {
+    case ConfigType::kText:
+      if (text != nullptr) return text->get();
+      break;
+    case ConfigType::kInteger:
+      if (integer != nullptr) return std::to_string(integer->get());
+      break;
+    case ConfigType::kNumber:
+      if (integer != nullptr) return std::to_string(integer->get());
+      if (const auto* const real = node.as_floating_point()) {
+        std::ostringstream out;
+        out.precision(17);
+        out << real->get();
+        return out.str();
+      }
+      break;
+    case ConfigType::kBoolean:
+      if (const auto* const boolean = node.as_boolean()) return boolean->get() ? "true" : "false";
+      break;
+    case ConfigType::kIntegerOrAuto:
+      if (integer != nullptr) return std::to_string(integer->get());
+      if (is_auto) return text->get();
+      break;
+    case ConfigType::kIntegersOrAuto:
+      if (is_auto) return text->get();
+      if (const auto* const array = node.as_array(); array != nullptr && !array->empty()) {
+        std::string list;
+        for (const toml::node& element : *array) {
+          if (!element.is_integer()) return {};
+          list += (list.empty() ? "" : ",") + std::to_string(element.as_integer()->get());
+        }
+        return list;
+      }
+      break;
+  }
+  return {};
+}
+
+void set_from_node(TrainConfig& config, const std::string& name, const toml::node& node,
+                   const std::string& where) {
+  for (const ConfigKey& key : config_keys()) {
+    if (key.name != name) continue;
+    const std::optional<std::string> text = as_text(node, key.type);
+    if (!text) {
+      throw InputError(where + ": " + name, std::string("found ") + type_name(node.type()),
+                       std::string("expected ") + expected_type(key.type));
+    }
+    set_config(config, name, *text, where);
+    return;
+  }
+  set_config(config, name, {}, where);  // throws, naming the nearest key
+}
+
+void read_section(TrainConfig& config, const std::string& section, const toml::table& table,
+                  const std::string& where) {
+  if (section == "model") {
+    if (const toml::node* const preset = table.get("preset")) {
+      set_from_node(config, "model.preset", *preset, where);
+    }
+  }
+  for (const auto& [key, node] : table) {
+    const std::string name = section + "." + std::string(key.str());
+    if (name != "model.preset") set_from_node(config, name, node, where);
+  }
+}
+
+std::string toml_string(const std::string& value) {
+  std::ostringstream out;
+  out << toml::value<std::string>(value);
+  return out.str();
+}
+
+std::string toml_value(const ConfigKey& key, const std::string& value) {
+  if (key.type == ConfigType::kText || value == "auto") return toml_string(value);
+  if (key.type == ConfigType::kIntegersOrAuto) return "[" + value + "]";
+  return value;
+}
+
+}  // namespace
+
+TrainConfig config_from_toml(std::string_view text, const std::string& where, TrainConfig base) {
+  toml::table document;
+  try {
+    document = toml::parse(text, where);
+  } catch (const toml::parse_error& error) {
+    std::ostringstream place;
+    place << where << ": line " << error.source().begin.line << ", column "
+          << error.source().begin.column;
+    throw InputError(place.str(), error.description(), "expected TOML");
+  }
+  std::vector<std::string> sections;
+  for (const ConfigKey& key : config_keys()) {
+    if (sections.empty() || sections.back() != key.section()) sections.push_back(key.section());
+  }
+  for (const auto& [key, node] : document) {
+    const std::string name(key.str());
+    const bool known = std::find(sections.begin(), sections.end(), name) != sections.end();
+    if (!known && node.is_table()) {
+      const std::string near = nearest(name, sections);
+      std::string list;
+      for (const std::string& section : sections) list += (list.empty() ? "" : ", ") + section;
+      throw InputError(where + ": [" + name + "]", "unknown section",
+                       near.empty() ? "expected one of " + list : "did you mean [" + near + "]?");
+    }
+    if (!known) set_config(base, name, {}, where);  // throws, naming the nearest key
+    if (!node.is_table()) {
+      throw InputError(where + ": " + name, std::string("found ") + type_name(node.type()),
+                       "expected the section [" + name + "]");
+    }
+    read_section(base, name, *node.as_table(), where);
+  }
+  return base;
+}
+
+TrainConfig read_config(const std::string& path, TrainConfig base) {
+  constexpr std::size_t kLargest = 1 << 20;
+  return config_from_toml(read_file(path, kLargest), path, std::move(base));
+}
+
+std::string config_to_toml(const TrainConfig& config) {
+  std::string text;
+  std::string section;
+  for (const ConfigKey& key : config_keys()) {
+    if (key.section() != section) {
+      text += (section.empty() ? "[" : "\n[") + key.section() + "]\n";
+      section = key.section();
+    }
+    text += key.name.substr(section.size() + 1) + " = " + toml_value(key, key.get(config)) + "\n";
+  }
+  return text;
+}
+
+}  // namespace infinipipe
