@@ -1,0 +1,23 @@
+// Planners by name.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "infinipipe/cost/evaluator.h"
+#include "infinipipe/planner/planner.h"
+
+namespace infinipipe {
+
+// Names that make_planner knows: "epp" (elastic: the default), "1f1b" (whole sequences packed),
+// "seq1f1b" (slices of one size), "gpipe".
+std::vector<std::string> planner_names();
+
+// `evaluator` judges candidates and must use the same memory limit as the context (0 in the context
+// means the profile's device memory). Throws InputError for an unknown name (naming the nearest),
+// for stages that the layers cannot fill, and for `slices` or `chunk_tokens` below 1.
+std::unique_ptr<Planner> make_planner(const PlanContext& context,
+                                      std::shared_ptr<const Evaluator> evaluator);
+
+}  // namespace infinipipe

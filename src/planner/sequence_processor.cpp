@@ -1,0 +1,240 @@
+#include "planner/sequence_processor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <optional>
+
+#include "infinipipe/base/error.h"
+#include "planner/bucket_index.h"
+
+namespace infinipipe {
+
+namespace {
+
+// The x >= 0 with per_token2 x^2 + per_token x = seconds.
+double tokens_of(Seconds seconds, const ChunkSeconds& cost) {
+  if (seconds <= 0.0) return 0.0;
+  if (cost.per_token2 <= 0.0) return cost.per_token > 0.0 ? seconds / cost.per_token : 0.0;
+  const double root = std::sqrt(cost.per_token * cost.per_token + 4.0 * cost.per_token2 * seconds);
+  return 2.0 * seconds / (cost.per_token + root);  // no cancellation
+}
+
+// A machine whose tokens cost nothing is cut by tokens.
+ChunkSeconds with_slope(ChunkSeconds cost) {
+  if (cost.per_token2 <= 0.0 && cost.per_token <= 0.0) cost.per_token = 1.0;
+  return cost;
+}
+
+// One bucket's content while shorts are dealt out.
+struct Filling {
+  std::optional<int> tail_of;  // position in the list of cut sequences
+  std::vector<int> shorts;     // sequence indices
+  Tokens tokens = 0;
+  Seconds seconds = 0.0;
+};
+
+struct Cut {
+  int sequence = 0;
+  std::vector<Slice> slices;
+  int bucket = 0;
+  Seconds seconds = 0.0;
+};
+
+class Processor final {
+ public:
+  Processor(const std::vector<Tokens>& sequences, const ChunkSeconds& cost,
+            const ChunkingOptions& options)
+      : sequences_(sequences), cost_(cost), options_(options) {}
+
+  Chunking run() {
+    if (sequences_.empty()) return {};
+    cut_long();
+    pack_short();
+    return collect();
+  }
+
+ private:
+  void cut_long() {
+    const Tokens longest = *std::max_element(sequences_.begin(), sequences_.end());
+    mesh_ = slice_mesh(longest, options_.slices, options_.capacity, with_slope(cost_));
+    Tokens begin = 0;
+    for (const Tokens end : mesh_) {
+      target_seconds_ = std::max(target_seconds_, cost_.per_chunk + cost_.slice(begin, end));
+      target_tokens_ = std::max(target_tokens_, end - begin);
+      begin = end;
+    }
+    target_tokens_ = std::max(target_tokens_, options_.pack_tokens);
+    if (options_.capacity > 0) target_tokens_ = std::min(target_tokens_, options_.capacity);
+
+    for (int i = 0; i < static_cast<int>(sequences_.size()); ++i) {
+      const Tokens length = sequences_[static_cast<std::size_t>(i)];
+      INFINIPIPE_ASSERT(length >= 1, "an empty sequence");
+      if (length <= mesh_.front()) {
+        shorts_.push_back(i);
+        continue;
+      }
+      Cut cut{.sequence = i, .slices = {}, .bucket = static_cast<int>(fillings_.size())};
+      for (Tokens at = 0, k = 0; at < length; ++k) {
+        const Tokens end = std::min(length, mesh_[static_cast<std::size_t>(k)]);
+        cut.slices.push_back({SequenceId(i), at, end});
+        cut.seconds += cost_.per_chunk + cost_.slice(at, end);
+        at = end;
+      }
+      const Slice& tail = cut.slices.back();
+      fillings_.push_back({.tail_of = static_cast<int>(cuts_.size()),
+                           .shorts = {},
+                           .tokens = tail.tokens(),
+                           .seconds = cost_.per_chunk + cost_.slice(tail.begin, tail.end)});
+      cuts_.push_back(std::move(cut));
+    }
+  }
+
+  void pack_short() {
+    // Time grows with length, so longest first is slowest first.
+    std::stable_sort(shorts_.begin(), shorts_.end(),
+                     [&](int a, int b) { return length(a) > length(b); });
+    if (shorts_.empty()) return;
+    const Tokens least = length(shorts_.back());
+    const Seconds limit = options_.loosen_limit > 0.0 ? target_seconds_ * options_.loosen_limit
+                                                      : std::numeric_limits<double>::infinity();
+    BucketIndex open;
+    const auto reopen = [&](int id) {
+      const Filling& f = fillings_[static_cast<std::size_t>(id)];
+      if (f.tokens + least <= target_tokens_) open.insert({id, f.tokens, f.seconds});
+    };
+    for (int id = 0; id < static_cast<int>(fillings_.size()); ++id) reopen(id);
+    for (const int sequence : shorts_) {
+      const Tokens tokens = length(sequence);
+      const Seconds seconds = cost_.slice(0, tokens);
+      const Tokens room = target_tokens_ - tokens;
+      std::optional<Bucket> bucket = open.take_best(room, target_seconds_ - seconds);
+      if (!bucket) {
+        bucket = open.take_shortest(room, limit - seconds);
+        if (bucket) target_seconds_ = std::max(target_seconds_, bucket->seconds + seconds);
+      }
+      if (!bucket) {
+        bucket = Bucket{.id = static_cast<int>(fillings_.size())};
+        fillings_.push_back({.tail_of = {}, .shorts = {}, .seconds = cost_.per_chunk});
+        target_seconds_ = std::max(target_seconds_, cost_.per_chunk + seconds);
+      }
+      Filling& filling = fillings_[static_cast<std::size_t>(bucket->id)];
+      filling.shorts.push_back(sequence);
+      filling.tokens += tokens;
+      filling.seconds += seconds;
+      reopen(bucket->id);
+    }
+  }
+
+  Chunking collect() {
+    std::vector<int> cut_order(cuts_.size());
+    std::iota(cut_order.begin(), cut_order.end(), 0);
+    std::stable_sort(cut_order.begin(), cut_order.end(), [&](int a, int b) {
+      const Cut& x = cuts_[static_cast<std::size_t>(a)];
+      const Cut& y = cuts_[static_cast<std::size_t>(b)];
+      if (x.slices.size() != y.slices.size()) return x.slices.size() > y.slices.size();
+      return x.seconds > y.seconds;
+    });
+    std::vector<int> batched;
+    for (int id = 0; id < static_cast<int>(fillings_.size()); ++id) {
+      if (!fillings_[static_cast<std::size_t>(id)].tail_of) batched.push_back(id);
+    }
+    std::stable_sort(batched.begin(), batched.end(), [&](int a, int b) {
+      const Filling& x = fillings_[static_cast<std::size_t>(a)];
+      const Filling& y = fillings_[static_cast<std::size_t>(b)];
+      if (x.seconds != y.seconds) return x.seconds > y.seconds;
+      return x.tokens > y.tokens;
+    });
+
+    Chunking result;
+    result.target_seconds = target_seconds_;
+    result.target_tokens = target_tokens_;
+    for (const int c : cut_order) {
+      const Cut& cut = cuts_[static_cast<std::size_t>(c)];
+      const int begin = static_cast<int>(result.chunks.size());
+      for (const Slice& slice : cut.slices) add(result, ChunkKind::kSplit, {slice});
+      add_shorts(result.chunks.back(), fillings_[static_cast<std::size_t>(cut.bucket)]);
+      if (result.chunks.back().slices.size() > 1) result.chunks.back().kind = ChunkKind::kHybrid;
+      result.groups.push_back({begin, static_cast<int>(result.chunks.size())});
+    }
+    for (const int id : batched) {
+      const int begin = static_cast<int>(result.chunks.size());
+      add(result, ChunkKind::kBatched, {});
+      add_shorts(result.chunks.back(), fillings_[static_cast<std::size_t>(id)]);
+      result.groups.push_back({begin, begin + 1});
+    }
+    for (const Chunk& chunk : result.chunks) result.seconds.push_back(cost_.chunk(chunk));
+    return result;
+  }
+
+  static void add(Chunking& result, ChunkKind kind, std::vector<Slice> slices) {
+    result.chunks.push_back({.kind = kind, .slices = std::move(slices), .recompute = {}});
+  }
+  void add_shorts(Chunk& chunk, const Filling& filling) const {
+    for (const int s : filling.shorts) chunk.slices.push_back({SequenceId(s), 0, length(s)});
+  }
+  Tokens length(int sequence) const { return sequences_[static_cast<std::size_t>(sequence)]; }
+
+  const std::vector<Tokens>& sequences_;
+  const ChunkSeconds cost_;
+  const ChunkingOptions& options_;
+  std::vector<Tokens> mesh_;
+  std::vector<int> shorts_;
+  std::vector<Cut> cuts_;
+  std::vector<Filling> fillings_;  // the cut sequences' tails first
+  Seconds target_seconds_ = 0.0;
+  Tokens target_tokens_ = 0;
+};
+
+}  // namespace
+
+double Chunking::spread() const {
+  if (seconds.empty()) return 0.0;
+  const Seconds sum = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  const Seconds most = *std::max_element(seconds.begin(), seconds.end());
+  return sum > 0.0 ? most * static_cast<double>(seconds.size()) / sum - 1.0 : 0.0;
+}
+
+std::vector<Tokens> slice_mesh(Tokens longest, int slices, Tokens capacity,
+                               const ChunkSeconds& cost) {
+  INFINIPIPE_ASSERT(longest >= 1 && slices >= 1 && capacity >= 0, "slice_mesh");
+  const Tokens cap = capacity > 0 ? capacity : longest;
+  const Tokens count = std::max(std::min<Tokens>(slices, longest), (longest + cap - 1) / cap);
+  const ChunkSeconds line = with_slope(cost);
+  const Seconds total = line.tokens(0, longest);
+  std::vector<Tokens> mesh;
+  Tokens at = 0;
+  // Full slices while an equal share of what remains would have too many tokens ...
+  Tokens left = count;
+  while (left > 1) {
+    const Seconds done = line.tokens(0, at);
+    const double next = tokens_of(done + (total - done) / static_cast<double>(left), line);
+    if (next - static_cast<double>(at) <= static_cast<double>(cap)) break;
+    at += cap;
+    mesh.push_back(at);
+    --left;
+  }
+  // ... then equal shares.
+  const Seconds done = line.tokens(0, at);
+  for (Tokens i = 1; i <= left; ++i) {
+    Tokens end = longest;
+    if (i < left) {
+      const double share = static_cast<double>(i) / static_cast<double>(left);
+      end = std::llround(tokens_of(done + (total - done) * share, line));
+      end = std::min(std::max(end, at + 1), std::min(at + cap, longest - (left - i)));
+    }
+    at = end;
+    mesh.push_back(at);
+  }
+  return mesh;
+}
+
+Chunking process_sequences(const std::vector<Tokens>& sequences, const ChunkSeconds& cost,
+                           const ChunkingOptions& options) {
+  INFINIPIPE_ASSERT(options.slices >= 1 && options.capacity >= 0 && options.pack_tokens >= 0,
+                    "chunking options");
+  return Processor(sequences, cost, options).run();
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,57 @@
+// From lengths to chunks of near-equal time: cut the long, pack the short (method.md §4, Alg. 1 of
+// arXiv 2509.21275).
+#pragma once
+
+#include <vector>
+
+#include "infinipipe/core/plan.h"
+#include "planner/chunk_seconds.h"
+
+namespace infinipipe {
+
+struct ChunkingOptions {
+  // K: equal-time slices of the longest sequence, >= 1. More where `capacity` asks for it.
+  int slices = 1;
+  // Most tokens in a chunk; 0: no limit.
+  Tokens capacity = 0;
+  // Up to how many tokens short sequences are packed together. 0: as many as the largest slice has
+  // (the paper's T_m). Never above the capacity.
+  Tokens pack_tokens = 0;
+  // Up to which multiple of a slice's time a chunk may grow before another one is opened instead.
+  // The paper has no limit; 0: none.
+  double loosen_limit = 0.0;
+};
+
+// What belongs together in the pipeline: all slices of one cut sequence, or one batched chunk.
+struct ChunkGroup {
+  int begin = 0;  // positions in Chunking::chunks
+  int end = 0;
+
+  int slices() const { return end - begin; }
+};
+
+struct Chunking {
+  // In forward order: groups with more slices first, then more time; ties by sequence index.
+  // `recompute` is left empty.
+  std::vector<Chunk> chunks;
+  std::vector<ChunkGroup> groups;
+  std::vector<Seconds> seconds;  // of each chunk, by the given cost function
+  Seconds target_seconds = 0.0;  // T_t after loosening
+  Tokens target_tokens = 0;      // T_m
+
+  // Slowest chunk / mean chunk - 1; 0 for no chunks.
+  double spread() const;
+};
+
+// Boundaries b1 < b2 < ... = `longest` of `slices` equal-time slices, each at most `capacity`
+// tokens (0: any): the first ones have `capacity` tokens where equal time would make them longer.
+// More slices than asked for where longest > slices x capacity, fewer where longest < slices.
+std::vector<Tokens> slice_mesh(Tokens longest, int slices, Tokens capacity,
+                               const ChunkSeconds& cost);
+
+// Every token of `sequences` (each >= 1) in exactly one slice. Deterministic: ties go by time, then
+// tokens, then sequence index. Near O(n log n).
+Chunking process_sequences(const std::vector<Tokens>& sequences, const ChunkSeconds& cost,
+                           const ChunkingOptions& options);
+
+}  // namespace infinipipe

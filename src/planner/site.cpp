@@ -1,0 +1,156 @@
+#include "planner/site.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/core/validate.h"
+#include "planner/chunk_seconds.h"
+
+namespace infinipipe {
+
+namespace {
+
+Bytes resolved_limit(const PlanContext& context) {
+  if (context.bytes_per_stage > 0.0) return context.bytes_per_stage;
+  return std::max(0.0, context.profile.device_memory_bytes);
+}
+
+}  // namespace
+
+std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, const CostModel& cost,
+                                        int replicas) {
+  std::vector<ReplicaShare> shares(static_cast<std::size_t>(replicas));
+  const ChunkSeconds seconds = chunk_seconds(cost);
+  std::vector<int> order(sequences.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    return sequences[static_cast<std::size_t>(a)] > sequences[static_cast<std::size_t>(b)];
+  });
+  std::vector<Seconds> work(shares.size(), 0.0);
+  for (const int i : order) {
+    const auto least = static_cast<std::size_t>(
+        std::distance(work.begin(), std::min_element(work.begin(), work.end())));
+    shares[least].sequences.push_back(i);
+    work[least] += seconds.slice(0, sequences[static_cast<std::size_t>(i)]);
+  }
+  for (ReplicaShare& share : shares) {
+    std::sort(share.sequences.begin(), share.sequences.end());
+    for (const int i : share.sequences) {
+      share.lengths.push_back(sequences[static_cast<std::size_t>(i)]);
+    }
+  }
+  return shares;
+}
+
+Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator)
+    : config_(context.config),
+      cost_(context.profile, context.parallelism, stage_layers(context)),
+      limit_(resolved_limit(context)),
+      profile_hash_(infinipipe::profile_hash(context.profile)),
+      evaluator_(std::move(evaluator)) {
+  INFINIPIPE_ASSERT(evaluator_ != nullptr, "a planner needs an evaluator");
+  if (config_.slices && *config_.slices < 1) {
+    throw InputError("planner.slices", "found " + std::to_string(*config_.slices),
+                     "expected at least 1, or \"auto\"");
+  }
+  if (config_.chunk_tokens && *config_.chunk_tokens < 1) {
+    throw InputError("planner.chunk_tokens", "found " + std::to_string(*config_.chunk_tokens),
+                     "expected at least 1, or \"auto\"");
+  }
+}
+
+Plan Site::start(const PlanRequest& request) const {
+  for (std::size_t i = 0; i < request.sequences.size(); ++i) {
+    if (request.sequences[i] >= 1) continue;
+    throw InputError("plan",
+                     "sequence " + std::to_string(i) + " has " +
+                         std::to_string(request.sequences[i]) + " tokens",
+                     "expected at least 1", "leave empty sequences out of the batch");
+  }
+  Plan plan;
+  plan.step = request.step;
+  plan.sequences = request.sequences;
+  plan.parallelism = cost_.parallelism();
+  plan.stages = cost_.stages();
+  plan.bytes_per_stage = limit_;
+  plan.profile_hash = profile_hash_;
+  Replica empty;
+  empty.instructions.resize(plan.stages.size());
+  plan.replicas.assign(static_cast<std::size_t>(plan.parallelism.data_parallel), empty);
+  return plan;
+}
+
+void Site::place(Plan& plan, ReplicaId replica, const ReplicaShare& share, Replica content) {
+  for (Pipeline& pipeline : content.pipelines) {
+    for (Chunk& chunk : pipeline.chunks) {
+      for (Slice& slice : chunk.slices) {
+        slice.sequence = SequenceId(share.sequences[slice.sequence.index()]);
+      }
+    }
+  }
+  plan.replicas[replica.index()] = std::move(content);
+}
+
+void Site::finish(Plan& plan) const {
+  require_valid(plan);
+  Prediction prediction;
+  prediction.stages.resize(plan.stages.size());
+  for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
+    const Evaluation evaluation = evaluator_->evaluate(plan, cost_, ReplicaId(r));
+    if (evaluation.over_stage) fail_memory(plan, *evaluation.over_stage, evaluation.over_bytes);
+    if (r > 0 && evaluation.seconds <= prediction.seconds) continue;
+    prediction.seconds = evaluation.seconds;
+    prediction.bubble = evaluation.bubble;
+    prediction.stages = evaluation.stages;
+  }
+  plan.predicted = std::move(prediction);
+}
+
+void Site::fail_memory(const Plan& plan, StageId stage, Bytes over) const {
+  const Tokens longest =
+      plan.sequences.empty() ? 0 : *std::max_element(plan.sequences.begin(), plan.sequences.end());
+  throw RunError("plan",
+                 "stage " + std::to_string(stage.value()) + " needs " +
+                     format_bytes(limit_ + over) + " of " + format_bytes(limit_) + " (" +
+                     format_bytes(cost_.state_bytes(stage)) +
+                     " of it model states; longest sequence " + format_count(longest) +
+                     " tokens), even with full recomputation",
+                 "a batch that fits",
+                 "raise memory.bytes_per_stage, add stages or sequence parallelism, or lower "
+                 "data.max_sequence_length");
+}
+
+std::vector<LayerRange> stage_layers(const PlanContext& context) {
+  const int stages = context.parallelism.stages;
+  std::vector<int> counts;
+  if (context.layers_per_stage) {
+    counts = *context.layers_per_stage;
+  } else {
+    for (int p = 0; p < stages; ++p) {
+      counts.push_back(context.layers * (p + 1) / stages - context.layers * p / stages);
+    }
+  }
+  const int sum = std::accumulate(counts.begin(), counts.end(), 0);
+  if (stages < 1 || static_cast<int>(counts.size()) != stages || sum != context.layers ||
+      *std::min_element(counts.begin(), counts.end()) < 1) {
+    throw InputError("parallelism",
+                     std::to_string(context.layers) + " layers on " + std::to_string(stages) +
+                         " stages" +
+                         (context.layers_per_stage
+                              ? ", layers_per_stage names " + std::to_string(counts.size()) +
+                                    " stages and " + std::to_string(sum) + " layers"
+                              : ""),
+                     "expected at least one layer on every stage and all layers placed",
+                     "change parallelism.stages or parallelism.layers_per_stage");
+  }
+  std::vector<LayerRange> ranges;
+  int begin = 0;
+  for (const int count : counts) {
+    ranges.push_back({begin, begin + count});
+    begin += count;
+  }
+  return ranges;
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,59 @@
+// What every planner starts from and ends with: the profile bound to a layout, an empty plan for a
+// batch, and the checks and prediction that each finished plan gets.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "infinipipe/cost/evaluator.h"
+#include "infinipipe/planner/planner.h"
+
+namespace infinipipe {
+
+// The part of a batch that one data-parallel replica trains on.
+struct ReplicaShare {
+  std::vector<int> sequences;   // indices into the batch, ascending
+  std::vector<Tokens> lengths;  // theirs
+};
+
+// Deals a batch out to replicas so that their work is near equal: heaviest first, each to the
+// replica with the least work so far. One replica gets everything, in order.
+std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, const CostModel& cost,
+                                        int replicas);
+
+// Immutable; shared between threads.
+class Site final {
+ public:
+  // Throws InputError for a context that no batch can be planned for.
+  Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator);
+
+  const CostModel& cost() const { return cost_; }
+  const Evaluator& evaluator() const { return *evaluator_; }
+  const PlannerConfig& config() const { return config_; }
+  int stages() const { return cost_.stage_count(); }
+  // Bytes per stage; 0: no limit.
+  Bytes limit() const { return limit_; }
+
+  // Everything but replicas and planner report. Throws InputError for a sequence below one token.
+  Plan start(const PlanRequest& request) const;
+  // Replica `r` of `plan` gets these pipelines, whose slices name positions in `share`.
+  static void place(Plan& plan, ReplicaId replica, const ReplicaShare& share, Replica content);
+  // Validates the plan from scratch, evaluates every replica and fills `predicted`. Throws
+  // RunError where a stage's memory does not suffice.
+  void finish(Plan& plan) const;
+  // Throws RunError("plan", ...) naming stage, bytes and what would help.
+  [[noreturn]] void fail_memory(const Plan& plan, StageId stage, Bytes over) const;
+
+ private:
+  PlannerConfig config_;
+  CostModel cost_;
+  Bytes limit_ = 0.0;
+  std::string profile_hash_;
+  std::shared_ptr<const Evaluator> evaluator_;
+};
+
+// Balanced contiguous layers, or as given. Throws InputError for stages without a layer.
+std::vector<LayerRange> stage_layers(const PlanContext& context);
+
+}  // namespace infinipipe
