@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -102,8 +103,9 @@ class StageModel final {
 
   // Forward of one chunk. `input`: token ids int64 [T] on the first stage, else hidden [T, D].
   // `keep` false (evaluation): nothing is left for a backward. On the last stage `targets` must be
-  // given: loss and hidden gradient are computed block by block here, the head's weight gradient
-  // accumulates (if keep), and the result's `output` is undefined.
+  // given if `keep`: loss and hidden gradient are computed block by block here, the head's weight
+  // gradient accumulates (if keep), and the result's `output` is undefined. Without targets the last
+  // stage returns its hidden states, for logits().
   struct Output {
     at::Tensor output;        // hidden [T, D] for the next stage
     at::Tensor loss;          // last stage: sum of weight x cross-entropy over the chunk, float64 scalar
@@ -129,7 +131,7 @@ class StageModel final {
   double take_recompute_seconds();
   PartTimes take_part_times();
 
-  // Logits [T, vocab] of hidden [T, D]; last stage only; for generation.
+  // Logits [T, vocab], float32 or float64, of hidden [T, D]; last stage only; for generation.
   at::Tensor logits(const at::Tensor& hidden) const;
 
  private:

@@ -1,0 +1,19 @@
+// Matrix products of the projections; weights are [out, in].
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "model/parameters.h"
+
+namespace infinipipe::linear {
+
+// x [T, in] -> x W^T [T, out].
+at::Tensor apply(const at::Tensor& x, const Weight& weight);
+// residual + x W^T.
+at::Tensor apply_add(const at::Tensor& residual, const at::Tensor& x, const Weight& weight);
+// grad [T, out] -> grad W [T, in].
+at::Tensor input_grad(const at::Tensor& grad, const Weight& weight);
+// weight.grad += grad^T x. A bfloat16 product is rounded once before it is added in float32.
+void weight_grad(const at::Tensor& grad, const at::Tensor& x, Weight& weight);
+
+}  // namespace infinipipe::linear
