@@ -32,7 +32,7 @@ class TrainingTest : public ::testing::Test {
   // Documents of a small repetitive language, 1 to 600 tokens.
   void write_corpus(int documents, std::uint64_t seed) {
     Random random(seed);
-    IndexedDatasetWriter writer(folder_ + "/data", 257);
+    IndexedDatasetWriter writer(folder_ + "/data", token_dtype_for(257));
     for (int i = 0; i < documents; ++i) {
       const std::int64_t length = i % 7 == 0 ? random.between(300, 600) : random.between(1, 80);
       std::vector<std::int64_t> tokens;
@@ -42,7 +42,8 @@ class TrainingTest : public ::testing::Test {
         state = (state * 3 + random.between(0, 1)) % 10;
       }
       tokens.push_back(256);
-      writer.add_document(tokens);
+      writer.append(tokens);
+      writer.end_document();
     }
     writer.finish();
   }

@@ -119,8 +119,11 @@ TEST_F(TrainingTest, AStopRequestEndsWithACheckpoint) {
 }
 
 TEST_F(TrainingTest, ABatchWithoutTargetsIsSkippedAndCounted) {
-  IndexedDatasetWriter writer(folder_ + "/data", 257);
-  for (int i = 0; i < 10; ++i) writer.add_document({256});
+  IndexedDatasetWriter writer(folder_ + "/data", token_dtype_for(257));
+  for (int i = 0; i < 10; ++i) {
+    writer.append(std::vector<std::int64_t>{256});
+    writer.end_document();
+  }
   writer.finish();
   const auto steps = run(config());
   ASSERT_EQ(steps.size(), 6U);

@@ -1,0 +1,185 @@
+#include "trainer/checkpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "infinipipe/base/error.h"
+#include "system/training/fixture.h"
+
+namespace infinipipe {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class CheckpointTest : public TrainingTest {
+ protected:
+  std::string step_file(const char* step, const char* file) const {
+    return folder_ + "/checkpoints/" + step + "/" + file;
+  }
+  static void flip_byte(const std::string& path, std::size_t from_end) {
+    std::string content = read_file(path);
+    content[content.size() - from_end] = static_cast<char>(content[content.size() - from_end] ^ 1);
+    write_file(path, content);
+  }
+  // A resumed run in a process of its own.
+  void run_binary(int steps, bool resume) const {
+    TrainConfig c = config();
+    c.training.steps = steps;
+    write_file(folder_ + "/run.toml", config_to_toml(c));
+    const std::string command = std::string(INFINIPIPE_BINARY) + " train -q --config " + folder_ +
+                                "/run.toml" + (resume ? " --resume" : "");
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  }
+  std::vector<std::string> losses() const {
+    std::vector<std::string> values;
+    for (const Json& line : metrics_lines()) {
+      values.push_back(line["loss"].dump() + " " + line["grad_norm"].dump() + " " +
+                       line["plan_hash"].dump());
+    }
+    return values;
+  }
+};
+
+// robustness 1: 2N steps against N, a fresh process, and N more.
+TEST_F(CheckpointTest, ResumeInAFreshProcessIsExact) {
+  run_binary(8, false);
+  const auto expected_losses = losses();
+  const std::string weights = read_file(step_file("step-000008", "model.safetensors"));
+  const std::string moments = read_file(step_file("step-000008", "optimizer.safetensors"));
+  const Json manifest = read_json_file(step_file("step-000008", "manifest.json"));
+  fs::remove_all(folder_ + "/checkpoints");
+
+  run_binary(4, false);
+  run_binary(8, true);
+  EXPECT_EQ(losses(), expected_losses);
+  EXPECT_TRUE(read_file(step_file("step-000008", "model.safetensors")) == weights);
+  EXPECT_TRUE(read_file(step_file("step-000008", "optimizer.safetensors")) == moments);
+  EXPECT_EQ(read_json_file(step_file("step-000008", "manifest.json"))["sampler"],
+            manifest["sampler"]);
+}
+
+// robustness 2: the test above can fail: without its moments, or at another step, a run differs.
+TEST_F(CheckpointTest, AResumeThatLosesStateDiffers) {
+  TrainConfig c = config();
+  c.training.steps = 8;
+  c.checkpoint.every = 4;
+  c.checkpoint.keep = 9;
+  run(c);
+  const std::string expected = read_file(step_file("step-000008", "model.safetensors"));
+
+  const auto resume_differs = [&](const std::function<void()>& damage) {
+    fs::remove_all(folder_ + "/checkpoints/step-000008");
+    damage();
+    run(c, true);
+    return read_file(step_file("step-000008", "model.safetensors")) != expected;
+  };
+  EXPECT_FALSE(resume_differs([] {}));
+
+  const std::string manifest = step_file("step-000004", "manifest.json");
+  const std::string original = read_file(manifest);
+  EXPECT_TRUE(resume_differs([&] {  // the data cursor one step back
+    Json json = parse_json(original, manifest);
+    json["sampler"]["step"] = 3;
+    write_file(manifest, json.dump());
+  }));
+  write_file(manifest, original);
+  EXPECT_TRUE(resume_differs([&] {  // the first moments of a fresh optimizer
+    TrainConfig fresh = c;
+    fresh.checkpoint.path = folder_ + "/fresh";
+    fresh.training.steps = 1;
+    fresh.optimizer.lr = 1e-6;
+    fresh.optimizer.decay_steps = 20;
+    run(fresh);
+    const std::string file = folder_ + "/fresh/step-000001/optimizer.safetensors";
+    fs::copy_file(file, step_file("step-000004", "optimizer.safetensors"),
+                  fs::copy_options::overwrite_existing);
+    Json json = parse_json(original, manifest);
+    for (Json& entry : json["files"]) {
+      if (entry["name"] == "optimizer.safetensors") {
+        entry = read_json_file(folder_ + "/fresh/step-000001/manifest.json")["files"][1];
+      }
+    }
+    write_file(manifest, json.dump());
+  }));
+}
+
+// robustness 3: load, then save again.
+TEST_F(CheckpointTest, LoadThenSaveGivesTheSameBytes) {
+  const TrainConfig c = config();
+  run(c);
+  const CheckpointInfo info = find_checkpoint(c.checkpoint.path);
+  Engine::Options options;
+  options.model = c.model;
+  options.stages = {{0, 1}, {1, 3}, {3, 4}};
+  Engine engine(options);
+  load_checkpoint(info, engine, true);
+  TrainConfig other = info.config;
+  other.checkpoint.path = folder_ + "/again";
+  const std::string folder = save_checkpoint(engine, other, info.next_step, info.sampler);
+  for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
+    EXPECT_TRUE(read_file(folder + "/" + file) == read_file(info.folder + "/" + file)) << file;
+  }
+}
+
+TEST_F(CheckpointTest, ABrokenOneIsNamedAndPassedOver) {
+  TrainConfig c = config();
+  c.checkpoint.every = 2;
+  c.checkpoint.keep = 3;
+  run(c);
+  flip_byte(step_file("step-000006", "model.safetensors"), 5);
+  std::vector<std::string> notes;
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path, &notes).next_step, 4);
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_THAT(notes[0], HasSubstr("step-000006/model.safetensors: checksum is"));
+
+  fs::remove(step_file("step-000004", "optimizer.safetensors"));
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 2);
+
+  fs::resize_file(step_file("step-000002", "optimizer.safetensors"), 100);
+  EXPECT_THROW(find_checkpoint(c.checkpoint.path), InputError);
+}
+
+TEST_F(CheckpointTest, OldOnesAreRemovedAndLatestNamesTheNewest) {
+  TrainConfig c = config();
+  c.checkpoint.every = 1;
+  c.checkpoint.keep = 2;
+  run(c);
+  EXPECT_EQ(read_file(c.checkpoint.path + "/latest"), "step-000006\n");
+  EXPECT_TRUE(fs::exists(step_file("step-000005", "manifest.json")));
+  EXPECT_FALSE(fs::exists(folder_ + "/checkpoints/step-000004"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(c.checkpoint.path), {}), 3);
+}
+
+TEST_F(CheckpointTest, AHalfWrittenOneIsIgnored) {
+  const TrainConfig c = config();
+  run(c);
+  make_folder(c.checkpoint.path + "/tmp-step-000009");
+  make_folder(c.checkpoint.path + "/step-000009");  // no manifest
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
+}
+
+TEST_F(CheckpointTest, AnotherShapeIsRefusedAndNothingIsLoaded) {
+  TrainConfig c = config();
+  run(c);
+  Engine::Options options;
+  options.model = c.model;
+  options.model.intermediate_size = 96;
+  options.stages = {{0, 4}};
+  Engine engine(options);
+  const at::Tensor before = engine.state()[0].parameter->master.clone();
+  try {
+    load_checkpoint(find_checkpoint(c.checkpoint.path), engine, true);
+    FAIL() << "it was loaded";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("mlp"));
+    EXPECT_THAT(error.what(), HasSubstr("[64, 32], expected [96, 32]"));
+  }
+  EXPECT_TRUE(before.equal(engine.state()[0].parameter->master));
+}
+
+}  // namespace
+}  // namespace infinipipe
