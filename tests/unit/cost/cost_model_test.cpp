@@ -1,0 +1,244 @@
+#include "infinipipe/cost/cost_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "infinipipe/base/error.h"
+#include "support/profiles.h"
+
+namespace infinipipe {
+namespace {
+
+using ::testing::DoubleNear;
+using ::testing::HasSubstr;
+using testing::profile_path;
+
+std::vector<LayerRange> even_stages(int stages, int layers) {
+  std::vector<LayerRange> result;
+  for (int p = 0; p < stages; ++p) {
+    result.push_back({layers * p / stages, layers * (p + 1) / stages});
+  }
+  return result;
+}
+
+// Numbers small enough to do by hand: 4 layers on 2 stages of 1 and 3, sequence parallel 2.
+Profile small_profile() {
+  Profile p;
+  p.forward = {1.0, 10.0, 1000.0, 100.0};
+  p.backward = {2.0, 20.0, 2000.0, 200.0};
+  p.embedding = {1.0, 3.0};
+  p.head = {5.0, 7.0};
+  p.memory.activation_bytes_per_token = 400.0;
+  p.memory.input_bytes_per_token = 10.0;
+  p.memory.kv_bytes_per_token = 8.0;
+  p.memory.kv_grad_bytes_per_token = 16.0;
+  p.memory.head_bytes_per_token = 30.0;
+  p.memory.workspace_bytes = 77.0;
+  p.memory.state_bytes_per_layer = 100.0;
+  p.memory.state_embedding_bytes = 40.0;
+  p.memory.state_head_bytes = 60.0;
+  p.memory.state_constant_bytes = 5.0;
+  p.links.p2p_seconds = 0.5;
+  p.links.p2p_bytes_per_second = 4.0;
+  p.links.p2p_bytes_per_token = 16.0;
+  p.links.all_to_all[2] = 10.0;
+  p.links.all_to_all_bytes_per_token = 80.0;
+  return p;
+}
+
+const std::vector<LayerRange> kSmallStages = {{0, 1}, {1, 4}};
+const StageId kFirst(0);
+const StageId kLast(1);
+
+// Context 4, slice of 2, the tail of a sequence of 6; and a short one of 3.
+ChunkShape small_chunk() {
+  ChunkShape shape;
+  shape.token2 = 36.0 - 16.0 + 9.0;
+  shape.tokens = 5;
+  shape.slices = 2;
+  shape.cut_tokens = 2;
+  shape.cut_sequence_tokens = 6;
+  return shape;
+}
+
+TEST(ChunkShape, CountsContextAndCutSequences) {
+  const std::vector<Tokens> sequences = {6, 3, 4};
+  const std::vector<bool> cut = {true, false, false};
+  Chunk hybrid{ChunkKind::kHybrid, {{SequenceId(0), 4, 6}, {SequenceId(1), 0, 3}}, {0, 0}};
+  const ChunkShape shape = chunk_shape(hybrid, sequences, cut);
+  EXPECT_EQ(shape.token2, 29.0);
+  EXPECT_EQ(shape.tokens, 5);
+  EXPECT_EQ(shape.slices, 2);
+  EXPECT_EQ(shape.cut_tokens, 2);
+  EXPECT_EQ(shape.cut_sequence_tokens, 6);
+
+  Chunk split{ChunkKind::kSplit, {{SequenceId(0), 0, 4}}, {0, 0}};
+  const ChunkShape head = chunk_shape(split, sequences, cut);
+  EXPECT_EQ(head.token2, 16.0);
+  EXPECT_EQ(head.cut_tokens, 4);
+  EXPECT_EQ(head.cut_sequence_tokens, 0) << "not its last slice";
+
+  Chunk whole{ChunkKind::kBatched, {{SequenceId(2), 0, 4}}, {0, 0}};
+  const ChunkShape batched = chunk_shape(whole, sequences, cut);
+  EXPECT_EQ(batched.cut_tokens, 0);
+  EXPECT_EQ(batched.cut_sequence_tokens, 0);
+}
+
+TEST(CostModel, TimesByHand) {
+  const CostModel cost(small_profile(), {2, 2, 1}, kSmallStages);
+  const ChunkShape chunk = small_chunk();
+  // (29 x 1 + 5 x 10 + 2 x 100) x 1/4 / 2 + 1000/4 + all-to-all 80 x 5 x 1/4 / 2 / 10
+  const double layer = 279.0 / 8 + 250.0 + 5.0;
+  EXPECT_DOUBLE_EQ(cost.recompute_layer(kFirst, chunk), layer);
+  EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, 3), 3 * layer);
+  EXPECT_DOUBLE_EQ(cost.forward(kFirst, chunk), layer + 5 * 1.0 / 2);
+  EXPECT_DOUBLE_EQ(cost.forward(kLast, chunk), 3 * layer + 5 * 5.0 / 2);
+  // (29 x 2 + 5 x 20 + 2 x 200) x 1/4 / 2 + 2000/4 + the same all-to-all
+  const double backward = 558.0 / 8 + 500.0 + 5.0;
+  EXPECT_DOUBLE_EQ(cost.backward(kFirst, chunk), backward + 5 * 3.0 / 2);
+  EXPECT_DOUBLE_EQ(cost.backward(kLast, chunk), 3 * backward + 5 * 7.0 / 2);
+  // Half of 20 a token.
+  EXPECT_DOUBLE_EQ(cost.weight_grad(kFirst, chunk), 5 * 10.0 / 8);
+  EXPECT_DOUBLE_EQ(cost.input_grad(kLast, chunk), cost.backward(kLast, chunk) - 3 * 5 * 10.0 / 8);
+  EXPECT_DOUBLE_EQ(cost.transfer(5), 0.5 + 16.0 * 5 / 2 / 4);
+}
+
+TEST(CostModel, HeadInForwardMovesBothTimesThere) {
+  Profile profile = small_profile();
+  const CostModel after(profile, {2, 2, 1}, kSmallStages);
+  profile.head_in_forward = true;
+  const CostModel inside(profile, {2, 2, 1}, kSmallStages);
+  const ChunkShape chunk = small_chunk();
+  EXPECT_DOUBLE_EQ(inside.forward(kLast, chunk) - after.forward(kLast, chunk), 5 * 7.0 / 2);
+  EXPECT_DOUBLE_EQ(after.backward(kLast, chunk) - inside.backward(kLast, chunk), 5 * 7.0 / 2);
+  EXPECT_DOUBLE_EQ(inside.forward(kFirst, chunk), after.forward(kFirst, chunk));
+  EXPECT_DOUBLE_EQ(inside.recompute_layer(kLast, chunk), after.recompute_layer(kLast, chunk))
+      << "recomputation never runs the head";
+}
+
+TEST(CostModel, StageSpeedDividesComputeOnly) {
+  Profile profile = small_profile();
+  const CostModel even(profile, {2, 2, 1}, kSmallStages);
+  profile.stage_speed = {1.0, 0.5};
+  const CostModel slow(profile, {2, 2, 1}, kSmallStages);
+  const ChunkShape chunk = small_chunk();
+  EXPECT_DOUBLE_EQ(slow.forward(kFirst, chunk), even.forward(kFirst, chunk));
+  EXPECT_DOUBLE_EQ(slow.forward(kLast, chunk), 2 * even.forward(kLast, chunk));
+  EXPECT_DOUBLE_EQ(slow.backward(kLast, chunk), 2 * even.backward(kLast, chunk));
+  EXPECT_DOUBLE_EQ(slow.weight_grad(kLast, chunk), 2 * even.weight_grad(kLast, chunk));
+  EXPECT_DOUBLE_EQ(slow.recompute_layer(kLast, chunk), 2 * even.recompute_layer(kLast, chunk));
+  EXPECT_DOUBLE_EQ(slow.transfer(5), even.transfer(5));
+  EXPECT_DOUBLE_EQ(slow.activation_bytes(kLast, chunk, 1), even.activation_bytes(kLast, chunk, 1));
+}
+
+TEST(CostModel, PerChunkTimeIsDividedOnlyWhenTheProfileSaysSo) {
+  Profile profile = small_profile();
+  const ChunkShape chunk = small_chunk();
+  const CostModel whole(profile, {2, 2, 1}, kSmallStages);
+  profile.seconds_per_chunk_divided = true;
+  const CostModel divided(profile, {2, 2, 1}, kSmallStages);
+  EXPECT_DOUBLE_EQ(whole.forward(kFirst, chunk) - divided.forward(kFirst, chunk), 125.0);
+  EXPECT_DOUBLE_EQ(whole.backward(kFirst, chunk) - divided.backward(kFirst, chunk), 250.0);
+}
+
+TEST(CostModel, WeightGradientFromTheProfile) {
+  Profile profile = small_profile();
+  profile.backward_weight_seconds_per_token = 16.0;
+  const CostModel cost(profile, {2, 2, 1}, kSmallStages);
+  EXPECT_DOUBLE_EQ(cost.weight_grad(kFirst, small_chunk()), 5 * 16.0 / 8);
+  EXPECT_DOUBLE_EQ(cost.weight_grad(kFirst, small_chunk()) + cost.input_grad(kFirst, small_chunk()),
+                   cost.backward(kFirst, small_chunk()));
+}
+
+TEST(CostModel, BytesByHand) {
+  const CostModel cost(small_profile(), {2, 2, 1}, kSmallStages);
+  const ChunkShape chunk = small_chunk();
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kFirst, chunk, 0), 5 * 100.0 / 2);
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, 0), 5 * (300.0 + 30.0) / 2);
+  // Two of the last stage's three layers keep 10 instead of 100 bytes, and K and V of 2 tokens.
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, 2), 5 * (330.0 - 2 * 90.0) / 2);
+  EXPECT_DOUBLE_EQ(cost.kept_kv_bytes(kLast, chunk, 2), 2 * 8.0 * 2 / 2);
+  EXPECT_DOUBLE_EQ(cost.kept_kv_bytes(kLast, chunk, 0), 0.0);
+  EXPECT_DOUBLE_EQ(cost.evaluation_kv_bytes(kLast, chunk), 3 * 8.0 * 2 / 2);
+  EXPECT_DOUBLE_EQ(cost.kv_grad_bytes(kLast, 6), 3 * 16.0 * 6 / 2);
+  EXPECT_DOUBLE_EQ(cost.recompute_workspace_bytes(kLast, chunk), 5 * 100.0 / 2);
+  EXPECT_DOUBLE_EQ(cost.workspace_bytes(), 77.0);
+  EXPECT_DOUBLE_EQ(cost.state_bytes(kFirst), (100.0 + 40.0) / 2 + 5.0);
+  EXPECT_DOUBLE_EQ(cost.state_bytes(kLast), (300.0 + 60.0) / 2 + 5.0);
+}
+
+TEST(CostModel, StatesShardedOverAllDevices) {
+  Profile profile = small_profile();
+  profile.memory.state_sharded_over_all = true;
+  const CostModel cost(profile, {2, 2, 3}, kSmallStages);
+  EXPECT_DOUBLE_EQ(cost.state_bytes(kFirst), (100.0 + 40.0) / 12 + 5.0);
+}
+
+TEST(CostModel, OneStageHasEmbeddingAndHead) {
+  const CostModel cost(small_profile(), {1, 1, 1}, {{0, 4}});
+  const ChunkShape chunk = small_chunk();
+  EXPECT_DOUBLE_EQ(cost.forward(StageId(0), chunk), 279.0 + 1000.0 + 5 * (1.0 + 5.0));
+  EXPECT_DOUBLE_EQ(cost.state_bytes(StageId(0)), 400.0 + 40.0 + 60.0 + 5.0);
+}
+
+// The published machine, computed apart from this code (docs/profile.md's formulas in Python).
+TEST(CostModel, Llama7bNumbers) {
+  const CostModel cost(read_profile(profile_path("llama-7b-a800.json")), {4, 8, 1},
+                       even_stages(4, 32));
+  const Chunk chunk{
+      ChunkKind::kHybrid, {{SequenceId(0), 4900, 8192}, {SequenceId(1), 0, 113}}, {0, 0, 0, 0}};
+  const ChunkShape shape = chunk_shape(chunk, {8192, 113}, {true, false});
+  const auto near = [](double value) { return DoubleNear(value, 1e-12 * value); };
+  EXPECT_EQ(shape.token2, 43111633.0);
+  EXPECT_THAT(cost.forward(StageId(1), shape), near(0.012376614285445824));
+  EXPECT_THAT(cost.backward(StageId(1), shape), near(0.0252250985155461));
+  EXPECT_THAT(cost.forward(StageId(3), shape), near(0.014683790464105874));
+  EXPECT_THAT(cost.backward(StageId(3), shape), near(0.0298394508728662));
+  EXPECT_THAT(cost.weight_grad(StageId(1), shape), near(0.007124560039702233));
+  EXPECT_THAT(cost.input_grad(StageId(1), shape), near(0.018100538475843867));
+  EXPECT_THAT(cost.recompute_layer(StageId(1), shape), near(0.001547076785680728));
+  EXPECT_THAT(cost.transfer(shape.tokens), near(0.0010578751999999999));
+  EXPECT_THAT(cost.activation_bytes(StageId(1), shape, 0), near(495114240.0));
+  EXPECT_THAT(cost.activation_bytes(StageId(1), shape, 3), near(319906560.0));
+  EXPECT_THAT(cost.activation_bytes(StageId(3), shape, 0), near(713034240.0));
+  EXPECT_THAT(cost.kept_kv_bytes(StageId(1), shape, 3), near(20226048.0));
+  EXPECT_THAT(cost.kv_grad_bytes(StageId(1), shape.cut_sequence_tokens), near(134217728.0));
+  EXPECT_THAT(cost.recompute_workspace_bytes(StageId(1), shape), near(61889280.0));
+  EXPECT_THAT(cost.state_bytes(StageId(0)), near(6286578688.0));
+  EXPECT_THAT(cost.state_bytes(StageId(1)), near(5238002688.0));
+}
+
+// The fit's authors' own arithmetic for one group of degree 64 (docs/profile.md).
+TEST(CostModel, PublishedFitOfGpt67b) {
+  const CostModel cost(read_profile(profile_path("gpt-6.7b-a100-40gb.json")), {1, 64, 1},
+                       {{0, 32}});
+  ChunkShape chunk;
+  const double n = 20000.0;
+  chunk.token2 = n * n;
+  chunk.tokens = 20000;
+  chunk.slices = 1;
+  const double milliseconds = 5.128e-6 * n * n / 64 + 0.1839576 * n / 64 + 629.3563 +
+                              n * 4 * 2 * 2 * 32 * 4096 / (1 << 20) / 64 / 4.87;
+  const double seconds = cost.forward(StageId(0), chunk) + cost.backward(StageId(0), chunk);
+  EXPECT_NEAR(seconds, milliseconds / 1000.0, 1e-9);
+}
+
+TEST(CostModel, AbsentDegreeIsRefused) {
+  try {
+    CostModel(small_profile(), {2, 4, 1}, kSmallStages);
+    FAIL() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("links.all_to_all"));
+    EXPECT_THAT(error.what(), HasSubstr("degree 4"));
+  }
+  EXPECT_NO_THROW(CostModel(small_profile(), {2, 1, 1}, kSmallStages)) << "degree 1 needs none";
+}
+
+TEST(CostModel, SpeedsOfAnotherNumberOfStagesAreRefused) {
+  Profile profile = small_profile();
+  profile.stage_speed = {1.0, 1.0, 1.0};
+  EXPECT_THROW(CostModel(profile, {2, 1, 1}, kSmallStages), InputError);
+}
+
+}  // namespace
+}  // namespace infinipipe

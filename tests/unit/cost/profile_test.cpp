@@ -1,0 +1,274 @@
+#include "infinipipe/cost/profile.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/cost/cost_model.h"
+#include "support/profiles.h"
+
+namespace infinipipe {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::profile_path;
+
+const char* const kProfiles[] = {"gpt-6.7b-a100-40gb.json", "llama-7b-a800.json",
+                                 "llama-13b-a800.json", "llama-30b-a800.json"};
+
+Json good() { return read_json_file(profile_path("llama-7b-a800.json")); }
+
+std::string refusal(const Json& json) {
+  try {
+    profile_from_json(json, "p.json");
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Profile, ReadsEveryFieldOfTheDocument) {
+  const Profile p = read_profile(profile_path("llama-7b-a800.json"));
+  EXPECT_EQ(p.source, "given");
+  EXPECT_EQ(p.dtype, "bfloat16");
+  EXPECT_DOUBLE_EQ(p.forward.seconds_per_token2, 1.6804102564102565e-09);
+  EXPECT_DOUBLE_EQ(p.forward.seconds_per_token, 6.695621770057899e-05);
+  EXPECT_DOUBLE_EQ(p.forward.seconds_per_chunk, 0.01);
+  EXPECT_DOUBLE_EQ(p.backward.seconds_per_token2, 5.001221001221001e-09);
+  EXPECT_DOUBLE_EQ(p.head.backward_seconds_per_token, 1.0841356492969396e-05);
+  EXPECT_FALSE(p.head_in_forward);
+  EXPECT_DOUBLE_EQ(p.memory.activation_bytes_per_token, 4653056);
+  EXPECT_DOUBLE_EQ(p.memory.kv_grad_bytes_per_token, 16384);
+  EXPECT_DOUBLE_EQ(p.memory.state_bytes_per_layer, 3238002688.0);
+  EXPECT_FALSE(p.memory.state_sharded_over_all);
+  EXPECT_EQ(p.links.all_to_all.size(), 5u);
+  EXPECT_DOUBLE_EQ(p.links.all_to_all.at(8), 228571428571.42856);
+  EXPECT_EQ(p.links.all_gather.size(), 6u);
+  EXPECT_DOUBLE_EQ(p.device_memory_bytes, 73600000000);
+  EXPECT_LT(p.backward_weight_seconds_per_token, 0.0) << "absent";
+  EXPECT_TRUE(read_profile(profile_path("gpt-6.7b-a100-40gb.json")).memory.state_sharded_over_all);
+}
+
+TEST(Profile, RoundTripKeepsValuesAndUnknownFields) {
+  for (const char* name : kProfiles) {
+    Json json = read_json_file(profile_path(name));
+    json["fit"] = {{"time_error_median", 0.01}};
+    json["stage_speed"] = {1.0, 0.5};
+    json["seconds_per_chunk_divided"] = true;
+    json["backward_weight"] = {{"seconds_per_token", 1e-6}};
+    const Profile first = profile_from_json(json, name);
+    EXPECT_EQ(profile_to_json(first), json);
+    const Profile second = profile_from_json(profile_to_json(first), name);
+    EXPECT_EQ(profile_hash(first), profile_hash(second));
+  }
+}
+
+TEST(Profile, HashTellsProfilesApart) {
+  Profile profile = profile_from_json(good(), "p.json");
+  const std::string before = profile_hash(profile);
+  EXPECT_EQ(before.size(), 32u);
+  profile.links.p2p_seconds *= 2;
+  EXPECT_NE(profile_hash(profile), before);
+}
+
+TEST(Profile, WholeAndFractionalNumbersHashAlike) {
+  Json json = good();
+  json["device"]["memory_bytes"] = 73600000000.0;
+  EXPECT_EQ(profile_hash(profile_from_json(json, "a")),
+            profile_hash(profile_from_json(good(), "b")));
+}
+
+// Every number of the document: missing, negative, not finite, of another type.
+TEST(CorruptedProfile, EveryNumberIsCheckedByName) {
+  int cases = 0;
+  const Json document = good();
+  const Json flattened = document.flatten();
+  for (const auto& [flat, value] : flattened.items()) {
+    if (!value.is_number() || flat == "/version") continue;
+    const Json::json_pointer pointer(flat);
+    std::string name = flat.substr(1);
+    for (char& c : name) c = c == '/' ? '.' : c;
+    const bool degree =
+        std::isdigit(static_cast<unsigned char>(name.back())) && name.find("links") == 0;
+    Json broken = document;
+    for (const Json& bad : {Json(-1.0), Json(std::numeric_limits<double>::infinity()),
+                            Json(std::numeric_limits<double>::quiet_NaN()), Json("1"), Json(),
+                            Json::array(), Json(true)}) {
+      broken = document;
+      broken[pointer] = bad;
+      EXPECT_THAT(refusal(broken), HasSubstr("p.json: " + name + ": found ")) << bad;
+      ++cases;
+    }
+    if (degree) continue;  // a degree that is not there is an error only where it is needed
+    broken = document;
+    broken[pointer.parent_pointer()].erase(pointer.back());
+    EXPECT_THAT(refusal(broken), HasSubstr("p.json: " + name + ": found nothing"));
+    ++cases;
+  }
+  EXPECT_GT(cases, 200);
+}
+
+struct Corruption {
+  const char* name;
+  void (*apply)(Json&);
+  const char* message;
+};
+
+class CorruptedDocument : public ::testing::TestWithParam<Corruption> {};
+
+TEST_P(CorruptedDocument, IsRefusedByName) {
+  Json json = good();
+  GetParam().apply(json);
+  EXPECT_THAT(refusal(json), HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Profile, CorruptedDocument,
+    ::
+        testing::
+            Values(
+                Corruption{"Array", [](Json& j) { j = Json::array(); },
+                           "expected a profile object"},
+                Corruption{"NoFormat", [](Json& j) { j.erase("format"); },
+                           "p.json: format: found nothing"},
+                Corruption{"OtherFormat", [](Json& j) { j["format"] = "infinipipe.plan"; },
+                           "p.json: format"},
+                Corruption{"NoVersion", [](Json& j) { j.erase("version"); }, "p.json: version"},
+                Corruption{"NewVersion", [](Json& j) { j["version"] = 2; },
+                           "p.json: version: found 2"},
+                Corruption{"OldVersion", [](Json& j) { j["version"] = 0; },
+                           "p.json: version: found 0"},
+                Corruption{"NoSource", [](Json& j) { j.erase("source"); }, "p.json: source"},
+                Corruption{"NumberSource", [](Json& j) { j["source"] = 3; },
+                           "p.json: source: found 3"},
+                Corruption{"NoMachine", [](Json& j) { j.erase("machine"); }, "p.json: machine"},
+                Corruption{"NoDtype", [](Json& j) { j.erase("dtype"); }, "p.json: dtype"},
+                Corruption{"NoForward", [](Json& j) { j.erase("forward"); },
+                           "p.json: forward: found nothing"},
+                Corruption{"NoBackward", [](Json& j) { j.erase("backward"); },
+                           "p.json: backward: found"},
+                Corruption{"ListForward", [](Json& j) { j["forward"] = Json::array(); },
+                           "p.json: forward: found [], expected an object"},
+                Corruption{"NoEmbedding", [](Json& j) { j.erase("embedding"); },
+                           "p.json: embedding"},
+                Corruption{"NoHead", [](Json& j) { j.erase("head"); }, "p.json: head"},
+                Corruption{"NoInForward", [](Json& j) { j["head"].erase("in_forward"); },
+                           "head.in_forward"},
+                Corruption{"NumberInForward", [](Json& j) { j["head"]["in_forward"] = 1; },
+                           "head.in_forward: found 1, expected true or false"},
+                Corruption{"NoMemory", [](Json& j) { j.erase("memory"); }, "p.json: memory"},
+                Corruption{"NoState", [](Json& j) { j["memory"].erase("state"); }, "memory.state"},
+                Corruption{"NoSharding",
+                           [](Json& j) { j["memory"]["state"].erase("sharded_over"); },
+                           "memory.state.sharded_over: found nothing"},
+                Corruption{"OtherSharding",
+                           [](Json& j) { j["memory"]["state"]["sharded_over"] = "some"; },
+                           "memory.state.sharded_over: found \"some\""},
+                Corruption{"NoLinks", [](Json& j) { j.erase("links"); }, "p.json: links"},
+                Corruption{"NoP2p", [](Json& j) { j["links"].erase("p2p"); }, "links.p2p"},
+                Corruption{"StillLink", [](Json& j) { j["links"]["p2p"]["bytes_per_second"] = 0; },
+                           "links.p2p.bytes_per_second: found 0, expected a finite number > 0"},
+                Corruption{"NoAllToAll", [](Json& j) { j["links"].erase("all_to_all"); },
+                           "links.all_to_all: found nothing"},
+                Corruption{"ListAllToAll",
+                           [](Json& j) {
+                             j["links"]["all_to_all"] = {1.0, 2.0};
+                           },
+                           "links.all_to_all: found [1.0,2.0], expected an object"},
+                Corruption{"StillAllToAll", [](Json& j) { j["links"]["all_to_all"]["8"] = 0.0; },
+                           "links.all_to_all.8: found 0.0"},
+                Corruption{"WordDegree", [](Json& j) { j["links"]["all_to_all"]["eight"] = 1.0; },
+                           "links.all_to_all: found degree \"eight\""},
+                Corruption{"ZeroDegree", [](Json& j) { j["links"]["all_gather"]["0"] = 1.0; },
+                           "links.all_gather: found degree \"0\""},
+                Corruption{"PaddedDegree",
+                           [](Json& j) { j["links"]["reduce_scatter"]["08"] = 1.0; },
+                           "links.reduce_scatter: found degree \"08\""},
+                Corruption{"HugeDegree",
+                           [](Json& j) { j["links"]["all_gather"]["99999999999"] = 1.0; },
+                           "links.all_gather: found degree \"99999999999\""},
+                Corruption{"EmptyDegree", [](Json& j) { j["links"]["all_gather"][""] = 1.0; },
+                           "links.all_gather: found degree \"\""},
+                Corruption{"NoAllGather", [](Json& j) { j["links"].erase("all_gather"); },
+                           "links.all_gather"},
+                Corruption{"NoReduceScatter", [](Json& j) { j["links"].erase("reduce_scatter"); },
+                           "links.reduce_scatter"},
+                Corruption{"NoDevice", [](Json& j) { j.erase("device"); }, "p.json: device"},
+                Corruption{
+                    "ZeroSpeed",
+                    [](Json& j) {
+                      j["stage_speed"] = {1.0, 0.0};
+                    },
+                    "stage_speed[1]: found 0.0"},
+                Corruption{"NegativeSpeed", [](Json& j) { j["stage_speed"] = {-1.0}; },
+                           "stage_speed[0]"},
+                Corruption{"WordSpeed", [](Json& j) { j["stage_speed"] = "fast"; },
+                           "stage_speed: found \"fast\", expected an array"},
+                Corruption{"NegativeWeight",
+                           [](Json& j) { j["backward_weight"]["seconds_per_token"] = -1.0; },
+                           "backward_weight.seconds_per_token: found -1.0"},
+                Corruption{"EmptyWeight", [](Json& j) { j["backward_weight"] = Json::object(); },
+                           "backward_weight.seconds_per_token: found nothing"},
+                Corruption{"WeightAboveAll",
+                           [](Json& j) { j["backward_weight"]["seconds_per_token"] = 1.0; },
+                           "expected at most backward.seconds_per_token"},
+                Corruption{"NumberWeight", [](Json& j) { j["backward_weight"] = 1.0; },
+                           "backward_weight: found 1.0, expected an object"},
+                Corruption{"WordDivided", [](Json& j) { j["seconds_per_chunk_divided"] = "yes"; },
+                           "seconds_per_chunk_divided: found \"yes\""}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(CorruptedProfile, MissingFileIsNamed) {
+  try {
+    read_profile("/nowhere/profile.json");
+    FAIL() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("/nowhere/profile.json"));
+  }
+}
+
+TEST(EstimatedProfile, CountsWhatTheLayersKeep) {
+  ModelSpec model;  // hidden 256, 4 heads of 64, intermediate 704, 4 layers, vocabulary 257
+  const Profile p = estimated_profile(model, "float32", 1e10);
+  EXPECT_DOUBLE_EQ(p.memory.activation_bytes_per_token,
+                   4 * ((6 * 256 + 2 * 704) * 4.0 + (4 + 2) * 4.0));
+  EXPECT_DOUBLE_EQ(p.memory.input_bytes_per_token, 1024.0);
+  EXPECT_DOUBLE_EQ(p.memory.kv_bytes_per_token, 2048.0);
+  EXPECT_DOUBLE_EQ(p.memory.kv_grad_bytes_per_token, 2048.0);
+  EXPECT_DOUBLE_EQ(p.memory.head_bytes_per_token, 1024.0);
+  EXPECT_DOUBLE_EQ(p.links.p2p_bytes_per_token, 1024.0);
+  EXPECT_TRUE(p.head_in_forward);
+  // Two FLOPs for every weight of a layer's matrices, four layers.
+  const double matrices = 4 * 256.0 * 256.0 + 3 * 256.0 * 704.0;
+  EXPECT_DOUBLE_EQ(p.forward.seconds_per_token, 4 * 2 * matrices / 1e10);
+  EXPECT_DOUBLE_EQ(p.head.forward_seconds_per_token, 2 * 256.0 * 257.0 / 1e10);
+}
+
+TEST(EstimatedProfile, Bfloat16KeepsFloat32Accumulators) {
+  ModelSpec model;
+  model.num_key_value_heads = 2;
+  const Profile p = estimated_profile(model, "bfloat16");
+  EXPECT_DOUBLE_EQ(p.memory.kv_bytes_per_token, 2 * 128 * 2.0);
+  EXPECT_DOUBLE_EQ(p.memory.kv_grad_bytes_per_token, 2 * 128 * 4.0);
+  EXPECT_DOUBLE_EQ(estimated_profile(model, "float64").memory.kv_grad_bytes_per_token,
+                   2 * 128 * 8.0);
+}
+
+TEST(EstimatedProfile, IsAProfileLikeAnyOther) {
+  for (const std::string& name : model_preset_names()) {
+    const Profile made = estimated_profile(model_preset(name), "float32");
+    const Profile read = profile_from_json(profile_to_json(made), name);
+    EXPECT_EQ(profile_hash(read), profile_hash(made)) << name;
+    EXPECT_NO_THROW(CostModel(read, {1, 1, 1}, {{0, 2}}));
+  }
+}
+
+TEST(EstimatedProfile, RefusesUnknownDtype) {
+  EXPECT_THROW(estimated_profile(ModelSpec{}, "float16"), InputError);
+}
+
+}  // namespace
+}  // namespace infinipipe
