@@ -57,13 +57,13 @@ struct Profile {
   PerTokenPair embedding;
   PerTokenPair head;
   bool head_in_forward = false;
-  bool seconds_per_chunk_divided = false;     // b1 is divided by the sequence-parallel degree too
+  bool seconds_per_chunk_divided = false;  // b1 is divided by the sequence-parallel degree too
   double backward_weight_seconds_per_token = -1.0;  // < 0: half of backward's per-token term
-  std::vector<double> stage_speed;            // empty: all 1
+  std::vector<double> stage_speed;                  // empty: all 1
   MemoryCost memory;
   LinkCost links;
   double device_memory_bytes = 0.0;
-  std::string raw;                            // the document's JSON text: fields by later versions
+  std::string raw;  // the document's JSON text: fields by later versions
 };
 
 // Throws InputError naming file and field for what is missing, negative or not finite.

@@ -1,0 +1,202 @@
+#include "infinipipe/sim/simulator.h"
+
+#include <algorithm>
+#include <string>
+
+#include "infinipipe/base/error.h"
+#include "sim/replica_run.h"
+
+namespace infinipipe {
+namespace {
+
+// Fills a Trace. Events of one stage come in order, stages interleave: sorted at the end.
+class TraceRecorder final {
+ public:
+  TraceRecorder(const CostModel& cost, ReplicaId replica, Trace& trace)
+      : cost_(&cost), replica_(replica), trace_(&trace) {}
+
+  void ran(StageId stage, const Instruction& instruction, Seconds begin, Seconds end,
+           Seconds recompute) {
+    trace_->events.push_back({replica_, stage, instruction, begin, begin, end, recompute});
+  }
+
+  void sent(StageId from, StageId to, const Instruction& producer, Seconds begin, Seconds end,
+            Tokens tokens) {
+    const Bytes bytes = cost_->profile().links.p2p_bytes_per_token * static_cast<double>(tokens) /
+                        cost_->parallelism().sequence_parallel;
+    trace_->transfers.push_back({replica_, from, to, producer, begin, end, bytes});
+  }
+
+  void memory(StageId stage, Seconds at, const LedgerBytes& bytes) {
+    MemorySample sample{replica_, stage, at, {}};
+    const auto put = [&](MemoryPurpose purpose, Bytes value) {
+      sample.bytes[static_cast<std::size_t>(purpose)] = value;
+    };
+    put(MemoryPurpose::kWeights, bytes.states);  // a profile does not tell states apart
+    put(MemoryPurpose::kActivations, bytes.activations);
+    put(MemoryPurpose::kKv, bytes.kv);
+    put(MemoryPurpose::kKvGrad, bytes.kv_grad);
+    put(MemoryPurpose::kWorkspace, bytes.workspace);
+    trace_->memory.push_back(sample);
+  }
+
+ private:
+  const CostModel* cost_;
+  ReplicaId replica_;
+  Trace* trace_;
+};
+
+// Stable, so that what one stage did at one instant stays in order.
+void sort_trace(Trace& trace) {
+  const auto by_stage_and_time = [](const auto& a, const auto& b, auto time) {
+    if (a.replica != b.replica) return a.replica < b.replica;
+    if (a.stage != b.stage) return a.stage < b.stage;
+    return time(a) < time(b);
+  };
+  std::stable_sort(trace.events.begin(), trace.events.end(), [&](const auto& a, const auto& b) {
+    return by_stage_and_time(a, b, [](const auto& e) { return e.begin; });
+  });
+  std::stable_sort(trace.memory.begin(), trace.memory.end(), [&](const auto& a, const auto& b) {
+    return by_stage_and_time(a, b, [](const auto& e) { return e.at; });
+  });
+  std::stable_sort(trace.transfers.begin(), trace.transfers.end(),
+                   [](const TransferEvent& a, const TransferEvent& b) {
+                     if (a.replica != b.replica) return a.replica < b.replica;
+                     if (a.from != b.from) return a.from < b.from;
+                     return a.begin < b.begin;
+                   });
+}
+
+void drop_repeated_samples(std::vector<MemorySample>& samples) {
+  const auto repeats = [](const MemorySample& a, const MemorySample& b) {
+    return a.replica == b.replica && a.stage == b.stage && a.bytes == b.bytes;
+  };
+  samples.erase(std::unique(samples.begin(), samples.end(), repeats), samples.end());
+}
+
+double bubble_of(const ReplicaRun& run) {
+  const double whole = static_cast<double>(run.stages.size()) * run.seconds;
+  return whole > 0.0 ? 1.0 - run.busy() / whole : 0.0;
+}
+
+std::vector<StagePrediction> stages_of(const ReplicaRun& run) {
+  std::vector<StagePrediction> result;
+  for (const StageRun& stage : run.stages) {
+    result.push_back({stage.compute, stage.recompute, run.seconds - stage.compute - stage.recompute,
+                      stage.peak});
+  }
+  return result;
+}
+
+void check_shape(const Plan& plan, const CostModel& cost) {
+  INFINIPIPE_ASSERT(plan.stages == cost.stages(), "the cost model is of another layer split");
+}
+
+}  // namespace
+
+FlatReplica::FlatReplica(const Plan& plan, const Replica& replica, const std::vector<bool>& cut)
+    : replica_(&replica) {
+  std::size_t count = 0;
+  for (const Pipeline& pipeline : replica.pipelines) {
+    first_.push_back(count);
+    count += pipeline.chunks.size();
+  }
+  shapes_.reserve(count);
+  recompute_.reserve(count);
+  for (const Pipeline& pipeline : replica.pipelines) {
+    for (const Chunk& chunk : pipeline.chunks) {
+      shapes_.push_back(chunk_shape(chunk, plan.sequences, cut));
+      recompute_.push_back(chunk.recompute.data());
+    }
+  }
+  if (!replica.instructions.empty()) {
+    evaluation_ = std::all_of(replica.instructions[0].begin(), replica.instructions[0].end(),
+                              [](const Instruction& i) { return i.op == Op::kForward; });
+  }
+}
+
+Simulation simulate(const Plan& plan, const CostModel& cost) {
+  check_shape(plan, cost);
+  Simulation result;
+  result.trace.source = "simulated";
+  result.trace.step = plan.step;
+  const std::vector<bool> cut = plan.cut_sequences();
+  ReplicaRun slowest;
+  std::vector<Bytes> peaks(plan.stages.size(), 0.0);
+  for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
+    const FlatReplica flat(plan, plan.replicas[r], cut);
+    TraceRecorder recorder(cost, ReplicaId(r), result.trace);
+    ReplicaRun run = run_replica(flat, cost, recorder);
+    for (std::size_t p = 0; p < peaks.size(); ++p) {
+      peaks[p] = std::max(peaks[p], run.stages[p].peak);
+    }
+    if (r == 0 || run.seconds > slowest.seconds) slowest = std::move(run);
+  }
+  sort_trace(result.trace);
+  drop_repeated_samples(result.trace.memory);
+  result.trace.seconds = slowest.seconds;
+
+  Prediction& prediction = result.prediction;
+  prediction.seconds = slowest.seconds;
+  prediction.bubble = bubble_of(slowest);
+  prediction.stages = stages_of(slowest);
+  for (std::size_t p = 0; p < prediction.stages.size(); ++p) {
+    prediction.stages[p].peak_bytes = peaks[p];
+  }
+  if (plan.predicted) {
+    prediction.lower_bound = plan.predicted->lower_bound;
+    prediction.step_overhead = plan.predicted->step_overhead;
+  }
+  return result;
+}
+
+void require_fits(const Plan& plan, const CostModel& cost, Bytes limit) {
+  check_shape(plan, cost);
+  if (limit <= 0.0) return;
+  const std::vector<bool> cut = plan.cut_sequences();
+  for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
+    const FlatReplica flat(plan, plan.replicas[r], cut);
+    NoRecorder recorder;
+    const ReplicaRun run = run_replica(flat, cost, recorder);
+    const auto worst =
+        std::max_element(run.stages.begin(), run.stages.end(),
+                         [](const StageRun& a, const StageRun& b) { return a.peak < b.peak; });
+    if (worst == run.stages.end() || worst->peak <= limit) continue;
+    std::string found = plan.replicas.size() > 1 ? "replica " + std::to_string(r) + ", " : "";
+    const auto stage = static_cast<std::size_t>(worst - run.stages.begin());
+    const std::string need = format_bytes(worst->peak);
+    const std::string have = format_bytes(limit);
+    found += "stage " + std::to_string(stage) + " needs " + need + " of " + have;
+    if (need == have) found += ", " + format_bytes(worst->peak - limit) + " too much";
+    if (worst->peak <= cost.state_bytes(StageId(stage)) + cost.workspace_bytes()) {
+      found += " (model states and workspace)";
+    } else {
+      const Tokens tokens = flat.shape(flat.index(worst->peak_at)).tokens;
+      found += " (" + to_string(worst->peak_at) + ", " + format_count(tokens) + " tokens)";
+    }
+    throw RunError("plan", found, "", "raise memory, add stages, or allow more recomputation");
+  }
+}
+
+Evaluation SimulatorEvaluator::evaluate(const Plan& plan, const CostModel& cost,
+                                        ReplicaId replica) const {
+  check_shape(plan, cost);
+  const FlatReplica flat(plan, plan.replicas.at(replica.index()), plan.cut_sequences());
+  NoRecorder recorder;
+  const ReplicaRun run = run_replica(flat, cost, recorder);
+  Evaluation result;
+  result.seconds = run.seconds;
+  result.stages = stages_of(run);
+  result.bubble = bubble_of(run);
+  if (limit_ <= 0.0) return result;
+  for (std::size_t p = 0; p < run.stages.size(); ++p) {
+    const Bytes over = run.stages[p].peak - limit_;
+    if (over > result.over_bytes) {
+      result.over_stage = StageId(p);
+      result.over_bytes = over;
+    }
+  }
+  return result;
+}
+
+}  // namespace infinipipe
