@@ -1,8 +1,8 @@
-#include "trainer/step_line.h"
-
 #include <array>
 #include <cmath>
 #include <cstdio>
+
+#include "infinipipe/trainer/trainer.h"
 
 namespace infinipipe {
 

@@ -46,6 +46,8 @@ struct StepMetrics {
 
 // One line of JSON without the line break.
 std::string metrics_json(const StepMetrics& metrics);
+// The line for people: "step   12  loss 3.2145  grad 0.812  lr 9.8e-03  14,210 tok/s  mfu 61% ...".
+std::string step_line(const StepMetrics& metrics);
 
 struct TrainOptions {
   TrainConfig config;

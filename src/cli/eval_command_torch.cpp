@@ -1,0 +1,57 @@
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/training_torch.h"
+#include "infinipipe/base/json.h"
+#include "infinipipe/trainer/trainer.h"
+
+namespace infinipipe::cli {
+namespace {
+
+struct Options {
+  EvalOptions eval;
+  std::optional<std::int64_t> stages;
+  std::string json;
+};
+
+void run(Options& options, Console& console) {
+  if (options.stages) options.eval.stages = static_cast<int>(*options.stages);
+  options.eval.log = [&console](const std::string& line) { console.progress(line); };
+  const EvalResult result = evaluate(options.eval);
+  console.end_progress();
+  if (!options.json.empty()) {
+    const nlohmann::ordered_json json = {
+        {"loss", result.loss},         {"perplexity", result.perplexity},
+        {"targets", result.targets},   {"tokens", result.tokens},
+        {"sequences", result.sequences}, {"seconds", result.seconds}};
+    write_output(console, options.json, json.dump() + "\n");
+    if (options.json == "-") return;
+  }
+  console.result("loss " + std::to_string(result.loss) + "  perplexity " +
+                 std::to_string(result.perplexity) + "  " + format_count(result.tokens) +
+                 " tokens in " + format_count(result.sequences) + " documents, " +
+                 format_seconds(result.seconds) + "\n");
+}
+
+}  // namespace
+
+Command eval_command() {
+  return {"eval", "Training", "loss and perplexity of a checkpoint on a data set",
+          [](Flags& flags) -> Run {
+            auto options = std::make_shared<Options>();
+            flags
+                .text("--checkpoint", "DIR", options->eval.checkpoint,
+                      "a checkpoint, or a folder of them: the newest whole one")
+                .required = true;
+            flags.text("--data", "PREFIX", options->eval.data,
+                       "data set (default: the one it was trained on)");
+            flags.integer("--sequences", "N", options->eval.sequences, 1,
+                          "documents from the first one on (default: all)");
+            flags.integer("--stages", "N", options->stages, 1,
+                          "pipeline stages (default: the checkpoint's)", 4096);
+            flags.text("--json", "FILE", options->json, "also write the result here; - is stdout");
+            return [options](Console& console) { run(*options, console); };
+          }};
+}
+
+}  // namespace infinipipe::cli

@@ -1,0 +1,43 @@
+#include <memory>
+
+#include "cli/training_torch.h"
+#include "infinipipe/trainer/trainer.h"
+
+namespace infinipipe::cli {
+namespace {
+
+struct Options {
+  GenerateOptions generate;
+  std::int64_t tokens = 200;
+};
+
+void run(Options& options, Console& console) {
+  options.generate.tokens = static_cast<int>(options.tokens);
+  console.result(options.generate.prompt);
+  options.generate.on_text = [&console](const std::string& piece) { console.result(piece); };
+  generate(options.generate);
+  console.result("\n");
+}
+
+}  // namespace
+
+Command generate_command() {
+  return {"generate", "Training", "text from a checkpoint", [](Flags& flags) -> Run {
+            auto options = std::make_shared<Options>();
+            flags
+                .text("--checkpoint", "DIR", options->generate.checkpoint,
+                      "a checkpoint, or a folder of them: the newest whole one")
+                .required = true;
+            flags.text("--prompt", "TEXT", options->generate.prompt, "what the text begins with");
+            flags.integer("--tokens", "N", options->tokens, 0, "at most so many new tokens (200)",
+                          1 << 30);
+            flags.number("--temperature", "T", options->generate.temperature, 0.0, 1e6,
+                         "0 takes the likeliest token (0.8)");
+            flags.number("--top-p", "P", options->generate.top_p, 1e-9, 1.0,
+                         "draw from the likeliest tokens that hold this probability (0.95)");
+            flags.integer("--seed", "S", options->generate.seed, 0, "of the draw (1)");
+            return [options](Console& console) { run(*options, console); };
+          }};
+}
+
+}  // namespace infinipipe::cli
