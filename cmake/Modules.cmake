@@ -50,6 +50,7 @@ function(infinipipe_program folder)
   target_link_libraries(infinipipe PRIVATE infinipipe_flags infinipipe_data infinipipe_planner
     infinipipe_baselines infinipipe_sim infinipipe_report CLI11::CLI11)
   target_include_directories(infinipipe PRIVATE "${PROJECT_SOURCE_DIR}/src")
+  target_compile_definitions(infinipipe PRIVATE INFINIPIPE_VERSION="${PROJECT_VERSION}")
   if(INFINIPIPE_TORCH)
     target_sources(infinipipe PRIVATE ${torch_sources})
     list(FILTER sources INCLUDE REGEX "_absent\\.cpp$")

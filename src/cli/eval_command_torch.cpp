@@ -21,9 +21,8 @@ void run(Options& options, Console& console) {
   console.end_progress();
   if (!options.json.empty()) {
     const nlohmann::ordered_json json = {
-        {"loss", result.loss},         {"perplexity", result.perplexity},
-        {"targets", result.targets},   {"tokens", result.tokens},
-        {"sequences", result.sequences}, {"seconds", result.seconds}};
+        {"loss", result.loss},     {"perplexity", result.perplexity}, {"targets", result.targets},
+        {"tokens", result.tokens}, {"sequences", result.sequences},   {"seconds", result.seconds}};
     write_output(console, options.json, json.dump() + "\n");
     if (options.json == "-") return;
   }

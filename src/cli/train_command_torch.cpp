@@ -1,6 +1,5 @@
-#include <csignal>
-
 #include <atomic>
+#include <csignal>
 #include <memory>
 
 #include "cli/training_torch.h"

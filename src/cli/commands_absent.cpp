@@ -1,0 +1,31 @@
+// Stands in for the commands that need LibTorch in a build without it.
+#include "cli/command.h"
+#include "infinipipe/base/error.h"
+
+namespace infinipipe::cli {
+
+std::vector<Command> torch_commands() {
+  std::vector<Command> commands;
+  const std::pair<const char*, const char*> absent[] = {
+      {"train", "train a model"},
+      {"eval", "loss and perplexity of a checkpoint"},
+      {"generate", "text from a checkpoint"},
+      {"profile", "measure this machine"},
+      {"import", "Hugging Face safetensors to a checkpoint"},
+      {"export", "a checkpoint to Hugging Face safetensors"},
+  };
+  for (const auto& [name, summary] : absent) {
+    commands.push_back({name, "Not in this build (no LibTorch)", summary,
+                        [name = std::string(name)](Flags& flags) {
+                          flags.ignore_rest();  // the real command's flags
+                          return [name](Console&) {
+                            throw InputError(name, "this build has no LibTorch",
+                                             "expected a build with -DINFINIPIPE_TORCH=ON",
+                                             "run make build");
+                          };
+                        }});
+  }
+  return commands;
+}
+
+}  // namespace infinipipe::cli

@@ -1,0 +1,75 @@
+#include <limits>
+
+#include "cli/command.h"
+#include "infinipipe/data/build.h"
+
+namespace infinipipe::cli {
+namespace {
+
+struct Options {
+  BuildOptions build;
+  std::size_t format = 0;
+  std::int64_t threads = 0;
+};
+
+std::string result_text(const BuildOptions& build, const BuildResult& result) {
+  std::string text = build.output + ".bin, " + build.output +
+                     ".idx: " + format_count(result.documents) + " documents, " +
+                     format_count(result.tokens) + " tokens (" +
+                     std::string(token_dtype_name(result.dtype)) + "), the longest " +
+                     format_count(result.longest) + ", from " + format_count(result.files) +
+                     " files of " + format_bytes(static_cast<Bytes>(result.bytes)) + "\n";
+  const auto remark = [&](std::int64_t count, const std::string& what) {
+    if (count > 0) text += "  " + format_count(count) + " " + what + "\n";
+  };
+  remark(result.empty_documents, "empty documents were left out");
+  remark(result.invalid_utf8_documents, "documents were not UTF-8 (" +
+                                            format_count(result.invalid_utf8_bytes) +
+                                            " bytes were replaced by U+FFFD)");
+  remark(result.skipped_entries, "entries were no files");
+  return text;
+}
+
+void run(Options& options, Console& console) {
+  BuildOptions& build = options.build;
+  build.format = static_cast<InputFormat>(options.format);
+  build.threads = static_cast<int>(options.threads);
+  build.progress = [&console](const BuildProgress& progress) {
+    const double share = progress.total_bytes > 0 ? static_cast<double>(progress.bytes) /
+                                                        static_cast<double>(progress.total_bytes)
+                                                  : 1.0;
+    console.progress(std::to_string(static_cast<int>(100.0 * share)) + "% of " +
+                     format_bytes(static_cast<Bytes>(progress.total_bytes)) + ", " +
+                     format_count(progress.documents) + " documents");
+  };
+  const BuildResult result = build_dataset(build);
+  console.end_progress();
+  if (!console.quiet()) console.result(result_text(build, result));
+}
+
+}  // namespace
+
+Command data_build_command() {
+  return {"data build", "Data", "text or JSON lines to tokens in the indexed format",
+          [](Flags& flags) -> Run {
+            auto options = std::make_shared<Options>();
+            BuildOptions& build = options->build;
+            flags.text("--input", "PATH", build.input, "a folder or a file").required = true;
+            flags.text("--out", "PREFIX", build.output, "PREFIX.bin and PREFIX.idx are written")
+                .required = true;
+            flags.texts("--pattern", "GLOB", build.patterns,
+                        "files to take: *.go fits names, a/*.go paths below the folder; may be "
+                        "given again");
+            flags.text("--tokenizer", "NAME", build.tokenizer,
+                       "byte, or the path of a SentencePiece model (default byte)");
+            flags.choice("--format", {"auto", "text", "jsonl"}, options->format,
+                         "a file is a document, or a line is; auto: by file name (default auto)");
+            flags.text("--field", "NAME", build.text_field,
+                       "field of the JSON lines that holds the text (default text)");
+            flags.integer("--threads", "N", options->threads, 0, "0: one per core (default 0)",
+                          1024);
+            return [options](Console& console) { run(*options, console); };
+          }};
+}
+
+}  // namespace infinipipe::cli

@@ -1,0 +1,168 @@
+#include "cli/flags.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe::cli {
+namespace {
+
+std::string quoted(const std::string& value) { return "found '" + value.substr(0, 60) + "'"; }
+
+std::int64_t parse_integer(const std::string& name, const std::string& value, std::int64_t low,
+                           std::int64_t high) {
+  std::int64_t number = 0;
+  const char* const end = value.data() + value.size();
+  const auto [last, error] = std::from_chars(value.data(), end, number);
+  if (error == std::errc() && last == end && number >= low && number <= high) return number;
+  std::string expected = "expected a whole number of at least " + std::to_string(low);
+  if (high < std::numeric_limits<std::int64_t>::max()) {
+    expected += " and at most " + std::to_string(high);
+  }
+  throw InputError(name, quoted(value), expected);
+}
+
+double parse_number(const std::string& name, const std::string& value, double low, double high) {
+  double number = 0.0;
+  const char* const end = value.data() + value.size();
+  const auto [last, error] = std::from_chars(value.data(), end, number);
+  if (error == std::errc() && last == end && std::isfinite(number) && number >= low &&
+      number <= high) {
+    return number;
+  }
+  const auto spell = [](double bound) {
+    char buffer[40];
+    return std::string(buffer, std::to_chars(buffer, buffer + sizeof(buffer), bound).ptr);
+  };
+  std::string expected = "expected a number of at least " + spell(low);
+  if (std::isfinite(high)) expected += " and at most " + spell(high);
+  throw InputError(name, quoted(value), expected);
+}
+
+}  // namespace
+
+std::string Flag::long_name() const {
+  const std::size_t comma = name.rfind(',');
+  return comma == std::string::npos ? name : name.substr(comma + 1);
+}
+
+bool ConfigFlags::given(std::string_view key) const {
+  return std::any_of(values.begin(), values.end(),
+                     [&](const auto& entry) { return entry.first == key; });
+}
+
+TrainConfig ConfigFlags::resolve(TrainConfig base) const {
+  constexpr std::string_view kPreset = "model.preset";
+  TrainConfig config = file.empty() ? std::move(base) : read_config(file, std::move(base));
+  for (const auto& [key, value] : values) {
+    if (key == kPreset) set_config(config, key, value, "command line");
+  }
+  for (const auto& [key, value] : values) {
+    if (key != kPreset) set_config(config, key, value, "command line");
+  }
+  config.check();
+  return config;
+}
+
+Flag& Flags::add(std::string name, std::string value, std::string help,
+                 std::function<void(const std::string&)> set) {
+  Flag flag;
+  flag.name = std::move(name);
+  flag.value = std::move(value);
+  flag.help = std::move(help);
+  flag.section = section_;
+  flag.set = std::move(set);
+  return flags_.emplace_back(std::move(flag));
+}
+
+Flag& Flags::argument(std::string name, std::string& target, std::string help) {
+  Flag& flag = add(std::move(name), {}, std::move(help),
+                   [&target](const std::string& text) { target = text; });
+  flag.required = true;
+  return flag;
+}
+
+Flag& Flags::text(std::string name, std::string value, std::string& target, std::string help) {
+  return add(std::move(name), std::move(value), std::move(help),
+             [&target](const std::string& text) { target = text; });
+}
+
+Flag& Flags::texts(std::string name, std::string value, std::vector<std::string>& target,
+                   std::string help) {
+  Flag& flag = add(std::move(name), std::move(value), std::move(help),
+                   [&target](const std::string& text) { target.push_back(text); });
+  flag.repeated = true;
+  return flag;
+}
+
+Flag& Flags::choice(std::string name, std::vector<std::string> choices, std::size_t& target,
+                    std::string help) {
+  std::string value;
+  for (const std::string& choice : choices) value += (value.empty() ? "" : "|") + choice;
+  return add(name, value, std::move(help),
+             [name, choices = std::move(choices), value, &target](const std::string& text) {
+               const auto found = std::find(choices.begin(), choices.end(), text);
+               if (found == choices.end()) {
+                 const std::string near = nearest(text, choices);
+                 throw InputError(name, quoted(text), "expected " + value,
+                                  near.empty() ? "" : "did you mean " + near + "?");
+               }
+               target = static_cast<std::size_t>(found - choices.begin());
+             });
+}
+
+Flag& Flags::integer(std::string name, std::string value, std::int64_t& target, std::int64_t low,
+                     std::string help, std::int64_t high) {
+  return add(name, std::move(value), std::move(help),
+             [name, low, high, &target](const std::string& text) {
+               target = parse_integer(name, text, low, high);
+             });
+}
+
+Flag& Flags::integer(std::string name, std::string value, std::optional<std::int64_t>& target,
+                     std::int64_t low, std::string help, std::int64_t high) {
+  return add(name, std::move(value), std::move(help),
+             [name, low, high, &target](const std::string& text) {
+               target = parse_integer(name, text, low, high);
+             });
+}
+
+Flag& Flags::number(std::string name, std::string value, double& target, double low, double high,
+                    std::string help) {
+  return add(name, std::move(value), std::move(help),
+             [name, low, high, &target](const std::string& text) {
+               target = parse_number(name, text, low, high);
+             });
+}
+
+Flag& Flags::toggle(std::string name, bool& target, std::string help) {
+  return add(std::move(name), {}, std::move(help),
+             [&target](const std::string&) { target = true; });
+}
+
+void Flags::config(ConfigFlags& target, const std::vector<std::string>& sections) {
+  section("Configuration");
+  add("--config", "FILE", "TOML file of the keys below; flags win over it",
+      [&target](const std::string& text) { target.file = text; });
+  for (const ConfigKey& key : config_keys()) {
+    section("[" + key.section() + "]");
+    const std::string default_text = key.get(TrainConfig{});
+    const bool text_key = key.type == ConfigType::kText;
+    const char* const value = text_key                                  ? "TEXT"
+                              : key.type == ConfigType::kBoolean        ? "true|false"
+                              : key.type == ConfigType::kNumber         ? "X"
+                              : key.type == ConfigType::kIntegersOrAuto ? "N,N..|auto"
+                              : key.type == ConfigType::kIntegerOrAuto  ? "N|auto"
+                                                                        : "N";
+    Flag& flag = add("--" + key.name, value,
+                     key.help + (default_text.empty() ? "" : " (default " + default_text + ")"),
+                     [&target, name = key.name](const std::string& text) {
+                       target.values.emplace_back(name, text);
+                     });
+    flag.hidden = std::find(sections.begin(), sections.end(), key.section()) == sections.end();
+  }
+}
+
+}  // namespace infinipipe::cli

@@ -1,0 +1,83 @@
+// A command's flags as a value: declared by the command, parsed by command_line.cpp, shown by
+// help.cpp.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "infinipipe/core/config.h"
+
+namespace infinipipe::cli {
+
+struct Flag {
+  std::string name;   // "--out", "-q,--quiet"; without dashes: a positional argument
+  std::string value;  // what stands for its value in the help; empty: a switch
+  std::string help;
+  std::string section;                          // heading in the help
+  std::function<void(const std::string&)> set;  // each value, in order; "" for a switch
+  bool required = false;
+  bool repeated = false;  // else the last value counts
+  bool hidden = false;    // understood, but not in the help
+
+  bool positional() const { return name.empty() || name[0] != '-'; }
+  std::string long_name() const;  // "--quiet" of "-q,--quiet"
+};
+
+// --config FILE and the keys that were given as flags.
+struct ConfigFlags {
+  std::string file;
+  std::vector<std::pair<std::string, std::string>> values;  // key, text; as given
+
+  bool given(std::string_view key) const;
+  // Flags over the file over `base`; model.preset before the other model keys. Throws InputError
+  // for unknown keys, wrong values, and what TrainConfig::check() refuses.
+  TrainConfig resolve(TrainConfig base = {}) const;
+};
+
+// Targets are written when the command line was understood, before the command runs; they must
+// live until then. Functions return the flag, to set `required` and the like.
+class Flags final {
+ public:
+  // Heading of the flags declared from here on.
+  void section(std::string heading) { section_ = std::move(heading); }
+
+  Flag& argument(std::string name, std::string& target, std::string help);  // required
+  Flag& text(std::string name, std::string value, std::string& target, std::string help);
+  Flag& texts(std::string name, std::string value, std::vector<std::string>& target,
+              std::string help);
+  // One of the choices, whose number is stored.
+  Flag& choice(std::string name, std::vector<std::string> choices, std::size_t& target,
+               std::string help);
+  Flag& integer(std::string name, std::string value, std::int64_t& target, std::int64_t low,
+                std::string help, std::int64_t high = std::numeric_limits<std::int64_t>::max());
+  Flag& integer(std::string name, std::string value, std::optional<std::int64_t>& target,
+                std::int64_t low, std::string help,
+                std::int64_t high = std::numeric_limits<std::int64_t>::max());
+  Flag& number(std::string name, std::string value, double& target, double low, double high,
+               std::string help);
+  Flag& toggle(std::string name, bool& target, std::string help);
+  // --config and every key; those of the named sections are shown in the help.
+  void config(ConfigFlags& target, const std::vector<std::string>& sections);
+
+  // Any further argument or flag is taken and ignored.
+  void ignore_rest() { ignores_rest_ = true; }
+
+  const std::deque<Flag>& all() const { return flags_; }
+  bool ignores_rest() const { return ignores_rest_; }
+
+ private:
+  Flag& add(std::string name, std::string value, std::string help,
+            std::function<void(const std::string&)> set);
+
+  std::string section_ = "Options";
+  std::deque<Flag> flags_;  // references stay valid
+  bool ignores_rest_ = false;
+};
+
+}  // namespace infinipipe::cli
