@@ -1,0 +1,111 @@
+#include "infinipipe/data/build.h"
+
+#include <algorithm>
+#include <array>
+#include <thread>
+
+#include "data/encode_piece.h"
+#include "data/ordered_encoder.h"
+#include "data/output_file.h"
+#include "data/text_source.h"
+#include "infinipipe/base/error.h"
+#include "infinipipe/base/file.h"
+#include "infinipipe/data/tokenizer.h"
+
+namespace infinipipe {
+namespace {
+
+void check(const BuildOptions& options) {
+  if (options.input.empty()) throw InputError("data build: input", "is not given");
+  if (options.output.empty() || options.output.ends_with('/')) {
+    throw InputError("data build: out", "found \"" + options.output + "\"",
+                     "expected the prefix of a .bin and a .idx file");
+  }
+  if (options.threads < 0) {
+    throw InputError("data build: threads", "found " + std::to_string(options.threads),
+                     "expected 0 (all cores) or more");
+  }
+  if (options.piece_bytes < 4 || options.queue_bytes < 1 || options.max_line_bytes < 1) {
+    throw InputError("data build", "a limit is too small",
+                     "expected piece_bytes >= 4, queue_bytes and max_line_bytes >= 1");
+  }
+}
+
+// Writes parts and counts documents.
+class DocumentWriter final {
+ public:
+  DocumentWriter(const BuildOptions& options, TokenDtype dtype, std::int64_t end_of_document,
+                 BuildResult& result)
+      : writer_(options.output, dtype), end_(end_of_document), result_(result) {}
+
+  void write(const EncodedPiece& piece) {
+    std::span<const std::byte> bytes = piece.bytes;
+    for (const EncodedPiece::Part& part : piece.parts) {
+      const std::size_t size = static_cast<std::size_t>(part.tokens) * token_width(writer_.dtype());
+      writer_.append_bytes(bytes.first(size));
+      bytes = bytes.subspan(size);
+      invalid_bytes_ += part.invalid_bytes;
+      if (part.ends_document) end_document();
+    }
+  }
+
+  void finish() { writer_.finish(); }
+
+ private:
+  void end_document() {
+    if (invalid_bytes_ > 0) ++result_.invalid_utf8_documents;
+    result_.invalid_utf8_bytes += invalid_bytes_;
+    invalid_bytes_ = 0;
+    if (writer_.document_tokens() == 0) {
+      ++result_.empty_documents;
+      return;
+    }
+    writer_.append(std::array{end_});
+    result_.longest = std::max(result_.longest, writer_.document_tokens());
+    writer_.end_document();
+    result_.documents = writer_.documents();
+    result_.tokens = writer_.tokens();
+  }
+
+  IndexedDatasetWriter writer_;
+  std::int64_t end_;
+  BuildResult& result_;
+  std::int64_t invalid_bytes_ = 0;  // of the document that is being written
+};
+
+}  // namespace
+
+BuildResult build_dataset(const BuildOptions& options) {
+  check(options);
+  const auto tokenizer = make_tokenizer(options.tokenizer);
+  TextSource source(options, tokenizer->needs_utf8());
+  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+
+  BuildResult result;
+  result.files = source.files();
+  result.skipped_entries = source.skipped_entries();
+  result.dtype = token_dtype_for(tokenizer->vocab_size());
+  const EncodeSettings settings{tokenizer.get(), result.dtype, options.piece_bytes,
+                                options.text_field};
+  make_folder(folder_of(options.output));
+  DocumentWriter writer(options, result.dtype, tokenizer->end_of_document(), result);
+  {
+    OrderedEncoder encoder(source, settings, options.threads > 0 ? options.threads : cores,
+                           options.queue_bytes);
+    while (const auto piece = encoder.take()) {
+      writer.write(*piece);
+      result.bytes += piece->input_bytes;
+      options.progress({result.documents, result.bytes, source.total_bytes()});
+    }
+  }
+  if (result.documents == 0) {
+    throw InputError(
+        options.input,
+        "none of its " + std::to_string(result.empty_documents) + " documents has any text",
+        "expected at least one");
+  }
+  writer.finish();
+  return result;
+}
+
+}  // namespace infinipipe
