@@ -1,0 +1,255 @@
+// The accounting of docs/profile.md once more, from the documents' text and without the project's
+// cost model: slow, with dictionaries, one rule a function. What the simulator is compared with.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "infinipipe/base/json.h"
+#include "infinipipe/core/plan.h"
+
+namespace infinipipe::testing {
+
+class NaiveChecker {
+ public:
+  struct Result {
+    double seconds = 0.0;
+    std::vector<double> compute, recompute, peak;
+  };
+
+  NaiveChecker(const Plan& plan, const Json& profile, std::size_t replica)
+      : plan_(plan), profile_(profile), replica_(plan.replicas[replica]) {
+    for (const Replica& r : plan.replicas) {
+      for (const Pipeline& pipeline : r.pipelines) {
+        for (const Chunk& chunk : pipeline.chunks) {
+          for (const Slice& slice : chunk.slices) ++slices_of_[slice.sequence.value()];
+        }
+      }
+    }
+  }
+
+  Result run() {
+    const int stages = plan_.stage_count();
+    std::vector<std::size_t> next(static_cast<std::size_t>(stages), 0);
+    std::vector<double> free(static_cast<std::size_t>(stages), 0.0);
+    std::map<std::string, double> link_free;
+    Result result;
+    result.compute.assign(static_cast<std::size_t>(stages), 0.0);
+    result.recompute = result.compute;
+    bool moved = true;
+    while (moved) {
+      moved = false;
+      for (int p = 0; p < stages; ++p) {
+        const auto at = static_cast<std::size_t>(p);
+        const auto& list = replica_.instructions[at];
+        if (next[at] == list.size()) continue;
+        const Instruction i = list[next[at]];
+        const std::string name =
+            "." + std::to_string(i.pipeline.value()) + "." + std::to_string(i.chunk.value()) + "@";
+        double start = free[at];
+        if (const std::string input = input_of(i, p, name); !input.empty()) {
+          if (!arrived_.contains(input)) continue;
+          start = std::max(start, arrived_[input]);
+        }
+        const double compute = compute_seconds(i, p);
+        const double recompute = recompute_seconds(i, p);
+        const double end = start + compute + recompute;
+        result.compute[at] += compute;
+        result.recompute[at] += recompute;
+        free[at] = end;
+        ++next[at];
+        moved = true;
+        result.seconds = std::max(result.seconds, end);
+        note_memory(i, p, start, end);
+        const bool gradient = i.op == Op::kBackward || i.op == Op::kInputGrad;
+        if (i.op == Op::kForward && p + 1 < stages) {
+          send("down" + std::to_string(p), "F" + name + std::to_string(p + 1), end, i, link_free);
+        } else if (gradient && p > 0) {
+          send("up" + std::to_string(p), "B" + name + std::to_string(p - 1), end, i, link_free);
+        }
+      }
+    }
+    for (int p = 0; p < stages; ++p) {
+      if (next[static_cast<std::size_t>(p)] !=
+          replica_.instructions[static_cast<std::size_t>(p)].size()) {
+        throw std::logic_error("the random plan blocks");
+      }
+      result.peak.push_back(peak(p));
+    }
+    return result;
+  }
+
+ private:
+  double get(const char* pointer) const {
+    return profile_.at(Json::json_pointer(pointer)).get<double>();
+  }
+  double ds() const { return plan_.parallelism.sequence_parallel; }
+  double L() const { return plan_.layer_count(); }
+  double l(int p) const { return plan_.stages[static_cast<std::size_t>(p)].count(); }
+  bool first(int p) const { return p == 0; }
+  bool last(int p) const { return p + 1 == plan_.stage_count(); }
+  double speed(int p) const {
+    return profile_.contains("stage_speed")
+               ? profile_["stage_speed"][static_cast<std::size_t>(p)].get<double>()
+               : 1.0;
+  }
+  double tokens(const Instruction& i) const {
+    return static_cast<double>(replica_.chunk(i).tokens());
+  }
+  bool is_cut(const Slice& slice) const { return slices_of_.at(slice.sequence.value()) > 1; }
+  int r(const Instruction& i, int p) const {
+    return replica_.chunk(i).recompute[static_cast<std::size_t>(p)];
+  }
+  bool evaluation() const {
+    for (const auto& list : replica_.instructions) {
+      for (const Instruction& i : list) {
+        if (i.op != Op::kForward) return false;
+      }
+    }
+    return true;
+  }
+
+  std::string input_of(const Instruction& i, int p, const std::string& name) const {
+    if (i.op == Op::kForward) return first(p) ? "" : "F" + name + std::to_string(p);
+    if (i.op == Op::kWeightGrad) return "";
+    return last(p) ? "" : "B" + name + std::to_string(p);
+  }
+
+  void send(const std::string& link, const std::string& message, double end, const Instruction& i,
+            std::map<std::string, double>& link_free) {
+    const double begin = std::max(end, link_free[link]);
+    link_free[link] =
+        begin + get("/links/p2p/seconds") +
+        get("/links/p2p/bytes_per_token") * tokens(i) / ds() / get("/links/p2p/bytes_per_second");
+    arrived_[message] = link_free[link];
+  }
+
+  // One direction's time of the chunk on l of L layers, without embedding and head.
+  double layers_seconds(const char* direction, const Instruction& i, double l) const {
+    const Json& d = profile_.at(direction);
+    double token2 = 0.0;
+    for (const Slice& s : replica_.chunk(i).slices) {
+      const auto c = static_cast<double>(s.begin);
+      const auto n = static_cast<double>(s.end - s.begin);
+      token2 += (c + n) * (c + n) - c * c;
+    }
+    const auto slices = static_cast<double>(replica_.chunk(i).slices.size());
+    double time = (token2 * d["seconds_per_token2"].get<double>() +
+                   tokens(i) * d["seconds_per_token"].get<double>() +
+                   slices * d["seconds_per_slice"].get<double>()) *
+                  l / L() / ds();
+    const bool divided = profile_.value("seconds_per_chunk_divided", false);
+    time += d["seconds_per_chunk"].get<double>() * l / L() / (divided ? ds() : 1.0);
+    if (ds() > 1) {
+      const std::string degree = std::to_string(plan_.parallelism.sequence_parallel);
+      time += get("/links/all_to_all_bytes_per_token") * tokens(i) * (l / L()) / ds() /
+              profile_["links"]["all_to_all"][degree].get<double>();
+    }
+    return time;
+  }
+
+  double compute_seconds(const Instruction& i, int p) const {
+    const bool in_forward = profile_["head"]["in_forward"].get<bool>();
+    const double head_forward =
+        last(p) ? get("/head/forward_seconds_per_token") * tokens(i) / ds() : 0;
+    const double head_backward =
+        last(p) ? get("/head/backward_seconds_per_token") * tokens(i) / ds() : 0;
+    if (i.op == Op::kForward) {
+      double time = layers_seconds("forward", i, l(p)) + head_forward;
+      if (first(p)) time += get("/embedding/forward_seconds_per_token") * tokens(i) / ds();
+      if (in_forward) time += head_backward;
+      return time / speed(p);
+    }
+    double whole = layers_seconds("backward", i, l(p));
+    if (first(p)) whole += get("/embedding/backward_seconds_per_token") * tokens(i) / ds();
+    if (!in_forward) whole += head_backward;
+    const double per_token = profile_.contains("backward_weight")
+                                 ? get("/backward_weight/seconds_per_token")
+                                 : get("/backward/seconds_per_token") / 2;
+    const double weight = per_token * tokens(i) * l(p) / L() / ds();
+    if (i.op == Op::kWeightGrad) return weight / speed(p);
+    if (i.op == Op::kInputGrad) return (whole - weight) / speed(p);
+    return whole / speed(p);
+  }
+
+  double recompute_seconds(const Instruction& i, int p) const {
+    if (i.op == Op::kForward || i.op == Op::kWeightGrad || r(i, p) == 0) return 0.0;
+    return r(i, p) / l(p) * layers_seconds("forward", i, l(p)) / speed(p);
+  }
+
+  double cut_tokens(const Instruction& i) const {
+    const Slice& s = replica_.chunk(i).slices[0];
+    return is_cut(s) ? static_cast<double>(s.tokens()) : 0.0;
+  }
+  // Whole length of the cut sequence that ends in this chunk, else 0.
+  double ending_sequence(const Instruction& i) const {
+    const Slice& s = replica_.chunk(i).slices[0];
+    const Tokens whole = plan_.sequences[s.sequence.index()];
+    return is_cut(s) && s.end == whole ? static_cast<double>(whole) : 0.0;
+  }
+  double activations(const Instruction& i, int p) const {
+    const double layer = get("/memory/activation_bytes_per_token") / L();
+    double bytes = tokens(i) * layer * l(p) / ds() -
+                   r(i, p) * (layer - get("/memory/input_bytes_per_token")) * tokens(i) / ds() +
+                   r(i, p) * get("/memory/kv_bytes_per_token") * cut_tokens(i) / ds();
+    if (last(p)) bytes += get("/memory/head_bytes_per_token") * tokens(i) / ds();
+    return bytes;
+  }
+
+  void note(int p, double at, double bytes) { changes_[p].emplace_back(at, bytes > 0, bytes); }
+
+  void note_memory(const Instruction& i, int p, double start, double end) {
+    const double kv_grad = l(p) * get("/memory/kv_grad_bytes_per_token") / ds();
+    if (i.op == Op::kForward) {
+      note(p, start, activations(i, p));
+      if (evaluation()) {
+        const double kv = l(p) * get("/memory/kv_bytes_per_token") / ds();
+        note(p, end, -activations(i, p) + kv * cut_tokens(i) - kv * ending_sequence(i));
+      }
+    }
+    if (i.op == Op::kBackward || i.op == Op::kInputGrad) {
+      if (ending_sequence(i) > 0) note(p, start, kv_grad * ending_sequence(i));
+      if (cut_tokens(i) > 0) note(p, end, -kv_grad * cut_tokens(i));
+      if (r(i, p) > 0) {
+        const double layer = get("/memory/activation_bytes_per_token") / L() * tokens(i) / ds();
+        note(p, start, layer);
+        note(p, end, -layer);
+      }
+    }
+    if (i.op == Op::kBackward || i.op == Op::kWeightGrad) note(p, end, -activations(i, p));
+  }
+
+  double peak(int p) {
+    double devices = ds();
+    if (profile_["memory"]["state"]["sharded_over"] == "all") {
+      devices *= plan_.parallelism.stages * plan_.parallelism.data_parallel;
+    }
+    double now = (l(p) * get("/memory/state/bytes_per_layer") +
+                  (first(p) ? get("/memory/state/embedding_bytes") : 0.0) +
+                  (last(p) ? get("/memory/state/head_bytes") : 0.0)) /
+                     devices +
+                 get("/memory/state/constant_bytes") + get("/memory/workspace_bytes");
+    double most = now;
+    auto& list = changes_[p];
+    std::sort(list.begin(), list.end());  // at one instant frees come first
+    for (const auto& [at, takes, bytes] : list) {
+      now += bytes;
+      most = std::max(most, now);
+    }
+    return most;
+  }
+
+  const Plan& plan_;
+  const Json& profile_;
+  const Replica& replica_;
+  std::map<int, int> slices_of_;
+  std::map<std::string, double> arrived_;
+  std::map<int, std::vector<std::tuple<double, bool, double>>> changes_;
+};
+
+}  // namespace infinipipe::testing
