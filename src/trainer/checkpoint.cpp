@@ -1,7 +1,7 @@
 #include "trainer/checkpoint.h"
 
 #include <ATen/ops/_to_copy.h>
-#include <ATen/ops/from_blob.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cstring>

@@ -9,6 +9,7 @@
 // at any point leaves the old or the new checkpoint, never a mixture.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>

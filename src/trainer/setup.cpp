@@ -11,7 +11,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
-#include "runtime/dtype.h"
+#include "model/dtype.h"
 
 namespace infinipipe {
 

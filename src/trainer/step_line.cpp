@@ -20,7 +20,8 @@ std::string step_line(const StepMetrics& m) {
       line += " +" + std::to_string(m.peak_bytes.size() - stage);
       break;
     }
-    line += (stage == 0 ? "" : "/") + format_bytes(m.peak_bytes[stage]);
+    if (stage > 0) line += '/';
+    line += format_bytes(m.peak_bytes[stage]);
   }
   line += "  plan " + format_seconds(m.plan_seconds);
   if (m.plan_wait_seconds > 0.0) line += " (waited " + format_seconds(m.plan_wait_seconds) + ")";

@@ -139,7 +139,7 @@ class Run final {
       metrics.bubble_measured = result.trace.bubble();
       metrics.peak_bytes = result.peak_bytes;
       if (!options_.trace_dir.empty()) {
-        write_chrome_trace(numbered(options_.trace_dir, step) + ".json", result.trace, plan);
+        write_trace(numbered(options_.trace_dir, step) + ".json", result.trace, &plan);
       }
       if (!std::isfinite(result.loss)) metrics.skipped = true;
     } else {
