@@ -102,4 +102,54 @@ class CostModel final {
   double kv_grad_per_token_ = 0.0;
 };
 
+// Inline: a search asks for these millions of times.
+
+inline Seconds CostModel::forward(StageId stage, const ChunkShape& chunk) const {
+  return costs_[stage.index()].forward(chunk);
+}
+
+inline Seconds CostModel::backward(StageId stage, const ChunkShape& chunk) const {
+  return costs_[stage.index()].backward(chunk);
+}
+
+inline Seconds CostModel::input_grad(StageId stage, const ChunkShape& chunk) const {
+  return backward(stage, chunk) - weight_grad(stage, chunk);
+}
+
+inline Seconds CostModel::weight_grad(StageId stage, const ChunkShape& chunk) const {
+  return costs_[stage.index()].weight_per_token * static_cast<double>(chunk.tokens);
+}
+
+inline Seconds CostModel::recompute_layer(StageId stage, const ChunkShape& chunk) const {
+  return costs_[stage.index()].layer_forward(chunk);
+}
+
+inline Seconds CostModel::transfer(Tokens tokens) const {
+  return profile_.links.p2p_seconds + transfer_per_token_ * static_cast<double>(tokens);
+}
+
+inline Bytes CostModel::state_bytes(StageId stage) const { return costs_[stage.index()].states; }
+
+inline Bytes CostModel::activation_bytes(StageId stage, const ChunkShape& chunk,
+                                         int recompute) const {
+  return (costs_[stage.index()].kept_per_token - recompute * recompute_saves_per_token_) *
+         static_cast<double>(chunk.tokens);
+}
+
+inline Bytes CostModel::kept_kv_bytes(StageId, const ChunkShape& chunk, int recompute) const {
+  return recompute * kv_per_token_ * static_cast<double>(chunk.cut_tokens);
+}
+
+inline Bytes CostModel::evaluation_kv_bytes(StageId stage, const ChunkShape& chunk) const {
+  return layers(stage) * kv_per_token_ * static_cast<double>(chunk.cut_tokens);
+}
+
+inline Bytes CostModel::kv_grad_bytes(StageId stage, Tokens tokens) const {
+  return layers(stage) * kv_grad_per_token_ * static_cast<double>(tokens);
+}
+
+inline Bytes CostModel::recompute_workspace_bytes(StageId, const ChunkShape& chunk) const {
+  return activation_per_layer_token_ * static_cast<double>(chunk.tokens);
+}
+
 }  // namespace infinipipe
