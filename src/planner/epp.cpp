@@ -1,39 +1,126 @@
 #include "planner/epp.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
 
+#include "planner/search.h"
 #include "planner/static_planner.h"
 
 namespace infinipipe {
 
 namespace {
 
-std::vector<StaticRecipe> elastic_recipes(const std::vector<Tokens>& lengths, const Site& site,
-                                          bool forward_only) {
-  const ChunkSeconds cost = chunk_seconds(site.cost(), forward_only);
-  const Tokens capacity = site.config().chunk_tokens.value_or(0);
-  std::vector<int> counts = {1, 2, 3, 4, 6, 8, 12, 16};
-  if (site.config().slices) counts = {*site.config().slices};
-  std::vector<StaticRecipe> recipes;
-  for (const int slices : counts) {
-    Chunking chunking = process_sequences(lengths, cost, {.slices = slices, .capacity = capacity});
-    recipes.push_back({.schedule = "1f1b",
-                       .slices = slices,
-                       .chunk_tokens = chunking.target_tokens,
-                       .chunking = std::move(chunking)});
+// How many of a search's schedules are evaluated exactly, and how many the plan tells about.
+constexpr std::size_t kFinalists = 3;
+constexpr std::size_t kReported = 6;
+
+std::string percent_slower(Seconds seconds, Seconds best) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "%.1f%% slower",
+                best > 0.0 ? 100.0 * (seconds / best - 1.0) : 0.0);
+  return text;
+}
+
+class EppPlanner final : public Planner {
+ public:
+  EppPlanner(std::string name, std::shared_ptr<const Site> site, bool paper_only)
+      : name_(std::move(name)), site_(std::move(site)) {
+    options_.paper_only = paper_only;
+    forward_ = make_static_planner(name_, site_, forward_recipes);
   }
-  if (!site.config().slices && !site.config().chunk_tokens) {
-    for (StaticRecipe& r : packed_1f1b_recipes(lengths, site, forward_only)) {
-      recipes.push_back(std::move(r));
+
+  Plan plan(const PlanRequest& request) const override {
+    if (request.forward_only) return forward_->plan(request);
+    const auto started = std::chrono::steady_clock::now();
+    Plan plan = site_->start(request);
+    plan.planner.name = name_;
+    const auto shares =
+        deal_replicas(request.sequences, site_->cost(), plan.parallelism.data_parallel);
+    Seconds slowest = -1.0;
+    for (std::size_t r = 0; r < shares.size(); ++r) {
+      if (shares[r].lengths.empty()) continue;
+      plan_share(plan, ReplicaId(r), shares[r], slowest);
+    }
+    site_->finish(plan);
+    plan.planner.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    return plan;
+  }
+
+ private:
+  static std::vector<StaticRecipe> forward_recipes(const std::vector<Tokens>& lengths,
+                                                   const Site& site, bool forward_only) {
+    std::vector<StaticRecipe> recipes = packed_1f1b_recipes(lengths, site, forward_only);
+    for (StaticRecipe& recipe : seq1f1b_recipes(lengths, site, forward_only)) {
+      recipes.push_back(std::move(recipe));
+    }
+    return recipes;
+  }
+
+  void plan_share(Plan& plan, ReplicaId replica, const ReplicaShare& share,
+                  Seconds& slowest) const {
+    SearchResult found = search_schedules(share.lengths, *site_, options_);
+    if (found.schedules.empty()) site_->fail_memory(plan, found.over_stage, found.over_bytes);
+    const std::size_t winner = judge(plan, share, found.schedules);
+    std::rotate(found.schedules.begin(),
+                found.schedules.begin() + static_cast<std::ptrdiff_t>(winner),
+                found.schedules.begin() + static_cast<std::ptrdiff_t>(winner) + 1);
+    const Schedule& first = found.schedules.front();
+    Site::place(plan, replica, share,
+                make_replica(first.cutting->chunking, first.cutting->table, first.starts,
+                             first.steps, first.recompute));
+    if (first.seconds <= slowest) return;
+    slowest = first.seconds;
+    plan.planner.slices = first.cutting->slices;
+    plan.planner.schedule = first.name;
+    plan.planner.solver = first.solver;
+    plan.planner.candidates.clear();
+    for (const Schedule& schedule : found.schedules) {
+      if (plan.planner.candidates.size() == kReported) break;
+      Candidate candidate = schedule.summary();
+      candidate.note = plan.planner.candidates.empty()
+                           ? "fastest"
+                           : percent_slower(candidate.seconds, first.seconds);
+      plan.planner.candidates.push_back(std::move(candidate));
     }
   }
-  return recipes;
-}
+
+  // Evaluates the first few exactly; the position of the fastest that fits.
+  std::size_t judge(const Plan& plan, const ReplicaShare& share,
+                    std::vector<Schedule>& schedules) const {
+    std::size_t winner = schedules.size();
+    Evaluation miss;
+    for (std::size_t i = 0; i < schedules.size(); ++i) {
+      if (i >= kFinalists && winner < schedules.size()) break;
+      Schedule& schedule = schedules[i];
+      Plan alone = plan;
+      alone.sequences = share.lengths;
+      alone.replicas.assign(1, make_replica(schedule.cutting->chunking, schedule.cutting->table,
+                                            schedule.starts, schedule.steps, schedule.recompute));
+      const Evaluation evaluation = site_->evaluator().evaluate(alone, site_->cost(), ReplicaId{});
+      if (evaluation.over_stage) {
+        miss = evaluation;
+        continue;
+      }
+      schedule.seconds = evaluation.seconds;
+      if (winner == schedules.size() || schedule.seconds < schedules[winner].seconds) winner = i;
+    }
+    if (winner == schedules.size()) site_->fail_memory(plan, *miss.over_stage, miss.over_bytes);
+    return winner;
+  }
+
+  std::string name_;
+  std::shared_ptr<const Site> site_;
+  SearchOptions options_;
+  std::unique_ptr<Planner> forward_;
+};
 
 }  // namespace
 
 std::unique_ptr<Planner> make_epp_planner(std::shared_ptr<const Site> site) {
-  return make_static_planner("epp", std::move(site), elastic_recipes);
+  return std::make_unique<EppPlanner>("epp", std::move(site), false);
 }
 
 }  // namespace infinipipe

@@ -65,6 +65,7 @@ class Processor final {
       target_tokens_ = std::max(target_tokens_, end - begin);
       begin = end;
     }
+    target_seconds_ = std::max(target_seconds_, options_.target_seconds);
     target_tokens_ = std::max(target_tokens_, options_.pack_tokens);
     if (options_.capacity > 0) target_tokens_ = std::min(target_tokens_, options_.capacity);
 

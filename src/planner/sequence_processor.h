@@ -20,6 +20,8 @@ struct ChunkingOptions {
   // Up to which multiple of a slice's time a chunk may grow before another one is opened instead.
   // The paper has no limit; 0: none.
   double loosen_limit = 0.0;
+  // T_t to start with, where larger than a slice's time: lets K = 1 pack beyond the longest.
+  Seconds target_seconds = 0.0;
 };
 
 // What belongs together in the pipeline: all slices of one cut sequence, or one batched chunk.

@@ -1,0 +1,46 @@
+// One way to run a replica's share, with everything that its part of the plan is made of.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "planner/step_plan.h"
+
+namespace infinipipe {
+
+// A chunking with its costs; shared by the candidates that run it.
+struct Cutting {
+  int slices = 1;
+  Chunking chunking;
+  ChunkTable table;
+};
+
+struct Schedule {
+  std::shared_ptr<const Cutting> cutting;
+  std::string name;  // "list", "1f1b", ...
+  PipelineStarts starts = {0};
+  StepLists steps;
+  RecomputeMatrix recompute;
+  Seconds seconds = 0.0;  // by the planner's own clock
+  SolverReport solver{};
+  std::string note{};
+
+  Candidate summary() const;
+};
+
+// Counts the work of a search in simulated steps, so that it stops at the same point on every
+// machine.
+class Effort final {
+ public:
+  explicit Effort(double steps) : left_(steps) {}
+  bool left() const { return left_ > 0.0; }
+  // One simulation of these chunks.
+  void spend(const ChunkTable& table) { left_ -= 2.0 * table.stages * table.chunks; }
+
+ private:
+  double left_;
+};
+
+}  // namespace infinipipe

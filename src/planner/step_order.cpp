@@ -1,0 +1,204 @@
+#include "planner/step_order.h"
+
+#include <algorithm>
+#include <cmath>
+#include <queue>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+
+namespace {
+
+Seconds duration(const Step& step, int stage, const ChunkTable& table,
+                 const RecomputeMatrix& recompute) {
+  const ChunkEntry& entry = table.at(stage, step.chunk);
+  const auto again = [&] { return recompute[table.index(stage, step.chunk)] * entry.layer; };
+  switch (step.op) {
+    case Op::kForward:
+      return entry.forward;
+    case Op::kBackward:
+      return entry.backward + again();
+    case Op::kInputGrad:
+      return (entry.backward - entry.weight) + again();
+    case Op::kWeightGrad:
+      return entry.weight;
+  }
+  return 0.0;
+}
+
+// Bytes of one stage while its steps run.
+class Ledger final {
+ public:
+  Ledger(int stage, const ChunkTable& table) : stage_(stage), table_(table) {}
+
+  // Bytes during the step.
+  Bytes begin(const Step& step, int recompute) {
+    const ChunkEntry& entry = table_.at(stage_, step.chunk);
+    if (step.op == Op::kForward) {
+      bytes_ += entry.activation - recompute * entry.saved;
+    } else if (step.op != Op::kWeightGrad) {
+      bytes_ += entry.grads_open;
+      return bytes_ + (recompute > 0 ? entry.workspace : 0.0);
+    }
+    return bytes_;
+  }
+  void end(const Step& step, int recompute) {
+    const ChunkEntry& entry = table_.at(stage_, step.chunk);
+    if (step.op == Op::kBackward || step.op == Op::kInputGrad) bytes_ -= entry.grads_free;
+    if (step.op == Op::kBackward || step.op == Op::kWeightGrad) {
+      bytes_ -= entry.activation - recompute * entry.saved;
+    }
+  }
+  void lower(Bytes bytes) { bytes_ -= bytes; }
+
+ private:
+  int stage_;
+  const ChunkTable& table_;
+  Bytes bytes_ = 0.0;
+};
+
+// Where each chunk's activations are freed, as a position in the stage's steps.
+std::vector<int> free_positions(const std::vector<Step>& steps, int chunks) {
+  std::vector<int> positions(static_cast<std::size_t>(chunks), -1);
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (steps[i].op == Op::kBackward || steps[i].op == Op::kWeightGrad) {
+      positions[static_cast<std::size_t>(steps[i].chunk)] = static_cast<int>(i);
+    }
+  }
+  return positions;
+}
+
+bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& table,
+                 RecomputeMatrix& recompute) {
+  const Bytes room = table.room[static_cast<std::size_t>(stage)];
+  const int layers = table.layers[static_cast<std::size_t>(stage)];
+  const std::vector<int> freed = free_positions(steps, table.chunks);
+  std::priority_queue<std::pair<int, int>> alive;  // (freed at, chunk), what can recompute more
+  Ledger ledger(stage, table);
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const Step& step = steps[i];
+    int& own = recompute[table.index(stage, step.chunk)];
+    Bytes bytes = ledger.begin(step, own);
+    if (step.op == Op::kForward) {
+      alive.emplace(freed[static_cast<std::size_t>(step.chunk)], step.chunk);
+    }
+    while (bytes > room) {
+      if (alive.empty() || alive.top().first < static_cast<int>(i)) return false;
+      const int chunk = alive.top().second;
+      const ChunkEntry& entry = table.at(stage, chunk);
+      int& count = recompute[table.index(stage, chunk)];
+      if (count == layers || entry.saved <= 0.0) {
+        alive.pop();
+        continue;
+      }
+      const double needed = std::ceil((bytes - room) / entry.saved);
+      const int more =
+          needed >= layers - count ? layers - count : std::max(1, static_cast<int>(needed));
+      const bool first = count == 0;
+      count += more;
+      ledger.lower(more * entry.saved);
+      bytes -= more * entry.saved;
+      // The chunk whose backward this is starts to need its workspace.
+      if (first && chunk == step.chunk && step.op != Op::kForward && step.op != Op::kWeightGrad) {
+        bytes += entry.workspace;
+      }
+    }
+    ledger.end(step, own);
+  }
+  return true;
+}
+
+}  // namespace
+
+Timing time_steps(const StepLists& steps, const ChunkTable& table,
+                  const RecomputeMatrix& recompute) {
+  const auto stages = static_cast<std::size_t>(table.stages);
+  const auto chunks = static_cast<std::size_t>(table.chunks);
+  Timing timing;
+  timing.end.resize(stages);
+  std::vector<Seconds> down(stages * chunks, -1.0);  // arrival of the forward's input
+  std::vector<Seconds> up(stages * chunks, -1.0);    // arrival of the gradient
+  std::fill_n(down.begin(), chunks, 0.0);
+  std::vector<Seconds> link_down(stages, 0.0);  // free again, from stage p to p + 1
+  std::vector<Seconds> link_up(stages, 0.0);    // from stage p to p - 1
+  std::vector<std::size_t> next(stages, 0);
+  std::vector<Seconds> free(stages, 0.0);
+  std::size_t total = 0;
+  for (std::size_t p = 0; p < stages; ++p) {
+    timing.end[p].reserve(steps[p].size());
+    total += steps[p].size();
+  }
+  // Each stage runs as far as what has arrived allows, then its neighbours.
+  for (std::size_t done = 0; done < total;) {
+    const std::size_t before = done;
+    const auto advance = [&](std::size_t p) {
+      while (next[p] < steps[p].size()) {
+        const Step& step = steps[p][next[p]];
+        const auto chunk = static_cast<std::size_t>(step.chunk);
+        Seconds ready = 0.0;
+        if (step.op == Op::kForward) ready = down[p * chunks + chunk];
+        if (step.op == Op::kBackward || step.op == Op::kInputGrad) ready = up[p * chunks + chunk];
+        if (ready < 0.0) return;
+        const Seconds end =
+            std::max(free[p], ready) + duration(step, static_cast<int>(p), table, recompute);
+        free[p] = end;
+        timing.end[p].push_back(end);
+        timing.seconds = std::max(timing.seconds, end);
+        ++next[p];
+        ++done;
+        if (step.op == Op::kForward) {
+          if (p + 1 == stages) {
+            up[p * chunks + chunk] = end;
+          } else {
+            link_down[p] = std::max(end, link_down[p]) + table.transfer[chunk];
+            down[(p + 1) * chunks + chunk] = link_down[p];
+          }
+        } else if (step.op != Op::kWeightGrad && p > 0) {
+          link_up[p] = std::max(end, link_up[p]) + table.transfer[chunk];
+          up[(p - 1) * chunks + chunk] = link_up[p];
+        }
+      }
+    };
+    for (std::size_t p = 0; p < stages; ++p) advance(p);
+    for (std::size_t p = stages; p > 0; --p) advance(p - 1);
+    INFINIPIPE_ASSERT(done > before, "steps wait for each other");
+  }
+  return timing;
+}
+
+Bytes peak_bytes(const std::vector<Step>& steps, int stage, const ChunkTable& table,
+                 const RecomputeMatrix& recompute) {
+  Ledger ledger(stage, table);
+  Bytes peak = 0.0;
+  for (const Step& step : steps) {
+    const int r = recompute[table.index(stage, step.chunk)];
+    peak = std::max(peak, ledger.begin(step, r));
+    ledger.end(step, r);
+  }
+  return peak;
+}
+
+bool fits(const StepLists& steps, const ChunkTable& table, const RecomputeMatrix& recompute) {
+  for (int p = 0; p < table.stages; ++p) {
+    const auto s = static_cast<std::size_t>(p);
+    if (peak_bytes(steps[s], p, table, recompute) > table.room[s]) return false;
+  }
+  return true;
+}
+
+std::optional<RecomputeMatrix> least_recompute(const StepLists& steps, const ChunkTable& table) {
+  RecomputeMatrix recompute(table.entries.size(), 0);
+  for (int p = 0; p < table.stages; ++p) {
+    if (!sweep_stage(steps[static_cast<std::size_t>(p)], p, table, recompute)) return std::nullopt;
+  }
+  return recompute;
+}
+
+Seconds recompute_seconds(const ChunkTable& table, const RecomputeMatrix& recompute) {
+  Seconds sum = 0.0;
+  for (std::size_t i = 0; i < recompute.size(); ++i) sum += recompute[i] * table.entries[i].layer;
+  return sum;
+}
+
+}  // namespace infinipipe

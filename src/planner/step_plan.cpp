@@ -1,0 +1,83 @@
+#include "planner/step_plan.h"
+
+#include <algorithm>
+
+namespace infinipipe {
+
+namespace {
+
+// First chunk of each pipeline, and one past the last chunk.
+std::vector<int> chunk_starts(const ChunkTable& table, const PipelineStarts& starts) {
+  std::vector<int> result;
+  for (const int group : starts) {
+    result.push_back(table.groups[static_cast<std::size_t>(group)].begin);
+  }
+  result.push_back(table.chunks);
+  return result;
+}
+
+}  // namespace
+
+std::vector<Pipeline> make_pipelines(const Chunking& chunking, const ChunkTable& table,
+                                     const PipelineStarts& starts,
+                                     const RecomputeMatrix& recompute) {
+  const std::vector<int> first = chunk_starts(table, starts);
+  std::vector<Pipeline> pipelines;
+  for (std::size_t i = 0; i + 1 < first.size(); ++i) {
+    std::vector<Chunk> chunks(chunking.chunks.begin() + first[i],
+                              chunking.chunks.begin() + first[i + 1]);
+    for (std::size_t k = 0; k < chunks.size(); ++k) {
+      chunks[k].recompute.clear();
+      for (int p = 0; p < table.stages; ++p) {
+        chunks[k].recompute.push_back(recompute[table.index(p, first[i] + static_cast<int>(k))]);
+      }
+    }
+    pipelines.push_back(make_pipeline(std::move(chunks)));
+  }
+  return pipelines;
+}
+
+StepLists one_f_one_b_steps(const ChunkTable& table, const PipelineStarts& starts) {
+  const std::vector<int> first = chunk_starts(table, starts);
+  StepLists lists(static_cast<std::size_t>(table.stages));
+  for (int p = 0; p < table.stages; ++p) {
+    auto& list = lists[static_cast<std::size_t>(p)];
+    list.reserve(2 * static_cast<std::size_t>(table.chunks));
+    for (std::size_t i = 0; i + 1 < first.size(); ++i) {
+      // Groups are sorted by slices, so the pipeline's first is its longest.
+      const ChunkGroup& longest = table.groups[static_cast<std::size_t>(starts[i])];
+      int forward = first[i];
+      int backward = first[i];
+      const int end = first[i + 1];
+      const int warm = std::min(end, first[i] + table.stages - 1 - p + longest.slices());
+      while (forward < warm) list.push_back({Op::kForward, forward++});
+      while (backward < end) {
+        list.push_back({Op::kBackward, table.backward[static_cast<std::size_t>(backward++)]});
+        if (forward < end) list.push_back({Op::kForward, forward++});
+      }
+    }
+  }
+  return lists;
+}
+
+Replica make_replica(const Chunking& chunking, const ChunkTable& table,
+                     const PipelineStarts& starts, const StepLists& steps,
+                     const RecomputeMatrix& recompute) {
+  const std::vector<int> first = chunk_starts(table, starts);
+  Replica replica;
+  replica.pipelines = make_pipelines(chunking, table, starts, recompute);
+  for (const auto& list : steps) {
+    std::vector<Instruction> instructions;
+    instructions.reserve(list.size());
+    for (const Step& step : list) {
+      const auto next = std::upper_bound(first.begin(), first.end() - 1, step.chunk);
+      const auto pipeline = std::distance(first.begin(), next) - 1;
+      instructions.push_back({step.op, PipelineId(pipeline),
+                              ChunkId(step.chunk - first[static_cast<std::size_t>(pipeline)])});
+    }
+    replica.instructions.push_back(std::move(instructions));
+  }
+  return replica;
+}
+
+}  // namespace infinipipe
