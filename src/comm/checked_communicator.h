@@ -54,6 +54,7 @@ class CheckedCommunicator final : public Communicator<Payload> {
   void barrier() override { inner_->barrier(); }
   void abort(StageFailure failure) noexcept override { inner_->abort(std::move(failure)); }
   bool aborted() const noexcept override { return inner_->aborted(); }
+  void check() const override { inner_->check(); }
   void recover() override {
     for (auto& posted : expected_) posted.clear();
     inner_->recover();

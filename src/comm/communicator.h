@@ -47,6 +47,8 @@ class Communicator {
   // Wakes all stages with the failure. The first one counts; later ones are dropped.
   virtual void abort(StageFailure failure) noexcept = 0;
   virtual bool aborted() const noexcept = 0;
+  // Throws Aborted with the first failure if there is one.
+  virtual void check() const = 0;
 
   // Called by all stages after an abort: drops all messages and posted receives and forgets the
   // failure. Returns when all stages have called it.

@@ -86,6 +86,7 @@ class ThreadCommunicator final : public Communicator<Payload> {
 
   void abort(StageFailure failure) noexcept override { group_->abort(std::move(failure)); }
   bool aborted() const noexcept override { return group_->failure().is_set(); }
+  void check() const override { group_->failure().check(); }
   void recover() override {
     std::fill(posted_.begin(), posted_.end(), 0);
     group_->recover(stage_);

@@ -69,6 +69,7 @@ struct StageModel::Impl {
   }
 
   DecoderLayer::Chunk layer_chunk(const ChunkWork& chunk);
+  void reserve_positions(Tokens most);
   std::vector<AttentionSlice> forward_slices(const ChunkWork& chunk, int layer, KvStore& store);
   std::vector<AttentionSlice> backward_slices(const ChunkWork& chunk, int layer, KvStore& store);
   void store_keys(const ChunkWork& chunk, int layer, const LayerSaved& saved, KvStore& store,
@@ -88,6 +89,11 @@ DecoderLayer::Chunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
     for (Tokens position = slice.begin; position < slice.end; ++position) *data++ = position;
     most = std::max(most, slice.end);
   }
+  reserve_positions(most);
+  return {positions.to(options.device), rope_table};
+}
+
+void StageModel::Impl::reserve_positions(Tokens most) {
   if (!rope_table.defined() || rope_table.size(0) < most) {
     const auto rows = std::bit_ceil(static_cast<std::uint64_t>(most));
     rope_table =
@@ -95,7 +101,6 @@ DecoderLayer::Chunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
                             options.model.rope_theta,
                             at::dtype(accumulate_dtype(options.dtype)).device(options.device));
   }
-  return {positions.to(options.device), rope_table};
 }
 
 std::vector<AttentionSlice> StageModel::Impl::forward_slices(const ChunkWork& chunk, int layer,
@@ -200,6 +205,8 @@ void StageModel::weights_changed() {
 void StageModel::zero_grad() {
   for (Weight* weight : impl_->parameters.stored()) weight->grad.zero_();
 }
+
+void StageModel::reserve_positions(Tokens longest) { impl_->reserve_positions(longest); }
 
 StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor& input,
                                        const ChunkTargets* targets, KvStore& store, bool keep) {

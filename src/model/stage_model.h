@@ -101,6 +101,10 @@ class StageModel final {
   // Sets every gradient to zero.
   void zero_grad();
 
+  // Makes the constant tables for positions [0, longest) now rather than in a forward, so that the
+  // caller can account for them.
+  void reserve_positions(Tokens longest);
+
   // Forward of one chunk. `input`: token ids int64 [T] on the first stage, else hidden [T, D].
   // `keep` false (evaluation): nothing is left for a backward. On the last stage `targets` must be
   // given if `keep`: loss and hidden gradient are computed block by block here, the head's weight

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,26 +12,18 @@
 #include "infinipipe/core/plan.h"
 #include "infinipipe/core/trace.h"
 #include "model/stage_model.h"
+#include "runtime/batch.h"
 
 namespace infinipipe {
 
-// One batch's tokens.
-struct Batch {
-  std::vector<std::vector<std::int64_t>> sequences;  // token ids
-  // Per sequence, empty or one weight per token: weight[j] counts the prediction of token j (so
-  // weight[0] never counts). Empty: 1 for every target.
-  std::vector<std::vector<float>> weights;
-
-  // Sum of target weights over the batch; n - 1 a sequence where no weights are given.
-  double target_weight() const;
-};
-
 struct StepResult {
-  double loss = 0.0;       // weighted mean over the batch's targets, natural log
+  double loss = 0.0;  // weighted mean over the batch's targets, natural log
   double target_weight = 0.0;
-  Trace trace;             // measured
+  Trace trace;                               // measured
   std::vector<Bytes> peak_bytes;             // per stage, live tensor bytes at their peak
   std::vector<Bytes> peak_activation_bytes;  // the same less weights, gradients and optimizer
+  std::vector<Bytes> largest_allocation;     // per stage, of one tensor
+  std::vector<PartTimes> parts;              // per stage; zero unless Options::time_parts
 };
 
 class Engine final {
@@ -43,8 +36,14 @@ class Engine final {
     int threads_per_stage = 1;
     std::int64_t seed = 1;
     OptimizerConfig optimizer;
-    int total_steps = 1;      // for the learning-rate schedule
+    int total_steps = 1;          // for the learning-rate schedule
     bool check_messages = false;  // checked communicator wrapper
+    bool pooled_allocator = true;
+    bool time_parts = false;  // fill StepResult::parts
+    Tokens head_block_tokens = 1024;
+    // Called on a stage's thread before each of its instructions; what it throws fails the step as
+    // any other error would. For supervision and fault injection.
+    std::function<void(int step, StageId stage, const Instruction&)> before_instruction;
   };
 
   // Starts one thread per stage and makes the weights.

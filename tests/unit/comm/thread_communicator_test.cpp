@@ -150,6 +150,7 @@ TEST_P(Communicators, AbortWakesAllWaitersWithWhoFailed) {
       EXPECT_EQ(aborted.failure().where, "F0.3");
       EXPECT_STREQ(aborted.what(), "stage 2 failed at F0.3: no memory");
       EXPECT_TRUE(comm.aborted());
+      EXPECT_THROW(comm.check(), Aborted);
       ++woken;
     }
   });
@@ -179,6 +180,7 @@ TEST_P(Communicators, RecoverForgetsFailureAndMessages) {
   on_all_stages(endpoints, [](Communicator<Payload>& comm) {
     comm.recover();
     EXPECT_FALSE(comm.aborted());
+    comm.check();
     comm.barrier();
     double one = 1.0;
     comm.all_reduce_sum({&one, 1});

@@ -1,0 +1,47 @@
+// One step's tokens, and what each chunk of a plan takes from them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "infinipipe/core/plan.h"
+#include "model/stage_model.h"
+
+namespace infinipipe {
+
+// One batch's tokens.
+struct Batch {
+  std::vector<std::vector<std::int64_t>> sequences;  // token ids
+  // Per sequence, empty or one weight per token: weight[j] counts the prediction of token j (so
+  // weight[0] never counts). Empty: 1 for every target.
+  std::vector<std::vector<float>> weights;
+
+  // Sum of target weights over the batch; n - 1 a sequence where no weights are given.
+  double target_weight() const;
+};
+
+// Throws InputError where the batch is not the one that the plan was made for (number of sequences,
+// lengths, weights), or a token id lies outside [0, vocab).
+void require_fits(const Batch& batch, const Plan& plan, std::int64_t vocab);
+
+// One step, as every stage sees it.
+struct StepInput {
+  StepInput(const Plan& step_plan, const Batch& step_batch);
+
+  const Plan& plan;
+  const Batch& batch;
+  std::vector<bool> cut;  // by sequence: more than one slice
+  bool evaluation;
+  double normalizer;  // sum of target weights
+};
+
+ChunkWork chunk_work(const StepInput& input, const Chunk& chunk, StageId stage);
+// int64 [T] on the CPU.
+at::Tensor chunk_tokens(const StepInput& input, const Chunk& chunk);
+// Each token's target is the sequence's next token, also over a slice's end; a sequence's last
+// token has none (weight 0). `dtype` of the weights: float32 or float64.
+ChunkTargets chunk_targets(const StepInput& input, const Chunk& chunk, at::ScalarType dtype);
+
+}  // namespace infinipipe

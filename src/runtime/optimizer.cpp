@@ -1,0 +1,105 @@
+#include "runtime/optimizer.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "infinipipe/base/error.h"
+#include "runtime/optimizer_loops.h"
+
+namespace infinipipe {
+
+namespace {
+
+constexpr std::int64_t kBlock = 1 << 14;  // elements that one thread handles at a time
+
+}  // namespace
+
+double learning_rate(const OptimizerConfig& config, int step, int total_steps) {
+  if (step < config.warmup_steps) return config.lr * (step + 1) / config.warmup_steps;
+  const int end = config.decay_steps > 0 ? config.decay_steps : total_steps;
+  const double length = std::max(1, end - config.warmup_steps);
+  const double progress = std::clamp((step - config.warmup_steps) / length, 0.0, 1.0);
+  const double low = config.lr * config.min_lr_ratio;
+  return low + 0.5 * (config.lr - low) * (1.0 + std::cos(std::numbers::pi * progress));
+}
+
+double clip_factor(const OptimizerConfig& config, double grad_norm) {
+  if (config.clip_grad_norm <= 0.0 || grad_norm <= config.clip_grad_norm) return 1.0;
+  return std::min(1.0, config.clip_grad_norm / (grad_norm + 1e-6));
+}
+
+double sum_of_squares(const at::Tensor& tensor) {
+  INFINIPIPE_ASSERT(tensor.is_contiguous(), "gradients are contiguous");
+  const std::int64_t count = tensor.numel();
+  std::vector<double> partial(static_cast<std::size_t>((count + kBlock - 1) / kBlock));
+  const auto add = [&](const auto* data) {
+    at::parallel_for(0, static_cast<std::int64_t>(partial.size()), 1,
+                     [&](std::int64_t begin, std::int64_t end) {
+                       for (std::int64_t block = begin; block < end; ++block) {
+                         const std::int64_t at = block * kBlock;
+                         partial[static_cast<std::size_t>(block)] =
+                             loops::sum_of_squares(data + at, std::min(kBlock, count - at));
+                       }
+                     });
+  };
+  if (tensor.scalar_type() == at::kDouble) {
+    add(tensor.const_data_ptr<double>());
+  } else {
+    add(tensor.const_data_ptr<float>());
+  }
+  double sum = 0.0;
+  for (const double part : partial) sum += part;
+  return sum;
+}
+
+AdamW::AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters)
+    : config_(config), parameters_(parameters) {
+  for (const Parameter& parameter : parameters_)
+    moments_.push_back({at::zeros_like(parameter.master), at::zeros_like(parameter.master)});
+}
+
+double AdamW::gradient_squares() const {
+  double sum = 0.0;
+  for (const Parameter& parameter : parameters_)
+    if (!parameter.tied_copy) sum += sum_of_squares(parameter.grad);
+  return sum;
+}
+
+void AdamW::step(int step, double lr, double factor) {
+  const double correction1 = 1.0 - std::pow(config_.beta1, step + 1);
+  const double correction2 = 1.0 - std::pow(config_.beta2, step + 1);
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const Parameter& parameter = parameters_[i];
+    const Moments& moments = moments_[i];
+    loops::AdamWNumbers numbers;
+    numbers.factor = factor;
+    numbers.beta1 = config_.beta1;
+    numbers.beta2 = config_.beta2;
+    numbers.eps = config_.eps;
+    numbers.keep = parameter.decay ? 1.0 - lr * config_.weight_decay : 1.0;
+    numbers.rate = lr / correction1;
+    numbers.root = 1.0 / std::sqrt(correction2);
+    const auto update = [&](auto* weight, const auto* grad, auto* exp_avg, auto* exp_avg_sq) {
+      at::parallel_for(0, parameter.master.numel(), kBlock,
+                       [&](std::int64_t begin, std::int64_t end) {
+                         loops::adamw(weight + begin, grad + begin, exp_avg + begin,
+                                      exp_avg_sq + begin, end - begin, numbers);
+                       });
+    };
+    if (parameter.master.scalar_type() == at::kDouble) {
+      update(parameter.master.mutable_data_ptr<double>(), parameter.grad.const_data_ptr<double>(),
+             moments.exp_avg.mutable_data_ptr<double>(),
+             moments.exp_avg_sq.mutable_data_ptr<double>());
+    } else {
+      update(parameter.master.mutable_data_ptr<float>(), parameter.grad.const_data_ptr<float>(),
+             moments.exp_avg.mutable_data_ptr<float>(),
+             moments.exp_avg_sq.mutable_data_ptr<float>());
+    }
+  }
+}
+
+}  // namespace infinipipe

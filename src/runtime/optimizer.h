@@ -1,0 +1,52 @@
+// AdamW on one stage's parameters, the learning-rate schedule, and the norm that clips it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "infinipipe/core/config.h"
+#include "model/stage_model.h"
+
+namespace infinipipe {
+
+// The rate of a 0-based step; a function of the step alone, so that a resumed run needs no state.
+// Linear from lr / warmup_steps to lr over the warm-up's steps, then a cosine down to
+// lr x min_lr_ratio at decay_steps (0: total_steps), and that from there on.
+double learning_rate(const OptimizerConfig& config, int step, int total_steps);
+
+// The factor on all gradients that brings the norm to clip_grad_norm: 1 where the norm is within it
+// or clipping is off (0); else clip / (norm + 1e-6), as in PyTorch's clip_grad_norm_.
+double clip_factor(const OptimizerConfig& config, double grad_norm);
+
+// Sum of squares of all elements in float64. The order of additions is fixed by the size: the
+// result does not depend on the number of threads.
+double sum_of_squares(const at::Tensor& tensor);
+
+// Moments are of the master's dtype. One per stage; parameters must outlive it.
+class AdamW final {
+ public:
+  AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters);
+
+  struct Moments {
+    at::Tensor exp_avg;
+    at::Tensor exp_avg_sq;
+  };
+  std::vector<Moments>& moments() { return moments_; }  // as `parameters`
+
+  // Sum of squares of the stage's gradients; tied copies left out, as they count elsewhere.
+  double gradient_squares() const;
+
+  // One update of every master from its gradient times `factor` (the gradient stays as it is), with
+  // decoupled weight decay where Parameter::decay. Bias corrections use step + 1. The caller
+  // refreshes bfloat16 copies (StageModel::weights_changed).
+  void step(int step, double lr, double factor);
+
+ private:
+  OptimizerConfig config_;
+  std::vector<Parameter>& parameters_;
+  std::vector<Moments> moments_;
+};
+
+}  // namespace infinipipe

@@ -1,0 +1,399 @@
+#include "runtime/stage_executor.h"
+
+#include <ATen/ops/tensor.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "infinipipe/base/error.h"
+#include "model/chunk_state.h"
+
+namespace infinipipe {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Receives that are announced before they are needed.
+constexpr std::size_t kPostedAhead = 4;
+
+Seconds seconds(Clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+bool receives_gradient(const Instruction& i) {
+  return i.op == Op::kBackward || i.op == Op::kInputGrad;
+}
+
+Bytes& of(MemoryByPurpose& bytes, MemoryPurpose purpose) {
+  return bytes[static_cast<std::size_t>(purpose)];
+}
+
+}  // namespace
+
+struct StageExecutor::Alive {
+  std::unique_ptr<ChunkState> state;
+  std::int64_t bytes = 0;
+};
+
+struct StageExecutor::Step {
+  const StepInput& input;
+  const Replica& replica;
+  const std::vector<Instruction>& list;
+  TimePoint origin;
+  StageRun result;
+  std::map<std::pair<PipelineId, ChunkId>, Alive> alive;
+  std::int64_t alive_bytes = 0;
+  std::map<std::pair<PipelineId, ChunkId>, double> losses;  // summed in this order
+  std::vector<std::size_t> receivers;  // positions in `list` of instructions that receive
+  std::size_t posted = 0;              // of `receivers`
+
+  MessageInfo info(const Instruction& i, std::int64_t columns) const {
+    return {input.plan.step, i.pipeline, i.chunk, replica.chunk(i).tokens(), columns};
+  }
+};
+
+StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommunicator> comm)
+    : options_(options),
+      comm_(std::move(comm)),
+      stage_(comm_->stage()),
+      meter_(memory::acquire_meter()) {
+  {
+    const MemoryScope scope(meter_, MemoryPurpose::kWeights);
+    model_ = std::make_unique<StageModel>(options_.model);
+  }
+  for (const Parameter& parameter : model_->parameters())
+    memory::assign(parameter.grad, meter_, MemoryPurpose::kGradients);
+  const MemoryScope scope(meter_, MemoryPurpose::kOptimizer);
+  optimizer_ = std::make_unique<AdamW>(options_.optimizer, model_->parameters());
+}
+
+StageExecutor::~StageExecutor() {
+  optimizer_.reset();
+  model_.reset();
+  store_.clear();
+  memory::release_meter(meter_);
+}
+
+template <class Body>
+auto StageExecutor::guarded(const Body& body) {
+  try {
+    return body();
+  } catch (const Aborted&) {
+    throw;
+  } catch (const std::exception& error) {
+    comm_->abort({stage_, place_, error.what()});
+  } catch (...) {
+    comm_->abort({stage_, place_, "an unknown exception"});
+  }
+  comm_->check();  // throws
+  throw std::logic_error("an abort that is not there");
+}
+
+StageRun StageExecutor::run(const StepInput& input, TimePoint origin) {
+  return guarded([&] {
+    const Replica& replica = input.plan.replicas.at(0);
+    Step step{input, replica, replica.instructions.at(stage_.index()), origin, {}, {}, 0, {},
+              {},    0};
+    {
+      const MemoryScope scope(meter_, MemoryPurpose::kWeights);  // a constant of the model, too
+      Tokens longest = 0;
+      for (const Tokens length : input.plan.sequences) longest = std::max(longest, length);
+      model_->reserve_positions(longest);
+    }
+    meter_.reset_peak();
+    meter_.reset_largest();
+    const MemoryScope scope(meter_, MemoryPurpose::kActivations);
+    interpret(step);
+    INFINIPIPE_ASSERT(step.alive.empty(), "a chunk's activations outlived its step");
+    INFINIPIPE_ASSERT(store_.empty(), "keys or values of a cut sequence outlived its step");
+    for (const auto& [chunk, loss] : step.losses) step.result.loss += loss;
+    step.result.parts = model_->take_part_times();
+    step.result.largest_allocation = meter_.largest();
+    step.result.peak_activation_bytes = step.result.peak_bytes - state_bytes();
+    return std::move(step.result);
+  });
+}
+
+void StageExecutor::interpret(Step& step) {
+  for (std::size_t n = 0; n < step.list.size(); ++n) {
+    const Instruction& i = step.list[n];
+    if ((i.op == Op::kForward && !first()) || (receives_gradient(i) && !last()))
+      step.receivers.push_back(n);
+  }
+  post_receives(step, 0);
+  model_->take_recompute_seconds();
+  model_->take_part_times();
+  TimePoint free = Clock::now();
+  std::size_t received = 0;
+  for (const Instruction& instruction : step.list) {
+    place_ = to_string(instruction);
+    comm_->check();
+    TimePoint arrived = free;
+    const at::Tensor in = receive_input(step, instruction, arrived);
+    if (in.defined()) post_receives(step, ++received);
+    if (options_.before_instruction)
+      options_.before_instruction(step.input.plan.step, stage_, instruction);
+
+    const MemoryByPurpose before = bytes_now(step);
+    step.result.peak_bytes = std::max(step.result.peak_bytes, meter_.reset_peak());
+    const TimePoint begin = Clock::now();
+    if (instruction.op == Op::kForward) {
+      forward(step, instruction, in);
+    } else {
+      backward(step, instruction, in);
+    }
+    synchronize();
+    const TimePoint end = Clock::now();
+    TraceEvent& event = step.result.events.emplace_back();
+    event.stage = stage_;
+    event.instruction = instruction;
+    event.ready = seconds(std::max(arrived, free) - step.origin);
+    event.begin = seconds(begin - step.origin);
+    event.end = seconds(end - step.origin);
+    event.recompute = model_->take_recompute_seconds();
+    free = end;
+    sample(step, before, meter_.peak());
+  }
+  step.result.peak_bytes = std::max(step.result.peak_bytes, meter_.reset_peak());
+  place_.clear();
+}
+
+// Announces receives so that kPostedAhead are open beyond the `from` that have come.
+void StageExecutor::post_receives(Step& step, std::size_t from) {
+  const std::size_t until = std::min(step.receivers.size(), from + kPostedAhead);
+  for (; step.posted < until; ++step.posted) {
+    const Instruction& i = step.list[step.receivers[step.posted]];
+    const MessageInfo info = step.info(i, options_.model.model.hidden_size);
+    if (i.op == Op::kForward) {
+      comm_->post_receive(previous(), Flow::kActivation, info);
+    } else {
+      comm_->post_receive(next(), Flow::kGradient, info);
+    }
+  }
+}
+
+// What another stage sends for the instruction; undefined if nothing does.
+at::Tensor StageExecutor::receive_input(Step&, const Instruction& instruction, TimePoint& arrived) {
+  const bool activation = instruction.op == Op::kForward && !first();
+  const bool gradient = receives_gradient(instruction) && !last();
+  if (!activation && !gradient) return {};
+  auto message = activation ? comm_->receive(previous(), Flow::kActivation)
+                            : comm_->receive(next(), Flow::kGradient);
+  arrived = message.arrived;
+  at::Tensor tensor = message.payload.to(options_.model.device);
+  memory::assign(tensor, meter_, MemoryPurpose::kActivations);
+  return tensor;
+}
+
+void StageExecutor::send(Step& step, StageId to, Flow flow, const Instruction& instruction,
+                         at::Tensor tensor) {
+  synchronize();  // the message is complete when it is handed over
+  TransferEvent& transfer = step.result.transfers.emplace_back();
+  transfer.from = stage_;
+  transfer.to = to;
+  transfer.producer = instruction;
+  transfer.begin = seconds(Clock::now() - step.origin);
+  transfer.bytes = static_cast<Bytes>(tensor.nbytes());
+  memory::assign(tensor, meter_, MemoryPurpose::kTransfers);
+  comm_->send(to, flow, step.info(instruction, tensor.size(1)), std::move(tensor));
+  transfer.end = seconds(Clock::now() - step.origin);
+}
+
+void StageExecutor::forward(Step& step, const Instruction& instruction, const at::Tensor& input) {
+  const Chunk& chunk = step.replica.chunk(instruction);
+  const at::Device device = options_.model.device;
+  const ChunkWork work = chunk_work(step.input, chunk, stage_);
+  const at::Tensor from = first() ? chunk_tokens(step.input, chunk).to(device) : input;
+  ChunkTargets targets;
+  if (last()) {
+    const bool wide = options_.model.dtype == at::kDouble;
+    targets = chunk_targets(step.input, chunk, wide ? at::kDouble : at::kFloat);
+    targets.target = targets.target.to(device);
+    targets.weight = targets.weight.to(device);
+  }
+  StageModel::Output out =
+      model_->forward(work, from, last() ? &targets : nullptr, store_, !step.input.evaluation);
+  const std::pair key(instruction.pipeline, instruction.chunk);
+  if (last()) {
+    step.losses[key] = out.loss.item<double>();
+  } else {
+    send(step, next(), Flow::kActivation, instruction, std::move(out.output));
+  }
+  if (out.state == nullptr) return;
+  const std::int64_t bytes = out.state->bytes();
+  step.alive_bytes += bytes;
+  step.alive[key] = {std::move(out.state), bytes};
+}
+
+void StageExecutor::backward(Step& step, const Instruction& instruction, const at::Tensor& grad) {
+  const auto found = step.alive.find({instruction.pipeline, instruction.chunk});
+  INFINIPIPE_ASSERT(found != step.alive.end(), "a backward without its forward");
+  Alive& alive = found->second;
+  at::Tensor out;
+  switch (instruction.op) {
+    case Op::kBackward:
+      out = model_->backward(std::move(alive.state), grad, store_);
+      break;
+    case Op::kInputGrad:
+      out = model_->backward_input(*alive.state, grad, store_);
+      break;
+    default:
+      model_->backward_weight(*alive.state);
+      alive.state.reset();
+  }
+  const std::int64_t bytes = alive.state == nullptr ? 0 : alive.state->bytes();
+  step.alive_bytes += bytes - alive.bytes;
+  alive.bytes = bytes;
+  if (alive.state == nullptr) step.alive.erase(found);
+  if (instruction.op != Op::kWeightGrad && !first())
+    send(step, previous(), Flow::kGradient, instruction, std::move(out));
+}
+
+std::int64_t StageExecutor::state_bytes() const {
+  return meter_.live(MemoryPurpose::kWeights) + meter_.live(MemoryPurpose::kGradients) +
+         meter_.live(MemoryPurpose::kOptimizer);
+}
+
+// Between instructions there are no temporaries: what is neither saved activations nor accumulators
+// are keys and values kept for recomputed layers.
+MemoryByPurpose StageExecutor::bytes_now(const Step& step) const {
+  MemoryByPurpose bytes{};
+  for (std::size_t i = 0; i < kMemoryPurposes; ++i)
+    bytes[i] = static_cast<Bytes>(meter_.live(static_cast<MemoryPurpose>(i)));
+  const Bytes all = of(bytes, MemoryPurpose::kActivations);
+  const auto saved = static_cast<Bytes>(step.alive_bytes);
+  const auto accumulators = static_cast<Bytes>(store_.grad_bytes());
+  of(bytes, MemoryPurpose::kActivations) = std::min(saved, all);
+  of(bytes, MemoryPurpose::kKvGrad) = accumulators;
+  of(bytes, MemoryPurpose::kKv) = std::max(0.0, all - saved - accumulators);
+  return bytes;
+}
+
+// Two samples an instruction: while it ran, with all that was temporary as workspace; and after it.
+void StageExecutor::sample(Step& step, const MemoryByPurpose& before, std::int64_t peak) {
+  MemorySample during;
+  during.stage = stage_;
+  during.at = step.result.events.back().begin;
+  during.bytes = before;
+  MemorySample after;
+  after.stage = stage_;
+  after.at = step.result.events.back().end;
+  after.bytes = bytes_now(step);
+  Bytes sum = 0.0;
+  for (std::size_t i = 0; i < kMemoryPurposes; ++i) {
+    during.bytes[i] = std::max(during.bytes[i], after.bytes[i]);
+    sum += during.bytes[i];
+  }
+  of(during.bytes, MemoryPurpose::kWorkspace) += std::max(0.0, static_cast<Bytes>(peak) - sum);
+  step.result.memory.push_back(during);
+  step.result.memory.push_back(after);
+}
+
+void StageExecutor::exchange_tied(bool copy) {
+  if (comm_->stages() == 1 || !options_.model.model.tie_word_embeddings) return;
+  if (!first() && !last()) return;
+  const StageId peer = first() ? StageId(comm_->stages() - 1) : StageId(0);
+  auto& parameters = model_->parameters();
+  const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& p) {
+    return first() ? p.name == "model.embed_tokens.weight" : p.tied_copy;
+  });
+  INFINIPIPE_ASSERT(found != parameters.end(), "tied embeddings need a copy on the last stage");
+  const auto& moments = optimizer_->moments()[static_cast<std::size_t>(found - parameters.begin())];
+  const at::Tensor& grad = found->grad;
+  const MessageInfo info{0, {}, {}, grad.size(0), grad.size(1)};
+  const auto receive = [&] {
+    comm_->post_receive(peer, Flow::kParameter, info);
+    return comm_->receive(peer, Flow::kParameter).payload.to(options_.model.device);
+  };
+  const auto give = [&](const at::Tensor& tensor) {
+    synchronize();
+    comm_->send(peer, Flow::kParameter, info, tensor);
+  };
+  // Neither side changes what it handed over before the barrier that every caller comes to next.
+  if (copy && first()) {
+    for (const at::Tensor& tensor : {found->master, moments.exp_avg, moments.exp_avg_sq})
+      give(tensor);
+  } else if (copy) {
+    for (const at::Tensor& tensor : {found->master, moments.exp_avg, moments.exp_avg_sq})
+      tensor.copy_(receive());
+  } else if (first()) {
+    grad.add_(receive());
+    give(grad);
+  } else {
+    give(grad);
+    grad.copy_(receive());
+  }
+}
+
+StageExecutor::Update StageExecutor::optimizer_step(int step) {
+  place_ = "optimizer";
+  return guarded([&] {
+    const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
+    exchange_tied(/*copy=*/false);
+    double squares = optimizer_->gradient_squares();
+    comm_->all_reduce_sum({&squares, 1});
+    Update update;
+    update.grad_norm = std::sqrt(squares);
+    update.lr = learning_rate(options_.optimizer, step, options_.total_steps);
+    update.skipped = !std::isfinite(squares);
+    if (!update.skipped) {
+      optimizer_->step(step, update.lr, clip_factor(options_.optimizer, update.grad_norm));
+      model_->weights_changed();
+    }
+    synchronize();
+    return update;
+  });
+}
+
+void StageExecutor::state_changed() {
+  place_ = "loading weights";
+  guarded([&] {
+    const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
+    exchange_tied(/*copy=*/true);
+    model_->weights_changed();
+    comm_->barrier();
+  });
+}
+
+at::Tensor StageExecutor::next_token_logits(const std::vector<std::int64_t>& tokens) {
+  place_ = "generation";
+  return guarded([&] {
+    const MemoryScope scope(meter_, MemoryPurpose::kActivations);
+    const auto count = static_cast<Tokens>(tokens.size());
+    const MessageInfo info{0, {}, {}, count, options_.model.model.hidden_size};
+    ChunkWork work;
+    work.slices.push_back({SequenceId(0), 0, count, /*cut=*/false, /*last=*/true});
+    at::Tensor in;
+    if (first()) {
+      in = at::tensor(tokens, at::dtype(at::kLong)).to(options_.model.device);
+    } else {
+      comm_->post_receive(previous(), Flow::kActivation, info);
+      in = comm_->receive(previous(), Flow::kActivation).payload.to(options_.model.device);
+      memory::assign(in, meter_, MemoryPurpose::kActivations);
+    }
+    at::Tensor out = model_->forward(work, in, nullptr, store_, /*keep=*/false).output;
+    if (last()) return model_->logits(out.narrow(0, count - 1, 1)).squeeze(0);
+    synchronize();
+    comm_->send(next(), Flow::kActivation, info, std::move(out));
+    return at::Tensor();
+  });
+}
+
+void StageExecutor::recover() {
+  store_.clear();
+  model_->take_recompute_seconds();
+  model_->take_part_times();
+  comm_->recover();
+}
+
+void StageExecutor::synchronize() const {
+  const at::Device device = options_.model.device;
+  if (device.is_cpu()) return;
+  c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
+
+}  // namespace infinipipe

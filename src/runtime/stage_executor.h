@@ -1,0 +1,118 @@
+// One stage: its model, stores, optimizer and memory meter, and the interpreter of its instruction
+// list. Lives on one thread; the engine owns one per stage.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "infinipipe/core/trace.h"
+#include "model/kv_store.h"
+#include "model/stage_model.h"
+#include "runtime/allocator.h"
+#include "runtime/batch.h"
+#include "runtime/optimizer.h"
+
+namespace infinipipe {
+
+using TensorCommunicator = Communicator<at::Tensor>;
+using TimePoint = std::chrono::steady_clock::time_point;
+// Called on the stage's thread before each instruction runs (its input has arrived). May throw.
+using InstructionHook = std::function<void(int step, StageId stage, const Instruction&)>;
+
+// What a stage measured in one step. Seconds are from the origin given to run().
+struct StageRun {
+  double loss = 0.0;  // last stage: sum of weight x cross-entropy over the batch
+  std::vector<TraceEvent> events;
+  std::vector<TransferEvent> transfers;  // sent by this stage
+  std::vector<MemorySample> memory;
+  PartTimes parts;
+  std::int64_t peak_bytes = 0;
+  std::int64_t peak_activation_bytes = 0;  // without weights, gradients and optimizer
+  std::int64_t largest_allocation = 0;
+};
+
+class StageExecutor final {
+ public:
+  struct Options {
+    StageModel::Options model;
+    OptimizerConfig optimizer;
+    int total_steps = 1;
+    InstructionHook before_instruction;  // may be empty
+  };
+
+  // Makes the weights: on the thread that will run the stage, so that their pages are near it.
+  StageExecutor(const Options& options, std::unique_ptr<TensorCommunicator> comm);
+  ~StageExecutor();
+  StageExecutor(const StageExecutor&) = delete;
+  StageExecutor& operator=(const StageExecutor&) = delete;
+
+  // Runs the stage's list of a valid plan. Receives are posted ahead. Fails as guarded() does.
+  StageRun run(const StepInput& input, TimePoint origin);
+
+  struct Update {
+    double grad_norm = 0.0;
+    double lr = 0.0;
+    bool skipped = false;
+  };
+  // Collective: all stages call it. Tied copies' gradients are summed first; a norm that is not
+  // finite leaves everything as it is, on all stages.
+  Update optimizer_step(int step);
+  void zero_grad() { model_->zero_grad(); }
+
+  // Collective: brings tied copies and bfloat16 weights in line with masters that were written.
+  void state_changed();
+
+  // Collective: logits [vocab] after the tokens, on the last stage; undefined on the others.
+  at::Tensor next_token_logits(const std::vector<std::int64_t>& tokens);
+
+  // Collective, after a failed call: forgets the step.
+  void recover();
+
+  std::vector<Parameter>& parameters() { return model_->parameters(); }
+  std::vector<AdamW::Moments>& moments() { return optimizer_->moments(); }
+
+ private:
+  struct Alive;  // a chunk between its forward and its backward
+  struct Step;   // the step that runs
+
+  // Runs `body`; if it throws, tells the other stages and throws Aborted with the first failure's
+  // stage, place and reason (this stage's, unless another failed before).
+  template <class Body>
+  auto guarded(const Body& body);
+
+  bool first() const { return stage_ == StageId(0); }
+  bool last() const { return stage_.value() + 1 == comm_->stages(); }
+  StageId next() const { return StageId(stage_.value() + 1); }
+  StageId previous() const { return StageId(stage_.value() - 1); }
+
+  void interpret(Step& step);
+  void post_receives(Step& step, std::size_t from);
+  at::Tensor receive_input(Step& step, const Instruction& instruction, TimePoint& arrived);
+  void forward(Step& step, const Instruction& instruction, const at::Tensor& input);
+  void backward(Step& step, const Instruction& instruction, const at::Tensor& grad);
+  void send(Step& step, StageId to, Flow flow, const Instruction& instruction, at::Tensor tensor);
+  void sample(Step& step, const MemoryByPurpose& before, std::int64_t peak);
+  MemoryByPurpose bytes_now(const Step& step) const;
+  std::int64_t state_bytes() const;
+  // Sums (or, with `copy`, copies) first stage's embedding tensors over to the last stage's copy.
+  void exchange_tied(bool copy);
+  void synchronize() const;
+
+  Options options_;
+  std::unique_ptr<TensorCommunicator> comm_;
+  StageId stage_;
+  MemoryMeter& meter_;
+  std::unique_ptr<StageModel> model_;
+  std::unique_ptr<AdamW> optimizer_;
+  KvStore store_;
+  std::string place_;  // what runs now, for failures
+};
+
+}  // namespace infinipipe
