@@ -7,14 +7,15 @@
 #include <ATen/ops/sigmoid.h>
 
 #include "infinipipe/base/error.h"
+#include "model/attention_tiled.h"
 #include "model/parameters.h"
 
 namespace infinipipe {
 
 namespace {
 
-using attention_block::Inputs;
 namespace block = attention_block;
+using block::Inputs;
 
 // Context blocks with fewer keys than this are joined before they are computed: a call has its
 // cost.
@@ -122,9 +123,34 @@ void context_backward(const Inputs& own, const block::Forward& result,
 
 }  // namespace
 
+// The tiled kernel serves the CPU's exact types; float32 arithmetic on bfloat16 is for the blocks.
+static bool tiled(const at::Tensor& query) {
+  return query.device().is_cpu() && query.scalar_type() != at::kBFloat16 &&
+         attention_tiled::available();
+}
+
 AttentionResult attention_forward(const kernels::Heads& heads, const at::Tensor& query,
                                   const at::Tensor& key, const at::Tensor& value,
                                   std::span<const AttentionSlice> slices) {
+  if (tiled(query)) return attention_tiled::forward(heads, {query, key, value}, slices);
+  return attention_block::forward(heads, {query, key, value}, slices);
+}
+
+kernels::QueryKeyValue attention_backward(const kernels::Heads& heads,
+                                          const at::Tensor& output_grad,
+                                          const kernels::QueryKeyValue& saved,
+                                          const AttentionResult& result,
+                                          std::span<AttentionSlice> slices) {
+  if (tiled(saved.query))
+    return attention_tiled::backward(heads, output_grad, saved, result, slices);
+  return attention_block::backward(heads, output_grad, saved, result, slices);
+}
+
+namespace attention_block {
+
+AttentionResult forward(const kernels::Heads& heads, const kernels::QueryKeyValue& qkv,
+                        std::span<const AttentionSlice> slices) {
+  const auto& [query, key, value] = qkv;
   const auto inputs = [&](const AttentionSlice& slice) {
     const auto part = [&](const at::Tensor& x) {
       return split_heads(x.narrow(0, slice.begin, slice.end - slice.begin), heads.dim);
@@ -147,11 +173,9 @@ AttentionResult attention_forward(const kernels::Heads& heads, const at::Tensor&
   return result;
 }
 
-kernels::QueryKeyValue attention_backward(const kernels::Heads& heads,
-                                          const at::Tensor& output_grad,
-                                          const kernels::QueryKeyValue& saved,
-                                          const AttentionResult& result,
-                                          std::span<AttentionSlice> slices) {
+kernels::QueryKeyValue backward(const kernels::Heads& heads, const at::Tensor& output_grad,
+                                const kernels::QueryKeyValue& saved, const AttentionResult& result,
+                                std::span<AttentionSlice> slices) {
   const auto type = saved.query.scalar_type();
   const auto acc = accumulate_dtype(type);
   bool sums = false;  // some slice adds up several parts
@@ -194,5 +218,7 @@ kernels::QueryKeyValue attention_backward(const kernels::Heads& heads,
   }
   return grad;
 }
+
+}  // namespace attention_block
 
 }  // namespace infinipipe

@@ -2,9 +2,10 @@
 // blocks of its sequence before it; slices of one chunk never see each other. Scores are never
 // materialised as a whole.
 //
-// A slice with context is computed block by block: one causal block (own keys) and one full block
-// per stored block, joined by their log-sum-exps; the backward runs each block with the joined
-// output and log-sum-exp, so that its parts just add up.
+// A slice with context is computed piece by piece: causal pieces (own keys) and full ones (stored
+// keys), joined by their log-sum-exps; the backward runs each piece with the joined output and
+// log-sum-exp, so that its parts just add up. Two implementations: attention_tiled.h, and
+// attention_block below.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -44,8 +45,16 @@ kernels::QueryKeyValue attention_backward(const kernels::Heads& heads,
                                           const AttentionResult& result,
                                           std::span<AttentionSlice> slices);
 
-// One block: queries [S, H, d] against keys [N, KV heads, d]. Causal needs S == N.
+// Block by block on ATen's flash kernels: for bfloat16, and for GPUs.
 namespace attention_block {
+
+AttentionResult forward(const kernels::Heads& heads, const kernels::QueryKeyValue& inputs,
+                        std::span<const AttentionSlice> slices);
+kernels::QueryKeyValue backward(const kernels::Heads& heads, const at::Tensor& output_grad,
+                                const kernels::QueryKeyValue& saved, const AttentionResult& result,
+                                std::span<AttentionSlice> slices);
+
+// One block: queries [S, H, d] against keys [N, KV heads, d]. Causal needs S == N.
 
 struct Forward {
   at::Tensor output;  // [S, H, d] compute dtype

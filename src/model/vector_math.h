@@ -37,7 +37,31 @@ INFINIPIPE_INLINE void store(c10::BFloat16& out, float x) {
   out.x = static_cast<std::uint16_t>(x != x ? quiet : rounded);
 }
 
-INFINIPIPE_INLINE double exponential(double x) { return std::exp(x); }
+// Within 2 units in the last place; arguments outside [-708, 709] count as the nearest of these,
+// NaN stays NaN. Taylor's series to r^13 on |r| <= ln(2) / 2.
+INFINIPIPE_INLINE double exponential(double x) {
+  x = x < -708.0 ? -708.0 : x;
+  x = x > 709.0 ? 709.0 : x;
+  constexpr double kRound = 6755399441055744.0;  // 1.5 x 2^52: adding it rounds to a whole number
+  const double shifted = x * 1.4426950408889634 + kRound;
+  const double n = shifted - kRound;
+  const double r = (x - n * 6.93147180369123816490e-1) - n * 1.90821492927058770002e-10;
+  double p = 1.0 / 6227020800.0;
+  p = p * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  p = p * r + 0.5;
+  p = p * (r * r) + r + 1.0;
+  const std::uint64_t exponent = (std::bit_cast<std::uint64_t>(shifted) + 1023U) << 52;
+  return p * std::bit_cast<double>(exponent);
+}
 // Within 2 units in the last place; arguments outside [-87.3, 88.3] count as the nearest of these,
 // NaN stays NaN.
 INFINIPIPE_INLINE float exponential(float x) {
@@ -55,7 +79,7 @@ INFINIPIPE_INLINE float exponential(float x) {
   p = p * r + 5.0000001201e-1F;
   p = p * (r * r) + r + 1.0F;
   const std::uint32_t exponent = (std::bit_cast<std::uint32_t>(shifted) + 127U) << 23;
-  return p * std::bit_cast<float>(exponent);  // a product, so that NaN stays NaN
+  return p * std::bit_cast<float>(exponent);
 }
 
 // Sum over i in [0, count) of term(i), in kLanes partial sums.
@@ -70,6 +94,27 @@ INFINIPIPE_INLINE Acc lane_sum(std::int64_t count, const Term& term) {
   for (int width = kLanes / 2; width > 0; width /= 2)
     for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
   return sum + lanes[0];
+}
+
+// Greatest of `floor` and term(i) over i in [0, count); a NaN may be passed over.
+template <class Acc, class Term>
+INFINIPIPE_INLINE Acc lane_max(std::int64_t count, Acc floor, const Term& term) {
+  Acc lanes[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = floor;
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const Acc x = term(i + lane);
+      lanes[lane] = x > lanes[lane] ? x : lanes[lane];
+    }
+  }
+  Acc most = floor;
+  for (; i < count; ++i) {
+    const Acc x = term(i);
+    most = x > most ? x : most;
+  }
+  for (int lane = 0; lane < kLanes; ++lane) most = lanes[lane] > most ? lanes[lane] : most;
+  return most;
 }
 
 }  // namespace infinipipe::kernels
