@@ -4,6 +4,7 @@
 #include <string>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/cost/lower_bound.h"
 #include "sim/replica_run.h"
 
 namespace infinipipe {
@@ -143,10 +144,10 @@ Simulation simulate(const Plan& plan, const CostModel& cost) {
   for (std::size_t p = 0; p < prediction.stages.size(); ++p) {
     prediction.stages[p].peak_bytes = peaks[p];
   }
-  if (plan.predicted) {
-    prediction.lower_bound = plan.predicted->lower_bound;
-    prediction.step_overhead = plan.predicted->step_overhead;
-  }
+  prediction.lower_bound = lower_bound(cost.profile(), plan.parallelism, plan.layer_count(),
+                                       plan.sequences, plan.bytes_per_stage, plan.forward_only())
+                               .seconds;
+  if (plan.predicted) prediction.step_overhead = plan.predicted->step_overhead;
   return result;
 }
 

@@ -9,11 +9,13 @@
 namespace infinipipe {
 
 struct Simulation {
-  Prediction prediction;  // lower_bound is copied from the plan, 0 if it has none
+  // Of the slowest replica; peak_bytes over all replicas. lower_bound is over every layer split,
+  // under the plan's memory limit; step_overhead is copied from the plan, 0 if it has none.
+  Prediction prediction;
   Trace trace;            // events, transfers and memory samples of every replica
 };
 
-// The plan must be valid. O(instructions x log).
+// The plan must be valid, and `cost` of its layer split. O(instructions x log). Pure.
 Simulation simulate(const Plan& plan, const CostModel& cost);
 
 // Throws RunError("plan", "stage 3 needs 71.2 GiB of 64.0 GiB (F0.5, 131,072 tokens)", ...) if any

@@ -1,0 +1,432 @@
+// docs/simulator.md ("Lower bound") derives every step; names here follow it.
+#include "infinipipe/cost/lower_bound.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// So that rounding never lifts the bound above a schedule that attains it.
+constexpr double kRoundingGuard = 1.0 - 1e-12;
+constexpr double kLimitSlack = 1.0 + 1e-9;  // nor a plan's peak above the limit it just meets
+
+// What depends on the batch and the machine but not on the layer split.
+class Bound final {
+ public:
+  Bound(const Profile& profile, const Parallelism& parallelism, int layers,
+        std::span<const Tokens> sequences, Bytes limit, bool forward_only);
+
+  // `split` empty: over every split.
+  LowerBound find(std::span<const LayerRange> split);
+
+ private:
+  struct End {
+    bool first = false;
+    bool last = false;
+  };
+  End end_of(int stage) const { return {stage == 0, stage + 1 == stages_}; }
+  double speed(int stage) const {
+    return profile_.stage_speed.empty() ? 1.0
+                                        : profile_.stage_speed[static_cast<std::size_t>(stage)];
+  }
+
+  void count_work();
+  void note_forced_recomputation();
+  Bytes available(int layers, End end) const;
+  Seconds forced(Tokens tokens, int layers, End end) const;
+  Seconds forced_at(int stage, int layers) const {
+    const End end = end_of(stage);
+    return forced_[(end.first ? 1 : 0) + (end.last ? 2 : 0)][static_cast<std::size_t>(layers)];
+  }
+  double chunk_capacity(int layers, End end) const;
+  double least_chunks(std::span<const LayerRange> split) const;
+  void fill_and_drain(std::span<const LayerRange> split);
+  Seconds stage_seconds(int stage, int layers, double chunks) const;
+  Seconds work(std::span<const LayerRange> split, double chunks) const;
+  Seconds chain(std::span<const LayerRange> split, double chunks) const;
+  Seconds least_recomputation(std::span<const LayerRange> split) const;
+  Seconds extra(int stage) const {
+    const End end = end_of(stage);
+    return (end.first ? embedding_ : 0.0) + (end.last ? head_ : 0.0);
+  }
+
+  const Profile& profile_;
+  Parallelism parallelism_;
+  int layers_;
+  int stages_;
+  double degree_;
+  std::span<const Tokens> sequences_;
+  Bytes limit_;
+  bool forward_only_;
+
+  // Seconds at speed 1, of one layer: the whole batch's; of that, what may wait (W); a chunk's own.
+  Seconds layer_work_ = 0.0;
+  Seconds layer_weight_ = 0.0;
+  Seconds layer_chunk_ = 0.0;
+  Seconds embedding_ = 0.0;
+  Seconds head_ = 0.0;
+  // Of one layer, for a chunk of one token: forward, and what a gradient needs to go on.
+  Seconds least_forward_ = 0.0;
+  Seconds least_gradient_ = 0.0;
+  Seconds message_ = 0.0;  // of one token
+  double total_tokens_ = 0.0;
+  double all_to_all_ = 0.0;  // seconds per token and layer, one direction
+  double chunk_forward_ = 0.0, chunk_backward_ = 0.0;
+  std::vector<Seconds> forced_[4];  // by end and layers; infinite where nothing fits
+  std::vector<Seconds> before_;     // stage p cannot start earlier
+  std::vector<Seconds> after_;      // nor be followed by less, once its last message has left
+};
+
+Bound::Bound(const Profile& profile, const Parallelism& parallelism, int layers,
+             std::span<const Tokens> sequences, Bytes limit, bool forward_only)
+    : profile_(profile),
+      parallelism_(parallelism),
+      layers_(layers),
+      stages_(parallelism.stages),
+      degree_(parallelism.sequence_parallel),
+      sequences_(sequences),
+      limit_(limit),
+      forward_only_(forward_only) {
+  count_work();
+}
+
+void Bound::count_work() {
+  const double L = layers_;
+  const DirectionCost& f = profile_.forward;
+  const DirectionCost& b = profile_.backward;
+  double squares = 0.0;
+  for (const Tokens length : sequences_) {
+    const auto n = static_cast<double>(length);
+    total_tokens_ += n;
+    squares += n * n;
+  }
+  const auto count = static_cast<double>(sequences_.size());
+  if (parallelism_.sequence_parallel > 1) {
+    all_to_all_ = profile_.links.all_to_all_bytes_per_token / L / degree_ /
+                  profile_.links.all_to_all.at(parallelism_.sequence_parallel);
+  }
+  const auto layer = [&](const DirectionCost& cost, double token2, double tokens, double slices) {
+    return (cost.seconds_per_token2 * token2 + cost.seconds_per_token * tokens +
+            cost.seconds_per_slice * slices) /
+               L / degree_ +
+           all_to_all_ * tokens;
+  };
+  const double divided = profile_.seconds_per_chunk_divided ? degree_ : 1.0;
+  chunk_forward_ = f.seconds_per_chunk / L / divided;
+  chunk_backward_ = forward_only_ ? 0.0 : b.seconds_per_chunk / L / divided;
+  layer_chunk_ = chunk_forward_ + chunk_backward_;
+  layer_work_ = layer(f, squares, total_tokens_, count);
+  least_forward_ = layer(f, 1.0, 1.0, 1.0) + chunk_forward_;
+  const PerTokenPair& embedding = profile_.embedding;
+  const PerTokenPair& head = profile_.head;
+  const bool head_backward = !forward_only_ || profile_.head_in_forward;
+  embedding_ = (embedding.forward_seconds_per_token +
+                (forward_only_ ? 0.0 : embedding.backward_seconds_per_token)) *
+               total_tokens_ / degree_;
+  head_ =
+      (head.forward_seconds_per_token + (head_backward ? head.backward_seconds_per_token : 0.0)) *
+      total_tokens_ / degree_;
+  message_ = profile_.links.p2p_seconds +
+             profile_.links.p2p_bytes_per_token / degree_ / profile_.links.p2p_bytes_per_second;
+  if (forward_only_) return;
+  layer_work_ += layer(b, squares, total_tokens_, count);
+  const double weight = profile_.backward_weight_seconds_per_token >= 0.0
+                            ? profile_.backward_weight_seconds_per_token
+                            : 0.5 * b.seconds_per_token;
+  layer_weight_ = weight * total_tokens_ / L / degree_;
+  least_gradient_ = layer(b, 1.0, 1.0, 1.0) + chunk_backward_ - weight / L / degree_;
+}
+
+Bytes Bound::available(int layers, End end) const {
+  const MemoryCost& memory = profile_.memory;
+  const double shards = memory.state_sharded_over_all
+                            ? degree_ * parallelism_.stages * parallelism_.data_parallel
+                            : degree_;
+  const Bytes states = layers * memory.state_bytes_per_layer +
+                       (end.first ? memory.state_embedding_bytes : 0.0) +
+                       (end.last ? memory.state_head_bytes : 0.0);
+  return limit_ * kLimitSlack - states / shards - memory.state_constant_bytes -
+         memory.workspace_bytes;
+}
+
+// The least recomputation of one sequence on one stage, in seconds at speed 1.
+Seconds Bound::forced(Tokens tokens, int layers, End end) const {
+  const MemoryCost& memory = profile_.memory;
+  const double L = layers_;
+  const auto n = static_cast<double>(tokens);
+  const Bytes room = available(layers, end) * degree_;  // of the whole group, as what follows
+  const double layer = memory.activation_bytes_per_token / L;
+  const double head = end.last ? memory.head_bytes_per_token : 0.0;
+  const double saved = layer - memory.input_bytes_per_token;
+  const DirectionCost& f = profile_.forward;
+  // One layer's forward of `count` tokens that have no context.
+  const auto layer_seconds = [&](double count) {
+    return (f.seconds_per_token2 * count * count + f.seconds_per_token * count) / L / degree_ +
+           all_to_all_ * count;
+  };
+
+  // Whole, in one chunk: its backward holds its activations and one recomputed layer.
+  const Bytes kept = n * (layer * layers + head);
+  Seconds whole = kept <= room ? 0.0 : kInfinity;
+  if (kept > room && saved > 0.0) {
+    const double recomputed = std::ceil((kept + n * layer - room) / (n * saved) * (1.0 - 1e-12));
+    if (recomputed <= layers) whole = recomputed * layer_seconds(n);
+  }
+  // Cut: when its last slice's backward begins, all its slices and all of dK and dV are there.
+  const Bytes cut_kept = kept + n * layers * memory.kv_grad_bytes_per_token;
+  Seconds cut = cut_kept <= room ? 0.0 : kInfinity;
+  const double cut_saved = saved - memory.kv_bytes_per_token;
+  if (cut_kept > room && cut_saved > 0.0) {
+    const double layer_tokens = (cut_kept - room) / cut_saved;
+    // Cheapest where the context is shortest, alike in all layers.
+    if (layer_tokens <= n * layers * (1.0 + 1e-12))
+      cut = layers * layer_seconds(layer_tokens / layers);
+  }
+  return std::min(whole, cut);
+}
+
+void Bound::note_forced_recomputation() {
+  for (const bool first : {false, true}) {
+    for (const bool last : {false, true}) {
+      auto& table = forced_[(first ? 1 : 0) + (last ? 2 : 0)];
+      table.assign(static_cast<std::size_t>(layers_) + 1, 0.0);
+      if (limit_ <= 0.0 || forward_only_) continue;
+      for (int l = 1; l <= layers_; ++l) {
+        Seconds& sum = table[static_cast<std::size_t>(l)];
+        for (const Tokens tokens : sequences_) sum += forced(tokens, l, {first, last});
+      }
+    }
+  }
+}
+
+// Tokens that one chunk may have.
+double Bound::chunk_capacity(int layers, End end) const {
+  const MemoryCost& memory = profile_.memory;
+  const double layer = memory.activation_bytes_per_token / layers_;
+  const double kept = layer * layers;
+  const double recomputed = memory.input_bytes_per_token * layers + (forward_only_ ? 0.0 : layer);
+  const double per_token =
+      std::min(kept, recomputed) + (end.last ? memory.head_bytes_per_token : 0.0);
+  const Bytes room = available(layers, end) * degree_;
+  if (room < 0.0) return 0.0;
+  return per_token > 0.0 ? room / per_token : kInfinity;
+}
+
+// Chunks, over all replicas, that the batch needs at least; infinite where no token fits.
+double Bound::least_chunks(std::span<const LayerRange> split) const {
+  if (limit_ <= 0.0) return 1.0;
+  double capacity = kInfinity;
+  if (split.empty()) {
+    // Some stage has at least the average's layers, and is at best neither first nor last.
+    capacity = chunk_capacity((layers_ + stages_ - 1) / stages_, {});
+  }
+  for (int p = 0; p < static_cast<int>(split.size()); ++p) {
+    const int layers = split[static_cast<std::size_t>(p)].count();
+    capacity = std::min(capacity, chunk_capacity(layers, end_of(p)));
+  }
+  if (capacity < 1.0) return kInfinity;
+  return std::max(1.0, std::ceil(total_tokens_ / capacity * (1.0 - 1e-12)));
+}
+
+void Bound::fill_and_drain(std::span<const LayerRange> split) {
+  const auto passing = [&](int stage, Seconds layer, double ends) {
+    const int layers = split.empty() ? 1 : split[static_cast<std::size_t>(stage)].count();
+    return (layers * layer + ends / degree_) / speed(stage) + message_;
+  };
+  const auto count = static_cast<std::size_t>(stages_);
+  before_.assign(count, 0.0);
+  after_.assign(count, 0.0);
+  for (std::size_t p = 1; p < count; ++p) {
+    const int q = static_cast<int>(p) - 1;
+    const double first = q == 0 ? 1.0 : 0.0;
+    before_[p] = before_[p - 1] +
+                 passing(q, least_forward_, first * profile_.embedding.forward_seconds_per_token);
+    if (!forward_only_) {
+      after_[p] = after_[p - 1] + passing(q, least_gradient_,
+                                          first * profile_.embedding.backward_seconds_per_token);
+    }
+  }
+  if (!forward_only_) return;
+  for (std::size_t p = count - 1; p-- > 0;) {
+    after_[p] = after_[p + 1] + passing(static_cast<int>(p) + 1, least_forward_, 0.0);
+  }
+}
+
+// Least time of the step as stage `stage` with so many layers sees it.
+Seconds Bound::stage_seconds(int stage, int layers, double chunks) const {
+  const double share = speed(stage) * parallelism_.data_parallel;
+  const Seconds busy =
+      (layers * (layer_work_ + chunks * layer_chunk_) + extra(stage) + forced_at(stage, layers)) /
+      share;
+  const auto p = static_cast<std::size_t>(stage);
+  // Weight gradients may still run while the last gradient goes up.
+  return before_[p] + std::max(busy, busy - layers * layer_weight_ / share + after_[p]);
+}
+
+Seconds Bound::work(std::span<const LayerRange> split, double chunks) const {
+  if (!split.empty()) {
+    Seconds most = 0.0;
+    for (int p = 0; p < stages_; ++p) {
+      most = std::max(most, stage_seconds(p, split[static_cast<std::size_t>(p)].count(), chunks));
+    }
+    return most;
+  }
+  // The least T within which the stages can take all layers.
+  const int most_layers = layers_ - stages_ + 1;
+  std::vector<std::vector<Seconds>> table(static_cast<std::size_t>(stages_));
+  std::vector<Seconds> candidates;
+  for (int p = 0; p < stages_; ++p) {
+    for (int l = 1; l <= most_layers; ++l) {
+      table[static_cast<std::size_t>(p)].push_back(stage_seconds(p, l, chunks));
+    }
+    candidates.insert(candidates.end(), table[static_cast<std::size_t>(p)].begin(),
+                      table[static_cast<std::size_t>(p)].end());
+  }
+  std::sort(candidates.begin(), candidates.end());
+  const auto holds = [&](Seconds limit) {
+    int taken = 0;
+    for (const auto& column : table) {
+      int most = 0;
+      for (std::size_t l = 0; l < column.size(); ++l) {
+        if (column[l] <= limit) most = static_cast<int>(l) + 1;
+      }
+      if (most == 0) return false;
+      taken += most;
+    }
+    return taken >= layers_;
+  };
+  const auto found = std::partition_point(candidates.begin(), candidates.end(),
+                                          [&](Seconds t) { return !holds(t); });
+  return found == candidates.end() ? kInfinity : *found;
+}
+
+// The average chunk's way through all stages and back: some chunk's is no shorter.
+Seconds Bound::chain(std::span<const LayerRange> split, double chunks) const {
+  const Seconds layer = (layer_work_ - layer_weight_) / chunks + layer_chunk_;
+  Seconds sum = (forward_only_ ? 1.0 : 2.0) * (stages_ - 1) * message_;
+  double fastest = 0.0;
+  for (int p = 0; p < stages_; ++p) {
+    fastest = std::max(fastest, speed(p));
+    sum += extra(p) / chunks / speed(p);
+    if (!split.empty()) sum += layer * split[static_cast<std::size_t>(p)].count() / speed(p);
+  }
+  return split.empty() ? sum + layer * layers_ / fastest : sum;
+}
+
+Seconds Bound::least_recomputation(std::span<const LayerRange> split) const {
+  if (!split.empty()) {
+    Seconds sum = 0.0;
+    for (int p = 0; p < stages_; ++p) {
+      sum += forced_at(p, split[static_cast<std::size_t>(p)].count()) / speed(p);
+    }
+    return sum;
+  }
+  // best[l]: the least over the stages so far, together of l layers.
+  std::vector<Seconds> best(static_cast<std::size_t>(layers_) + 1, kInfinity);
+  best[0] = 0.0;
+  for (int p = 0; p < stages_; ++p) {
+    std::vector<Seconds> next(best.size(), kInfinity);
+    for (int taken = 0; taken <= layers_; ++taken) {
+      if (best[static_cast<std::size_t>(taken)] == kInfinity) continue;
+      for (int l = 1; taken + l <= layers_; ++l) {
+        Seconds& at = next[static_cast<std::size_t>(taken + l)];
+        at = std::min(at, best[static_cast<std::size_t>(taken)] + forced_at(p, l) / speed(p));
+      }
+    }
+    best = std::move(next);
+  }
+  return best.back();
+}
+
+LowerBound Bound::find(std::span<const LayerRange> split) {
+  LowerBound result;
+  if (sequences_.empty()) return result;
+  note_forced_recomputation();
+  fill_and_drain(split);
+  double chunks = least_chunks(split);
+  if (chunks == kInfinity || work(split, chunks) == kInfinity) {
+    result.fits = false;
+    limit_ = 0.0;
+    note_forced_recomputation();
+    chunks = 1.0;
+  }
+  // More chunks: more work, a shorter longest chain. The least of their maximum is where they
+  // cross.
+  const double most_chunks = std::max(chunks, total_tokens_);
+  double low = chunks;  // the chain is longer below
+  double high = most_chunks;
+  while (low < high) {
+    const double middle = std::floor((low + high) / 2.0);
+    if (chain(split, middle) <= work(split, middle)) {
+      high = middle;
+    } else {
+      low = middle + 1.0;
+    }
+  }
+  result.seconds = kInfinity;
+  for (const double count : {std::max(chunks, low - 1.0), low}) {
+    const Seconds now_work = work(split, count);
+    const Seconds now_chain = chain(split, count);
+    if (const Seconds now = std::max(now_work, now_chain); now < result.seconds) {
+      result.seconds = now;
+      result.work = now_work;
+      result.chain = now_chain;
+      result.chunks = static_cast<int>(std::min(count, 1e9));
+    }
+  }
+  result.recompute = least_recomputation(split);
+  result.seconds *= kRoundingGuard;
+  return result;
+}
+
+LowerBound bound_of(const Profile& profile, const Parallelism& parallelism, int layers,
+                    std::span<const LayerRange> split, std::span<const Tokens> sequences,
+                    Bytes limit, bool forward_only) {
+  LowerBound all = Bound(profile, parallelism, layers, sequences, limit, forward_only).find(split);
+  if (sequences.size() < 2) return all;
+  // The longest sequence runs in one replica, whatever there is beside it.
+  const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
+  const Parallelism alone{parallelism.stages, parallelism.sequence_parallel, 1};
+  Profile one = profile;
+  if (one.memory.state_sharded_over_all) {
+    // States stay sharded over all replicas.
+    one.memory.state_bytes_per_layer /= parallelism.data_parallel;
+    one.memory.state_embedding_bytes /= parallelism.data_parallel;
+    one.memory.state_head_bytes /= parallelism.data_parallel;
+  }
+  const LowerBound single =
+      Bound(one, alone, layers, std::span(&longest, 1), limit, forward_only).find(split);
+  if (single.seconds > all.seconds) {
+    all.seconds = single.seconds;
+    all.chain = std::max(all.chain, single.seconds);
+  }
+  return all;
+}
+
+}  // namespace
+
+LowerBound lower_bound(const Profile& profile, const Parallelism& parallelism, int layers,
+                       std::span<const Tokens> sequences, Bytes limit, bool forward_only) {
+  INFINIPIPE_ASSERT(parallelism.stages >= 1 && layers >= parallelism.stages,
+                    "a stage needs a layer");
+  // Checks the profile against the parallelism as every cost model does.
+  std::vector<LayerRange> any;
+  for (int p = 0; p < parallelism.stages; ++p) {
+    any.push_back({p, p + 1 == parallelism.stages ? layers : p + 1});
+  }
+  const CostModel checked(profile, parallelism, any);
+  return bound_of(checked.profile(), parallelism, layers, {}, sequences, limit, forward_only);
+}
+
+LowerBound lower_bound(const CostModel& cost, std::span<const Tokens> sequences, Bytes limit,
+                       bool forward_only) {
+  return bound_of(cost.profile(), cost.parallelism(), cost.total_layers(), cost.stages(), sequences,
+                  limit, forward_only);
+}
+
+}  // namespace infinipipe
