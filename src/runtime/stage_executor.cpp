@@ -2,6 +2,7 @@
 
 #include <ATen/ops/tensor.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cmath>
@@ -84,6 +85,8 @@ auto StageExecutor::guarded(const Body& body) {
     return body();
   } catch (const Aborted&) {
     throw;
+  } catch (const c10::Error& error) {
+    comm_->abort({stage_, place_, error.what_without_backtrace()});
   } catch (const std::exception& error) {
     comm_->abort({stage_, place_, error.what()});
   } catch (...) {
@@ -199,7 +202,8 @@ void StageExecutor::send(Step& step, StageId to, Flow flow, const Instruction& i
   transfer.begin = seconds(Clock::now() - step.origin);
   transfer.bytes = static_cast<Bytes>(tensor.nbytes());
   memory::assign(tensor, meter_, MemoryPurpose::kTransfers);
-  comm_->send(to, flow, step.info(instruction, tensor.size(1)), std::move(tensor));
+  const MessageInfo info = step.info(instruction, tensor.size(1));
+  comm_->send(to, flow, info, std::move(tensor));
   transfer.end = seconds(Clock::now() - step.origin);
 }
 

@@ -1,0 +1,164 @@
+// Any valid plan computes what a plain model computes on whole sequences.
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "infinipipe/core/validate.h"
+#include "property/training/training_case.h"
+#include "support/random_plan.h"
+
+namespace infinipipe::testing {
+namespace {
+
+// INFINIPIPE_SOAK=1 runs ten times as many.
+int scaled(int cases) { return std::getenv("INFINIPIPE_SOAK") != nullptr ? 10 * cases : cases; }
+
+struct Case {
+  ModelSpec model;
+  Plan plan;
+  Batch batch;
+};
+
+// 1 to 40 sequences of 1 to 3,000 tokens, mostly short; 1 to 4 stages; K from 1 to 8.
+Case make_case(Random& random) {
+  Case c;
+  RandomPlanOptions options;
+  options.stages = static_cast<int>(random.between(1, 4));
+  options.layers = options.stages + static_cast<int>(random.between(0, 3));
+  options.max_slices = static_cast<int>(random.between(1, 8));
+  options.cut_share = random.uniform();
+  options.pack_share = random.uniform();
+  options.split_share = 0.5 * static_cast<double>(random.between(0, 2));
+  options.recompute = random.between(0, 3) > 0;
+
+  const double kind = random.uniform();
+  const std::int64_t most = kind < 0.75 ? 40 : 250;
+  std::vector<Tokens> lengths = {random.between(2, most)};
+  const std::int64_t count = kind < 0.75 ? random.between(1, 40) : random.between(1, 5);
+  while (static_cast<std::int64_t>(lengths.size()) < count)
+    lengths.push_back(random.between(1, most));
+  if (kind > 0.95) lengths[0] = random.between(1000, 3000);
+  random.shuffle(lengths);
+
+  c.model = small_model(options.layers);
+  c.model.tie_word_embeddings = random.between(0, 1) == 1;
+  if (random.between(0, 1) == 1) c.model.num_key_value_heads = 2;
+  c.plan = random_plan(random, lengths, options);
+  c.batch = random_batch(random, lengths, c.model.vocab_size);
+  if (random.between(0, 3) == 0) {
+    for (const auto& tokens : c.batch.sequences) {
+      auto& weights = c.batch.weights.emplace_back();
+      if (random.between(0, 2) == 0) continue;
+      for (std::size_t i = 0; i < tokens.size(); ++i)
+        weights.push_back(static_cast<float>(random.between(0, 4)) / 2.0F);
+    }
+    if (c.batch.target_weight() == 0.0) c.batch.weights.clear();
+  }
+  return c;
+}
+
+struct Errors {
+  double loss = 0.0;
+  GradientError gradient;
+};
+
+Errors run_case(const Case& c, const std::string& dtype, bool checked) {
+  Engine::Options options = engine_options(c.model, c.plan, dtype);
+  options.check_messages = checked;
+  options.head_block_tokens = 64;
+  Engine engine(options);
+  const StepResult result = engine.run(c.plan, c.batch);
+  ReferenceModel reference = reference_of(engine);
+  const double expected = reference.run(c.batch.sequences, c.batch.weights);
+  return {std::abs(result.loss - expected) / std::abs(expected),
+          gradient_error(gradients(engine), reference)};
+}
+
+TEST(RandomPlans, AreValidAndOfEveryKind) {
+  Random random(11);
+  int kinds[3] = {};
+  int ops[4] = {};
+  int pipelines = 0;
+  int recomputed = 0;
+  for (int i = 0; i < 300; ++i) {
+    const Case c = make_case(random);
+    const auto problem = validate(c.plan);
+    ASSERT_FALSE(problem.has_value()) << "case " << i << ": " << problem->message;
+    const Replica& replica = c.plan.replicas[0];
+    pipelines += replica.pipelines.size() > 1 ? 1 : 0;
+    for (const Pipeline& pipeline : replica.pipelines) {
+      for (const Chunk& chunk : pipeline.chunks) {
+        ++kinds[static_cast<int>(chunk.kind)];
+        recomputed += chunk.recompute[0];
+      }
+    }
+    for (const auto& list : replica.instructions)
+      for (const Instruction& instruction : list) ++ops[static_cast<int>(instruction.op)];
+  }
+  for (const int count : kinds) EXPECT_GT(count, 100);
+  for (const int count : ops) EXPECT_GT(count, 1000);
+  EXPECT_GT(pipelines, 100);
+  EXPECT_GT(recomputed, 1000);
+}
+
+TEST(RandomPlans, EqualAutogradInFloat64) {
+  at::set_num_threads(1);
+  const int cases = scaled(200);
+  Errors worst;
+  for (int i = 0; i < cases; ++i) {
+    Random random(2024, static_cast<std::uint64_t>(i));
+    const Errors errors = run_case(make_case(random), "float64", i % 2 == 0);
+    ASSERT_LE(errors.loss, 1e-9) << "case " << i;
+    ASSERT_LE(errors.gradient.largest, 1e-9) << "case " << i << ": " << errors.gradient.name;
+    worst.loss = std::max(worst.loss, errors.loss);
+    worst.gradient.largest = std::max(worst.gradient.largest, errors.gradient.largest);
+  }
+  std::printf("%d cases: loss within %.1e, gradients within %.1e\n", cases, worst.loss,
+              worst.gradient.largest);
+}
+
+// The oracle runs in float64 on the same weights, so these bounds are the dtype's own rounding.
+class RandomPlansIn : public ::testing::TestWithParam<std::tuple<const char*, double, double>> {};
+INSTANTIATE_TEST_SUITE_P(Dtypes, RandomPlansIn,
+                         ::testing::Values(std::tuple("float32", 1e-6, 2e-5),
+                                           std::tuple("bfloat16", 2e-3, 0.1)));
+
+TEST_P(RandomPlansIn, AreWithinTheDtypesRounding) {
+  at::set_num_threads(1);
+  const auto& [dtype, loss_bound, gradient_bound] = GetParam();
+  const int cases = scaled(20);
+  Errors worst;
+  for (int i = 0; i < cases; ++i) {
+    Random random(77, static_cast<std::uint64_t>(i));
+    const Errors errors = run_case(make_case(random), dtype, false);
+    EXPECT_LE(errors.loss, loss_bound) << "case " << i;
+    EXPECT_LE(errors.gradient.largest, gradient_bound)
+        << "case " << i << ": " << errors.gradient.name;
+    worst.loss = std::max(worst.loss, errors.loss);
+    worst.gradient.largest = std::max(worst.gradient.largest, errors.gradient.largest);
+  }
+  std::printf("%d cases in %s: loss within %.1e, gradients within %.1e\n", cases, dtype, worst.loss,
+              worst.gradient.largest);
+}
+
+// A sequence's loss terms must not know what else is in its chunk: a neighbour is changed, and the
+// sum over all chunks less the neighbour's own terms (weight 0) stays bit-equal.
+TEST(RandomPlans, PackedNeighboursDoNotLeak) {
+  Random random(5);
+  for (int i = 0; i < 10; ++i) {
+    Case c = make_case(random);
+    if (c.batch.sequences.size() < 2) continue;
+    c.batch.weights.assign(c.batch.sequences.size(), {});
+    const std::size_t changed = c.batch.sequences.size() / 2;
+    c.batch.weights[changed].assign(c.batch.sequences[changed].size(), 0.0F);
+    if (c.batch.target_weight() == 0.0) continue;
+    Engine engine(engine_options(c.model, c.plan, "float32"));
+    const double before = engine.run(c.plan, c.batch).loss;
+    for (auto& token : c.batch.sequences[changed]) token = (token + 7) % c.model.vocab_size;
+    EXPECT_EQ(engine.run(c.plan, c.batch).loss, before) << "case " << i;
+  }
+}
+
+}  // namespace
+}  // namespace infinipipe::testing

@@ -1,0 +1,97 @@
+// Engines, batches and the autograd oracle side by side.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "infinipipe/base/random.h"
+#include "runtime/engine.h"
+#include "support/reference_model.h"
+
+namespace infinipipe::testing {
+
+inline ModelSpec small_model(int layers, std::int64_t hidden = 16) {
+  ModelSpec model;
+  model.vocab_size = 31;
+  model.hidden_size = hidden;
+  model.intermediate_size = 24;
+  model.num_hidden_layers = layers;
+  model.num_attention_heads = 2;
+  model.num_key_value_heads = 1;
+  model.initializer_range = 0.2;  // far from linear, so that every path carries weight
+  return model;
+}
+
+inline Engine::Options engine_options(const ModelSpec& model, const Plan& plan,
+                                      const std::string& dtype) {
+  Engine::Options options;
+  options.model = model;
+  options.stages = plan.stages;
+  options.dtype = dtype;
+  return options;
+}
+
+inline Batch random_batch(Random& random, const std::vector<Tokens>& lengths, std::int64_t vocab) {
+  Batch batch;
+  for (const Tokens length : lengths) {
+    auto& tokens = batch.sequences.emplace_back();
+    for (Tokens i = 0; i < length; ++i) tokens.push_back(random.between(0, vocab - 1));
+  }
+  return batch;
+}
+
+// The engine's weights in an autograd model.
+inline ReferenceModel reference_of(Engine& engine) {
+  ReferenceModel reference(engine.options().model, at::kDouble);
+  for (const Engine::StateTensor& each : engine.state())
+    if (!each.parameter->tied_copy) reference.set(each.parameter->name, each.parameter->weight);
+  return reference;
+}
+
+// Gradients by name, tied copies added to what they copy.
+inline std::map<std::string, at::Tensor> gradients(Engine& engine) {
+  std::map<std::string, at::Tensor> all;
+  for (const Engine::StateTensor& each : engine.state()) {
+    const std::string name =
+        each.parameter->tied_copy ? "model.embed_tokens.weight" : each.parameter->name;
+    const at::Tensor grad = each.parameter->grad.to(at::kDouble);
+    const auto found = all.find(name);
+    if (found == all.end()) {
+      all.emplace(name, grad);
+    } else {
+      found->second = found->second + grad;
+    }
+  }
+  return all;
+}
+
+struct GradientError {
+  double largest = 0.0;
+  std::string name;
+};
+
+// |a - b| / |b| of the worst parameter. A gradient that ought to vanish (keys of a sequence's first
+// token, say) is held against a millionth of the whole gradient's norm instead of its own.
+inline GradientError gradient_error(const std::map<std::string, at::Tensor>& found,
+                                    const ReferenceModel& reference) {
+  double squares = 0.0;
+  for (const auto& [name, weight] : reference.weights())
+    squares += reference.grad(name).pow(2).sum().item<double>();
+  const double floor = 1e-6 * std::sqrt(squares);
+  GradientError worst;
+  for (const auto& [name, weight] : reference.weights()) {
+    const at::Tensor expected = reference.grad(name);
+    const double size = std::max(expected.norm().item<double>(), floor);
+    const auto at = found.find(name);
+    const double error = at == found.end() ? std::numeric_limits<double>::infinity()
+                                           : (at->second - expected).norm().item<double>() / size;
+    if (!(error <= worst.largest)) worst = {error, name};  // a NaN counts as the worst
+  }
+  return worst;
+}
+
+}  // namespace infinipipe::testing
