@@ -11,6 +11,7 @@ namespace infinipipe {
 struct Bucket {
   int id = 0;
   Tokens tokens = 0;
+  Tokens room = 0;  // for so many more
   Seconds seconds = 0.0;
 
   double ratio() const { return seconds / static_cast<double>(tokens); }
@@ -21,16 +22,16 @@ struct Bucket {
 class BucketIndex final {
  public:
   void insert(const Bucket& bucket);
-  // The one with the least time per token (then least id) among those with at most `tokens` tokens
-  // and `seconds` seconds; it leaves the index.
+  // The one with the least time per token (then least id) among those with room for `tokens` more
+  // and at most `seconds` seconds; it leaves the index.
   std::optional<Bucket> take_best(Tokens tokens, Seconds seconds);
-  // The one with the least time (then least time per token) of at most `tokens` tokens; it leaves.
+  // The one with the least time (then least time per token) with that room; it leaves.
   std::optional<Bucket> take_shortest(Tokens tokens, Seconds seconds);
 
  private:
   struct Block {
     std::vector<Bucket> buckets;
-    Tokens least_tokens = 0;
+    Tokens most_room = 0;
     Seconds least_seconds = 0.0;
   };
   static bool before(const Bucket& a, const Bucket& b);

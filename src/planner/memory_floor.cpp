@@ -5,39 +5,87 @@
 
 namespace infinipipe {
 
-MemoryFloor memory_floor(const CostModel& cost, Tokens longest, Bytes limit) {
-  MemoryFloor floor{.capacity = std::numeric_limits<Tokens>::max(), .stage = StageId{}};
-  if (limit <= 0.0) return floor;
+namespace {
+
+// Slices below so many tokens cost more than they are worth.
+constexpr double kUsefulSlice = 512.0;
+// Keeping sequences whole is considered where cutting leaves less than this share of the room.
+constexpr double kScarce = 0.25;
+
+// Per token, with all of a stage's layers recomputed.
+struct StageBytes {
+  double kept = 0.0;  // in flight
+  double cut = 0.0;   // of a cut sequence on top of that: K and V and their gradients
+  double work = 0.0;  // while the backward of its chunk runs
+  Bytes room = 0.0;   // of the stage
+};
+
+StageBytes stage_bytes(const CostModel& cost, StageId stage, Bytes limit) {
   constexpr Tokens kProbe = Tokens{1} << 20;
-  const auto tokens = static_cast<double>(longest);
-  Bytes worst = 0.0;
-  for (int p = 0; p < cost.stage_count(); ++p) {
-    const StageId stage(p);
-    const int layers = cost.layers(stage);
-    const ChunkShape shape{.tokens = kProbe, .slices = 1, .cut_tokens = kProbe};
-    const double probe = static_cast<double>(kProbe);
-    // Bytes per token with all layers recomputed: in flight, of a cut sequence on top of that, and
-    // while its backward runs.
-    const double kept = cost.activation_bytes(stage, shape, layers) / probe;
-    const double cut =
-        (cost.kept_kv_bytes(stage, shape, layers) + cost.kv_grad_bytes(stage, kProbe)) / probe;
-    const double work = cost.recompute_workspace_bytes(stage, shape) / probe;
-    const Bytes room = limit - cost.state_bytes(stage) - cost.workspace_bytes();
-    double most = room / (kept + work);  // one batched chunk
-    if (most < tokens) {
-      // The longest has to be cut; the rest of its tail chunk may be short sequences.
-      most = std::min(most, (room - tokens * (kept + cut)) / (kept + work));
-    }
-    const Bytes over = std::min(tokens, 1.0) * work + tokens * (kept + cut) - room;
-    if (most < 1.0 && (floor.capacity > 0 || over > worst)) {
-      worst = over;
-      floor.stage = stage;
-      floor.over = std::max(over, 1.0);
-    }
-    floor.capacity = most < 1.0                                   ? 0
-                     : most < static_cast<double>(floor.capacity) ? static_cast<Tokens>(most)
-                                                                  : floor.capacity;
+  const int layers = cost.layers(stage);
+  const ChunkShape shape{.tokens = kProbe, .slices = 1, .cut_tokens = kProbe};
+  const double probe = static_cast<double>(kProbe);
+  return {
+      .kept = cost.activation_bytes(stage, shape, layers) / probe,
+      .cut = (cost.kept_kv_bytes(stage, shape, layers) + cost.kv_grad_bytes(stage, kProbe)) / probe,
+      .work = cost.recompute_workspace_bytes(stage, shape) / probe,
+      .room = limit - cost.state_bytes(stage) - cost.workspace_bytes()};
+}
+
+}  // namespace
+
+MemoryFloor memory_floor(const CostModel& cost, const std::vector<Tokens>& lengths, Bytes limit) {
+  MemoryFloor floor;
+  constexpr Tokens kUnlimited = std::numeric_limits<Tokens>::max();
+  if (limit <= 0.0 || lengths.empty()) {
+    floor.ways.push_back({.capacity = kUnlimited, .slice_capacity = kUnlimited});
+    return floor;
   }
+  std::vector<StageBytes> stages;
+  double whole = static_cast<double>(kUnlimited / 2);  // longest that fits as one chunk
+  double cut = whole;                                  // and in slices of a useful size
+  const Tokens longest = *std::max_element(lengths.begin(), lengths.end());
+  for (int p = 0; p < cost.stage_count(); ++p) {
+    const StageBytes& s = stages.emplace_back(stage_bytes(cost, StageId(p), limit));
+    whole = std::min(whole, s.room / (s.kept + s.work));
+    cut = std::min(cut, (s.room - kUsefulSlice * (s.kept + s.work)) / (s.kept + s.cut));
+    const auto tokens = static_cast<double>(longest);
+    const Bytes over =
+        std::min(tokens * (s.kept + s.cut) + s.kept + s.work, tokens * (s.kept + s.work)) - s.room;
+    if (p == 0 || over > floor.over) {
+      floor.stage = StageId(p);
+      floor.over = over;
+    }
+  }
+  // What a cut sequence leaves for a chunk at work: a slice of it and short sequences beside it.
+  const auto capacity = [&](Tokens length) {
+    double most = whole;
+    for (const StageBytes& s : stages) {
+      const Bytes needed = static_cast<double>(length) * (s.kept + s.cut);
+      most = std::min(most, (s.room - needed) / (s.kept + s.work));
+    }
+    return most < 1.0 ? Tokens{0} : static_cast<Tokens>(most);
+  };
+  const auto batched = static_cast<Tokens>(std::max(whole, 0.0));
+  const Tokens all_cut = capacity(longest);
+  const bool scarce = static_cast<double>(all_cut) < kScarce * whole;
+  if (batched >= 1) floor.ways.push_back({.capacity = batched, .slice_capacity = batched});
+  if (scarce && longest <= batched) {
+    const auto above = static_cast<Tokens>(std::max(cut, 1.0));
+    Tokens longest_cut = 0;
+    for (const Tokens length : lengths) {
+      if (length <= above) longest_cut = std::max(longest_cut, length);
+    }
+    const Tokens some_cut = capacity(longest_cut);
+    if (longest > above && some_cut >= 1) {
+      floor.ways.push_back({.capacity = batched, .slice_capacity = some_cut, .whole_above = above});
+    }
+  }
+  if (scarce && all_cut >= 1) {
+    floor.ways.push_back({.capacity = batched, .slice_capacity = all_cut, .last_resort = true});
+  }
+  if (longest > batched && all_cut < 1) floor.ways.clear();
+  if (floor.ways.empty()) floor.over = std::max(floor.over, 1.0);
   return floor;
 }
 

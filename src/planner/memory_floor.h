@@ -7,17 +7,27 @@
 
 namespace infinipipe {
 
-struct MemoryFloor {
-  // Chunks of at most so many tokens fit one sequence at a time with full recomputation, on every
-  // stage; 0: nothing fits. The largest Tokens where memory is unlimited.
+// A way to bound chunks, so that one sequence at a time may fit with full recomputation.
+struct MemoryWay {
+  // Chunks of at most so many tokens. The largest Tokens where memory is unlimited.
   Tokens capacity = 0;
-  // The stage that needs most beyond its memory when the longest sequence runs alone in slices of
-  // one token with full recomputation, and by how many bytes; only where capacity is 0.
+  // Where they hold a slice of a cut sequence.
+  Tokens slice_capacity = 0;
+  // Sequences with more tokens stay whole, in a chunk not bound by `capacity`: cut, their K and V
+  // and the gradients of those would have to stay as well. 0: all may be cut.
+  Tokens whole_above = 0;
+  // Fits for certain, with slices so small that it is only worth it where nothing else fits.
+  bool last_resort = false;
+};
+
+struct MemoryFloor {
+  std::vector<MemoryWay> ways;  // at most three; none: the longest sequence does not fit
+  // The stage that is nearest to its limit, and how much it lacks where nothing fits.
   StageId stage;
   Bytes over = 0.0;
 };
 
-// `longest` >= 1; limit 0: none.
-MemoryFloor memory_floor(const CostModel& cost, Tokens longest, Bytes limit);
+// limit 0: none.
+MemoryFloor memory_floor(const CostModel& cost, const std::vector<Tokens>& lengths, Bytes limit);
 
 }  // namespace infinipipe

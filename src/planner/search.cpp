@@ -29,14 +29,17 @@ class Search final {
 
   SearchResult run() {
     SearchResult result;
-    const MemoryFloor floor = memory_floor(site_.cost(), longest_, site_.limit());
-    if (floor.capacity < 1) {
+    const MemoryFloor floor = memory_floor(site_.cost(), lengths_, site_.limit());
+    if (floor.ways.empty()) {
       result.over_stage = floor.stage;
       result.over_bytes = floor.over;
       return result;
     }
-    capacity_ = std::min(floor.capacity, total_);
-    if (site_.config().chunk_tokens) capacity_ = std::min(capacity_, *site_.config().chunk_tokens);
+    for (MemoryWay way : floor.ways) {
+      way.capacity = std::min({way.capacity, total_, site_.config().chunk_tokens.value_or(total_)});
+      way.slice_capacity = std::min(way.slice_capacity, way.capacity);
+      ways_.push_back(way);
+    }
     search_lists();
     search_static();
     std::stable_sort(found_.begin(), found_.end(),
@@ -83,20 +86,39 @@ class Search final {
     return counts;
   }
 
+  // The longest sequence that may be cut.
+  Tokens longest_cut(const MemoryWay& way) const {
+    if (way.whole_above == 0) return longest_;
+    Tokens longest = 1;
+    for (const Tokens length : lengths_) {
+      if (length <= way.whole_above) longest = std::max(longest, length);
+    }
+    return longest;
+  }
+
+  void add_entries(double count, bool last_resort = false) {
+    for (const MemoryWay& way : ways_) {
+      if (way.last_resort != last_resort) continue;
+      add_entry(count, false, way);
+      add_entry(count, true, way);
+    }
+  }
+
   // Chunks of equal time, about `count` of them; `mesh`: no more tokens than the largest slice.
-  void add_entry(double count, bool mesh) {
+  void add_entry(double count, bool mesh, const MemoryWay& way) {
     const Seconds target = work_ / count;
     const int slices = site_.config().slices.value_or(
-        std::max(1, static_cast<int>(std::lround(seconds_.slice(0, longest_) / target))));
+        std::max(1, static_cast<int>(std::lround(seconds_.slice(0, longest_cut(way)) / target))));
     auto cutting = std::make_shared<Cutting>();
     cutting->slices = slices;
-    cutting->chunking =
-        process_sequences(lengths_, seconds_,
-                          {.slices = slices,
-                           .capacity = capacity_,
-                           .pack_tokens = mesh ? 0 : total_,
-                           .loosen_limit = 1.0,
-                           .target_seconds = std::max(target + seconds_.per_chunk, 0.0)});
+    cutting->chunking = process_sequences(lengths_, seconds_,
+                                          {.slices = slices,
+                                           .capacity = way.capacity,
+                                           .slice_capacity = way.slice_capacity,
+                                           .pack_tokens = mesh ? 0 : total_,
+                                           .loosen_limit = 1.0,
+                                           .whole_above = way.whole_above,
+                                           .target_seconds = target + seconds_.per_chunk});
     for (const Entry& entry : entries_) {
       if (entry.cutting->chunking.chunks == cutting->chunking.chunks) return;
     }
@@ -128,9 +150,12 @@ class Search final {
     for (const std::size_t offset : {std::size_t{0}, std::size_t{1}}) {
       for (std::size_t i = offset; i < counts.size(); i += 2) {
         if (!effort_.left() && best_entry(false)) break;
-        add_entry(counts[i], false);
-        add_entry(counts[i], true);
+        add_entries(counts[i]);
       }
+    }
+    if (!best_entry(false)) {
+      add_entries(counts.front(), true);
+      add_entries(counts[counts.size() / 2], true);
     }
     for (int round = 0; round < 3 && effort_.left(); ++round) {
       if (Entry* entry = best_entry(false)) deepen(*entry);
@@ -139,8 +164,7 @@ class Search final {
       const double count = best->chunks;
       for (const double factor : {0.85, 1.18, 0.93, 1.08}) {
         if (!effort_.left()) break;
-        add_entry(count * factor, false);
-        add_entry(count * factor, true);
+        add_entries(count * factor);
       }
       for (int round = 0; round < 2 && effort_.left(); ++round) {
         if (Entry* entry = best_entry(false)) deepen(*entry);
@@ -233,7 +257,7 @@ class Search final {
   Effort effort_;
   Tokens longest_ = 0;
   Tokens total_ = 0;
-  Tokens capacity_ = 0;
+  std::vector<MemoryWay> ways_;
   Seconds work_ = 0.0;
   std::vector<Entry> entries_;
   std::vector<Schedule> found_;

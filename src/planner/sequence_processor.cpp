@@ -57,8 +57,11 @@ class Processor final {
 
  private:
   void cut_long() {
-    const Tokens longest = *std::max_element(sequences_.begin(), sequences_.end());
-    mesh_ = slice_mesh(longest, options_.slices, options_.capacity, with_slope(cost_));
+    Tokens longest = 1;  // of those that may be cut
+    for (const Tokens length : sequences_) {
+      if (!stays_whole(length)) longest = std::max(longest, length);
+    }
+    mesh_ = slice_mesh(longest, options_.slices, slice_capacity(), with_slope(cost_));
     Tokens begin = 0;
     for (const Tokens end : mesh_) {
       target_seconds_ = std::max(target_seconds_, cost_.per_chunk + cost_.slice(begin, end));
@@ -72,6 +75,13 @@ class Processor final {
     for (int i = 0; i < static_cast<int>(sequences_.size()); ++i) {
       const Tokens length = sequences_[static_cast<std::size_t>(i)];
       INFINIPIPE_ASSERT(length >= 1, "an empty sequence");
+      if (stays_whole(length)) {
+        fillings_.push_back({.tail_of = {},
+                             .shorts = {i},
+                             .tokens = length,
+                             .seconds = cost_.per_chunk + cost_.slice(0, length)});
+        continue;
+      }
       if (length <= mesh_.front()) {
         shorts_.push_back(i);
         continue;
@@ -92,6 +102,21 @@ class Processor final {
     }
   }
 
+  Tokens slice_capacity() const {
+    if (options_.slice_capacity == 0) return options_.capacity;
+    if (options_.capacity == 0) return options_.slice_capacity;
+    return std::min(options_.capacity, options_.slice_capacity);
+  }
+  // How many tokens this bucket may hold.
+  Tokens bucket_tokens(const Filling& filling) const {
+    const Tokens slices = slice_capacity();
+    return filling.tail_of && slices > 0 ? std::min(slices, target_tokens_) : target_tokens_;
+  }
+
+  bool stays_whole(Tokens length) const {
+    return options_.whole_above > 0 && length > options_.whole_above;
+  }
+
   void pack_short() {
     // Time grows with length, so longest first is slowest first.
     std::stable_sort(shorts_.begin(), shorts_.end(),
@@ -103,16 +128,16 @@ class Processor final {
     BucketIndex open;
     const auto reopen = [&](int id) {
       const Filling& f = fillings_[static_cast<std::size_t>(id)];
-      if (f.tokens + least <= target_tokens_) open.insert({id, f.tokens, f.seconds});
+      const Tokens more = bucket_tokens(f) - f.tokens;
+      if (more >= least) open.insert({id, f.tokens, more, f.seconds});
     };
     for (int id = 0; id < static_cast<int>(fillings_.size()); ++id) reopen(id);
     for (const int sequence : shorts_) {
       const Tokens tokens = length(sequence);
       const Seconds seconds = cost_.slice(0, tokens);
-      const Tokens room = target_tokens_ - tokens;
-      std::optional<Bucket> bucket = open.take_best(room, target_seconds_ - seconds);
+      std::optional<Bucket> bucket = open.take_best(tokens, target_seconds_ - seconds);
       if (!bucket) {
-        bucket = open.take_shortest(room, limit - seconds);
+        bucket = open.take_shortest(tokens, limit - seconds);
         if (bucket) target_seconds_ = std::max(target_seconds_, bucket->seconds + seconds);
       }
       if (!bucket) {
@@ -183,7 +208,7 @@ class Processor final {
   std::vector<Tokens> mesh_;
   std::vector<int> shorts_;
   std::vector<Cut> cuts_;
-  std::vector<Filling> fillings_;  // the cut sequences' tails first
+  std::vector<Filling> fillings_;  // tails and whole sequences first
   Seconds target_seconds_ = 0.0;
   Tokens target_tokens_ = 0;
 };

@@ -14,12 +14,17 @@ struct ChunkingOptions {
   int slices = 1;
   // Most tokens in a chunk; 0: no limit.
   Tokens capacity = 0;
+  // Most tokens in a chunk that holds a slice of a cut sequence, where fewer; 0: `capacity`.
+  Tokens slice_capacity = 0;
   // Up to how many tokens short sequences are packed together. 0: as many as the largest slice has
   // (the paper's T_m). Never above the capacity.
   Tokens pack_tokens = 0;
   // Up to which multiple of a slice's time a chunk may grow before another one is opened instead.
   // The paper has no limit; 0: none.
   double loosen_limit = 0.0;
+  // Sequences with more tokens stay whole, each in a chunk of its own time; 0: none do. For where
+  // the K and V and their gradients that a cut needs would not fit.
+  Tokens whole_above = 0;
   // T_t to start with, where larger than a slice's time: lets K = 1 pack beyond the longest.
   Seconds target_seconds = 0.0;
 };

@@ -6,6 +6,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
 #include "planner/chunk_seconds.h"
+#include "planner/layer_split.h"
 
 namespace infinipipe {
 
@@ -119,38 +120,6 @@ void Site::fail_memory(const Plan& plan, StageId stage, Bytes over) const {
                  "a batch that fits",
                  "raise memory.bytes_per_stage, add stages or sequence parallelism, or lower "
                  "data.max_sequence_length");
-}
-
-std::vector<LayerRange> stage_layers(const PlanContext& context) {
-  const int stages = context.parallelism.stages;
-  std::vector<int> counts;
-  if (context.layers_per_stage) {
-    counts = *context.layers_per_stage;
-  } else {
-    for (int p = 0; p < stages; ++p) {
-      counts.push_back(context.layers * (p + 1) / stages - context.layers * p / stages);
-    }
-  }
-  const int sum = std::accumulate(counts.begin(), counts.end(), 0);
-  if (stages < 1 || static_cast<int>(counts.size()) != stages || sum != context.layers ||
-      *std::min_element(counts.begin(), counts.end()) < 1) {
-    throw InputError("parallelism",
-                     std::to_string(context.layers) + " layers on " + std::to_string(stages) +
-                         " stages" +
-                         (context.layers_per_stage
-                              ? ", layers_per_stage names " + std::to_string(counts.size()) +
-                                    " stages and " + std::to_string(sum) + " layers"
-                              : ""),
-                     "expected at least one layer on every stage and all layers placed",
-                     "change parallelism.stages or parallelism.layers_per_stage");
-  }
-  std::vector<LayerRange> ranges;
-  int begin = 0;
-  for (const int count : counts) {
-    ranges.push_back({begin, begin + count});
-    begin += count;
-  }
-  return ranges;
 }
 
 }  // namespace infinipipe

@@ -53,7 +53,4 @@ class Site final {
   std::shared_ptr<const Evaluator> evaluator_;
 };
 
-// Balanced contiguous layers, or as given. Throws InputError for stages without a layer.
-std::vector<LayerRange> stage_layers(const PlanContext& context);
-
 }  // namespace infinipipe

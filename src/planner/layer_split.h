@@ -1,0 +1,21 @@
+// Which layers each stage holds.
+#pragma once
+
+#include <vector>
+
+#include "infinipipe/planner/planner.h"
+
+namespace infinipipe {
+
+// As the context says, else balanced. Throws InputError for stages that the layers cannot fill.
+std::vector<LayerRange> stage_layers(const PlanContext& context);
+
+// Layers per stage with the least time on the busiest stage (embedding, head and stage speeds
+// counted, nothing recomputed), among splits whose model states fit the limit wherever there is
+// one. Among equals the least sum of squared stage times, then fewer layers on early stages, which
+// hold more chunks in flight. Lengths are not known when a run is laid out, so stages are compared
+// on sequences of 8,192 tokens. layers >= stages >= 1. O(stages x layers^2).
+std::vector<int> balance_layers(const Profile& profile, const Parallelism& parallelism, int layers,
+                                Bytes limit);
+
+}  // namespace infinipipe
