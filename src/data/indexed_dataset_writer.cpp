@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "data/index_format.h"
@@ -22,14 +23,14 @@ struct IndexedDatasetWriter::State {
         width(static_cast<std::int64_t>(token_width(type))),
         max_sequence(longest),
         data(prefix + ".bin"),
-        lengths(prefix + ".lengths") {}
+        lengths(std::in_place, prefix + ".lengths") {}
 
   std::string prefix;
   TokenDtype dtype;
   std::int64_t width;
   Tokens max_sequence;
   OutputFile data;
-  OutputFile lengths;  // i32 each; never gets its name
+  std::optional<OutputFile> lengths;  // i32 each; never gets its name
   std::vector<std::byte> encoded;
   std::int64_t documents = 0;
   std::int64_t sequences = 0;
@@ -76,7 +77,7 @@ void IndexedDatasetWriter::end_document() {
   std::int64_t sequences = 0;
   do {
     const auto length = static_cast<std::int32_t>(std::min(left, state.max_sequence));
-    state.lengths.append(&length, sizeof(length));
+    state.lengths->append(&length, sizeof(length));
     left -= length;
     ++sequences;
   } while (left > 0);
@@ -92,7 +93,7 @@ void IndexedDatasetWriter::finish() {
   INFINIPIPE_ASSERT(state.document_tokens == 0, "finish within a document");
   state.finished = true;
   state.data.close();
-  state.lengths.flush();
+  state.lengths->flush();
 
   OutputFile index(state.prefix + ".idx");
   const auto put = [&](const auto& value) { index.append(&value, sizeof(value)); };
@@ -102,7 +103,7 @@ void IndexedDatasetWriter::finish() {
   put(static_cast<std::uint64_t>(state.sequences));
   put(static_cast<std::uint64_t>(state.documents) + 1);
   {
-    const MappedFile spool(state.lengths.temporary_path());
+    const MappedFile spool(state.lengths->temporary_path());
     index.append(spool.bytes());
     std::int64_t offset = 0;
     for (std::size_t at = 0; at < spool.bytes().size(); at += sizeof(std::int32_t)) {
@@ -121,6 +122,7 @@ void IndexedDatasetWriter::finish() {
   }
   put(sequence);
   index.close();
+  state.lengths.reset();
 
   // An older index must not be seen with the new tokens.
   if (::unlink(index.path().c_str()) != 0 && errno != ENOENT) {
