@@ -8,6 +8,15 @@
 #include "infinipipe/base/file.h"
 
 namespace infinipipe::cli {
+namespace {
+
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+Console::Console(Verbosity verbosity) : verbosity_(verbosity), last_progress_(steady_seconds()) {}
 
 void Console::result(std::string_view text) const { std::cout << text << std::flush; }
 
@@ -22,8 +31,7 @@ void Console::detail(std::string_view line) const {
 void Console::progress(const std::string& line) {
   if (quiet()) return;
   static const bool terminal = isatty(STDERR_FILENO) != 0;
-  const double now =
-      std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  const double now = steady_seconds();
   if (now - last_progress_ < (terminal ? 0.2 : 10.0)) return;
   last_progress_ = now;
   if (terminal) {

@@ -11,7 +11,7 @@ enum class Verbosity { kQuiet, kNormal, kVerbose };
 // Results and messages go to stdout, progress to stderr. Not thread-safe.
 class Console final {
  public:
-  explicit Console(Verbosity verbosity) : verbosity_(verbosity) {}
+  explicit Console(Verbosity verbosity);
 
   // What the command was asked for; printed as it is, also when quiet.
   void result(std::string_view text) const;
@@ -29,7 +29,7 @@ class Console final {
 
  private:
   Verbosity verbosity_;
-  double last_progress_ = -1e9;  // seconds of the steady clock
+  double last_progress_;  // seconds of the steady clock; a short command shows none
   bool open_line_ = false;
 };
 

@@ -23,7 +23,7 @@ std::string entry(const std::string& label, const std::string& text, std::size_t
   while (begin < text.size()) {
     std::size_t end = text.find(' ', begin);
     if (end == std::string::npos) end = text.size();
-    if (column + (end - begin) > kColumns && column > indent) {
+    if (column > indent && column + 1 + (end - begin) > kColumns) {
       out += '\n' + std::string(indent, ' ');
       column = indent;
     } else if (column > indent) {
