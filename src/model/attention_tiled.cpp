@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <vector>
 
 #include "infinipipe/base/error.h"
@@ -114,7 +115,8 @@ void forward_typed(const Heads& heads, const QueryKeyValue& inputs,
   auto* output = result.output.mutable_data_ptr<Scalar>();
   auto* lse = result.lse.mutable_data_ptr<Scalar>();
   const std::int64_t dim = heads.dim, width = heads.query_width(), kv = heads.kv_width();
-  const auto scale = static_cast<Scalar>(1.0 / std::sqrt(static_cast<double>(dim)));
+  const double exact_scale = 1.0 / std::sqrt(static_cast<double>(dim));
+  const auto scale2 = static_cast<Scalar>(exact_scale * std::numbers::log2e);  // scores / ln 2
   run_items(
       static_cast<std::int64_t>(items.size()), pair_count(slices) * heads.query,
       [&](std::int64_t from, std::int64_t to) {
@@ -137,7 +139,7 @@ void forward_typed(const Heads& heads, const QueryKeyValue& inputs,
                     [&](const Keys<Scalar>& keys, std::int64_t first, std::int64_t columns,
                         std::int64_t visible) {
                       const std::int64_t at = first * kv + column;
-                      blas::multiply({count, columns, dim, false, true}, scale, q, width,
+                      blas::multiply({count, columns, dim, false, true}, scale2, q, width,
                                      keys.key + at, kv, Scalar(0), scores, columns);
                       rows::softmax_tile(scores, count, columns, visible, maximum, sum, out, width,
                                          first_tile ? 0 : dim);
@@ -165,7 +167,9 @@ void backward_typed(const Heads& heads, const at::Tensor& output_grad, const Que
   auto* query_grad = grad.query.mutable_data_ptr<Scalar>();
   const std::int64_t dim = heads.dim, width = heads.query_width(), kv = heads.kv_width();
   const std::int64_t group = heads.query / heads.key_value;
-  const auto scale = static_cast<Scalar>(1.0 / std::sqrt(static_cast<double>(dim)));
+  const double exact_scale = 1.0 / std::sqrt(static_cast<double>(dim));
+  const auto scale = static_cast<Scalar>(exact_scale);
+  const auto scale2 = static_cast<Scalar>(exact_scale * std::numbers::log2e);
 
   // One owner for each head's key and value gradients: an item is (key head, slice).
   const auto slice_count = static_cast<std::int64_t>(slices.size());
@@ -195,7 +199,7 @@ void backward_typed(const Heads& heads, const at::Tensor& output_grad, const Que
                 [&](const Keys<Scalar>& keys, std::int64_t first, std::int64_t columns,
                     std::int64_t visible) {
                   const std::int64_t key_at = first * kv + column;
-                  blas::multiply({count, columns, dim, false, true}, scale, q, width,
+                  blas::multiply({count, columns, dim, false, true}, scale2, q, width,
                                  keys.key + key_at, kv, Scalar(0), scores, columns);
                   rows::probability_tile(scores, count, columns, visible,
                                          lse + row * heads.query + head, heads.query);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numbers>
 #include <type_traits>
 
 #include "model/vector_math.h"
@@ -170,10 +171,10 @@ INFINIPIPE_INLINE void softmax_tile_body(Acc* scores, std::int64_t rows, std::in
     }
     const Acc before = maximum[i];
     const Acc top = lane_max<Acc>(count, before, [row](std::int64_t j) { return row[j]; });
-    for (std::int64_t j = 0; j < count; ++j) row[j] = exponential(row[j] - top);
+    for (std::int64_t j = 0; j < count; ++j) row[j] = power2(row[j] - top);
     std::fill(row + count, row + columns, Acc(0));
     const Acc added = lane_sum<Acc>(count, [row](std::int64_t j) { return row[j]; });
-    const Acc factor = exponential(before - top);
+    const Acc factor = sum[i] == 0 ? Acc(0) : power2(before - top);
     sum[i] = sum[i] * factor + added;
     maximum[i] = top;
     if (factor == Acc(1)) continue;
@@ -190,7 +191,7 @@ INFINIPIPE_INLINE void softmax_end_body(std::int64_t rows, const Acc* maximum, c
     const Acc factor = 1 / sum[i];
     Acc* __restrict out = output + i * output_stride;
     for (std::int64_t j = 0; j < dim; ++j) out[j] *= factor;
-    lse[i * lse_stride] = maximum[i] + std::log(sum[i]);
+    lse[i * lse_stride] = maximum[i] * std::numbers::ln2_v<Acc> + std::log(sum[i]);
   }
 }
 
@@ -201,8 +202,8 @@ INFINIPIPE_INLINE void probability_tile_body(Acc* scores, std::int64_t rows, std
   for (std::int64_t i = 0; i < rows; ++i) {
     Acc* __restrict row = scores + i * columns;
     const std::int64_t count = std::clamp<std::int64_t>(visible + i, 0, columns);
-    const Acc shift = lse[i * lse_stride];
-    for (std::int64_t j = 0; j < count; ++j) row[j] = exponential(row[j] - shift);
+    const Acc shift = lse[i * lse_stride] * std::numbers::log2e_v<Acc>;
+    for (std::int64_t j = 0; j < count; ++j) row[j] = power2(row[j] - shift);
     std::fill(row + count, row + columns, Acc(0));
   }
 }

@@ -37,49 +37,75 @@ INFINIPIPE_INLINE void store(c10::BFloat16& out, float x) {
   out.x = static_cast<std::uint16_t>(x != x ? quiet : rounded);
 }
 
-// Within 2 units in the last place; arguments outside [-708, 709] count as the nearest of these,
-// NaN stays NaN. Taylor's series to r^13 on |r| <= ln(2) / 2.
-INFINIPIPE_INLINE double exponential(double x) {
-  x = x < -708.0 ? -708.0 : x;
-  x = x > 709.0 ? 709.0 : x;
-  constexpr double kRound = 6755399441055744.0;  // 1.5 x 2^52: adding it rounds to a whole number
-  const double shifted = x * 1.4426950408889634 + kRound;
-  const double n = shifted - kRound;
-  const double r = (x - n * 6.93147180369123816490e-1) - n * 1.90821492927058770002e-10;
-  double p = 1.0 / 6227020800.0;
-  p = p * r + 1.0 / 479001600.0;
-  p = p * r + 1.0 / 39916800.0;
-  p = p * r + 1.0 / 3628800.0;
-  p = p * r + 1.0 / 362880.0;
-  p = p * r + 1.0 / 40320.0;
-  p = p * r + 1.0 / 5040.0;
-  p = p * r + 1.0 / 720.0;
-  p = p * r + 1.0 / 120.0;
-  p = p * r + 1.0 / 24.0;
-  p = p * r + 1.0 / 6.0;
-  p = p * r + 0.5;
-  p = p * (r * r) + r + 1.0;
-  const std::uint64_t exponent = (std::bit_cast<std::uint64_t>(shifted) + 1023U) << 52;
-  return p * std::bit_cast<double>(exponent);
+// 2^n from `rounded` = n + 1.5 x 2^23 (or 2^52), the sum whose low bits hold n. Below the
+// exponents' range 0, above it the greatest power. Whole-number clamps: those on floating point
+// hinder vectorising.
+INFINIPIPE_INLINE float power_of_two(float rounded) {
+  const std::int32_t biased = std::bit_cast<std::int32_t>(rounded) - (0x4b400000 - 127);
+  const std::int32_t low = biased < 0 ? 0 : biased;
+  const std::int32_t exponent = low > 254 ? 254 : low;
+  return std::bit_cast<float>(static_cast<std::uint32_t>(exponent) << 23);
 }
-// Within 2 units in the last place; arguments outside [-87.3, 88.3] count as the nearest of these,
-// NaN stays NaN.
+INFINIPIPE_INLINE double power_of_two(double rounded) {
+  const std::int64_t biased = std::bit_cast<std::int64_t>(rounded) - (0x4338000000000000 - 1023);
+  const std::int64_t low = biased < 0 ? 0 : biased;
+  const std::int64_t exponent = low > 2046 ? 2046 : low;
+  return std::bit_cast<double>(static_cast<std::uint64_t>(exponent) << 52);
+}
+
+// Adding it rounds a small number to a whole one.
+template <class Acc>
+inline constexpr Acc kRound = sizeof(Acc) == 4 ? Acc(12582912.0) : Acc(6755399441055744.0);
+
+// 2^r for |r| <= 1/2; float32: Cephes' exp2f, float64: Taylor's series to r^13.
+INFINIPIPE_INLINE float fraction_power(float r) {
+  const float r2 = r * r;
+  const float first = 6.931472028550421e-1F + 2.402264791363012e-1F * r;
+  const float second = 5.550332471162809e-2F + 9.618437357674640e-3F * r;
+  const float third = 1.339887440266574e-3F + 1.535336188319500e-4F * r;
+  return 1.0F + r * (first + r2 * (second + r2 * third));
+}
+INFINIPIPE_INLINE double fraction_power(double r) {
+  const double r2 = r * r;
+  double even = 2.5678435993488196e-11;
+  even = even * r2 + 7.0549116208011209e-09;
+  even = even * r2 + 1.3215486790144305e-06;
+  even = even * r2 + 0.00015403530393381606;
+  even = even * r2 + 0.0096181291076284769;
+  even = even * r2 + 0.24022650695910069;
+  even = even * r2 + 1;
+  double odd = 1.3691488853904124e-12;
+  odd = odd * r2 + 4.4455382718708101e-10;
+  odd = odd * r2 + 1.0178086009239696e-07;
+  odd = odd * r2 + 1.5252733804059838e-05;
+  odd = odd * r2 + 0.0013333558146428441;
+  odd = odd * r2 + 0.055504108664821576;
+  odd = odd * r2 + 0.69314718055994529;
+  return even + r * odd;
+}
+
+// 2^x within a few units in the last place for |x| up to the exponents' range: below it 0, above it
+// saturated (arguments beyond 10^4 are not served). NaN stays NaN, infinities become NaN.
+template <class Acc>
+INFINIPIPE_INLINE Acc power2(Acc x) {
+  const Acc rounded = x + kRound<Acc>;
+  return fraction_power(x - (rounded - kRound<Acc>)) * power_of_two(rounded);
+}
+
+// e^x, likewise; ln 2 is taken off in two parts so that no digit is lost.
 INFINIPIPE_INLINE float exponential(float x) {
-  x = x < -87.3F ? -87.3F : x;
-  x = x > 88.3F ? 88.3F : x;
-  constexpr float kRound = 12582912.0F;  // 1.5 x 2^23: adding it rounds to a whole number
-  const float shifted = x * 1.44269504F + kRound;
-  const float n = shifted - kRound;
+  constexpr float kLog2e = 1.44269504F;
+  const float rounded = x * kLog2e + kRound<float>;
+  const float n = rounded - kRound<float>;
   const float r = (x - n * 0.693359375F) - n * -2.12194440e-4F;
-  float p = 1.9875691500e-4F;
-  p = p * r + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  p = p * (r * r) + r + 1.0F;
-  const std::uint32_t exponent = (std::bit_cast<std::uint32_t>(shifted) + 127U) << 23;
-  return p * std::bit_cast<float>(exponent);
+  return fraction_power(r * kLog2e) * power_of_two(rounded);
+}
+INFINIPIPE_INLINE double exponential(double x) {
+  constexpr double kLog2e = 1.4426950408889634;
+  const double rounded = x * kLog2e + kRound<double>;
+  const double n = rounded - kRound<double>;
+  const double r = (x - n * 6.93147180369123816490e-1) - n * 1.90821492927058770002e-10;
+  return fraction_power(r * kLog2e) * power_of_two(rounded);
 }
 
 // Sum over i in [0, count) of term(i), in kLanes partial sums.
