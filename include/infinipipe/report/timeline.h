@@ -10,8 +10,9 @@
 namespace infinipipe {
 
 struct TimelineOptions {
-  std::string title;  // empty: made from the plan
-  Bytes limit = 0.0;  // bytes per stage, drawn as the budget; 0: the plan's, if it has one
+  std::string title;          // empty: made from the plan
+  Bytes limit = 0.0;          // bytes per stage, drawn as the budget; 0: the plan's, if it has one
+  Seconds lower_bound = 0.0;  // 0: the plan's, if it has one
 };
 
 // `measured` may be null. Traces must be of this plan; events of chunks that it does not have are
