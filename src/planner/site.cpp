@@ -5,6 +5,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
+#include "infinipipe/cost/lower_bound.h"
 #include "planner/chunk_seconds.h"
 #include "planner/layer_split.h"
 
@@ -105,6 +106,10 @@ void Site::finish(Plan& plan) const {
     prediction.bubble = evaluation.bubble;
     prediction.stages = evaluation.stages;
   }
+  prediction.lower_bound =
+      lower_bound(cost_.profile(), cost_.parallelism(), cost_.total_layers(), plan.sequences,
+                  limit_, plan.forward_only())
+          .seconds;
   plan.predicted = std::move(prediction);
 }
 

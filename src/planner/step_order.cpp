@@ -75,6 +75,8 @@ bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& ta
   const int layers = table.layers[static_cast<std::size_t>(stage)];
   const std::vector<int> freed = free_positions(steps, table.chunks);
   std::priority_queue<std::pair<int, int>> alive;  // (freed at, chunk), what can recompute more
+  // Chunks that wait for W: beginning to recompute now would change a step that is past.
+  std::vector<bool> settled(static_cast<std::size_t>(table.chunks), false);
   Ledger ledger(stage, table);
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const Step& step = steps[i];
@@ -88,7 +90,8 @@ bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& ta
       const int chunk = alive.top().second;
       const ChunkEntry& entry = table.at(stage, chunk);
       int& count = recompute[table.index(stage, chunk)];
-      if (count == layers || entry.saved <= 0.0) {
+      if (count == layers || entry.saved <= 0.0 ||
+          (count == 0 && settled[static_cast<std::size_t>(chunk)])) {
         alive.pop();
         continue;
       }
@@ -105,6 +108,7 @@ bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& ta
       }
     }
     ledger.end(step, own);
+    if (step.op == Op::kInputGrad) settled[static_cast<std::size_t>(step.chunk)] = true;
   }
   return true;
 }

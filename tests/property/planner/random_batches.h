@@ -1,0 +1,87 @@
+// Random machines and batches for the planner's property tests.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "infinipipe/base/random.h"
+#include "infinipipe/planner/planner.h"
+#include "infinipipe/sim/simulator.h"
+
+namespace infinipipe::test {
+
+// Lengths of one of many shapes: one token, all equal, one giant, heavy tail, two classes, ...
+inline std::vector<Tokens> random_lengths(Random& random, int most_sequences, Tokens most_tokens) {
+  const auto count = static_cast<std::size_t>(random.between(1, most_sequences));
+  std::vector<Tokens> lengths(count);
+  const Tokens small = random.between(1, std::max<Tokens>(1, most_tokens / 16));
+  switch (random.between(0, 6)) {
+    case 0:  // all equal
+      for (Tokens& n : lengths) n = small;
+      break;
+    case 1:  // one giant among short ones
+      for (Tokens& n : lengths) n = random.between(1, small);
+      lengths[static_cast<std::size_t>(random.between(0, static_cast<int>(count) - 1))] =
+          most_tokens;
+      break;
+    case 2:  // heavy tail
+      for (Tokens& n : lengths) {
+        const double u = 1.0 - random.uniform();
+        n = std::min(most_tokens, static_cast<Tokens>(20.0 / std::pow(u, 1.2)) + 1);
+      }
+      break;
+    case 3:  // all long
+      for (Tokens& n : lengths) n = random.between(most_tokens / 2 + 1, most_tokens);
+      break;
+    case 4:  // multiples of one length: tails that are empty or full
+      for (Tokens& n : lengths) n = small * random.between(1, 8);
+      break;
+    case 5:  // single tokens and a few others
+      for (Tokens& n : lengths) n = random.uniform() < 0.8 ? 1 : random.between(1, most_tokens);
+      break;
+    default:
+      for (Tokens& n : lengths) n = random.between(1, most_tokens);
+  }
+  return lengths;
+}
+
+// A machine with costs of any proportion, for `layers` layers.
+inline Profile random_profile(Random& random, int layers) {
+  Profile profile;
+  profile.source = "given";
+  profile.machine = "random";
+  profile.dtype = "float32";
+  const double token = 1e-6 * (0.2 + random.uniform());
+  profile.forward = {.seconds_per_token2 = token * random.uniform() * 2e-3,
+                     .seconds_per_token = token,
+                     .seconds_per_chunk = random.uniform() < 0.3 ? 0.0 : 1e-4 * random.uniform(),
+                     .seconds_per_slice = random.uniform() < 0.5 ? 0.0 : 1e-5 * random.uniform()};
+  profile.backward = {.seconds_per_token2 = profile.forward.seconds_per_token2 * 2.5,
+                      .seconds_per_token = token * 2.0,
+                      .seconds_per_chunk = profile.forward.seconds_per_chunk * 2.0,
+                      .seconds_per_slice = profile.forward.seconds_per_slice};
+  profile.head = {.forward_seconds_per_token = token * 0.3 * random.uniform(),
+                  .backward_seconds_per_token = token * 0.5 * random.uniform()};
+  profile.head_in_forward = random.uniform() < 0.5;
+  profile.memory.activation_bytes_per_token = 1000.0 * layers;
+  profile.memory.input_bytes_per_token = 40.0 + 60.0 * random.uniform();
+  profile.memory.kv_bytes_per_token = 100.0 * random.uniform();
+  profile.memory.kv_grad_bytes_per_token = 2.0 * profile.memory.kv_bytes_per_token;
+  profile.memory.head_bytes_per_token = 50.0 * random.uniform();
+  profile.memory.workspace_bytes = 1e4;
+  profile.memory.state_bytes_per_layer = 1e5;
+  profile.memory.state_embedding_bytes = 1e5;
+  profile.memory.state_head_bytes = 1e5;
+  profile.links.p2p_seconds = 1e-6 * random.uniform();
+  profile.links.p2p_bytes_per_second = 1e9;
+  profile.links.p2p_bytes_per_token = 100.0;
+  for (const int degree : {2, 4, 8}) {
+    profile.links.all_to_all[degree] = 1e10;
+    profile.links.all_gather[degree] = 1e10;
+    profile.links.reduce_scatter[degree] = 1e10;
+  }
+  profile.links.all_to_all_bytes_per_token = 100.0;
+  return profile;
+}
+
+}  // namespace infinipipe::test
