@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "infinipipe/data/safetensors.h"
 
@@ -11,6 +12,8 @@ namespace infinipipe {
 inline constexpr std::uint64_t kMaxSafetensorsHeader = 100'000'000;
 inline constexpr std::size_t kMaxTensorRank = 64;
 inline constexpr std::size_t kMaxSafetensorsMetadata = 100'000;  // entries
+
+std::string known_tensor_dtypes();  // "F64, F32, ..."
 
 // Bytes of a tensor; empty where the dtype is not known, a dimension is below 0 or the product does
 // not fit 63 bits.

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -13,23 +12,6 @@ namespace infinipipe {
 namespace {
 
 constexpr std::int64_t kMaxSize = std::numeric_limits<std::int64_t>::max();
-
-constexpr std::array<std::pair<std::string_view, std::size_t>, 16> kWidths = {{{"F64", 8},
-                                                                               {"F32", 4},
-                                                                               {"F16", 2},
-                                                                               {"BF16", 2},
-                                                                               {"I64", 8},
-                                                                               {"I32", 4},
-                                                                               {"I16", 2},
-                                                                               {"I8", 1},
-                                                                               {"U64", 8},
-                                                                               {"U32", 4},
-                                                                               {"U16", 2},
-                                                                               {"U8", 1},
-                                                                               {"BOOL", 1},
-                                                                               {"F8_E4M3", 1},
-                                                                               {"F8_E5M2", 1},
-                                                                               {"C64", 8}}};
 
 // A state machine over the only form a header can have, so that nothing is built for anything else:
 // {NAME: {"dtype": TEXT, "shape": [N...], "data_offsets": [N, N]}, "__metadata__": {TEXT: TEXT}}.
@@ -237,10 +219,7 @@ void check_size(const SafetensorsHeader::Entry& entry, std::uint64_t buffer_byte
     throw InputError(label(where, entry), found, "expected " + expected);
   };
   if (tensor_dtype_width(entry.info.dtype) == 0) {
-    std::string known;
-    for (const auto& [name, width] : kWidths)
-      known += (known.empty() ? "" : ", ") + std::string(name);
-    fail("dtype is \"" + entry.info.dtype.substr(0, 40) + "\"", "one of " + known);
+    fail("dtype is \"" + entry.info.dtype.substr(0, 40) + "\"", "one of " + known_tensor_dtypes());
   }
   if (entry.begin > entry.end) fail("data_offsets are " + range(entry), "begin <= end");
   if (entry.end > buffer_bytes) {
@@ -256,24 +235,6 @@ void check_size(const SafetensorsHeader::Entry& entry, std::uint64_t buffer_byte
 }
 
 }  // namespace
-
-std::size_t tensor_dtype_width(std::string_view dtype) {
-  const auto* found = std::find_if(kWidths.begin(), kWidths.end(),
-                                   [&](const auto& known) { return known.first == dtype; });
-  return found == kWidths.end() ? 0 : found->second;
-}
-
-std::optional<std::uint64_t> tensor_bytes(const TensorInfo& info) {
-  std::uint64_t bytes = tensor_dtype_width(info.dtype);
-  if (bytes == 0) return std::nullopt;
-  for (const std::int64_t size : info.shape) {
-    if (size < 0) return std::nullopt;
-    const auto factor = static_cast<std::uint64_t>(size);
-    if (factor != 0 && bytes > static_cast<std::uint64_t>(kMaxSize) / factor) return std::nullopt;
-    bytes *= factor;
-  }
-  return bytes;
-}
 
 SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t buffer_bytes,
                                            std::string_view where) {

@@ -18,8 +18,8 @@ std::vector<Tokens> read_lengths(const std::string& path);
 std::vector<Tokens> parse_lengths(std::string_view text, std::string_view where);
 
 // Lengths like those of a corpus: with probability 1 - tail_share log-normal(mu, sigma) conditioned
-// to [32, 16384], else Pareto(16384, alpha) conditioned to at most the cap; fitted to the
-// histograms in InfiniPipe (arXiv 2509.21275), figure 1.
+// to [32, 16384], else Pareto(16384, alpha) conditioned to at most the cap. The two known ones
+// model the corpora that InfiniPipe (arXiv 2509.21275) was measured on.
 struct LengthModel {
   std::string_view name;
   double mu;
