@@ -119,8 +119,8 @@ class EppPlanner final : public Planner {
 
 }  // namespace
 
-std::unique_ptr<Planner> make_epp_planner(std::shared_ptr<const Site> site) {
-  return std::make_unique<EppPlanner>("epp", std::move(site), false);
+std::unique_ptr<Planner> make_epp_planner(std::shared_ptr<const Site> site, bool paper_only) {
+  return std::make_unique<EppPlanner>(paper_only ? "epp-1f1b" : "epp", std::move(site), paper_only);
 }
 
 }  // namespace infinipipe

@@ -8,6 +8,7 @@
 #include "infinipipe/base/error.h"
 #include "planner/list_search.h"
 #include "planner/memory_floor.h"
+#include "planner/paper_search.h"
 #include "planner/static_planner.h"
 
 namespace infinipipe {
@@ -40,8 +41,13 @@ class Search final {
       way.slice_capacity = std::min(way.slice_capacity, way.capacity);
       ways_.push_back(way);
     }
-    search_lists();
-    search_static();
+    if (!options_.paper_only) {
+      search_lists();
+      search_static();
+    }
+    for (Schedule& schedule : search_paper_schedules(lengths_, site_, ways_, best_seconds())) {
+      found_.push_back(std::move(schedule));
+    }
     std::stable_sort(found_.begin(), found_.end(),
                      [](const Schedule& a, const Schedule& b) { return a.seconds < b.seconds; });
     if (found_.empty()) {

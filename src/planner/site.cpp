@@ -106,10 +106,9 @@ void Site::finish(Plan& plan) const {
     prediction.bubble = evaluation.bubble;
     prediction.stages = evaluation.stages;
   }
-  prediction.lower_bound =
-      lower_bound(cost_.profile(), cost_.parallelism(), cost_.total_layers(), plan.sequences,
-                  limit_, plan.forward_only())
-          .seconds;
+  prediction.lower_bound = lower_bound(cost_.profile(), cost_.parallelism(), cost_.total_layers(),
+                                       plan.sequences, limit_, plan.forward_only())
+                               .seconds;
   plan.predicted = std::move(prediction);
 }
 

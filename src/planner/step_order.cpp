@@ -69,10 +69,11 @@ std::vector<int> free_positions(const std::vector<Step>& steps, int chunks) {
   return positions;
 }
 
+// `most`: layers that each entry may recompute; null: all of the stage's.
 bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& table,
-                 RecomputeMatrix& recompute) {
+                 const RecomputeMatrix* most, RecomputeMatrix& recompute) {
   const Bytes room = table.room[static_cast<std::size_t>(stage)];
-  const int layers = table.layers[static_cast<std::size_t>(stage)];
+  const int all = table.layers[static_cast<std::size_t>(stage)];
   const std::vector<int> freed = free_positions(steps, table.chunks);
   std::priority_queue<std::pair<int, int>> alive;  // (freed at, chunk), what can recompute more
   // Chunks that wait for W: beginning to recompute now would change a step that is past.
@@ -90,6 +91,7 @@ bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& ta
       const int chunk = alive.top().second;
       const ChunkEntry& entry = table.at(stage, chunk);
       int& count = recompute[table.index(stage, chunk)];
+      const int layers = most != nullptr ? (*most)[table.index(stage, chunk)] : all;
       if (count == layers || entry.saved <= 0.0 ||
           (count == 0 && settled[static_cast<std::size_t>(chunk)])) {
         alive.pop();
@@ -194,7 +196,20 @@ bool fits(const StepLists& steps, const ChunkTable& table, const RecomputeMatrix
 std::optional<RecomputeMatrix> least_recompute(const StepLists& steps, const ChunkTable& table) {
   RecomputeMatrix recompute(table.entries.size(), 0);
   for (int p = 0; p < table.stages; ++p) {
-    if (!sweep_stage(steps[static_cast<std::size_t>(p)], p, table, recompute)) return std::nullopt;
+    if (!sweep_stage(steps[static_cast<std::size_t>(p)], p, table, nullptr, recompute)) {
+      return std::nullopt;
+    }
+  }
+  return recompute;
+}
+
+RecomputeMatrix least_recompute_within(const StepLists& steps, const ChunkTable& table,
+                                       const RecomputeMatrix& most) {
+  RecomputeMatrix recompute(table.entries.size(), 0);
+  for (int p = 0; p < table.stages; ++p) {
+    if (sweep_stage(steps[static_cast<std::size_t>(p)], p, table, &most, recompute)) continue;
+    const auto begin = static_cast<std::ptrdiff_t>(table.index(p, 0));
+    std::copy_n(most.begin() + begin, table.chunks, recompute.begin() + begin);
   }
   return recompute;
 }

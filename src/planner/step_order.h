@@ -40,6 +40,10 @@ bool fits(const StepLists& steps, const ChunkTable& table, const RecomputeMatrix
 // does not fit even with full recomputation of what lives at some step.
 std::optional<RecomputeMatrix> least_recompute(const StepLists& steps, const ChunkTable& table);
 
+// The same, never above `most`, which must fit; a stage on which the sweep fails keeps `most`.
+RecomputeMatrix least_recompute_within(const StepLists& steps, const ChunkTable& table,
+                                       const RecomputeMatrix& most);
+
 // Seconds spent recomputing, over all stages.
 Seconds recompute_seconds(const ChunkTable& table, const RecomputeMatrix& recompute);
 

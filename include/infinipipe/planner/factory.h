@@ -10,8 +10,9 @@
 
 namespace infinipipe {
 
-// Names that make_planner knows: "epp" (elastic: the default), "1f1b" (whole sequences packed),
-// "seq1f1b" (slices of one size), "gpipe".
+// Names that make_planner knows: "epp" (elastic: the default), "epp-1f1b" (the same search
+// restricted to the paper's method), "1f1b" (whole sequences packed), "seq1f1b" (slices of one
+// size), "gpipe".
 std::vector<std::string> planner_names();
 
 // `evaluator` judges candidates and must use the same memory limit as the context (0 in the context

@@ -1,0 +1,99 @@
+#include "planner/paper_search.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "planner/checkpoint_ilp.h"
+#include "planner/grouping.h"
+
+namespace infinipipe {
+
+namespace {
+
+// For how many of the chunkings the programme is solved.
+constexpr std::size_t kSolved = 3;
+
+struct Option {
+  std::shared_ptr<const Cutting> cutting;
+  PipelineStarts starts;
+  StepLists steps;
+  Seconds least = 0.0;     // with nothing recomputed
+  Seconds estimate = 0.0;  // with greedy recomputation; infinite where the sweep finds none
+};
+
+std::vector<int> slice_counts(const Site& site) {
+  if (site.config().slices) return {*site.config().slices};
+  return {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64};
+}
+
+Option make_option(std::shared_ptr<const Cutting> cutting) {
+  Option option;
+  option.cutting = std::move(cutting);
+  const ChunkTable& table = option.cutting->table;
+  option.starts = group_pipelines(table);
+  option.steps = one_f_one_b_steps(table, option.starts);
+  const RecomputeMatrix none(table.entries.size(), 0);
+  option.least = time_steps(option.steps, table, none).seconds;
+  const auto greedy = least_recompute(option.steps, table);
+  option.estimate = greedy ? time_steps(option.steps, table, *greedy).seconds
+                           : std::numeric_limits<double>::infinity();
+  return option;
+}
+
+std::optional<Schedule> solve(Option& option, const Site& site) {
+  const PlannerConfig& config = site.config();
+  auto solution = solve_checkpointing(
+      option.steps, option.cutting->table, option.starts,
+      {.gap = config.solver_gap, .nodes = config.solver_nodes, .seconds = config.solver_seconds});
+  if (!solution) return std::nullopt;
+  Schedule schedule{.cutting = option.cutting,
+                    .name = "1f1b-ilp",
+                    .starts = option.starts,
+                    .steps = std::move(option.steps),
+                    .recompute = std::move(solution->recompute)};
+  schedule.seconds =
+      time_steps(schedule.steps, schedule.cutting->table, schedule.recompute).seconds;
+  schedule.solver = solution->solver;
+  return schedule;
+}
+
+}  // namespace
+
+std::vector<Schedule> search_paper_schedules(const std::vector<Tokens>& lengths, const Site& site,
+                                             const std::vector<MemoryWay>& ways, Seconds beat) {
+  const ChunkSeconds seconds = chunk_seconds(site.cost());
+  std::vector<Option> options;
+  for (const int slices : slice_counts(site)) {
+    for (const MemoryWay& way : ways) {
+      if (way.last_resort) continue;
+      auto cutting = std::make_shared<Cutting>();
+      cutting->slices = slices;
+      cutting->chunking = process_sequences(lengths, seconds,
+                                            {.slices = slices,
+                                             .capacity = way.capacity,
+                                             .slice_capacity = way.slice_capacity,
+                                             .whole_above = way.whole_above});
+      const bool known = std::any_of(options.begin(), options.end(), [&](const Option& o) {
+        return o.cutting->chunking.chunks == cutting->chunking.chunks;
+      });
+      if (known) continue;
+      cutting->table = ChunkTable(cutting->chunking, lengths, site.cost(), site.limit());
+      options.push_back(make_option(std::move(cutting)));
+    }
+  }
+  std::stable_sort(options.begin(), options.end(), [](const Option& a, const Option& b) {
+    return a.estimate != b.estimate ? a.estimate < b.estimate : a.least < b.least;
+  });
+  if (options.size() > kSolved) options.resize(kSolved);
+  std::vector<Schedule> schedules;
+  for (Option& option : options) {
+    if (option.least >= beat) continue;
+    auto schedule = solve(option, site);
+    if (schedule && schedule->seconds < beat) schedules.push_back(std::move(*schedule));
+  }
+  std::stable_sort(schedules.begin(), schedules.end(),
+                   [](const Schedule& a, const Schedule& b) { return a.seconds < b.seconds; });
+  return schedules;
+}
+
+}  // namespace infinipipe
