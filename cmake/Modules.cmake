@@ -47,6 +47,7 @@ function(infinipipe_program folder)
     return()
   endif()
   add_executable(infinipipe ${sources})
+  target_compile_options(infinipipe PRIVATE -Wno-stringop-overflow -Wno-array-bounds)  # g++ 12
   target_link_libraries(infinipipe PRIVATE infinipipe_flags infinipipe_data infinipipe_planner
     infinipipe_baselines infinipipe_sim infinipipe_report CLI11::CLI11)
   target_include_directories(infinipipe PRIVATE "${PROJECT_SOURCE_DIR}/src")

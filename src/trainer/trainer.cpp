@@ -14,7 +14,7 @@
 #include "infinipipe/data/sampler.h"
 #include "infinipipe/data/tokenizer.h"
 #include "infinipipe/report/chrome_trace.h"
-#include "planner/site.h"
+#include "planner/layer_split.h"
 #include "trainer/checkpoint.h"
 #include "trainer/metrics_file.h"
 #include "trainer/plan_source.h"
