@@ -20,8 +20,8 @@ class Writer final {
     text_ += text;
     return *this;
   }
-  // Enough digits for a nanosecond in a step, or a byte in a stage.
-  Writer& number(double value, int digits = 10) {
+  // By default enough digits to see a microsecond in a long step.
+  Writer& number(double value, int digits = 9) {
     std::array<char, 40> buffer{};
     const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
                                    std::chars_format::general, digits);
@@ -130,7 +130,7 @@ void write_stage(Writer& out, ReplicaId replica, const StageRecords& stage,
     out.raw("[").integer(static_cast<int>(e->instruction.op)).comma();
     out.integer(numbers.of(replica, e->instruction)).comma();
     out.number(e->begin).comma().number(e->end - e->begin, 6).comma();
-    out.number(e->recompute, 6).comma().number(e->ready).raw("]");
+    out.number(e->recompute, 6).comma().number(std::max(0.0, e->begin - e->ready), 4).raw("]");
   });
   out.raw(",\"memory\":");
   out.list(stage.memory, [&](const MemorySample* m) {
@@ -139,11 +139,11 @@ void write_stage(Writer& out, ReplicaId replica, const StageRecords& stage,
     };
     const Bytes states = bytes(MemoryPurpose::kWeights) + bytes(MemoryPurpose::kGradients) +
                          bytes(MemoryPurpose::kOptimizer);
-    out.raw("[").number(m->at).comma().number(states, 8);
+    out.raw("[").number(m->at).comma().number(states, 6);
     for (const MemoryPurpose purpose :
          {MemoryPurpose::kActivations, MemoryPurpose::kKv, MemoryPurpose::kKvGrad,
           MemoryPurpose::kWorkspace, MemoryPurpose::kTransfers}) {
-      out.comma().number(bytes(purpose), 8);
+      out.comma().number(bytes(purpose), 6);
     }
     out.raw("]");
   });
@@ -204,13 +204,17 @@ std::string subtitle(const Plan& plan) {
       plan.sequences.empty() ? 0 : *std::max_element(plan.sequences.begin(), plan.sequences.end());
   std::size_t pipelines = 0;
   for (const Replica& replica : plan.replicas) pipelines += replica.pipelines.size();
-  std::string text =
-      format_count(static_cast<std::int64_t>(plan.sequences.size())) + " sequences, " +
-      format_count(plan.total_tokens()) + " tokens, the longest " + format_count(longest) + "; " +
-      std::to_string(plan.layer_count()) + " layers on " + std::to_string(plan.stage_count()) +
-      " stages, sequence parallel " + std::to_string(plan.parallelism.sequence_parallel) + ", " +
-      std::to_string(plan.replicas.size()) + " data-parallel; " + std::to_string(pipelines) +
-      " pipelines, " + plan.planner.schedule;
+  std::string text = format_count(static_cast<std::int64_t>(plan.sequences.size())) +
+                     " sequences, " + format_count(plan.total_tokens()) + " tokens, the longest " +
+                     format_count(longest) + "; " + std::to_string(plan.layer_count()) +
+                     " layers on " + std::to_string(plan.stage_count()) + " stages";
+  const auto add_degree = [&](const char* name, int degree) {
+    if (degree > 1) text += std::string(", ") + name + " " + std::to_string(degree);
+  };
+  add_degree("sequence parallel", plan.parallelism.sequence_parallel);
+  add_degree("data parallel", static_cast<int>(plan.replicas.size()));
+  text += "; " + std::to_string(pipelines) + (pipelines == 1 ? " pipeline, " : " pipelines, ") +
+          plan.planner.schedule;
   return text;
 }
 

@@ -37,8 +37,8 @@ const char* const kTimelineBody = R"html(
 //  replicas: [{chunks: [[pipeline, chunk, kind, tokens, context, slices, cut sequence or -1,
 //              its length, [recompute..]]..]}],
 //  traces: [{name, seconds, replicas: [{stages: [{events: [[op, chunk, begin, length, recompute,
-//            ready]..], memory: [[at, states, activations, kv, kv_grad, workspace, transfers]..],
-//            links: [[to, op, chunk, begin, length, bytes]..]}]}]}]}
+//            how long it was ready before]..], memory: [[at, states, activations, kv, kv_grad,
+//            workspace, transfers]..], links: [[to, op, chunk, begin, length, bytes]..]}]}]}]}
 // Times in seconds; op 0..3 = F, B, I, W; kind 0..2 = split, hybrid, batched.
 const char* const kTimelineScript = R"js(
 'use strict';
@@ -53,6 +53,7 @@ const PURPOSES = ['model states', 'activations', 'K, V kept', 'dK, dV', 'workspa
 const PURPOSE_COLOURS = ['#98a2b3', '#3b7ddd', '#2e9e6f', '#e08a1e', '#c2457f', '#7a5af8'];
 const $ = id => document.getElementById(id);
 const LEFT = 62, RIGHT = 14, AXIS = 22;
+const RGB = COLOURS.map(list => list.map(c => [1, 3, 5].map(i => parseInt(c.slice(i, i + 2), 16))));
 let replica = 0, showLinks = false;
 const span = Math.max(...DATA.traces.map(t => t.seconds), 1e-12);
 let view = [0, span];
@@ -219,7 +220,7 @@ class Timeline extends TimePlot {
     const room = DATA.traces.length > 1 ? 420 : 620;
     return Math.max(9, Math.min(46, Math.floor(room / stageCount)));
   }
-  get height() { return this.row * stageCount + AXIS + 4; }
+  get height() { return this.row * stageCount + AXIS + 8; }
   bar() {
     const lanes = showLinks ? Math.max(2, Math.min(5, Math.floor(this.row / 6))) : 0;
     const gap = this.row > 16 ? 4 : 1;
@@ -231,15 +232,19 @@ class Timeline extends TimePlot {
     g.save();
     const every = Math.ceil(13 / row);
     g.textAlign = 'right'; g.textBaseline = 'middle'; g.fillStyle = css('--soft');
-    for (let p = 0; p < stageCount; p += every) g.fillText('stage ' + p, LEFT - 8, p * row + row / 2);
+    for (let p = 0; p < stageCount; p += every) {
+      g.fillText('stage ' + p, LEFT - 8, Math.max(6, p * row + row / 2));
+    }
     g.beginPath(); g.rect(LEFT, 0, width - LEFT - RIGHT, row * stageCount); g.clip();
     const pattern = hatch(g), idle = css('--idle');
     const end = Math.min(x(this.trace.seconds), width - RIGHT);
     g.textAlign = 'center'; g.font = '10.5px system-ui, "DejaVu Sans", sans-serif';
     for (let p = 0; p < stageCount; p++) {
       const y = p * row + 1, data = stageData(this.trace, p), list = data.events;
+      const first = firstAfter(list, view[0], 2, 3), last = firstAfter(list, view[1], 2, -1);
+      if (last - first > (width - LEFT) / 2) { this.mix(g, list, first, last, y, bar, width); continue; }
       g.fillStyle = idle; g.fillRect(Math.max(x(0), LEFT), y, end - Math.max(x(0), LEFT), bar);
-      for (let i = firstAfter(list, view[0], 2, 3); i < list.length && list[i][2] < view[1]; i++) {
+      for (let i = first; i < last; i++) {
         const e = list[i], left = x(e[2]), w = Math.max(x(e[2] + e[3]) - left, .6);
         const inset = w > 3 ? .5 : 0;
         g.fillStyle = COLOURS[chunkOf(e[1])[2]][e[0]];
@@ -265,6 +270,29 @@ class Timeline extends TimePlot {
       }
     }
     g.restore();
+  }
+  // Where instructions are narrower than pixels: each column's mean colour, waiting included.
+  mix(g, list, first, last, y, bar, width) {
+    const n = width - LEFT - RIGHT, perPixel = (view[1] - view[0]) / n;
+    const column = new Float64Array(4 * n);
+    for (let i = first; i < last; i++) {
+      const e = list[i], colour = RGB[chunkOf(e[1])[2]][e[0]];
+      const from = (e[2] - view[0]) / perPixel, to = from + e[3] / perPixel, dark = from + e[4] / perPixel;
+      for (let k = Math.max(0, Math.floor(from)); k < Math.min(n, to); k++) {
+        const share = Math.min(to, k + 1) - Math.max(from, k);
+        const shaded = Math.max(0, Math.min(dark, k + 1) - Math.max(from, k)) * .55;
+        for (let j = 0; j < 3; j++) column[4 * k + j] += colour[j] * (share - shaded) + 30 * shaded;
+        column[4 * k + 3] += share;
+      }
+    }
+    const idle = css('--idle'), rest = [1, 3, 5].map(i => parseInt(idle.slice(i, i + 2), 16));
+    for (let k = 0; k < n; k++) {
+      const time = view[0] + (k + .5) * perPixel, used = Math.min(1, column[4 * k + 3]);
+      if (time < 0 || time > this.trace.seconds) continue;
+      const mixed = rest.map((r, j) => Math.round(Math.min(255, column[4 * k + j] + r * (1 - used))));
+      g.fillStyle = 'rgb(' + mixed + ')';
+      g.fillRect(LEFT + k, y, 1, bar);
+    }
   }
   find(p, time) {
     const list = stageData(this.trace, p).events;
@@ -293,7 +321,7 @@ class Timeline extends TimePlot {
       rows([['time', seconds(e[3]) + ' at ' + seconds(e[2])],
         e[4] > 0 ? ['recomputes', (c[8][p] ? c[8][p] + ' of ' + (DATA.layers[p][1] - DATA.layers[p][0]) +
             ' layers, ' : '') + seconds(e[4])] : null,
-        e[2] - e[5] > 1e-7 ? ['was ready', seconds(e[2] - e[5]) + ' before'] : null,
+        e[5] > 0 ? ['was ready', seconds(e[5]) + ' before'] : null,
         ...others,
         ['chunk', KINDS[c[2]] + ', ' + count(c[3]) + ' tokens in ' + c[5] +
             (c[5] === 1 ? ' slice' : ' slices')],
@@ -326,7 +354,7 @@ class Memory extends TimePlot {
         PURPOSE_COLOURS[i] + '"></i>' + n + '</span>' : '').join('');
   }
   // Small multiples: one column of wide curves, or several columns where stages are many.
-  get row() { return stageCount <= 4 ? 96 : stageCount <= 8 ? 72 : stageCount <= 16 ? 46 : 34; }
+  get row() { return stageCount <= 4 ? 96 : stageCount <= 8 ? 72 : stageCount <= 16 ? 46 : stageCount <= 32 ? 34 : 26; }
   get height() { return this.row * stageCount + AXIS + 4; }
   paint(g, width) {
     const row = this.row, x = scaleX(width), pad = row > 60 ? 8 : 4;
@@ -359,13 +387,13 @@ class Memory extends TimePlot {
         columns.push({left, right, sample: list[i], next: list[i], total});
       }
       for (const c of columns) {
-        const w = Math.max(c.right - c.left, .8);
+        const left = Math.round(c.left), w = Math.max(Math.round(c.right) - left, 1);
         let under = 0;
         for (let k = 0; k < 6; k++) {
           const b = c.sample[k + 1];
           if (b <= 0) continue;
           g.fillStyle = PURPOSE_COLOURS[k];
-          g.fillRect(c.left, y(under + b), w + .35, y(under) - y(under + b) + .35);
+          g.fillRect(left, y(under + b), w, y(under) - y(under + b) + .35);
           under += b;
         }
       }

@@ -14,6 +14,7 @@ const char* const kTimelineStyle = R"css(
   }
 }
 * { box-sizing: border-box; }
+[hidden] { display: none !important; }
 body {
   margin: 0; background: var(--bg); color: var(--text);
   font: 14px/1.45 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
@@ -69,17 +70,17 @@ kbd {
 #tip td:first-child { color: var(--soft); }
 .split { display: grid; gap: 12px; grid-template-columns: minmax(0, 1fr); }
 @media (min-width: 1100px) {
-  .split.two { grid-template-columns: minmax(380px, 2fr) minmax(0, 3fr); }
+  .split.two { grid-template-columns: minmax(380px, 1fr) minmax(0, 2fr); }
 }
 .scroll { max-height: 460px; overflow: auto; }
 table.stages { border-collapse: collapse; width: 100%; font-size: 13px; }
 table.stages th, table.stages td {
-  text-align: right; padding: 3px 9px; border-bottom: 1px solid var(--line);
+  text-align: right; padding: 3px 7px; border-bottom: 1px solid var(--line);
   font-variant-numeric: tabular-nums; white-space: nowrap;
 }
 table.stages th { color: var(--soft); font-weight: 500; position: sticky; top: 0;
   background: var(--card); }
-table.stages .bar { width: 24%; min-width: 110px; }
+table.stages .bar { width: 24%; min-width: 70px; }
 .meter { display: flex; height: 9px; border-radius: 3px; overflow: hidden;
   background: var(--idle); }
 .meter i { display: block; height: 100%; }
