@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "infinipipe/core/validate.h"
-#include "property/training/training_case.h"
+#include "support/engine_case.h"
 #include "support/random_plan.h"
 
 namespace infinipipe::testing {
@@ -25,7 +25,7 @@ Case make_case(Random& random) {
   Case c;
   RandomPlanOptions options;
   options.stages = static_cast<int>(random.between(1, 4));
-  options.layers = options.stages + static_cast<int>(random.between(0, 3));
+  options.layers = options.stages + static_cast<int>(random.between(0, 2));
   options.max_slices = static_cast<int>(random.between(1, 8));
   options.cut_share = random.uniform();
   options.pack_share = random.uniform();
@@ -35,7 +35,8 @@ Case make_case(Random& random) {
   const double kind = random.uniform();
   const std::int64_t most = kind < 0.75 ? 40 : 250;
   std::vector<Tokens> lengths = {random.between(2, most)};
-  const std::int64_t count = kind < 0.75 ? random.between(1, 40) : random.between(1, 5);
+  const std::int64_t count =
+      kind < 0.75 ? std::min(random.between(1, 40), random.between(1, 40)) : random.between(1, 5);
   while (static_cast<std::int64_t>(lengths.size()) < count)
     lengths.push_back(random.between(1, most));
   if (kind > 0.95) lengths[0] = random.between(1000, 3000);
