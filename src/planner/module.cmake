@@ -1,1 +1,1 @@
-target_link_libraries(infinipipe_planner PRIVATE highs)
+target_link_libraries(infinipipe_planner PUBLIC Threads::Threads PRIVATE highs)
