@@ -12,12 +12,11 @@
 #include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/data/sampler.h"
-#include "infinipipe/data/tokenizer.h"
+#include "infinipipe/planner/plan_service.h"
 #include "infinipipe/report/chrome_trace.h"
 #include "planner/layer_split.h"
 #include "trainer/checkpoint.h"
 #include "trainer/metrics_file.h"
-#include "trainer/plan_source.h"
 #include "trainer/setup.h"
 
 namespace infinipipe {
@@ -80,9 +79,19 @@ class Run final {
     result.next_step = first;
     const Clock::time_point started = Clock::now();
     const auto planner = std::shared_ptr<const Planner>(make_judged_planner(context_));
-    PlanSource plans(
-        planner, [this](int step) { return batches_.lengths(step); }, first,
-        config_.training.steps, config_.planner.ahead);
+    PlanServiceOptions service;
+    service.ahead = config_.planner.ahead;
+    service.first = first;
+    service.end = config_.training.steps;
+    PlanService plans(
+        planner,
+        [this](int step) {
+          PlanRequest request;
+          request.sequences = batches_.lengths(step);
+          request.step = step;
+          return request;
+        },
+        service);
     for (int step = first; step < config_.training.steps; ++step) {
       const StepMetrics metrics = train_step(step, plans);
       metrics_.append(metrics);
@@ -113,11 +122,11 @@ class Run final {
   }
 
  private:
-  StepMetrics train_step(int step, PlanSource& plans) {
+  StepMetrics train_step(int step, PlanService& plans) {
     const Clock::time_point started = Clock::now();
     StepMetrics metrics;
     metrics.step = step;
-    const PlanSource::Ready ready = plans.take(step);
+    const PlanService::Ready ready = plans.get(step);
     const Plan& plan = ready.plan;
     if (!options_.plan_dir.empty()) write_plan(numbered(options_.plan_dir, step) + ".json", plan);
     LoadedBatch loaded = batches_.load(step);
