@@ -84,7 +84,7 @@ struct StageModel::Impl {
 DecoderLayer::Chunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
   const at::Tensor positions = at::empty({chunk.tokens()}, at::dtype(at::kLong));
   auto* data = positions.mutable_data_ptr<std::int64_t>();
-  Tokens most = 1024;
+  Tokens most = 0;
   for (const SliceWork& slice : chunk.slices) {
     for (Tokens position = slice.begin; position < slice.end; ++position) *data++ = position;
     most = std::max(most, slice.end);
@@ -94,6 +94,7 @@ DecoderLayer::Chunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
 }
 
 void StageModel::Impl::reserve_positions(Tokens most) {
+  most = std::max<Tokens>(most, 1024);  // so that growing lengths do not rebuild it each time
   if (!rope_table.defined() || rope_table.size(0) < most) {
     const auto rows = std::bit_ceil(static_cast<std::uint64_t>(most));
     rope_table =

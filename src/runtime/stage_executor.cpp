@@ -136,7 +136,7 @@ void StageExecutor::interpret(Step& step) {
     place_ = to_string(instruction);
     comm_->check();
     TimePoint arrived = free;
-    const at::Tensor in = receive_input(step, instruction, arrived);
+    at::Tensor in = receive_input(step, instruction, arrived);
     if (in.defined()) post_receives(step, ++received);
     if (options_.before_instruction)
       options_.before_instruction(step.input.plan.step, stage_, instruction);
@@ -150,6 +150,7 @@ void StageExecutor::interpret(Step& step) {
       backward(step, instruction, in);
     }
     synchronize();
+    in.reset();
     const TimePoint end = Clock::now();
     TraceEvent& event = step.result.events.emplace_back();
     event.stage = stage_;
