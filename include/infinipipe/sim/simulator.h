@@ -12,7 +12,7 @@ struct Simulation {
   // Of the slowest replica; peak_bytes over all replicas. lower_bound is over every layer split,
   // under the plan's memory limit; step_overhead is copied from the plan, 0 if it has none.
   Prediction prediction;
-  Trace trace;            // events, transfers and memory samples of every replica
+  Trace trace;  // events, transfers and memory samples of every replica
 };
 
 // The plan must be valid, and `cost` of its layer split. O(instructions x log). Pure.
