@@ -10,9 +10,6 @@ std::vector<Command> torch_commands() {
       {"train", "train a model"},
       {"eval", "loss and perplexity of a checkpoint"},
       {"generate", "text from a checkpoint"},
-      {"profile", "measure this machine"},
-      {"import", "Hugging Face safetensors to a checkpoint"},
-      {"export", "a checkpoint to Hugging Face safetensors"},
   };
   for (const auto& [name, summary] : absent) {
     commands.push_back({name, "Not in this build (no LibTorch)", summary,

@@ -4,7 +4,9 @@
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/profile.h"
-#include "infinipipe/report/plan_text.h"
+#include "infinipipe/report/chrome_trace.h"
+#include "infinipipe/report/step_table.h"
+#include "infinipipe/report/timeline.h"
 #include "infinipipe/sim/simulator.h"
 
 namespace infinipipe::cli {
@@ -13,28 +15,51 @@ namespace {
 struct Options {
   std::string plan;
   std::string profile;
+  std::string trace;
+  std::string html;
+  std::string measured;
   std::string json;
 };
+
+Json prediction_json(const Plan& plan, const Profile& profile) {
+  Json json = plan_to_json(plan)["predicted"];
+  json["format"] = "infinipipe.simulation";
+  json["version"] = 1;
+  json["plan_hash"] = plan_hash(plan);
+  json["profile_hash"] = profile_hash(profile);
+  return json;
+}
 
 void run(const Options& options, const Console& console) {
   Plan plan = read_plan(options.plan);
   require_valid(plan, options.plan);
   const Profile profile = read_profile(options.profile);
   const CostModel cost(profile, plan.parallelism, plan.stages);
-  const bool same_profile = plan.profile_hash == profile_hash(profile);
-  plan.predicted = simulate(plan, cost).prediction;
-  if (!same_profile && !plan.profile_hash.empty()) {
+  if (!plan.profile_hash.empty() && plan.profile_hash != profile_hash(profile)) {
     console.detail(options.profile + " is not the profile that this plan was made with");
   }
-  if (!options.json.empty()) {
-    Json json = plan_to_json(plan)["predicted"];
-    json["format"] = "infinipipe.simulation";
-    json["version"] = 1;
-    json["plan_hash"] = plan_hash(plan);
-    json["profile_hash"] = profile_hash(profile);
-    write_output(console, options.json, json.dump(1) + "\n");
+  const Bytes limit =
+      plan.bytes_per_stage > 0.0 ? plan.bytes_per_stage : profile.device_memory_bytes;
+  const Simulation simulation = simulate(plan, cost);
+  plan.predicted = simulation.prediction;
+  std::optional<Trace> measured;
+  if (!options.measured.empty()) measured = read_trace(options.measured);
+
+  if (!options.trace.empty()) write_trace(options.trace, simulation.trace, &plan);
+  if (!options.html.empty()) {
+    TimelineOptions timeline;
+    timeline.limit = limit;
+    write_html_timeline(options.html, plan, simulation.trace, measured ? &*measured : nullptr,
+                        timeline);
   }
-  if (options.json != "-") console.result(explain_plan(plan));
+  if (!options.json.empty()) {
+    write_output(console, options.json, prediction_json(plan, profile).dump(1) + "\n");
+  }
+  if (options.json == "-") return;
+  console.result(step_table(plan, simulation.prediction, limit));
+  if (measured) {
+    console.result("\n" + comparison_table(compare_traces(simulation.trace, *measured)));
+  }
 }
 
 }  // namespace
@@ -47,7 +72,11 @@ Command simulate_command() {
         flags.argument("PLAN", options->plan, "plan.json");
         flags.text("--profile", "FILE", options->profile, "profile.json of the machine").required =
             true;
+        flags.text("--measured", "FILE", options->measured,
+                   "a trace of the same plan that training wrote, to set beside the prediction");
         flags.section("Output");
+        flags.text("--trace", "FILE", options->trace, "Chrome trace, opens in Perfetto");
+        flags.text("--html", "FILE", options->html, "the timeline as one page");
         flags.text("--json", "FILE", options->json,
                    "times, waits and peaks as JSON; - is the standard output");
         return [options](Console& console) { run(*options, console); };

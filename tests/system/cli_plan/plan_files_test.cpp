@@ -7,6 +7,7 @@
 #include "infinipipe/base/json.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/cost/profile.h"
+#include "infinipipe/report/chrome_trace.h"
 #include "system/cli_plan/program.h"
 #include "unit/core/test_plans.h"
 
@@ -173,14 +174,33 @@ TEST_F(PlanFiles, SimulationRepeatsThePrediction) {
   EXPECT_EQ(simulated["stages"], plan["predicted"]["stages"]);
   EXPECT_EQ(simulated["plan_hash"], plan["hash"]);
   EXPECT_EQ(simulated["profile_hash"], plan["profile_hash"]);
-  EXPECT_THAT(run({"simulate", "made.json", "--profile", "profile.json"}).out,
-              HasSubstr("predicted: "));
+  EXPECT_THAT(run({"simulate", "made.json", "--profile", "profile.json"}).out, HasSubstr("stage"));
   // The same again: the same decisions.
   ASSERT_EQ(run({"plan", "--lengths", "lengths.txt", "--out", "again.json", "--parallelism.stages",
                  "2", "--cluster.profile", "profile.json"})
                 .code,
             0);
   EXPECT_EQ(read_json_file(path("again.json"))["hash"], plan["hash"]);
+}
+
+TEST_F(PlanFiles, SimulationWritesTraceAndTimeline) {
+  auto outcome = run({"simulate", "plan.json", "--profile", "profile.json", "--trace", "t.json",
+                      "--html", "t.html"});
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  const Trace trace = read_trace(path("t.json"));
+  EXPECT_EQ(trace.events.size(), 2U * 2U * 10U);
+  EXPECT_THAT(read("t.html"), HasSubstr("<html"));
+  // The prediction taken for a measurement is met exactly.
+  outcome = run({"simulate", "plan.json", "--profile", "profile.json", "--measured", "t.json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_GT(outcome.out.size(),
+            run({"simulate", "plan.json", "--profile", "profile.json"}).out.size());
+  expect_error({"simulate", "plan.json", "--profile", "profile.json", "--measured", "none.json"}, 2,
+               "none.json: ");
+  expect_error({"simulate", "plan.json", "--profile", "profile.json", "--measured", "plan.json"}, 2,
+               "plan.json");
+  expect_error({"simulate", "plan.json", "--profile", "profile.json", "--html", "no/such/t.html"},
+               1, "no/such/t.html");
 }
 
 TEST_F(PlanFiles, SimulateRefusesABrokenPlan) {
