@@ -1,4 +1,4 @@
-#include "planner/layer_split.h"
+#include "infinipipe/planner/layer_split.h"
 
 #include <algorithm>
 #include <limits>

@@ -7,7 +7,7 @@
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/lower_bound.h"
 #include "planner/chunk_seconds.h"
-#include "planner/layer_split.h"
+#include "infinipipe/planner/layer_split.h"
 
 namespace infinipipe {
 

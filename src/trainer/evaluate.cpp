@@ -6,7 +6,7 @@
 #include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/trainer/trainer.h"
-#include "planner/layer_split.h"
+#include "infinipipe/planner/layer_split.h"
 #include "trainer/checkpoint.h"
 #include "trainer/setup.h"
 

@@ -14,7 +14,7 @@
 #include "infinipipe/data/sampler.h"
 #include "infinipipe/planner/plan_service.h"
 #include "infinipipe/report/chrome_trace.h"
-#include "planner/layer_split.h"
+#include "infinipipe/planner/layer_split.h"
 #include "trainer/checkpoint.h"
 #include "trainer/metrics_file.h"
 #include "trainer/setup.h"

@@ -7,7 +7,7 @@
 #include "infinipipe/base/random.h"
 #include "planner/bucket_index.h"
 #include "planner/chunk_table.h"
-#include "planner/layer_split.h"
+#include "infinipipe/planner/layer_split.h"
 #include "planner/memory_floor.h"
 
 namespace infinipipe {
