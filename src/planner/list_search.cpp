@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "planner/grouping.h"
+
 namespace infinipipe {
 
 namespace {
@@ -43,6 +45,7 @@ class ListSearch final {
     for (const double share : {0.5, 1.0, 0.75, 0.25}) {
       for (const int slack : {1, 4, -1}) try_setting(share, {slack, splits});
     }
+    try_grouped(splits);
     refine(splits);
     return take();
   }
@@ -65,7 +68,21 @@ class ListSearch final {
   }
 
   void try_setting(double share, const ListOptions& options) {
-    RecomputeMatrix assumed = assumed_recompute(table_, share);
+    improve(assumed_recompute(table_, share), share, options);
+  }
+
+  // Counting on what 1F1B in pipelines would recompute: uneven where sequences are.
+  void try_grouped(int splits) {
+    const StepLists steps = one_f_one_b_steps(table_, group_pipelines(table_));
+    effort_.spend(table_);
+    const auto least = least_recompute(steps, table_);
+    if (!least) return;
+    for (const int slack : {1, 4, -1}) {
+      improve(*least, 0.5, {.slack = slack, .split_last = splits});
+    }
+  }
+
+  void improve(RecomputeMatrix assumed, double share, const ListOptions& options) {
     for (int round = 0; round < 3 && effort_.left(); ++round) {
       effort_.spend(table_);
       auto schedule = list_schedule(table_, assumed, options);

@@ -84,11 +84,10 @@ class Search final {
     }
     if (seconds_.per_chunk > 0.0) high = std::min(high, 0.2 * work_ / seconds_.per_chunk);
     high = std::max(low, std::min(high, static_cast<double>(total_)));
-    constexpr int kPoints = 11;
+    // A geometric grid. Square roots are the same on every machine, powers are not.
+    const double ratio = std::sqrt(std::sqrt(std::sqrt(high / low)));
     std::vector<double> counts;
-    for (int i = 0; i < kPoints; ++i) {
-      counts.push_back(low * std::pow(high / low, i / (kPoints - 1.0)));
-    }
+    for (double count = low; counts.size() < 9; count *= ratio) counts.push_back(count);
     return counts;
   }
 
@@ -166,18 +165,23 @@ class Search final {
     for (int round = 0; round < 3 && effort_.left(); ++round) {
       if (Entry* entry = best_entry(false)) deepen(*entry);
     }
-    if (const Entry* best = best_entry(true)) {
-      const double count = best->chunks;
-      for (const double factor : {0.85, 1.18, 0.93, 1.08}) {
-        if (!effort_.left()) break;
-        add_entries(count * factor);
-      }
-      for (int round = 0; round < 2 && effort_.left(); ++round) {
-        if (Entry* entry = best_entry(false)) deepen(*entry);
-      }
-    }
+    refine({0.78, 1.28}, 2);
+    refine({0.88, 1.13}, 1);
     for (Entry& entry : entries_) {
       if (entry.best) found_.push_back(std::move(*entry.best));
+    }
+  }
+
+  // Chunk counts around the best one so far; the most promising are searched deeply.
+  void refine(const std::vector<double>& factors, int rounds) {
+    const Entry* best = best_entry(true);
+    if (!best) return;
+    const double count = best->chunks;
+    for (const double factor : factors) {
+      if (effort_.left()) add_entries(count * factor);
+    }
+    for (int round = 0; round < rounds && effort_.left(); ++round) {
+      if (Entry* entry = best_entry(false)) deepen(*entry);
     }
   }
 
