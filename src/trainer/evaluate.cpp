@@ -5,8 +5,9 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
-#include "infinipipe/trainer/trainer.h"
 #include "infinipipe/planner/layer_split.h"
+#include "infinipipe/trainer/profile.h"
+#include "infinipipe/trainer/trainer.h"
 #include "trainer/checkpoint.h"
 #include "trainer/setup.h"
 
@@ -27,7 +28,9 @@ EvalResult evaluate(const EvalOptions& options) {
   const std::int64_t count = options.sequences > 0
                                  ? std::min<std::int64_t>(options.sequences, dataset.documents())
                                  : dataset.documents();
-  const PlanContext context = make_plan_context(config, resolve_profile(config));
+  // Forwards alone are not worth measuring the machine for.
+  if (config.cluster.profile.empty()) config.cluster.profile = "estimate";
+  const PlanContext context = make_plan_context(config, resolve_profile(config, options.log));
   Engine engine(make_engine_options(config, stage_layers(context)));
   load_checkpoint(checkpoint, engine, false);
   const auto planner = make_judged_planner(context);
@@ -61,8 +64,7 @@ EvalResult evaluate(const EvalOptions& options) {
   }
   result.loss = total / result.targets;
   result.perplexity = std::exp(result.loss);
-  result.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 

@@ -12,9 +12,10 @@
 #include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/data/sampler.h"
+#include "infinipipe/planner/layer_split.h"
 #include "infinipipe/planner/plan_service.h"
 #include "infinipipe/report/chrome_trace.h"
-#include "infinipipe/planner/layer_split.h"
+#include "infinipipe/trainer/profile.h"
 #include "trainer/checkpoint.h"
 #include "trainer/metrics_file.h"
 #include "trainer/setup.h"
@@ -43,17 +44,18 @@ class Run final {
         dataset_(config.data.path),
         sampler_(dataset_.documents(), config.training.sequences_per_step, config.training.seed),
         batches_(dataset_, sampler_, config.data.max_sequence_length, config.model.vocab_size),
-        context_(make_plan_context(config, resolve_profile(config))),
+        context_(make_plan_context(config, resolve_profile(config, options.log))),
         stages_(stage_layers(context_)),
         engine_(make_engine_options(config, stages_)),
-        device_flops_(measured_matmul_flops(engine_.options()) * static_cast<double>(stages_.size())),
+        device_flops_(measured_matmul_flops(engine_.options()) *
+                      static_cast<double>(stages_.size())),
         metrics_(config.metrics.path, first_step) {}
 
   void load(const CheckpointInfo& checkpoint) { load_checkpoint(checkpoint, engine_, true); }
 
   int resume_step(const CheckpointInfo& checkpoint) {
-    const auto step = sampler_.restore({checkpoint.sampler, checkpoint.folder + "/manifest.json",
-                                        "sampler"});
+    const auto step =
+        sampler_.restore({checkpoint.sampler, checkpoint.folder + "/manifest.json", "sampler"});
     return static_cast<int>(step);
   }
 
@@ -236,8 +238,8 @@ TrainResult train(const TrainOptions& options) {
   std::optional<CheckpointInfo> checkpoint;
   if (options.resume) {
     if (config.checkpoint.path.empty()) {
-      throw InputError("config: checkpoint.path", "found nothing", "expected a folder to resume from",
-                       "set --checkpoint.path");
+      throw InputError("config: checkpoint.path", "found nothing",
+                       "expected a folder to resume from", "set --checkpoint.path");
     }
     std::vector<std::string> notes;
     checkpoint = find_checkpoint(config.checkpoint.path, &notes);
