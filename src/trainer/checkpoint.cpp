@@ -170,9 +170,14 @@ CheckpointInfo open_checkpoint(const std::string& folder) {
   CheckpointInfo info;
   info.folder = folder;
   info.next_step = static_cast<int>(manifest.at("next_step").integer(0, 1LL << 30));
-  for (const auto& [key, value] : manifest.at("config").json().items()) {
-    set_config(info.config, key, JsonView(value, manifest_path, "config." + key).string(),
-               manifest_path);
+  // The preset first, since it replaces the whole model.
+  constexpr std::string_view kPreset = "model.preset";
+  for (const bool preset : {true, false}) {
+    for (const auto& [key, value] : manifest.at("config").json().items()) {
+      if ((key == kPreset) != preset) continue;
+      set_config(info.config, key, JsonView(value, manifest_path, "config." + key).string(),
+                 manifest_path);
+    }
   }
   info.sampler = manifest.at("sampler").json();
   return info;

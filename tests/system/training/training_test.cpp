@@ -142,6 +142,23 @@ TEST_F(TrainingTest, TiedEmbeddingsMoveBetweenStages) {
   }
 }
 
+// A preset and what changes it: the checkpoint's model is the one that was trained.
+TEST_F(TrainingTest, APresetWithChangesSurvivesACheckpoint) {
+  TrainConfig c = config();
+  const ModelSpec own = c.model;
+  set_config(c, "model.preset", "tiny", "test");
+  ASSERT_FALSE(c.model == own);
+  c.model = own;
+  c.training.steps = 3;
+  run(c);
+  c.training.steps = 4;
+  EXPECT_EQ(run(c, true).size(), 1U);
+  GenerateOptions options;
+  options.checkpoint = c.checkpoint.path;
+  options.tokens = 3;
+  EXPECT_NO_THROW(generate(options));
+}
+
 TEST_F(TrainingTest, AnotherDecayOnResumeIsSaid) {
   TrainConfig c = config();
   c.optimizer.decay_steps = 0;  // training.steps
