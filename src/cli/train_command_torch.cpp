@@ -1,8 +1,11 @@
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <csignal>
+#include <cstdio>
 #include <memory>
+#include <string>
 
 #include "cli/training_torch.h"
 #include "infinipipe/trainer/trainer.h"
@@ -47,8 +50,9 @@ void run(const Options& options, Console& console) {
                  std::to_string(train_options.config.training.steps) + " (training.steps)");
     return;
   }
-  console.info("trained " + std::to_string(result.steps_done) + " steps, loss " +
-               std::to_string(result.first_loss) + " -> " + std::to_string(result.last_loss) +
+  std::array<char, 64> losses{};
+  std::snprintf(losses.data(), losses.size(), "%.4f -> %.4f", result.first_loss, result.last_loss);
+  console.info("trained " + std::to_string(result.steps_done) + " steps, loss " + losses.data() +
                (result.skipped > 0 ? ", " + std::to_string(result.skipped) + " skipped" : ""));
 }
 
