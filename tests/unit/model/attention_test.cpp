@@ -1,14 +1,19 @@
-// Attention slice by slice, by both implementations, against one plain attention over whole
-// sequences.
+// Attention over chunks against plain softmax attention in autograd: grouped heads, cuts, packing.
 #include "model/attention.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
-
-#include <algorithm>
-#include <array>
-#include <ostream>
-#include <string_view>
 
 #include "model/attention_tiled.h"
 #include "model_testing.h"
@@ -21,219 +26,229 @@ using kernels::QueryKeyValue;
 using testing::random_tensor;
 using testing::ReferenceModel;
 
-struct Way {
+struct Implementation {
   const char* name;
-  decltype(&attention_forward) forward;  // of attention.h's signature
-  decltype(&attention_backward) backward;
-  at::ScalarType dtype;
-  double bound;
+  bool tiled;
+
+  AttentionResult forward(const Heads& heads, const QueryKeyValue& x,
+                          std::span<const AttentionSlice> slices) const {
+    return tiled ? attention_tiled::forward(heads, x, slices)
+                 : attention_block::forward(heads, x, slices);
+  }
+  QueryKeyValue backward(const Heads& heads, const at::Tensor& grad, const QueryKeyValue& x,
+                         const AttentionResult& result, std::span<AttentionSlice> slices) const {
+    return tiled ? attention_tiled::backward(heads, grad, x, result, slices)
+                 : attention_block::backward(heads, grad, x, result, slices);
+  }
 };
-void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
+void PrintTo(const Implementation& how, std::ostream* out) { *out << how.name; }
+constexpr Implementation kTiled{"tiled", true};
+constexpr Implementation kBlocks{"blocks", false};
 
-AttentionResult block_forward(const Heads& heads, const at::Tensor& query, const at::Tensor& key,
-                              const at::Tensor& value, std::span<const AttentionSlice> slices) {
-  return attention_block::forward(heads, {query, key, value}, slices);
-}
-AttentionResult tiled_forward(const Heads& heads, const at::Tensor& query, const at::Tensor& key,
-                              const at::Tensor& value, std::span<const AttentionSlice> slices) {
-  return attention_tiled::forward(heads, {query, key, value}, slices);
+// Relative error; absolute where nothing is expected (a lone key has no query gradient).
+double error_of(const at::Tensor& found, const at::Tensor& expected) {
+  const bool zero = expected.norm().item<double>() == 0.0;
+  return zero ? found.norm().item<double>() : testing::relative_error(found, expected);
 }
 
-class Attention : public ::testing::TestWithParam<Way> {
- protected:
-  void SetUp() override { at::set_num_threads(1); }
+// A whole sequence's inputs, and what plain attention makes of them.
+struct Oracle {
+  QueryKeyValue inputs;  // [S, width], compute dtype
+  at::Tensor output_grad;
+  at::Tensor output;  // float64, as all below
+  at::Tensor lse;     // [S, H]
+  QueryKeyValue grad;
+
+  Oracle(const Heads& heads, std::int64_t length, std::uint64_t seed, at::ScalarType dtype) {
+    const auto make = [&](std::int64_t width, std::uint64_t salt) {
+      return random_tensor({length, width}, 10 * seed + salt, dtype);
+    };
+    inputs = {make(heads.query_width(), 1), make(heads.kv_width(), 2), make(heads.kv_width(), 3)};
+    output_grad = make(heads.query_width(), 4);
+    const auto leaf = [&](const at::Tensor& x) {
+      return x.to(at::kDouble).view({length, -1, heads.dim}).clone().requires_grad_(true);
+    };
+    const at::Tensor q = leaf(inputs.query), k = leaf(inputs.key), v = leaf(inputs.value);
+    const at::Tensor out = ReferenceModel::attention(q, k, v);
+    (out * output_grad.to(at::kDouble)).sum().backward();
+    output = out.detach();
+    grad = {q.grad().flatten(1), k.grad().flatten(1), v.grad().flatten(1)};
+    const at::Tensor scores =
+        at::matmul(
+            q.detach().transpose(0, 1),
+            k.detach().repeat_interleave(heads.query / heads.key_value, 1).permute({1, 2, 0})) /
+        std::sqrt(static_cast<double>(heads.dim));
+    const at::Tensor hidden = at::ones({length, length}, at::dtype(at::kBool)).triu(1);
+    lse = scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()).logsumexp(2).t();
+  }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Ways, Attention,
-    ::testing::Values(
-        Way{"tiled_float64", &tiled_forward, &attention_tiled::backward, at::kDouble, 1e-12},
-        Way{"tiled_float32", &tiled_forward, &attention_tiled::backward, at::kFloat, 5e-6},
-        Way{"blocks_float64", &block_forward, &attention_block::backward, at::kDouble, 1e-12},
-        Way{"blocks_float32", &block_forward, &attention_block::backward, at::kFloat, 5e-6},
-        Way{"blocks_bfloat16", &block_forward, &attention_block::backward, at::kBFloat16, 2e-2},
-        Way{"chosen_float64", &attention_forward, &attention_backward, at::kDouble, 1e-12},
-        Way{"chosen_bfloat16", &attention_forward, &attention_backward, at::kBFloat16, 2e-2}),
-    [](const auto& test) { return std::string(test.param.name); });
+QueryKeyValue rows_of(const QueryKeyValue& x, std::int64_t begin, std::int64_t end) {
+  return {x.query.slice(0, begin, end), x.key.slice(0, begin, end), x.value.slice(0, begin, end)};
+}
 
-// One sequence cut at `bounds`; its last slice shares a chunk with whole sequences before and after
-// it. Forward slice by slice, backward in the opposite order.
-class CutSequence {
- public:
-  CutSequence(const Way& way, const Heads& heads, std::vector<std::int64_t> bounds,
-              std::vector<std::int64_t> before, std::vector<std::int64_t> after)
-      : way_(way), heads_(heads), bounds_(std::move(bounds)), before_(before), after_(after) {
-    std::uint64_t seed = 10;
-    long_ = draw(bounds_.back(), seed);
-    for (const std::int64_t n : before_) neighbours_.push_back(draw(n, seed));
-    for (const std::int64_t n : after_) neighbours_.push_back(draw(n, seed));
+// Forward slice by slice, backward in reverse, each cut at `cuts`; compares with the oracle.
+void check_cuts(const Implementation& how, const Heads& heads, std::int64_t length,
+                std::vector<std::int64_t> cuts, at::ScalarType dtype, double bound) {
+  const Oracle oracle(heads, length, 7, dtype);
+  cuts.insert(cuts.begin(), 0);
+  cuts.push_back(length);
+  KvStore store;
+  const SequenceId id(0);
+  std::vector<AttentionResult> results;
+  for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+    const QueryKeyValue own = rows_of(oracle.inputs, cuts[i], cuts[i + 1]);
+    AttentionSlice slice{0, cuts[i + 1] - cuts[i], store.before(id, 0, cuts[i]), {}, {}};
+    results.push_back(how.forward(heads, own, std::span(&slice, 1)));
+    store.append(id, 0, cuts[i], own.key, own.value);
+    const auto rows = [&](const at::Tensor& x) { return x.slice(0, cuts[i], cuts[i + 1]); };
+    EXPECT_LE(error_of(results.back().output, rows(oracle.output)), bound);
+    EXPECT_LE(error_of(results.back().lse, rows(oracle.lse)), bound);
   }
-
-  struct Tensors {
-    at::Tensor query, key, value, grad;  // grad: of the output
-  };
-
-  void expect_equal_to_plain_attention() {
-    const std::size_t slices = bounds_.size() - 1;
-    for (std::size_t i = 0; i < slices; ++i) forward(i);
-    for (std::size_t i = slices; i-- > 0;) backward(i);
-    for (const KvBlock& block : blocks_)
-      EXPECT_FALSE(block.key_grad.defined()) << "an accumulator that nobody took";
-    expect_equal(long_, at::cat(output_, 0), at::cat(query_grad_, 0), at::cat(key_grad_, 0),
-                 at::cat(value_grad_, 0), "the cut sequence");
-    for (std::size_t i = 0; i < neighbours_.size(); ++i) {
-      const auto& [output, query, key, value] = neighbour_results_.at(i);
-      expect_equal(neighbours_[i], output, query, key, value, "a neighbour");
-    }
-  }
-
- private:
-  Tensors draw(std::int64_t n, std::uint64_t& seed) const {
-    return {random_tensor({n, heads_.query_width()}, ++seed, way_.dtype),
-            random_tensor({n, heads_.kv_width()}, ++seed, way_.dtype),
-            random_tensor({n, heads_.kv_width()}, ++seed, way_.dtype),
-            random_tensor({n, heads_.query_width()}, ++seed, way_.dtype)};
-  }
-
-  // The chunk of slice i: tensors, and where its slices lie in it.
-  struct Chunk {
-    Tensors tensors;
-    std::vector<AttentionSlice> slices;
-    std::size_t cut = 0;  // of `slices`
-  };
-  Chunk chunk(std::size_t i) {
-    const bool last = i + 2 == bounds_.size();
-    std::vector<Tensors> parts;
-    Chunk chunk;
-    const auto add = [&](const Tensors& part) {
-      AttentionSlice slice;
-      slice.begin = chunk.slices.empty() ? 0 : chunk.slices.back().end;
-      slice.end = slice.begin + part.query.size(0);
-      chunk.slices.push_back(slice);
-      parts.push_back(part);
-    };
-    if (last)
-      for (std::size_t n = 0; n < before_.size(); ++n) add(neighbours_[n]);
-    chunk.cut = parts.size();
-    const auto rows = [&](const at::Tensor& x) { return x.slice(0, bounds_[i], bounds_[i + 1]); };
-    add({rows(long_.query), rows(long_.key), rows(long_.value), rows(long_.grad)});
-    if (last)
-      for (std::size_t n = 0; n < after_.size(); ++n) add(neighbours_[before_.size() + n]);
-    const auto joined = [&](at::Tensor Tensors::*member) {
-      std::vector<at::Tensor> all;
-      for (const Tensors& part : parts) all.push_back(part.*member);
-      return at::cat(all, 0);
-    };
-    chunk.tensors = {joined(&Tensors::query), joined(&Tensors::key), joined(&Tensors::value),
-                     joined(&Tensors::grad)};
-    chunk.slices[chunk.cut].context = std::span(blocks_).first(i);
-    return chunk;
-  }
-
-  void forward(std::size_t i) {
-    const Chunk c = chunk(i);
-    results_.push_back(
-        way_.forward(heads_, c.tensors.query, c.tensors.key, c.tensors.value, c.slices));
-    const AttentionSlice& cut = c.slices[c.cut];
-    output_.push_back(results_[i].output.slice(0, cut.begin, cut.end));
-    if (i + 2 < bounds_.size()) {
-      blocks_.push_back({bounds_[i], bounds_[i + 1], c.tensors.key, c.tensors.value, {}, {}});
-    }
-  }
-
-  void backward(std::size_t i) {
-    Chunk c = chunk(i);
-    if (i < blocks_.size()) {  // what later slices added to this one
-      c.slices[c.cut].key_grad = std::move(blocks_[i].key_grad);
-      c.slices[c.cut].value_grad = std::move(blocks_[i].value_grad);
-      blocks_[i].key_grad = blocks_[i].value_grad = at::Tensor();
-    }
+  for (std::size_t i = results.size(); i-- > 0;) {
+    const QueryKeyValue own = rows_of(oracle.inputs, cuts[i], cuts[i + 1]);
+    KvBlock block = store.take(id, 0, cuts[i]);
+    AttentionSlice slice{0, cuts[i + 1] - cuts[i], store.before(id, 0, cuts[i]), block.key_grad,
+                         block.value_grad};
+    const auto rows = [&](const at::Tensor& x) { return x.slice(0, cuts[i], cuts[i + 1]); };
     const QueryKeyValue grad =
-        way_.backward(heads_, c.tensors.grad, {c.tensors.query, c.tensors.key, c.tensors.value},
-                      results_[i], c.slices);
-    for (std::size_t s = 0; s < c.slices.size(); ++s) {
-      const auto rows = [&](const at::Tensor& x) {
-        return x.slice(0, c.slices[s].begin, c.slices[s].end);
-      };
-      if (s == c.cut) {
-        query_grad_.insert(query_grad_.begin(), rows(grad.query));
-        key_grad_.insert(key_grad_.begin(), rows(grad.key));
-        value_grad_.insert(value_grad_.begin(), rows(grad.value));
-      } else {
-        neighbour_results_.push_back(
-            {rows(results_[i].output), rows(grad.query), rows(grad.key), rows(grad.value)});
-      }
-    }
+        how.backward(heads, rows(oracle.output_grad), own, results[i], std::span(&slice, 1));
+    EXPECT_LE(error_of(grad.query, rows(oracle.grad.query)), bound);
+    EXPECT_LE(error_of(grad.key, rows(oracle.grad.key)), bound);
+    EXPECT_LE(error_of(grad.value, rows(oracle.grad.value)), bound);
   }
+  EXPECT_TRUE(store.empty());
+}
 
-  void expect_equal(const Tensors& in, const at::Tensor& output, const at::Tensor& query_grad,
-                    const at::Tensor& key_grad, const at::Tensor& value_grad,
-                    const char* what) const {
-    const auto leaf = [&](const at::Tensor& x, std::int64_t heads) {
-      return x.to(at::kDouble).clone().view({x.size(0), heads, heads_.dim}).requires_grad_(true);
-    };
-    const at::Tensor q = leaf(in.query, heads_.query), k = leaf(in.key, heads_.key_value),
-                     v = leaf(in.value, heads_.key_value);
-    const at::Tensor expected = ReferenceModel::attention(q, k, v);
-    expected.backward(in.grad.to(at::kDouble));
-    // Some gradients vanish (of a lone token's query and key): the incoming one sets the scale.
-    const double scale = in.grad.to(at::kDouble).norm().item<double>();
-    const auto near = [&](const at::Tensor& found, const at::Tensor& plain) {
-      const double size = std::max(scale, plain.norm().item<double>());
-      return (found.to(at::kDouble) - plain).norm().item<double>() / size;
-    };
-    EXPECT_LE(near(output, expected.detach()), way_.bound) << what;
-    EXPECT_LE(near(query_grad, q.grad().flatten(1)), way_.bound) << what;
-    EXPECT_LE(near(key_grad, k.grad().flatten(1)), way_.bound) << what;
-    EXPECT_LE(near(value_grad, v.grad().flatten(1)), way_.bound) << what;
+class AttentionTest : public ::testing::TestWithParam<Implementation> {};
+
+TEST_P(AttentionTest, CutSequencesEqualPlainAttention) {
+  for (const Heads heads : {Heads{4, 2, 8}, Heads{3, 3, 10}, Heads{6, 1, 4}}) {
+    check_cuts(GetParam(), heads, 300, {}, at::kDouble, 1e-12);
+    check_cuts(GetParam(), heads, 300, {1}, at::kDouble, 1e-12);
+    check_cuts(GetParam(), heads, 300, {299}, at::kDouble, 1e-12);
+    check_cuts(GetParam(), heads, 300, {127, 128, 129, 257}, at::kDouble, 1e-12);
+    check_cuts(GetParam(), heads, 300, {3, 9, 20, 50, 51, 100, 200}, at::kDouble, 1e-12);
   }
+  check_cuts(GetParam(), {2, 1, 16}, 1400, {260, 1300}, at::kDouble, 1e-12);
+}
 
-  Way way_;
-  Heads heads_;
-  std::vector<std::int64_t> bounds_, before_, after_;
-  Tensors long_;
-  std::vector<Tensors> neighbours_;
-  std::vector<AttentionResult> results_;
-  std::vector<KvBlock> blocks_;
-  std::vector<at::Tensor> output_, query_grad_, key_grad_, value_grad_;
-  std::vector<std::array<at::Tensor, 4>> neighbour_results_;
-};
+TEST_P(AttentionTest, SinglePrecisionStaysNear) {
+  check_cuts(GetParam(), {4, 2, 32}, 700, {150, 400}, at::kFloat, 3e-6);
+}
 
-TEST_P(Attention, EqualsPlainAttentionOverSlices) {
-  if (std::string_view(GetParam().name).starts_with("tiled") && !attention_tiled::available())
-    GTEST_SKIP() << "LibTorch brings no BLAS here";
-  for (const Heads heads : {Heads{4, 4, 16}, Heads{4, 2, 8}, Heads{6, 1, 16}}) {
-    SCOPED_TRACE(::testing::Message() << heads.query << " heads on " << heads.key_value);
-    // Around the tiles' 128 rows and 256 columns, and blocks below 256 keys that are joined.
-    CutSequence(GetParam(), heads, {0, 128, 129, 400, 656, 700}, {1, 5}, {130})
-        .expect_equal_to_plain_attention();
-    CutSequence(GetParam(), heads, {0, 3, 4, 90, 91}, {}, {7}).expect_equal_to_plain_attention();
-    CutSequence(GetParam(), heads, {0, 300}, {}, {}).expect_equal_to_plain_attention();
+// Several whole sequences and the tail of a cut one in one chunk.
+TEST_P(AttentionTest, PackedSlicesEqualSeparateOnes) {
+  const Heads heads{4, 2, 8};
+  std::vector<Oracle> sequences;
+  for (const std::int64_t length : {140, 1, 37, 64})
+    sequences.emplace_back(heads, length, length, at::kDouble);
+  const std::int64_t cut = 100;
+  KvStore store;
+  const QueryKeyValue before = rows_of(sequences[0].inputs, 0, cut);
+  store.append(SequenceId(0), 0, 0, before.key, before.value);
+
+  std::vector<AttentionSlice> slices;
+  QueryKeyValue chunk;
+  std::vector<at::Tensor> q, k, v, g;
+  std::int64_t row = 0;
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    const std::int64_t begin = i == 0 ? cut : 0, length = sequences[i].output.size(0);
+    const QueryKeyValue own = rows_of(sequences[i].inputs, begin, length);
+    q.push_back(own.query);
+    k.push_back(own.key);
+    v.push_back(own.value);
+    g.push_back(sequences[i].output_grad.slice(0, begin, length));
+    slices.push_back({row, row + length - begin, store.before(SequenceId(0), 0, begin), {}, {}});
+    row += length - begin;
+  }
+  chunk = {at::cat(q), at::cat(k), at::cat(v)};
+  const AttentionResult result = GetParam().forward(heads, chunk, slices);
+  const QueryKeyValue grad = GetParam().backward(heads, at::cat(g), chunk, result, slices);
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    const std::int64_t begin = i == 0 ? cut : 0, length = sequences[i].output.size(0);
+    const auto expected = [&](const at::Tensor& x) { return x.slice(0, begin, length); };
+    const auto found = [&](const at::Tensor& x) {
+      return x.slice(0, slices[i].begin, slices[i].end);
+    };
+    EXPECT_LE(error_of(found(result.output), expected(sequences[i].output)), 1e-12);
+    EXPECT_LE(error_of(found(result.lse), expected(sequences[i].lse)), 1e-12);
+    EXPECT_LE(error_of(found(grad.query), expected(sequences[i].grad.query)), 1e-12);
+    EXPECT_LE(error_of(found(grad.key), expected(sequences[i].grad.key)), 1e-12);
+    EXPECT_LE(error_of(found(grad.value), expected(sequences[i].grad.value)), 1e-12);
+  }
+  // What the tail's queries add for the tokens before it has to be there, and only that.
+  EXPECT_EQ(store.grad_bytes(), store.kv_bytes());
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, AttentionTest, ::testing::Values(kTiled, kBlocks),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+TEST(AttentionBlocks, HalfPrecisionStaysNear) {
+  check_cuts(kBlocks, {4, 2, 32}, 500, {150, 400}, at::kBFloat16, 2e-2);
+}
+
+// The public entry, whichever way it takes on this machine.
+TEST(Attention, HalfPrecisionAccumulatesInSinglePrecision) {
+  const Heads heads{4, 2, 32};
+  const Oracle oracle(heads, 200, 3, at::kBFloat16);
+  KvStore store;
+  const QueryKeyValue first = rows_of(oracle.inputs, 0, 120),
+                      second = rows_of(oracle.inputs, 120, 200);
+  store.append(SequenceId(0), 0, 0, first.key, first.value);
+  AttentionSlice slice{0, 80, store.before(SequenceId(0), 0, 120), {}, {}};
+  const AttentionResult result =
+      attention_forward(heads, second.query, second.key, second.value, std::span(&slice, 1));
+  EXPECT_EQ(result.output.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(result.lse.scalar_type(), at::kFloat);
+  attention_backward(heads, oracle.output_grad.slice(0, 120), second, result, std::span(&slice, 1));
+  const KvBlock block = store.take(SequenceId(0), 0, 0);
+  EXPECT_EQ(block.key_grad.scalar_type(), at::kFloat);
+  EXPECT_EQ(block.key_grad.sizes(), first.key.sizes());
+  EXPECT_GT(block.value_grad.abs().max().item<float>(), 0.0F);
+}
+
+TEST(Attention, ThreadCountChangesNoBit) {
+  const Heads heads{4, 2, 16};
+  const Oracle oracle(heads, 600, 9, at::kFloat);
+  std::vector<AttentionSlice> slices = {{0, 350, {}, {}, {}}, {350, 600, {}, {}, {}}};
+  const int threads = at::get_num_threads();
+  std::vector<AttentionResult> results;
+  std::vector<QueryKeyValue> grads;
+  for (const int count : {1, 2, 3}) {
+    at::set_num_threads(count);
+    results.push_back(attention_tiled::forward(heads, oracle.inputs, slices));
+    grads.push_back(attention_tiled::backward(heads, oracle.output_grad, oracle.inputs,
+                                              results.back(), slices));
+  }
+  at::set_num_threads(threads);
+  for (std::size_t i = 1; i < results.size(); ++i) {
+    EXPECT_TRUE(at::equal(results[i].output, results[0].output));
+    EXPECT_TRUE(at::equal(grads[i].query, grads[0].query));
+    EXPECT_TRUE(at::equal(grads[i].key, grads[0].key));
+    EXPECT_TRUE(at::equal(grads[i].value, grads[0].value));
   }
 }
 
-// A slice's rows see the same bits whatever is packed beside them.
-TEST_P(Attention, NeighboursDoNotLeak) {
-  if (std::string_view(GetParam().name).starts_with("tiled") && !attention_tiled::available())
-    GTEST_SKIP() << "LibTorch brings no BLAS here";
-  const Heads heads{4, 2, 16};
-  const auto draw = [&](std::int64_t width, std::uint64_t seed) {
-    return random_tensor({200, width}, seed, GetParam().dtype);
-  };
-  std::vector<AttentionSlice> slices(2);
-  slices[0].end = slices[1].begin = 70;
-  slices[1].end = 200;
-  QueryKeyValue in{draw(heads.query_width(), 1), draw(heads.kv_width(), 2),
-                   draw(heads.kv_width(), 3)};
-  const at::Tensor grad = draw(heads.query_width(), 4);
-  const auto both = [&] {
-    const AttentionResult result = GetParam().forward(heads, in.query, in.key, in.value, slices);
-    const QueryKeyValue back = GetParam().backward(heads, grad, in, result, slices);
-    return at::cat({result.output, back.query, back.key, back.value}, 1).slice(0, 0, 70).clone();
-  };
-  const at::Tensor before = both();
-  for (at::Tensor* each : {&in.query, &in.key, &in.value}) each->slice(0, 70, 200).fill_(3.0);
-  EXPECT_TRUE(at::equal(both(), before));
+// Scores far apart: nothing overflows, and hopeless keys weigh nothing.
+TEST(Attention, LargeScoresStayFinite) {
+  const Heads heads{1, 1, 4};
+  for (const auto dtype : {at::kFloat, at::kDouble}) {
+    const at::Tensor q = at::full({3, 4}, 30.0, at::dtype(dtype));
+    at::Tensor k = at::zeros({3, 4}, at::dtype(dtype));
+    k.select(0, 1).fill_(30.0);   // score 1,800
+    k.select(0, 2).fill_(-30.0);  // score -1,800
+    const at::Tensor v = at::arange(12, at::dtype(dtype)).view({3, 4});
+    AttentionSlice slice{0, 3, {}, {}, {}};
+    const AttentionResult result = attention_tiled::forward(heads, {q, k, v}, std::span(&slice, 1));
+    EXPECT_TRUE(at::equal(result.output.select(0, 0), v.select(0, 0)));
+    EXPECT_TRUE(at::allclose(result.output.select(0, 1), v.select(0, 1)));
+    EXPECT_TRUE(at::allclose(result.output.select(0, 2), v.select(0, 1)));
+    const QueryKeyValue grad =
+        attention_tiled::backward(heads, at::ones_like(q), {q, k, v}, result, std::span(&slice, 1));
+    EXPECT_TRUE(grad.query.isfinite().all().item<bool>());
+    EXPECT_TRUE(grad.key.isfinite().all().item<bool>());
+  }
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
-// Blocks come and go in the order of a cut sequence's slices, each layer and sequence for itself.
 #include "model/kv_store.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <stdexcept>
@@ -10,64 +12,47 @@
 namespace infinipipe {
 namespace {
 
-using testing::random_tensor;
+at::Tensor rows(std::int64_t count) { return at::zeros({count, 4}); }
 
-void append(KvStore& store, int sequence, int layer, Tokens begin, Tokens end) {
-  store.append(SequenceId(sequence), layer, begin, random_tensor({end - begin, 4}, 1),
-               random_tensor({end - begin, 4}, 2));
-}
-
-TEST(KvStoreTest, GivesTheBlocksBeforeASlice) {
+TEST(KvStore, KeepsBlocksInOrder) {
   KvStore store;
-  EXPECT_TRUE(store.before(SequenceId(0), 0, 0).empty());
-  append(store, 0, 0, 0, 10);
-  append(store, 0, 0, 10, 25);
-  append(store, 0, 1, 0, 10);
-  append(store, 3, 0, 0, 7);
-  EXPECT_EQ(store.before(SequenceId(0), 0, 10).size(), 1U);
-  const auto both = store.before(SequenceId(0), 0, 25);
+  const SequenceId a(0), b(3);
+  store.append(a, 0, 0, rows(5), rows(5));
+  store.append(a, 0, 5, rows(2), rows(2));
+  store.append(a, 1, 0, rows(5), rows(5));
+  store.append(b, 0, 0, rows(9), rows(9));
+  EXPECT_EQ(store.kv_bytes(), (5 + 2 + 5 + 9) * 4 * 4 * 2);
+  EXPECT_TRUE(store.before(a, 0, 0).empty());
+  EXPECT_EQ(store.before(a, 0, 5).size(), 1U);
+  const auto both = store.before(a, 0, 7);
   ASSERT_EQ(both.size(), 2U);
-  EXPECT_EQ(both[1].begin, 10);
-  EXPECT_EQ(both[1].end, 25);
-  EXPECT_EQ(store.before(SequenceId(3), 0, 7).size(), 1U);
-  EXPECT_EQ(store.kv_bytes(), (25 + 10 + 7) * 2 * 4 * 8);
+  EXPECT_EQ(both[1].begin, 5);
+  EXPECT_EQ(both[1].end, 7);
   EXPECT_EQ(store.grad_bytes(), 0);
-  both[0].key_grad = random_tensor({10, 4}, 3);
-  EXPECT_EQ(store.grad_bytes(), 10 * 4 * 8);
-}
+  both[0].key_grad = rows(5);
+  EXPECT_EQ(store.grad_bytes(), 5 * 4 * 4);
 
-TEST(KvStoreTest, IsTakenFromTheNewestOn) {
-  KvStore store;
-  append(store, 0, 0, 0, 10);
-  append(store, 0, 0, 10, 25);
-  EXPECT_THROW(store.take(SequenceId(0), 0, 0), std::logic_error);
-  EXPECT_EQ(store.take(SequenceId(0), 0, 10).end, 25);
+  EXPECT_EQ(store.take(a, 0, 5).end, 7);
+  const KvBlock first = store.take(a, 0, 0);
+  EXPECT_TRUE(first.key_grad.defined());
   EXPECT_FALSE(store.empty());
-  EXPECT_EQ(store.take(SequenceId(0), 0, 0).end, 10);
-  EXPECT_TRUE(store.empty());
-  EXPECT_THROW(store.take(SequenceId(0), 0, 0), std::logic_error);
-}
-
-TEST(KvStoreTest, RefusesGapsAndMissingContext) {
-  KvStore store;
-  EXPECT_THROW(append(store, 0, 0, 5, 10), std::logic_error);
-  append(store, 1, 0, 0, 10);
-  EXPECT_THROW(append(store, 1, 0, 11, 12), std::logic_error);
-  EXPECT_THROW(append(store, 1, 0, 0, 12), std::logic_error);
-  EXPECT_THROW(store.before(SequenceId(1), 0, 12), std::logic_error);
-  EXPECT_THROW(store.before(SequenceId(1), 0, 5), std::logic_error);
-  EXPECT_THROW(store.before(SequenceId(1), 1, 10), std::logic_error);
-}
-
-TEST(KvStoreTest, DropsOneSequenceOfALayerOrAll) {
-  KvStore store;
-  for (const int layer : {0, 1}) append(store, 0, layer, 0, 10);
-  append(store, 1, 0, 0, 10);
-  store.drop(SequenceId(0), 0);
-  EXPECT_EQ(store.kv_bytes(), 2 * 10 * 2 * 4 * 8);
-  store.drop(SequenceId(0), 0);  // nothing left to drop
+  store.drop(a, 1);
+  store.drop(a, 1);  // nothing there
   store.clear();
   EXPECT_TRUE(store.empty());
+}
+
+TEST(KvStore, CatchesOrderMistakes) {
+  KvStore store;
+  const SequenceId id(1);
+  EXPECT_THROW(store.before(id, 0, 3), std::logic_error);
+  EXPECT_THROW(store.take(id, 0, 0), std::logic_error);
+  store.append(id, 0, 0, rows(5), rows(5));
+  EXPECT_THROW(store.append(id, 0, 4, rows(2), rows(2)), std::logic_error);
+  EXPECT_THROW(store.before(id, 0, 3), std::logic_error);
+  EXPECT_THROW(store.before(id, 0, 6), std::logic_error);
+  store.append(id, 0, 5, rows(2), rows(2));
+  EXPECT_THROW(store.take(id, 0, 0), std::logic_error);
 }
 
 }  // namespace
