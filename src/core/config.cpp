@@ -156,7 +156,7 @@ class Table final {
 
 // The field of a TrainConfig, const or not.
 #define INFINIPIPE_FIELD(path) \
-  [](auto& c) -> auto& { return c.path; }
+  [](auto& c) -> auto& { return c.path; }  // NOLINT(bugprone-macro-parentheses)
 
 void add_model(Table& t) {
   t.add(

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/data/batch_source.h"
@@ -17,6 +18,7 @@ EvalResult evaluate(const EvalOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint);
   TrainConfig config = checkpoint.config;
+  if (options.configure) config = options.configure(std::move(config));
   if (!options.data.empty()) config.data.path = options.data;
   if (options.stages) {
     config.parallelism.stages = *options.stages;
@@ -45,12 +47,14 @@ EvalResult evaluate(const EvalOptions& options) {
     request.step = static_cast<int>(first / per_step);
     request.forward_only = true;
     for (std::int64_t document = first; document < end; ++document) {
-      batch.sequences.push_back(load_document(dataset, document, config.data.max_sequence_length,
-                                              config.model.vocab_size));
-      request.sequences.push_back(static_cast<Tokens>(batch.sequences.back().size()));
+      std::vector<std::int64_t> tokens = load_document(
+          dataset, document, config.data.max_sequence_length, config.model.vocab_size);
+      if (tokens.empty()) continue;
+      request.sequences.push_back(static_cast<Tokens>(tokens.size()));
       result.tokens += request.sequences.back();
+      batch.sequences.push_back(std::move(tokens));
     }
-    result.sequences += end - first;
+    result.sequences += static_cast<std::int64_t>(batch.sequences.size());
     if (batch.target_weight() == 0.0) continue;
     const StepResult step = engine.run(planner->plan(request), batch);
     total += step.loss * step.target_weight;

@@ -39,6 +39,7 @@ Engine::Options make_engine_options(const TrainConfig& config,
   options.dtype = config.training.dtype;
   options.device = config.runtime.device;
   options.threads_per_stage = config.runtime.threads_per_stage;
+  options.pooled_allocator = config.runtime.pooled_allocator;
   options.seed = config.training.seed;
   options.optimizer = config.optimizer;
   options.total_steps = config.training.steps;
