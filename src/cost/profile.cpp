@@ -171,6 +171,13 @@ Profile read_profile(const std::string& path) {
   return profile_from_json(read_json_file(path), path);
 }
 
+Profile at_pace(Profile profile, const std::vector<double>& pace, double mean) {
+  if (pace.empty()) return profile;
+  profile.stage_speed.resize(pace.size(), 1.0);
+  for (std::size_t p = 0; p < pace.size(); ++p) profile.stage_speed[p] /= pace[p] / mean;
+  return profile;
+}
+
 Json profile_to_json(const Profile& profile) {
   Json json = profile.raw.empty() ? Json::object() : parse_json(profile.raw, "profile");
   json["format"] = kFormat;

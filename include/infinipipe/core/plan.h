@@ -148,6 +148,9 @@ struct Plan {
   std::optional<Prediction> predicted;
   Bytes bytes_per_stage = 0.0;  // memory limit; 0 = none
   std::string profile_hash;     // empty: none used
+  // How long stages took against that profile when the plan was made (1.1: a tenth longer), as
+  // `predicted` counts; empty: as the profile says.
+  std::vector<double> stage_pace;
 
   int stage_count() const { return static_cast<int>(stages.size()); }
   int layer_count() const { return stages.empty() ? 0 : stages.back().end; }

@@ -84,6 +84,9 @@ struct Profile {
 // Throws InputError naming file and field for what is missing, negative or not finite.
 Profile profile_from_json(const Json& json, const std::string& where);
 Profile read_profile(const std::string& path);
+// The profile of the same machine with stage p running pace[p] / mean times as long (1.1: a tenth
+// slower). One pace a stage, all above 0.
+Profile at_pace(Profile profile, const std::vector<double>& pace, double mean = 1.0);
 Json profile_to_json(const Profile& profile);
 std::string profile_hash(const Profile& profile);
 

@@ -18,6 +18,8 @@ struct PlanRequest {
   std::vector<Tokens> sequences;  // each >= 1; may be empty (the plan then has no chunks)
   int step = 0;
   bool forward_only = false;      // an evaluation plan
+  // Of planners that follow a machine's drift: each stage's pace against the profile; empty: 1.
+  std::vector<double> stage_pace = {};
 };
 
 // Where and under which limits it will run.
