@@ -53,6 +53,7 @@ void visit_layerwise(AnyLayerwise& layerwise, const Visit& visit) {
   visit("forward_bytes_per_token", layerwise.forward_bytes_per_token);
   visit("backward_bytes_per_token", layerwise.backward_bytes_per_token);
   visit("backward_bytes", layerwise.backward_bytes);
+  visit("pending_bytes_per_token", layerwise.pending_bytes_per_token);
   visit("head_bytes_per_token", layerwise.head_bytes_per_token);
   visit("head_block_tokens", layerwise.head_block_tokens);
   visit("head_block_bytes_per_token", layerwise.head_block_bytes_per_token);
