@@ -342,22 +342,28 @@ std::string plot(const std::vector<Point>& points) {
   return svg + "</svg>\n";
 }
 
-// One batch from the least memory that any plan fits in to where nothing is recomputed.
+// One batch from the least memory that any plan fits in to where memory costs less than 0.1%.
 void bench_pressure(const Options& options) {
   PlanContext context = context_for(options, kMachines[1]);
   const auto lengths = synthetic_lengths(length_model("github"), 512, Tokens{96} << 10, 1);
   context.bytes_per_stage = 1e18;
   const Run free = plan_with(context, "epp", lengths);
-  double high = 0.0;
+  double high = 0.0;  // peak where memory is no matter
   for (const StagePrediction& stage : free.plan->predicted->stages) {
     high = std::max(high, stage.peak_bytes);
   }
-  double low = 0.0;
-  double fits = high;
-  while (fits - low > 1e8) {
-    context.bytes_per_stage = (low + fits) / 2.0;
-    (plan_with(context, "epp", lengths).plan ? fits : low) = context.bytes_per_stage;
-  }
+  // Least memory for which `enough` holds of the plan.
+  const auto least_budget = [&](double low, const auto& enough) {
+    double fits = high;
+    while (fits - low > 1e8) {
+      context.bytes_per_stage = (low + fits) / 2.0;
+      (enough(plan_with(context, "epp", lengths)) ? fits : low) = context.bytes_per_stage;
+    }
+    return fits;
+  };
+  const double fits = least_budget(0.0, [](const Run& run) { return run.plan.has_value(); });
+  const double loose =
+      least_budget(fits, [&](const Run& run) { return run.seconds() <= 1.001 * free.seconds(); });
   std::printf(
       "\nmemory pressure: 13b, github, cap 96K, seed 1; seconds of a step. static: the better of "
       "1f1b "
@@ -366,7 +372,7 @@ void bench_pressure(const Options& options) {
       "budget GB", "epp", "epp-1f1b", "static", "static/epp", "recomp", "bound");
   std::vector<Point> points;
   for (int i = 0; i < 10; ++i) {
-    context.bytes_per_stage = fits + (high - fits) * i / 9.0;
+    context.bytes_per_stage = fits + (loose - fits) * i / 9.0;
     const Run ours = plan_with(context, "epp", lengths);
     const Seconds paper = plan_with(context, "epp-1f1b", lengths).seconds();
     const Seconds fixed = std::min(plan_with(context, "1f1b", lengths).seconds(),

@@ -6,8 +6,8 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/lower_bound.h"
-#include "planner/chunk_seconds.h"
 #include "infinipipe/planner/layer_split.h"
+#include "planner/chunk_seconds.h"
 
 namespace infinipipe {
 

@@ -19,41 +19,8 @@
 namespace infinipipe {
 namespace {
 
-struct Case {
-  PlanContext context;
-  PlanRequest request;
-};
-
-// Memory from "all fits" to "hardly anything does".
-Case random_case(std::uint64_t seed, int most_sequences, int most_stages, Tokens most_tokens) {
-  Random random(seed);
-  Case result;
-  PlanContext& context = result.context;
-  context.parallelism.stages = static_cast<int>(random.between(1, most_stages));
-  context.parallelism.sequence_parallel = 1 << random.between(0, 2);
-  context.parallelism.data_parallel = random.uniform() < 0.1 ? 2 : 1;
-  context.layers = context.parallelism.stages + static_cast<int>(random.between(0, 8));
-  context.profile = test::random_profile(random, context.layers);
-  result.request.sequences = test::random_lengths(random, most_sequences, most_tokens);
-  result.request.step = static_cast<int>(seed % 1000);
-  if (random.uniform() < 0.7) {
-    Tokens total = 0;
-    Tokens longest = 0;
-    for (const Tokens n : result.request.sequences) {
-      total += n;
-      longest = std::max(longest, n);
-    }
-    const double per_token = 1000.0 * context.layers /
-                             (context.parallelism.stages * context.parallelism.sequence_parallel);
-    const double share = std::pow(random.uniform(), 2.0);
-    const double tokens =
-        static_cast<double>(longest) * 0.1 + share * static_cast<double>(total) * random.uniform();
-    context.bytes_per_stage = 2e4 +
-                              4e5 * (context.layers + 2.0) / context.parallelism.sequence_parallel +
-                              per_token * tokens;
-  }
-  return result;
-}
+using test::Case;
+using test::random_case;
 
 std::unique_ptr<Planner> planner_of(const PlanContext& context, const std::string& name) {
   PlanContext named = context;
@@ -146,6 +113,8 @@ void check(std::uint64_t seed, const Case& c, Tally& tally) {
   const auto plan = try_plan(c.context, "epp", c.request);
   std::vector<std::pair<std::string, Seconds>> rivals;
   for (const char* name : {"1f1b", "seq1f1b", "epp-1f1b"}) {
+    // The solver is slow: once in so many.
+    if (std::string(name) == "epp-1f1b" && seed % 3 != 0) continue;
     const auto rival = try_plan(c.context, name, c.request);
     if (rival) rivals.emplace_back(name, rival->predicted->seconds);
   }
@@ -209,11 +178,7 @@ TEST_P(BatchesOfAllSizes, PlanWell) {
   const int cases = soak() ? 500 : 2;
   for (int i = 0; i < cases; ++i) {
     const auto seed = static_cast<std::uint64_t>(1000000 + 1000 * GetParam() + i);
-    // Sizes by their logarithm: as many batches from 1 to 24 sequences as from 24 to 600.
-    Random random(seed, 1);
-    const int sequences = static_cast<int>(std::pow(600.0, random.uniform()));
-    const auto tokens = static_cast<Tokens>(200.0 * std::pow(1000.0, random.uniform()));
-    check(seed, random_case(seed, sequences, 16, tokens), tally);
+    check(seed, test::case_of_any_size(seed), tally);
     if (HasFatalFailure()) return;
   }
   if (soak()) {

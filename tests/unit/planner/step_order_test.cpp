@@ -113,5 +113,38 @@ TEST(LeastRecompute, FitsWheneverItIsFound) {
   EXPECT_GT(found, 500);
 }
 
+TEST(ForcedRecompute, CountsDisjointWindows) {
+  // Two stages, one slice each: stage 0 holds two chunks at a time, 8 bytes each.
+  ChunkTable table = test::even_table(2, {1, 1, 1, 1});
+  const StepLists steps = one_f_one_b_steps(table, {0});
+  table.room = {16.0, 16.0};
+  EXPECT_EQ(forced_recompute(steps[0], 0, table), 0.0);
+  table.room = {13.0, 13.0};
+  // Chunks 0 and 1, then 2 and 3, lack 3 bytes: two layers of 1.5 bytes and 0.25 s each time.
+  EXPECT_DOUBLE_EQ(forced_recompute(steps[0], 0, table), 1.0);
+  EXPECT_EQ(forced_recompute(steps[1], 1, table), 0.0);
+}
+
+TEST(ForcedRecompute, NothingThatFitsRecomputesLess) {
+  Random random(6);
+  int forced = 0;
+  for (int round = 0; round < 2000; ++round) {
+    const ChunkTable table = test::random_table(random, 4, 6, 5, random.uniform());
+    const auto steps = one_f_one_b_steps(table, {0});
+    const auto least = least_recompute(steps, table);
+    if (!least) continue;
+    for (int p = 0; p < table.stages; ++p) {
+      Seconds spent = 0.0;
+      for (int k = 0; k < table.chunks; ++k) {
+        spent += (*least)[table.index(p, k)] * table.at(p, k).layer;
+      }
+      const Seconds bound = forced_recompute(steps[static_cast<std::size_t>(p)], p, table);
+      EXPECT_LE(bound, spent * (1.0 + 1e-12));
+      forced += bound > 0.0;
+    }
+  }
+  EXPECT_GT(forced, 300);
+}
+
 }  // namespace
 }  // namespace infinipipe
