@@ -22,9 +22,9 @@ using HighsPointer = std::unique_ptr<void, HighsDeleter>;
 
 // Programmes with more terms than this are not handed to the solver: their root node alone would
 // take seconds.
-constexpr std::size_t kMostTerms = 40'000;
+constexpr std::size_t kMostTerms = 20'000;
 // Nodes x terms. So that many nodes are left to small programmes only.
-constexpr std::size_t kMostWork = 400'000;
+constexpr std::size_t kMostWork = 40'000;
 
 HighsPointer make_solver(const SolverLimits& limits, std::size_t terms) {
   const int affordable = static_cast<int>(kMostWork / std::max<std::size_t>(terms, 1));

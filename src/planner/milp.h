@@ -39,7 +39,7 @@ struct CoveringSolution {
 
 // Starts from `start`, which must be feasible, and never returns anything dearer. One thread, fixed
 // seed: the same answer on every machine unless the emergency stop is hit. Effort is bounded by the
-// programme's size too: fewer nodes for larger ones, none beyond 40,000 terms.
+// programme's size too: fewer nodes for larger ones, none beyond 20,000 terms.
 CoveringSolution solve_covering(const CoveringProgram& program, const std::vector<int>& start,
                                 const SolverLimits& limits);
 
