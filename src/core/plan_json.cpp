@@ -134,6 +134,8 @@ PlannerReport read_planner(const JsonView& value) {
   report.slices = int_or(value, "slices", 1);
   report.schedule = value.string_or("schedule", "1f1b");
   report.seconds = value.number_or("seconds", 0.0);
+  report.chunk_spread = value.number_or("chunk_spread", 0.0);
+  report.spread_cause = value.string_or("spread_cause", "");
   if (value.has("solver")) {
     const JsonView solver = value.at("solver");
     report.solver.status = solver.string_or("status", "none");
@@ -349,6 +351,10 @@ Json plan_to_json(const Plan& plan) {
   json["planner"]["solver"]["seconds"] = number_json(plan.planner.solver.seconds);
   if (!plan.planner.candidates.empty()) {
     json["planner"]["candidates"] = candidates_json(plan.planner.candidates);
+  }
+  if (plan.planner.chunk_spread > 0.0) {
+    json["planner"]["chunk_spread"] = number_json(plan.planner.chunk_spread);
+    json["planner"]["spread_cause"] = plan.planner.spread_cause;
   }
   if (plan.predicted) json["predicted"] = prediction_json(*plan.predicted);
   if (!plan.stage_pace.empty()) json["stage_pace"] = plan.stage_pace;

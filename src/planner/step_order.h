@@ -44,6 +44,11 @@ std::optional<RecomputeMatrix> least_recompute(const StepLists& steps, const Chu
 RecomputeMatrix least_recompute_within(const StepLists& steps, const ChunkTable& table,
                                        const RecomputeMatrix& most);
 
+// Seconds that a stage recomputes at least, whatever recomputation makes the order fit: steps with
+// no live chunk in common each need what they lack, at the cheapest live chunk's price. The most
+// that any choice of such steps proves.
+Seconds forced_recompute(const std::vector<Step>& steps, int stage, const ChunkTable& table);
+
 // Seconds spent recomputing, over all stages.
 Seconds recompute_seconds(const ChunkTable& table, const RecomputeMatrix& recompute);
 

@@ -204,6 +204,12 @@ std::string explain_plan(const Plan& plan) {
   text += "chunks: " + format_count(counts.chunks) + " in " +
           counted(counts.pipelines, "pipeline") + ": " + kinds_text(counts) + "; " +
           format_count(counts.smallest) + " to " + format_count(counts.largest) + " tokens each\n";
+  if (counts.chunks > 0 && plan.planner.chunk_spread > 0.0) {
+    text +=
+        "chunk times: the slowest " + percent(plan.planner.chunk_spread) + " above the mean" +
+        (plan.planner.spread_cause.empty() ? "" : "; shorter are " + plan.planner.spread_cause) +
+        "\n";
+  }
   const double runs = static_cast<double>(std::max<std::int64_t>(counts.layer_runs, 1));
   text += "recomputed: " + percent(static_cast<double>(counts.recomputed) / runs) +
           " of all layers' forwards (" + format_count(counts.recomputed) + " of " +
