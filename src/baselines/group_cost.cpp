@@ -102,6 +102,13 @@ GroupCost::GroupCost(const SystemContext& context, int degree, int recompute)
   const CostModel model = whole_model(context, degree, true);
   bytes_per_token_ = model.activation_bytes(stage, token, recompute) +
                      (recompute > 0 ? model.recompute_workspace_bytes(stage, token) : 0.0);
+  // Temporaries of profiles that count layer by layer: at most their constant and their steepest
+  // rise, which a very long chunk shows.
+  ChunkShape long_chunk;
+  long_chunk.tokens = Tokens{1} << 24;
+  fixed_ += model.temporary_bound(stage, {});
+  bytes_per_token_ +=
+      model.temporary_bound(stage, long_chunk) / static_cast<double>(long_chunk.tokens);
   const Bytes limit = context.limit();
   if (limit <= 0.0 || bytes_per_token_ <= 0.0) {
     capacity_ = kNoLimit;

@@ -114,7 +114,9 @@ ChunkCost MegatronCost::chunk(int stage, const GroupLoad& load) const {
                   layers * (tensor_seconds(load) + ring_seconds(load, true)) +
                   recompute * (model_.recompute_layer(id, shape) + forward_waits);
   cost.activations = model_.activation_bytes(id, shape, recompute);
-  cost.workspace = recompute > 0 ? model_.recompute_workspace_bytes(id, shape) : 0.0;
+  cost.forward_workspace = model_.temporary_bound(id, shape);
+  cost.workspace =
+      cost.forward_workspace + (recompute > 0 ? model_.recompute_workspace_bytes(id, shape) : 0.0);
   return cost;
 }
 

@@ -56,7 +56,7 @@ PipelineRun run_1f1b(int stages, int chunks,
     if (forward) {
       ++stage.forwards;
       stage.held += spent.activations;
-      result.peak[p] = std::max(result.peak[p], stage.held);
+      result.peak[p] = std::max(result.peak[p], stage.held + spent.forward_workspace);
       if (p + 1 == count) {
         stage.gradients_at[c] = end;
       } else {

@@ -15,6 +15,7 @@ struct ChunkCost {
   Seconds backward = 0.0;   // recomputation included
   Bytes activations = 0.0;  // from the start of the forward to the end of the backward
   Bytes workspace = 0.0;    // during the backward
+  Bytes forward_workspace = 0.0;
 };
 
 struct PipelineRun {

@@ -73,6 +73,23 @@ TEST(GroupCost, CapacityIsWholeTokensADevice) {
   EXPECT_EQ(GroupCost(tiny, 2, 0).capacity(), 0);
 }
 
+TEST(GroupCost, LayerwiseTemporariesTakeRoom) {
+  SystemContext context = testing::toy_cluster(8);
+  const GroupCost plain(context, 2, 0);
+  context.profile.memory.layerwise = LayerwiseMemory{
+      .forward_bytes_per_token = 100.0, .backward_bytes_per_token = 3000.0, .head_bytes = 500.0};
+  const GroupCost layerwise(context, 2, 0);
+  EXPECT_LT(layerwise.capacity(), plain.capacity());
+  const CostModel model(context.profile, {1, 2, 4}, {{0, 8}});
+  for (const Tokens tokens : {Tokens{1}, Tokens{100}, Tokens{3000}}) {
+    ChunkShape shape;
+    shape.tokens = tokens;
+    const GroupLoad load = {0.0, tokens, 1};
+    EXPECT_GE(layerwise.peak_bytes(load) - plain.peak_bytes(load),
+              model.temporary_bound(StageId(), shape) * (1.0 - 1e-9));
+  }
+}
+
 TEST(GroupCost, RecomputingTradesTimeForMemory) {
   const SystemContext context = testing::toy_cluster(8);
   const GroupCost none(context, 4, 0);
