@@ -29,27 +29,6 @@ std::vector<int> slice_counts(const Site& site) {
   return {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64};
 }
 
-// No recomputation with which the order fits runs it in less: without any the clock says, and a
-// stage needs its work and what it must recompute, behind the first chunk's way to it and before
-// the last gradient's way back.
-Seconds least_seconds(const StepLists& steps, const ChunkTable& table) {
-  const RecomputeMatrix none(table.entries.size(), 0);
-  Seconds least = time_steps(steps, table, none).seconds;
-  Seconds before = 0.0;
-  Seconds after = 0.0;
-  for (int p = 0; p < table.stages; ++p) {
-    const std::vector<Step>& list = steps[static_cast<std::size_t>(p)];
-    Seconds work = forced_recompute(list, p, table);
-    for (int k = 0; k < table.chunks; ++k) work += table.at(p, k).forward + table.at(p, k).backward;
-    least = std::max(least, (before + work + after) * (1.0 - 1e-12));
-    const int first = list.front().chunk;
-    const int last = list.back().chunk;
-    before += table.at(p, first).forward + table.transfer[static_cast<std::size_t>(first)];
-    after += table.at(p, last).backward + table.transfer[static_cast<std::size_t>(last)];
-  }
-  return least;
-}
-
 Option make_option(std::shared_ptr<const Cutting> cutting) {
   Option option;
   option.cutting = std::move(cutting);

@@ -8,7 +8,6 @@
 #include "infinipipe/base/error.h"
 #include "planner/list_search.h"
 #include "planner/memory_floor.h"
-#include "planner/order_floor.h"
 #include "planner/paper_search.h"
 #include "planner/static_planner.h"
 
@@ -212,7 +211,7 @@ class Search final {
     const ChunkTable& table = cutting->table;
     StepLists steps = one_f_one_b_steps(table, {0});
     RecomputeMatrix recompute(table.entries.size(), 0);
-    if (order_floor(steps, table) >= best_seconds()) return;
+    if (least_seconds(steps, table) >= best_seconds()) return;
     std::optional<Schedule> best;
     const auto offer = [&](const RecomputeMatrix& matrix) {
       const Seconds seconds = time_steps(steps, table, matrix).seconds;

@@ -250,6 +250,24 @@ Seconds forced_recompute(const std::vector<Step>& steps, int stage, const ChunkT
   return most.back();
 }
 
+Seconds least_seconds(const StepLists& steps, const ChunkTable& table) {
+  const RecomputeMatrix none(table.entries.size(), 0);
+  Seconds least = time_steps(steps, table, none).seconds;
+  Seconds before = 0.0;
+  Seconds after = 0.0;
+  for (int p = 0; p < table.stages; ++p) {
+    const std::vector<Step>& list = steps[static_cast<std::size_t>(p)];
+    Seconds work = forced_recompute(list, p, table);
+    for (int k = 0; k < table.chunks; ++k) work += table.at(p, k).forward + table.at(p, k).backward;
+    least = std::max(least, (before + work + after) * (1.0 - 1e-12));
+    const int first = list.front().chunk;
+    const int last = list.back().chunk;
+    before += table.at(p, first).forward + table.transfer[static_cast<std::size_t>(first)];
+    after += table.at(p, last).backward + table.transfer[static_cast<std::size_t>(last)];
+  }
+  return least;
+}
+
 Seconds recompute_seconds(const ChunkTable& table, const RecomputeMatrix& recompute) {
   Seconds sum = 0.0;
   for (std::size_t i = 0; i < recompute.size(); ++i) sum += recompute[i] * table.entries[i].layer;

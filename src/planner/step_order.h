@@ -49,6 +49,11 @@ RecomputeMatrix least_recompute_within(const StepLists& steps, const ChunkTable&
 // that any choice of such steps proves.
 Seconds forced_recompute(const std::vector<Step>& steps, int stage, const ChunkTable& table);
 
+// No recomputation with which the order fits runs it in less: without any the clock says, and a
+// stage needs its work and what it must recompute, behind the first chunk's way to it and before
+// the last gradient's way back.
+Seconds least_seconds(const StepLists& steps, const ChunkTable& table);
+
 // Seconds spent recomputing, over all stages.
 Seconds recompute_seconds(const ChunkTable& table, const RecomputeMatrix& recompute);
 

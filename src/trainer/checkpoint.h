@@ -2,7 +2,8 @@
 //
 // FOLDER/step-000100/model.safetensors      weights (masters)
 //                    optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME
-//                    manifest.json          written last: step, model, config, sampler, profile, file hashes
+//                    manifest.json          written last: step, model, config, sampler, profile,
+//                    file hashes
 // FOLDER/latest                             "step-000100": only ever names a complete checkpoint
 //
 // A step's folder is written under a temporary name, synced, and renamed; `latest` follows. A crash

@@ -17,7 +17,7 @@ namespace infinipipe {
 struct PlanRequest {
   std::vector<Tokens> sequences;  // each >= 1; may be empty (the plan then has no chunks)
   int step = 0;
-  bool forward_only = false;      // an evaluation plan
+  bool forward_only = false;  // an evaluation plan
   // Of planners that follow a machine's drift: each stage's pace against the profile; empty: 1.
   std::vector<double> stage_pace = {};
 };
@@ -25,10 +25,10 @@ struct PlanRequest {
 // Where and under which limits it will run.
 struct PlanContext {
   Profile profile;
-  int layers = 0;                 // of the model
+  int layers = 0;  // of the model
   Parallelism parallelism;
   std::optional<std::vector<int>> layers_per_stage;  // empty: balanced by the planner
-  Bytes bytes_per_stage = 0.0;    // 0: the profile's device memory; both 0: no limit
+  Bytes bytes_per_stage = 0.0;  // 0: the profile's device memory; both 0: no limit
   PlannerConfig config;
 };
 
