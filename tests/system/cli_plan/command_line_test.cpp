@@ -39,14 +39,15 @@ TEST_F(CommandLine, HelpIsThereForEveryCommand) {
   EXPECT_EQ(top.code, 0);
   EXPECT_EQ(top.error, "");
   for (const char* command :
-       {"train", "plan", "validate", "simulate", "data build", "data stats"}) {
+       {"train", "plan", "validate", "simulate", "data build", "data stats", "data lengths"}) {
     EXPECT_THAT(top.out, HasSubstr(std::string("\n  ") + command + " "));
   }
   EXPECT_EQ(run({"-h"}).out, top.out);
   EXPECT_EQ(run({"help"}).out, top.out);
   EXPECT_THAT(run({"data", "--help"}).out, HasSubstr("data build"));
-  const std::vector<std::vector<std::string>> commands = {
-      {"plan"}, {"validate"}, {"simulate"}, {"data", "build"}, {"data", "stats"}};
+  const std::vector<std::vector<std::string>> commands = {{"plan"},          {"validate"},
+                                                          {"simulate"},      {"data", "build"},
+                                                          {"data", "stats"}, {"data", "lengths"}};
   for (std::vector<std::string> command : commands) {
     command.emplace_back("--help");
     const Outcome outcome = run(command);
@@ -274,6 +275,23 @@ TEST_F(CommandLine, DataGoesFromTextToStatistics) {
   EXPECT_EQ(stats["tokens"], 20);
   EXPECT_THAT(run({"data", "stats", "set"}).out, HasSubstr("documents  2"));
   EXPECT_THAT(run({"data", "stats", "lengths.txt", "--lengths"}).out, HasSubstr("documents  5"));
+}
+
+TEST_F(CommandLine, LengthsOfAKnownCorpusMakeABatch) {
+  const std::vector<std::string> command = {"data", "lengths", "--model", "github", "--count",
+                                            "40",   "--cap",   "49152",   "--seed", "3"};
+  std::vector<std::string> to_file = command;
+  to_file.insert(to_file.end(), {"--out", "made.txt"});
+  const Outcome outcome = run(to_file);
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(run(command).out, read("made.txt"));
+  const auto expected = synthetic_lengths(length_model("github"), 40, 49152, 3);
+  EXPECT_EQ(read_lengths(path("made.txt")), expected);
+  EXPECT_EQ(plan({"--lengths", "made.txt"}).sequences, expected);
+  expect_error({"data", "lengths", "--model", "gitlab"}, 2, "expected github or commoncrawl");
+  expect_error({"data", "lengths"}, 2, "--model");
+  expect_error({"data", "lengths", "--model", "github", "--cap", "0"}, 2, "--cap");
 }
 
 TEST_F(CommandLine, BadDataIsRefused) {
