@@ -34,7 +34,8 @@ std::unique_ptr<Planner> make_static_planner(std::string name, std::shared_ptr<c
 // What users of each system would try, unless the configuration fixes slices or chunk_tokens: chunk
 // sizes two an octave, from an eighth (packing) or a 32nd (slices) of the longest sequence up.
 
-// Whole sequences packed best-fit, 1F1B (DAPPLE, Megatron-LM without context parallelism).
+// Whole sequences packed, 1F1B (DAPPLE, Megatron-LM without context parallelism). Below the longest
+// sequence's size first-fit decreasing by tokens, from there up best fit on time and tokens.
 std::vector<StaticRecipe> packed_1f1b_recipes(const std::vector<Tokens>& lengths, const Site& site,
                                               bool forward_only);
 // The same chunks, all forwards before all backwards, in as many flushes (gradients accumulate) as

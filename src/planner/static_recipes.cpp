@@ -50,6 +50,43 @@ StaticRecipe uniform_recipe(const std::string& schedule, const std::vector<Token
           .chunking = uniform_slices(lengths, size, cost)};
 }
 
+// Whole sequences, first-fit decreasing into chunks of `size` tokens; a longer sequence has one for
+// itself. Slowest chunk first.
+Chunking pack_whole(const std::vector<Tokens>& lengths, Tokens size, const ChunkSeconds& cost) {
+  std::vector<int> order(lengths.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    return lengths[static_cast<std::size_t>(a)] > lengths[static_cast<std::size_t>(b)];
+  });
+  std::vector<Chunk> chunks;
+  std::vector<Tokens> used;
+  for (const int i : order) {
+    const Tokens length = lengths[static_cast<std::size_t>(i)];
+    std::size_t at = 0;
+    while (at < chunks.size() && used[at] + length > size) ++at;
+    if (at == chunks.size()) {
+      chunks.push_back({.kind = ChunkKind::kBatched, .slices = {}, .recompute = {}});
+      used.push_back(0);
+    }
+    chunks[at].slices.push_back({SequenceId(i), 0, length});
+    used[at] += length;
+  }
+  std::stable_sort(chunks.begin(), chunks.end(), [&](const Chunk& a, const Chunk& b) {
+    return cost.chunk(a) > cost.chunk(b);
+  });
+  Chunking result;
+  result.target_tokens = size;
+  for (Chunk& chunk : chunks) {
+    const int k = static_cast<int>(result.chunks.size());
+    result.groups.push_back({k, k + 1});
+    result.seconds.push_back(cost.chunk(chunk));
+    result.target_seconds = std::max(result.target_seconds, result.seconds.back());
+    result.chunks.push_back(std::move(chunk));
+  }
+  return result;
+}
+
+// Sizes below the longest sequence are packed by tokens, others by time and tokens.
 std::vector<StaticRecipe> packed_recipes(const std::string& schedule,
                                          const std::vector<Tokens>& lengths, const Site& site,
                                          bool forward_only) {
@@ -64,12 +101,12 @@ std::vector<StaticRecipe> packed_recipes(const std::string& schedule,
   std::vector<StaticRecipe> recipes;
   for (const Tokens size : sizes) {
     const int slices = site.config().slices.value_or(1);
-    recipes.push_back(
-        {.schedule = schedule,
-         .slices = slices,
-         .chunk_tokens = size,
-         .chunking = process_sequences(
-             lengths, cost, {.slices = slices, .capacity = capacity, .pack_tokens = size})});
+    recipes.push_back({.schedule = schedule, .slices = slices, .chunk_tokens = size, .chunking = {}});
+    recipes.back().chunking =
+        size < longest && capacity == 0 && slices == 1
+            ? pack_whole(lengths, size, cost)
+            : process_sequences(lengths, cost,
+                                {.slices = slices, .capacity = capacity, .pack_tokens = size});
   }
   return recipes;
 }
