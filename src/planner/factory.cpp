@@ -23,7 +23,9 @@ std::unique_ptr<Planner> make_planner(const PlanContext& context,
                      "expected epp, epp-1f1b, 1f1b, seq1f1b, seq1f1b-fixed, mepipe or gpipe",
                      near.empty() ? "" : "did you mean '" + near + "'?");
   }
-  auto site = std::make_shared<const Site>(context, std::move(evaluator));
+  PlanContext own = context;
+  if (name == "seq1f1b-fixed") own.features.layer_split = false;
+  auto site = std::make_shared<const Site>(own, std::move(evaluator));
   if (name == "1f1b") return make_static_planner(name, std::move(site), packed_1f1b_recipes);
   if (name == "seq1f1b") return make_static_planner(name, std::move(site), seq1f1b_recipes);
   if (name == "seq1f1b-fixed") {

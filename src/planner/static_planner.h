@@ -47,7 +47,7 @@ std::vector<StaticRecipe> seq1f1b_recipes(const std::vector<Tokens>& lengths, co
                                           bool forward_only);
 
 // Seq1F1B as it comes: one slice size (the configuration's chunk_tokens, else a quarter of the
-// longest sequence: its own default of four splits) and recomputation of all layers or of none.
+// longest sequence: four splits) and recomputation of all layers or of none.
 std::vector<StaticRecipe> seq1f1b_fixed_recipes(const std::vector<Tokens>& lengths,
                                                 const Site& site, bool forward_only);
 // Slices as Seq1F1B's, backwards split, weight gradients held back to fill waits (MEPipe).
