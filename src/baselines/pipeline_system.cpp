@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "baselines/collectives.h"
+#include "baselines/static_system.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/cost/lower_bound.h"
 #include "infinipipe/planner/factory.h"
@@ -15,7 +16,7 @@ namespace infinipipe {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr std::size_t kTuningBatches = 4;  // of a sample, evenly spread
+constexpr std::size_t kTuningBatches = 4;
 
 
 class PipelineSystem final : public System {
@@ -33,20 +34,21 @@ class PipelineSystem final : public System {
       plan.config.name = name_;
       choices_.push_back({parallelism, make_planner(plan, context.evaluator)});
     }
-    for (std::size_t c = 0; c < choices_.size(); ++c) left_.push_back(c);
   }
 
   const std::string& name() const override { return name_; }
 
   void tune(std::span<const std::vector<Tokens>> sample) override {
-    if (left_.size() < 2) return;
+    if (choices_.size() < 2) return;
+    tuned_.reset();
     std::vector<const std::vector<Tokens>*> batches;
-    const std::size_t count = std::min(kTuningBatches, sample.size());
-    for (std::size_t i = 0; i < count; ++i) batches.push_back(&sample[i * sample.size() / count]);
+    for (const std::size_t i : tuning_batches(sample, kTuningBatches)) {
+      batches.push_back(&sample[i]);
+    }
     std::size_t best = 0;
     std::size_t most = 0;
     Seconds least = kInfinity;
-    for (const std::size_t choice : left_) {
+    for (std::size_t choice = 0; choice < choices_.size(); ++choice) {
       Seconds sum = 0.0;
       std::size_t fits = 0;
       // What is proven to be slower in total is not planned.
@@ -65,30 +67,33 @@ class PipelineSystem final : public System {
         least = sum;
       }
     }
-    if (most > 0) left_ = {best};
+    if (most > 0) tuned_ = best;
   }
 
   SystemResult run(const std::vector<Tokens>& sequences) const override {
     const auto started = std::chrono::steady_clock::now();
     SystemResult best;
     best.status = SystemStatus::kOutOfMemory;
-    best.seconds = kInfinity;
-    std::string reason;
-    for (const std::size_t choice : left_) {
+    if (tuned_) best = run_choice(*tuned_, sequences);
+    // Every choice without a tuned one, or where that does not hold the batch.
+    std::string reason = best.reason;
+    std::size_t choice = best.status == SystemStatus::kOk ? choices_.size() : 0;
+    for (; choice < choices_.size(); ++choice) {
       if (best.status == SystemStatus::kOk && lower(choice, sequences) >= best.seconds) continue;
       SystemResult result = run_choice(choice, sequences);
-      if (result.status != SystemStatus::kOk) {
-        if (reason.empty() || left_.size() == 1) reason = result.reason;
-        continue;
+      if (reason.empty()) reason = result.reason;
+      if (result.status != SystemStatus::kOk) continue;
+      if (best.status != SystemStatus::kOk || result.seconds < best.seconds) {
+        best = std::move(result);
       }
-      if (result.seconds < best.seconds) best = std::move(result);
     }
     if (best.status != SystemStatus::kOk) {
       best = SystemResult{};
       best.status = SystemStatus::kOutOfMemory;
-      best.reason = left_.size() == 1 ? reason
-                                      : name_ + ": at none of " + std::to_string(left_.size()) +
-                                            " degrees; at the first " + reason;
+      best.reason = choices_.size() == 1
+                        ? reason
+                        : name_ + ": at none of " + std::to_string(choices_.size()) +
+                              " layouts; at the first " + reason;
       best.settings = Json::object();
     }
     best.plan_seconds =
@@ -166,7 +171,7 @@ class PipelineSystem final : public System {
   std::string name_;
   SystemContext context_;
   std::vector<Choice> choices_;
-  std::vector<std::size_t> left_;
+  std::optional<std::size_t> tuned_;
 };
 
 }  // namespace

@@ -8,13 +8,13 @@
 
 namespace infinipipe {
 
-// `Setting` is what a run fixes. run() evaluates every setting that is left (one after tune()) and
-// keeps the fastest that fits, the earlier among equals.
+// A setting is what a run fixes. run() evaluates every setting (after tune() the chosen one, and the
+// others only where that one does not fit) and keeps the fastest, the earlier among equals. tune()
+// looks at eight batches of the sample at most: evenly spread, with the one of the longest sequence
+// and the one of the most tokens among them.
 class StaticSystem : public System {
  public:
-  StaticSystem(std::string name, int settings) : name_(std::move(name)) {
-    for (int s = 0; s < settings; ++s) left_.push_back(s);
-  }
+  StaticSystem(std::string name, int settings) : name_(std::move(name)), settings_(settings) {}
 
   const std::string& name() const final { return name_; }
   void tune(std::span<const std::vector<Tokens>> sample) final;
@@ -29,8 +29,16 @@ class StaticSystem : public System {
   virtual std::string out_of_memory(const std::vector<Tokens>& sequences) const = 0;
 
  private:
+  SystemResult best_of(int begin, int end, const std::vector<Tokens>& sequences) const;
+
   std::string name_;
-  std::vector<int> left_;
+  int settings_;
+  int tuned_ = -1;
 };
+
+// Which batches of a sample a tuning looks at: at most `most`, ascending, evenly spread, with those
+// of the longest sequence and of the most tokens.
+std::vector<std::size_t> tuning_batches(std::span<const std::vector<Tokens>> sample,
+                                        std::size_t most);
 
 }  // namespace infinipipe

@@ -29,6 +29,7 @@ std::vector<Command> all_commands();
 Command plan_command();
 Command validate_command();
 Command simulate_command();
+Command compare_command();
 Command data_build_command();
 Command data_stats_command();
 Command data_lengths_command();

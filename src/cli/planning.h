@@ -3,6 +3,8 @@
 
 #include <memory>
 
+#include "cli/flags.h"
+#include "infinipipe/baselines/system.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/cost/profile.h"
 #include "infinipipe/planner/planner.h"
@@ -19,5 +21,10 @@ std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context
 
 // A planner for this configuration, judged by the simulator.
 std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile);
+
+// The cluster that systems are compared on, judged by the simulator. Degrees are fixed where any of
+// parallelism.stages, .sequence_parallel and .data_parallel is set; else each system finds its own.
+// cluster.devices 0: the product of the degrees.
+SystemContext configured_cluster(const TrainConfig& config, const ConfigFlags& flags);
 
 }  // namespace infinipipe::cli

@@ -22,9 +22,16 @@ namespace rows = kernels::rows;
 using kernels::Heads;
 using kernels::QueryKeyValue;
 
-// A tile of scores stays in a core's second-level cache, twice in the backward.
+// A tile of scores stays in a core's second-level cache, twice in the backward. Short slices take
+// half the rows, so that less of their tiles lies behind the mask.
 constexpr std::int64_t kTileRows = 128;
 constexpr std::int64_t kTileColumns = 256;
+constexpr std::int64_t kShortSlice = 1024;
+
+std::int64_t tile_rows(const AttentionSlice& slice) {
+  const bool is_short = slice.context.empty() && slice.end - slice.begin < kShortSlice;
+  return is_short ? kTileRows / 2 : kTileRows;
+}
 
 // Keys that a slice attends to: a context block, or its own (causal).
 template <class Scalar>
@@ -105,7 +112,7 @@ void forward_typed(const Heads& heads, const QueryKeyValue& inputs,
   std::vector<Item> items;
   for (std::int64_t head = 0; head < heads.query; ++head)
     for (std::size_t s = 0; s < slices.size(); ++s)
-      for (std::int64_t q = 0; q < slices[s].end - slices[s].begin; q += kTileRows)
+      for (std::int64_t q = 0; q < slices[s].end - slices[s].begin; q += tile_rows(slices[s]))
         items.push_back({s, head, q});
   std::vector<std::vector<Keys<Scalar>>> keys_by_slice;
   for (const AttentionSlice& slice : slices)
@@ -117,40 +124,41 @@ void forward_typed(const Heads& heads, const QueryKeyValue& inputs,
   const std::int64_t dim = heads.dim, width = heads.query_width(), kv = heads.kv_width();
   const double exact_scale = 1.0 / std::sqrt(static_cast<double>(dim));
   const auto scale2 = static_cast<Scalar>(exact_scale * std::numbers::log2e);  // scores / ln 2
-  run_items(
-      static_cast<std::int64_t>(items.size()), pair_count(slices) * heads.query,
-      [&](std::int64_t from, std::int64_t to) {
-        const at::Tensor buffer = scratch<Scalar>(kTileRows * (kTileColumns + 2));
-        auto* scores = buffer.mutable_data_ptr<Scalar>();
-        Scalar* maximum = scores + kTileRows * kTileColumns;
-        Scalar* sum = maximum + kTileRows;
-        for (std::int64_t i = from; i < to; ++i) {
-          const Item& item = items[static_cast<std::size_t>(i)];
-          const AttentionSlice& slice = slices[item.slice];
-          const std::int64_t count = std::min(kTileRows, slice.end - slice.begin - item.begin);
-          const std::int64_t row = slice.begin + item.begin;
-          const Scalar* q = query + row * width + item.head * dim;
-          Scalar* out = output + row * width + item.head * dim;
-          const std::int64_t column = item.head * heads.key_value / heads.query * dim;
-          std::fill_n(maximum, count, -std::numeric_limits<Scalar>::infinity());
-          std::fill_n(sum, count, Scalar(0));
-          bool first_tile = true;
-          for_tiles(keys_by_slice[item.slice], item.begin, count,
-                    [&](const Keys<Scalar>& keys, std::int64_t first, std::int64_t columns,
-                        std::int64_t visible) {
-                      const std::int64_t at = first * kv + column;
-                      blas::multiply({count, columns, dim, false, true}, scale2, q, width,
-                                     keys.key + at, kv, Scalar(0), scores, columns);
-                      rows::softmax_tile(scores, count, columns, visible, maximum, sum, out, width,
-                                         first_tile ? 0 : dim);
-                      blas::multiply({count, dim, columns}, Scalar(1), scores, columns,
-                                     keys.value + at, kv, Scalar(first_tile ? 0 : 1), out, width);
-                      first_tile = false;
-                    });
-          rows::softmax_end(count, maximum, sum, out, width, dim,
-                            lse + row * heads.query + item.head, heads.query);
-        }
-      });
+  run_items(static_cast<std::int64_t>(items.size()), pair_count(slices) * heads.query,
+            [&](std::int64_t from, std::int64_t to) {
+              const at::Tensor buffer = scratch<Scalar>(kTileRows * (kTileColumns + 2));
+              auto* scores = buffer.mutable_data_ptr<Scalar>();
+              Scalar* maximum = scores + kTileRows * kTileColumns;
+              Scalar* sum = maximum + kTileRows;
+              for (std::int64_t i = from; i < to; ++i) {
+                const Item& item = items[static_cast<std::size_t>(i)];
+                const AttentionSlice& slice = slices[item.slice];
+                const std::int64_t count =
+                    std::min(tile_rows(slice), slice.end - slice.begin - item.begin);
+                const std::int64_t row = slice.begin + item.begin;
+                const Scalar* q = query + row * width + item.head * dim;
+                Scalar* out = output + row * width + item.head * dim;
+                const std::int64_t column = item.head * heads.key_value / heads.query * dim;
+                std::fill_n(maximum, count, -std::numeric_limits<Scalar>::infinity());
+                std::fill_n(sum, count, Scalar(0));
+                bool first_tile = true;
+                for_tiles(keys_by_slice[item.slice], item.begin, count,
+                          [&](const Keys<Scalar>& keys, std::int64_t first, std::int64_t columns,
+                              std::int64_t visible) {
+                            const std::int64_t at = first * kv + column;
+                            blas::multiply({count, columns, dim, false, true}, scale2, q, width,
+                                           keys.key + at, kv, Scalar(0), scores, columns);
+                            rows::softmax_tile(scores, count, columns, visible, maximum, sum, out,
+                                               width, first_tile ? 0 : dim);
+                            blas::multiply({count, dim, columns}, Scalar(1), scores, columns,
+                                           keys.value + at, kv, Scalar(first_tile ? 0 : 1), out,
+                                           width);
+                            first_tile = false;
+                          });
+                rows::softmax_end(count, maximum, sum, out, width, dim,
+                                  lse + row * heads.query + item.head, heads.query);
+              }
+            });
 }
 
 template <class Scalar>
@@ -186,7 +194,7 @@ void backward_typed(const Heads& heads, const at::Tensor& output_grad, const Que
           const std::int64_t length = slices[s].end - slices[s].begin;
           for (std::int64_t member = 0; member < group * length;) {
             const std::int64_t head = kv_head * group + member / length, begin = member % length;
-            const std::int64_t count = std::min(kTileRows, length - begin);
+            const std::int64_t count = std::min(tile_rows(slices[s]), length - begin);
             member += count;
             const std::int64_t row = slices[s].begin + begin, at = row * width + head * dim;
             const Scalar* q = query + at;

@@ -6,6 +6,7 @@
 #include "planner/ablation.h"
 #include "planner/checkpoint_ilp.h"
 #include "planner/grouping.h"
+#include "planner/order_floor.h"
 
 namespace infinipipe {
 
@@ -18,7 +19,7 @@ struct Option {
   std::shared_ptr<const Cutting> cutting;
   PipelineStarts starts = {0};
   StepLists steps;
-  Seconds least = 0.0;     // with nothing recomputed
+  Seconds least = 0.0;     // whatever is recomputed
   Seconds estimate = 0.0;  // with greedy recomputation; infinite where the sweep finds none
 };
 
@@ -33,8 +34,7 @@ Option make_option(std::shared_ptr<const Cutting> cutting) {
   const ChunkTable& table = option.cutting->table;
   if (table.features.grouping) option.starts = group_pipelines(table);
   option.steps = one_f_one_b_steps(table, option.starts);
-  const RecomputeMatrix none(table.entries.size(), 0);
-  option.least = time_steps(option.steps, table, none).seconds;
+  option.least = order_floor(option.steps, table);
   const auto greedy = table.features.adaptive_recompute
                           ? least_recompute(option.steps, table)
                           : least_uniform_recompute(option.steps, table);

@@ -38,6 +38,8 @@ class Site final {
   Bytes limit() const { return limit_; }
   // Costs of one chunking of `lengths`.
   ChunkTable table(const Chunking& chunking, const std::vector<Tokens>& lengths) const;
+  // The same site with less memory to plan for; plans are still judged under the whole limit.
+  Site with_less(Bytes bytes) const;
 
   // Everything but replicas and planner report. Throws InputError for a sequence below one token.
   Plan start(const PlanRequest& request) const;
