@@ -151,6 +151,12 @@ std::string bar(double x, double y, double width, double height, const std::stri
          "</title></rect>\n";
 }
 
+// Colours that need dark text on them.
+bool light(std::size_t series) {
+  const std::size_t i = series % kColours.size();
+  return i == 1 || i == 3 || i == 6 || i == 9;
+}
+
 std::string one_line(std::string text) {
   std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
@@ -182,8 +188,9 @@ std::string bar_figure(const BarFigure& figure) {
   check(figure.series, figure.groups.size());
   Canvas canvas(figure.title, figure.subtitle, figure.series);
   const double most = largest(figure);
-  const double step = tick_step(most * 1.02);
-  const double scale_top = step * std::ceil(most * 1.02 / step - 1e-9);
+  const double room = figure.stacked ? 1.0 : 1.02;  // for labels above the bars
+  const double step = tick_step(most * room);
+  const double scale_top = step * std::ceil(most * room / step - 1e-9);
   const auto y_of = [&](double value) {
     return canvas.bottom() - kPlotHeight * value / scale_top;
   };
@@ -219,7 +226,8 @@ std::string bar_figure(const BarFigure& figure) {
         } else if (labels && low - high >= 13.0) {
           canvas.add(Canvas::text_at(x + width / 2.0, (low + high) / 2.0 + 4.0,
                                      number(value, figure.decimals),
-                                     "font-size=\"10\" fill=\"#ffffff\" text-anchor=\"middle\""));
+                                     "font-size=\"10\" text-anchor=\"middle\" fill=\"" +
+                                         std::string(light(s) ? kInk : "#ffffff") + "\""));
         }
       }
       if (figure.stacked) {
