@@ -52,9 +52,10 @@ template <class AnyLayerwise, class Visit>
 void visit_layerwise(AnyLayerwise& layerwise, const Visit& visit) {
   visit("forward_bytes_per_token", layerwise.forward_bytes_per_token);
   visit("backward_bytes_per_token", layerwise.backward_bytes_per_token);
-  visit("recompute_bytes_per_token", layerwise.recompute_bytes_per_token);
+  visit("backward_bytes", layerwise.backward_bytes);
   visit("head_bytes_per_token", layerwise.head_bytes_per_token);
-  visit("head_bytes", layerwise.head_bytes);
+  visit("head_block_tokens", layerwise.head_block_tokens);
+  visit("head_block_bytes_per_token", layerwise.head_block_bytes_per_token);
 }
 
 template <class AnyLinks, class Visit>

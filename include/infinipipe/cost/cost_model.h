@@ -110,6 +110,8 @@ class CostModel final {
     Bytes states = 0.0;
   };
 
+  bool is_last(StageId stage) const { return stage.value() + 1 == stage_count(); }
+  Bytes head_temporary(double tokens) const;
   Coefficients layers_cost(const DirectionCost& cost, double layers) const;
 
   std::vector<StageCost> costs_;
@@ -119,6 +121,7 @@ class CostModel final {
   double kv_per_token_ = 0.0;
   double kv_grad_per_token_ = 0.0;
   double message_per_token_ = 0.0;
+  double head_kept_per_token_ = 0.0;
 };
 
 // Inline: a search asks for these millions of times.

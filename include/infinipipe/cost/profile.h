@@ -30,10 +30,11 @@ struct PerTokenPair {
 // device of the sequence-parallel group; none of them depends on the number of layers.
 struct LayerwiseMemory {
   double forward_bytes_per_token = 0.0;   // a layer's forward
-  double backward_bytes_per_token = 0.0;  // a kept layer's backward, the incoming gradient left out
-  double recompute_bytes_per_token = 0.0;  // a recomputed layer's, beyond its activations
-  double head_bytes_per_token = 0.0;       // the head, at the end of the last stage's forward
-  double head_bytes = 0.0;                 // its block of logits
+  double backward_bytes_per_token = 0.0;  // a layer's backward, the incoming gradient left out
+  double backward_bytes = 0.0;            // whatever the tokens: attention's tiles
+  double head_bytes_per_token = 0.0;      // the head, at the end of the last stage's forward
+  double head_block_tokens = 0.0;         // its logits exist for so many tokens at a time
+  double head_block_bytes_per_token = 0.0;
 };
 
 struct MemoryCost {
