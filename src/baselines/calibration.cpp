@@ -15,6 +15,8 @@ const Calibration& flexsp_calibration() {
       .name = "flexsp",
       .batch = 512,
       .batches = 40,
+      .devices = 64,
+      .layers = 32,
       .pad = 128,
       .longest = 191872,
       .allowance_chunks = 1.5,
@@ -47,17 +49,16 @@ std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibrat
     }
     result.back().push_back(padded);
   }
-  const std::int64_t found =
-      static_cast<std::int64_t>(result.size() - 1) * batch +
-      static_cast<std::int64_t>(result.back().size());
+  const std::int64_t found = static_cast<std::int64_t>(result.size() - 1) * batch +
+                             static_cast<std::int64_t>(result.back().size());
   const std::int64_t needed = std::int64_t{batch} * batches;
   if (found < needed) {
-    throw InputError("lengths",
-                     format_count(found) + " of at most " + format_count(calibration.longest) +
-                         " tokens",
-                     "expected " + format_count(needed) + " for " + std::to_string(batches) +
-                         " batches of " + std::to_string(batch),
-                     "give fewer --batches or a longer file");
+    throw InputError(
+        "lengths",
+        format_count(found) + " of at most " + format_count(calibration.longest) + " tokens",
+        "expected " + format_count(needed) + " for " + std::to_string(batches) + " batches of " +
+            std::to_string(batch),
+        "give fewer --batches or a longer file");
   }
   return result;
 }

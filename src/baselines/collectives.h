@@ -11,7 +11,8 @@ inline constexpr double kWeightShare = 2.0 / 16.0;
 inline constexpr double kGradientShare = 2.0 / 16.0;
 inline constexpr double kOptimizerShare = 12.0 / 16.0;
 
-// A profile without gather bandwidths has no such cost of its own: it is part of its per-chunk cost.
+// A profile without gather bandwidths has no such cost of its own: it is part of its per-chunk
+// cost.
 class Collectives final {
  public:
   Collectives(const Profile& profile, int devices_per_node)
@@ -19,8 +20,8 @@ class Collectives final {
 
   // Seconds until every one of `degree` devices has all of `whole` bytes, of which each had its
   // part. Within a node a device receives (degree - 1)/degree of it over its own link. Across nodes
-  // each device of a node brings in a different part, which the node's links then spread: the slower
-  // of the two counts. 0 without bandwidths; throws InputError for a degree that is absent.
+  // each device of a node brings in a different part, which the node's links then spread: the
+  // slower of the two counts. 0 without bandwidths; throws InputError for a degree that is absent.
   Seconds all_gather(Bytes whole, int degree) const;
   Seconds reduce_scatter(Bytes whole, int degree) const;
 

@@ -80,9 +80,9 @@ Comparison compare_systems(const SystemContext& context, const CompareRequest& r
   if (request.calibration) {
     const Calibration& calibration = *request.calibration;
     comparison.notes = calibration_notes(calibration);
-    comparison.allowance = calibration.allowance_chunks *
-                           (context.profile.forward.seconds_per_chunk +
-                            context.profile.backward.seconds_per_chunk);
+    comparison.allowance =
+        calibration.allowance_chunks *
+        (context.profile.forward.seconds_per_chunk + context.profile.backward.seconds_per_chunk);
   }
   std::vector<std::unique_ptr<System>> systems;
   for (const std::string& name : request.planners) {
@@ -118,8 +118,8 @@ Comparison compare_systems(const SystemContext& context, const CompareRequest& r
   for_each_index(batches * planners, request.threads, [&](std::size_t i) {
     const std::size_t b = i / planners;
     const std::size_t p = i % planners;
-    comparison.rows[i] = row_of(static_cast<int>(b), request.planners[p],
-                                systems[p]->run(request.batches[b]));
+    comparison.rows[i] =
+        row_of(static_cast<int>(b), request.planners[p], systems[p]->run(request.batches[b]));
     comparison.rows[i].cluster_lower_bound = bounds[b];
     advance("batch " + std::to_string(b) + ", " + request.planners[p], batches * planners);
   });

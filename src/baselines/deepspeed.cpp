@@ -16,7 +16,8 @@ namespace {
 constexpr double kRoundingGuard = 1.0 - 1e-12;
 
 struct Schedule {
-  std::vector<std::vector<GroupLoad>> steps;  // micro-steps of the groups that run at once
+  std::vector<std::vector<GroupShare>> steps;  // micro-steps of the groups that run at once
+  Bytes peak = 0.0;
   Seconds seconds = 0.0;
   Seconds busy = 0.0;  // of one device of every group, summed
   std::string packing;
@@ -65,29 +66,33 @@ Seconds Deepspeed::bound(const GroupCost& cost, const std::vector<Tokens>& seque
 
 Schedule Deepspeed::schedule(const GroupCost& cost, const std::vector<Tokens>& sequences,
                              const std::vector<Bin>& bins) const {
-  std::vector<GroupLoad> loads;
+  struct Filled {
+    GroupLoad load;
+    const Bin* bin;
+  };
+  std::vector<Filled> filled;
   for (const Bin& bin : bins) {
     if (bin.empty()) continue;
-    GroupLoad load;
-    for (const int i : bin) load.add(sequences[static_cast<std::size_t>(i)]);
-    loads.push_back(load);
+    filled.push_back({{}, &bin});
+    for (const int i : bin) filled.back().load.add(sequences[static_cast<std::size_t>(i)]);
   }
   // Alike bins run together.
-  std::stable_sort(loads.begin(), loads.end(), [&](const GroupLoad& a, const GroupLoad& b) {
-    return cost.busy(a) > cost.busy(b);
+  std::stable_sort(filled.begin(), filled.end(), [&](const Filled& a, const Filled& b) {
+    return cost.busy(a.load) > cost.busy(b.load);
   });
   const auto groups = static_cast<std::size_t>(context_.devices / cost.degree());
   Schedule result;
-  for (std::size_t begin = 0; begin < loads.size(); begin += groups) {
-    const std::size_t end = std::min(loads.size(), begin + groups);
+  for (std::size_t begin = 0; begin < filled.size(); begin += groups) {
     Seconds slowest = 0.0;
-    for (std::size_t i = begin; i < end; ++i) {
-      slowest = std::max(slowest, cost.seconds(loads[i]));
-      result.busy += cost.busy(loads[i]);
+    auto& step = result.steps.emplace_back();
+    for (std::size_t i = begin; i < std::min(filled.size(), begin + groups); ++i) {
+      const GroupLoad& load = filled[i].load;
+      step.push_back({cost.degree(), *filled[i].bin, cost.seconds(load)});
+      slowest = std::max(slowest, step.back().seconds);
+      result.busy += cost.busy(load);
+      result.peak = std::max(result.peak, cost.peak_bytes(load));
     }
     result.seconds += slowest;
-    result.steps.emplace_back(loads.begin() + static_cast<std::ptrdiff_t>(begin),
-                              loads.begin() + static_cast<std::ptrdiff_t>(end));
   }
   return result;
 }
@@ -135,11 +140,7 @@ SystemResult Deepspeed::run_setting(int setting, const std::vector<Tokens>& sequ
   }
   result.seconds = best.seconds;
   result.bubble = 1.0 - best.busy * cost.degree() / (context_.devices * best.seconds);
-  Bytes peak = 0.0;
-  for (const auto& step : best.steps) {
-    for (const GroupLoad& load : step) peak = std::max(peak, cost.peak_bytes(load));
-  }
-  result.peak_bytes = {peak};
+  result.peak_bytes = {best.peak};
   result.settings = {{"sequence_parallel", cost.degree()},
                      {"groups", groups},
                      {"micro_batches", best.steps.size()},
@@ -148,6 +149,7 @@ SystemResult Deepspeed::run_setting(int setting, const std::vector<Tokens>& sequ
                      {"recomputed_layers", cost.recompute()},
                      {"zero", 3},
                      {"gathers", cost.gather_seconds() > 0.0 ? "overlapped" : "in the profile"}};
+  result.micro_batches = std::move(best.steps);
   return result;
 }
 

@@ -25,7 +25,8 @@ class Flexsp final : public StaticSystem {
 
  private:
   struct Blast {
-    std::vector<std::vector<Tokens>> micro_batches;  // lengths, descending
+    std::vector<Bin> bins;                           // positions in the batch
+    std::vector<std::vector<Tokens>> micro_batches;  // their lengths, descending
     std::vector<Seconds> bounds;
     bool fits = true;  // every token sum is below what the cluster holds
 
@@ -42,7 +43,8 @@ class Flexsp final : public StaticSystem {
     return costs.front().capacity() / costs.front().degree() * context_.devices;
   }
   SystemResult result_of(const std::vector<GroupCost>& costs,
-                         const std::vector<FlexAssignment>& steps) const;
+                         const std::vector<FlexAssignment>& steps,
+                         const std::vector<Bin>& bins) const;
 
   SystemContext context_;
   FlexspOptions options_;
@@ -52,7 +54,8 @@ class Flexsp final : public StaticSystem {
 Flexsp::Blast Flexsp::blasted(const std::vector<GroupCost>& costs,
                               const std::vector<Tokens>& sequences, int count) const {
   Blast result;
-  for (const Bin& bin : blast(sequences, count)) {
+  result.bins = blast(sequences, count);
+  for (const Bin& bin : result.bins) {
     std::vector<Tokens> lengths;
     for (const int i : bin) lengths.push_back(sequences[static_cast<std::size_t>(i)]);
     const Tokens sum = std::accumulate(lengths.begin(), lengths.end(), Tokens{0});
@@ -81,6 +84,7 @@ SystemResult Flexsp::run_setting(int setting, const std::vector<Tokens>& sequenc
   int count = static_cast<int>(std::min<Tokens>(n, (total + room - 1) / room));
   Seconds best = enough;
   std::vector<FlexAssignment> chosen;
+  std::vector<Bin> chosen_bins;
   int tried = 0;
   bool any = false;
   for (; count <= n && !(any && tried >= options_.micro_batch_options); ++count) {
@@ -110,6 +114,7 @@ SystemResult Flexsp::run_setting(int setting, const std::vector<Tokens>& sequenc
     if (seconds < best) {
       best = seconds;
       chosen = std::move(steps);
+      chosen_bins = next.bins;
     }
   }
   if (!any) return result;
@@ -119,19 +124,22 @@ SystemResult Flexsp::run_setting(int setting, const std::vector<Tokens>& sequenc
     return result;
   }
   const Seconds bound = result.lower_bound;
-  result = result_of(costs, chosen);
+  result = result_of(costs, chosen, chosen_bins);
   result.lower_bound = bound;
   return result;
 }
 
 SystemResult Flexsp::result_of(const std::vector<GroupCost>& costs,
-                               const std::vector<FlexAssignment>& steps) const {
+                               const std::vector<FlexAssignment>& steps,
+                               const std::vector<Bin>& bins) const {
   SystemResult result;
   Seconds busy = 0.0;  // device-seconds
   Bytes peak = 0.0;
   Json micro_batches = Json::array();
   bool optimal = true;
-  for (const FlexAssignment& step : steps) {
+  for (std::size_t m = 0; m < steps.size(); ++m) {
+    const FlexAssignment& step = steps[m];
+    auto& shares = result.micro_batches.emplace_back();
     result.seconds += step.seconds;
     optimal = optimal && step.optimal;
     std::vector<int> degrees;
@@ -141,6 +149,10 @@ SystemResult Flexsp::result_of(const std::vector<GroupCost>& costs,
       busy += cost.busy(group.load) * cost.degree();
       peak = std::max(peak, cost.peak_bytes(group.load));
       degrees.push_back(cost.degree());
+      shares.push_back({cost.degree(), {}, cost.seconds(group.load)});
+      for (const int member : group.members) {
+        shares.back().sequences.push_back(bins[m][static_cast<std::size_t>(member)]);
+      }
       sequences += group.load.sequences;
     }
     std::sort(degrees.rbegin(), degrees.rend());
@@ -180,10 +192,11 @@ std::unique_ptr<System> make_flexsp(const SystemContext& context, FlexspOptions 
       row.emplace_back(context, degree, recompute);
     }
     if (row.empty()) {
-      throw InputError("flexsp", "no degree of sequence parallelism for " +
-                                     std::to_string(context.devices) + " devices",
-                       "expected one with a bandwidth in the profile's links.all_to_all",
-                       "add it to the profile");
+      throw InputError(
+          "flexsp",
+          "no degree of sequence parallelism for " + std::to_string(context.devices) + " devices",
+          "expected one with a bandwidth in the profile's links.all_to_all",
+          "add it to the profile");
     }
     costs.push_back(std::move(row));
   }

@@ -1,5 +1,5 @@
-// FlexSP (arXiv 2412.01523): Ulysses groups of different degrees side by side, chosen anew for every
-// micro-batch; ZeRO-3 over all devices.
+// FlexSP (arXiv 2412.01523): Ulysses groups of different degrees side by side, chosen anew for
+// every micro-batch; ZeRO-3 over all devices.
 #pragma once
 
 #include <memory>

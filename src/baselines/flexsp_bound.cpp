@@ -125,11 +125,10 @@ Seconds FlexBound::of(const Configuration& configuration, Seconds upper, int eff
       const double share = busy[c] / configuration[c] / std::max(1e-30, sum - constant_);
       weight[c] *= std::exp(rate * std::clamp(share - 1.0, -1.0, 1.0));
       norm += weight[c] * configuration[c];
-      const double capacity =
-          configuration[c] * static_cast<double>((*costs_)[c].capacity());
+      const double capacity = configuration[c] * static_cast<double>((*costs_)[c].capacity());
       const double excess = (tokens[c] - capacity) / std::max(1.0, total_tokens);
-      price[c] = std::max(0.0, price[c] + rate * 0.2 * excess * (sum - constant_) /
-                                              std::max(1.0, total_tokens));
+      price[c] = std::max(
+          0.0, price[c] + rate * 0.2 * excess * (sum - constant_) / std::max(1.0, total_tokens));
     }
     for (double& w : weight) w /= norm;
   }

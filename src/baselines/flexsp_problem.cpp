@@ -242,11 +242,9 @@ void Solver::improve(Groups& groups) const {
         for (std::size_t o = 0; o < to.members.size(); ++o) {
           const int b = to.members[o];
           if (length(b) >= length(a) || (o > 0 && length(b) == length(to.members[o - 1]))) continue;
-          const Seconds swapped =
-              std::max(without + seconds(b, from.choice),
-                       end - seconds(b, to.choice) + seconds(a, to.choice));
-          if (swapped < best.end &&
-              to.load.tokens - length(b) + length(a) <= cost(to).capacity()) {
+          const Seconds swapped = std::max(without + seconds(b, from.choice),
+                                           end - seconds(b, to.choice) + seconds(a, to.choice));
+          if (swapped < best.end && to.load.tokens - length(b) + length(a) <= cost(to).capacity()) {
             best = {swapped, m, g, o};
           }
         }
@@ -390,7 +388,8 @@ FlexAssignment Solver::solve() {
     }
   }
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return std::min(a.greedy, 4.0 * a.bound) + a.bound < std::min(b.greedy, 4.0 * b.bound) + b.bound;
+    return std::min(a.greedy, 4.0 * a.bound) + a.bound <
+           std::min(b.greedy, 4.0 * b.bound) + b.bound;
   });
   int refined = 0;
   for (const Entry& entry : entries) {
@@ -405,8 +404,7 @@ FlexAssignment Solver::solve() {
   for (const Entry& entry : entries) {
     if (!better(entry.bound, best_.seconds)) continue;
     bool exhausted = false;
-    if (nodes_ < limits_.nodes &&
-        static_cast<int>(lengths_.size()) <= limits_.exact_sequences) {
+    if (nodes_ < limits_.nodes && static_cast<int>(lengths_.size()) <= limits_.exact_sequences) {
       Groups groups = open(entry.configuration);
       cheapest_.clear();
       double work = 0.0;
@@ -426,7 +424,8 @@ FlexAssignment Solver::solve() {
       bound = std::min(bound, entry.bound);
     }
   }
-  result.lower_bound = std::max(result.lower_bound, complete ? std::min(bound, best_.seconds) : 0.0);
+  result.lower_bound =
+      std::max(result.lower_bound, complete ? std::min(bound, best_.seconds) : 0.0);
   if (best_.seconds == kInfinity) {
     if (result.lower_bound == kInfinity) result.lower_bound = bound_.overall();
     return result;

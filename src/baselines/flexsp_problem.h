@@ -1,5 +1,6 @@
-// FlexSP's assignment problem (arXiv 2412.01523, section 4): for one micro-batch choose groups whose
-// degrees sum to the devices, and a group for every sequence, so that the slowest group ends first.
+// FlexSP's assignment problem (arXiv 2412.01523, section 4): for one micro-batch choose groups
+// whose degrees sum to the devices, and a group for every sequence, so that the slowest group ends
+// first.
 #pragma once
 
 #include <vector>
@@ -30,8 +31,9 @@ struct FlexLimits {
 };
 
 // `lengths` in descending order, each >= 1; `costs` by ascending degree, the same devices and
-// recomputation. Deterministic. Sources: longest first onto the group that would end first; MULTIFIT
-// by bisection; moves and swaps off the slowest group; then an exact search by branch and bound.
+// recomputation. Deterministic. Sources: longest first onto the group that would end first;
+// MULTIFIT by bisection; moves and swaps off the slowest group; then an exact search by branch and
+// bound.
 FlexAssignment assign_groups(const std::vector<Tokens>& lengths,
                              const std::vector<GroupCost>& costs, int devices,
                              const FlexLimits& limits = {});

@@ -107,8 +107,7 @@ GroupCost::GroupCost(const SystemContext& context, int degree, int recompute)
     capacity_ = kNoLimit;
   } else {
     const double per_device = std::floor((limit - fixed_) / (bytes_per_token_ * degree));
-    capacity_ = per_device < 1.0 ? 0
-                                 : std::min(kNoLimit, static_cast<Tokens>(per_device) * degree);
+    capacity_ = per_device < 1.0 ? 0 : std::min(kNoLimit, static_cast<Tokens>(per_device) * degree);
   }
 }
 

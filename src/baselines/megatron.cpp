@@ -30,7 +30,8 @@ class Megatron final : public StaticSystem {
   std::string out_of_memory(const std::vector<Tokens>& sequences) const override;
 
   Seconds bound(const MegatronCost& cost, const std::vector<Tokens>& sequences) const;
-  SystemResult step(const MegatronCost& cost, std::vector<GroupLoad> loads) const;
+  SystemResult step(const MegatronCost& cost, const std::vector<Tokens>& sequences,
+                    const std::vector<Bin>& bins) const;
 
   SystemContext context_;
   std::vector<MegatronCost> costs_;
@@ -47,16 +48,30 @@ Seconds Megatron::bound(const MegatronCost& cost, const std::vector<Tokens>& seq
 }
 
 // Micro-batches dealt to the replicas, dearest first, each to the one with the least so far.
-SystemResult Megatron::step(const MegatronCost& cost, std::vector<GroupLoad> loads) const {
+SystemResult Megatron::step(const MegatronCost& cost, const std::vector<Tokens>& sequences,
+                            const std::vector<Bin>& bins) const {
   const MegatronSetting& setting = cost.setting();
-  std::stable_sort(loads.begin(), loads.end(), [&](const GroupLoad& a, const GroupLoad& b) {
-    return cost.least(a) > cost.least(b);
+  struct Filled {
+    GroupLoad load;
+    const Bin* bin;
+  };
+  std::vector<Filled> filled;
+  for (const Bin& bin : bins) {
+    filled.push_back({{}, &bin});
+    for (const int i : bin) filled.back().load.add(sequences[static_cast<std::size_t>(i)]);
+  }
+  std::stable_sort(filled.begin(), filled.end(), [&](const Filled& a, const Filled& b) {
+    return cost.least(a.load) > cost.least(b.load);
   });
   std::vector<std::vector<GroupLoad>> replicas(static_cast<std::size_t>(setting.data));
   std::vector<Seconds> work(replicas.size(), 0.0);
-  for (const GroupLoad& load : loads) {
+  std::vector<std::vector<GroupShare>> micro_batches;
+  for (const auto& [load, bin] : filled) {
     const auto least = static_cast<std::size_t>(
         std::distance(work.begin(), std::min_element(work.begin(), work.end())));
+    const std::size_t row = replicas[least].size();
+    if (row == micro_batches.size()) micro_batches.emplace_back();
+    micro_batches[row].push_back({cost.group() * setting.stages, *bin, cost.least(load)});
     replicas[least].push_back(load);
     work[least] += cost.least(load);
   }
@@ -95,6 +110,7 @@ SystemResult Megatron::step(const MegatronCost& cost, std::vector<GroupLoad> loa
                      {"recomputed_layers", setting.recompute},
                      {"micro_batches", most},
                      {"zero", 1}};
+  result.micro_batches = std::move(micro_batches);
   return result;
 }
 
@@ -115,13 +131,7 @@ SystemResult Megatron::run_setting(int setting, const std::vector<Tokens>& seque
   const Tokens total = std::accumulate(sequences.begin(), sequences.end(), Tokens{0});
   Tokens size = *std::max_element(sequences.begin(), sequences.end());
   for (int i = 0; i < kSizes; ++i, size *= 2) {
-    std::vector<GroupLoad> loads;
-    for (const Bin& bin : best_fit_decreasing(sequences, size)) {
-      GroupLoad load;
-      for (const int member : bin) load.add(sequences[static_cast<std::size_t>(member)]);
-      loads.push_back(load);
-    }
-    SystemResult next = step(cost, std::move(loads));
+    SystemResult next = step(cost, sequences, best_fit_decreasing(sequences, size));
     if (next.status == SystemStatus::kOk && next.seconds < best.seconds) {
       best = std::move(next);
       best.lower_bound = lower;

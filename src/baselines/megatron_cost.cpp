@@ -136,8 +136,6 @@ Seconds MegatronCost::step_overhead(Seconds last_backward, Seconds first_forward
   return std::max(0.0, reduce_ - last_backward) + std::max(0.0, gather_ - first_forward);
 }
 
-Bytes MegatronCost::fixed_bytes(int stage) const {
-  return fixed_[static_cast<std::size_t>(stage)];
-}
+Bytes MegatronCost::fixed_bytes(int stage) const { return fixed_[static_cast<std::size_t>(stage)]; }
 
 }  // namespace infinipipe

@@ -41,9 +41,9 @@ class MegatronCost final {
   CostModel model_;
   int total_layers_;
   double tensor_per_token_ = 0.0;
-  double ring_forward_per_token_ = 0.0;   // seconds of one block's K and V
+  double ring_forward_per_token_ = 0.0;  // seconds of one block's K and V
   double ring_backward_per_token_ = 0.0;
-  double attention_forward_ = 0.0;        // seconds of one block's attention per token^2
+  double attention_forward_ = 0.0;  // seconds of one block's attention per token^2
   double attention_backward_ = 0.0;
   Seconds reduce_ = 0.0;
   Seconds gather_ = 0.0;

@@ -73,8 +73,8 @@ std::vector<Bin> blast(const std::vector<Tokens>& lengths, int count) {
   const auto fits = [&](int end, int runs, Tokens most) {
     int begin = 0;
     for (int r = 0; r < runs && begin < end; ++r) {
-      const auto last = std::upper_bound(before.begin() + begin, before.begin() + end + 1,
-                                         at(begin) + most);
+      const auto last =
+          std::upper_bound(before.begin() + begin, before.begin() + end + 1, at(begin) + most);
       const int next = static_cast<int>(last - before.begin()) - 1;
       if (next == begin) return false;
       begin = next;

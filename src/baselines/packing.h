@@ -1,5 +1,5 @@
-// How the analytic systems put sequences together. Everything is by index into a list of lengths and
-// deterministic: ties go to the lower index.
+// How the analytic systems put sequences together. Everything is by index into a list of lengths
+// and deterministic: ties go to the lower index.
 #pragma once
 
 #include <functional>

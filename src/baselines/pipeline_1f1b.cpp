@@ -9,7 +9,7 @@ namespace infinipipe {
 namespace {
 
 struct Stage {
-  int forwards = 0;   // run so far
+  int forwards = 0;  // run so far
   int backwards = 0;
   Seconds free = 0.0;
   Bytes held = 0.0;

@@ -18,7 +18,6 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t kTuningBatches = 4;
 
-
 class PipelineSystem final : public System {
  public:
   PipelineSystem(std::string name, const SystemContext& context)
@@ -113,6 +112,21 @@ class PipelineSystem final : public System {
         .seconds;
   }
 
+  // Over all replicas: the prediction is the slowest one's.
+  double bubble_of(const Plan& plan, Seconds seconds) const {
+    if (seconds <= 0.0) return 0.0;
+    const CostModel cost(context_.profile, plan.parallelism, plan.stages);
+    Seconds busy = 0.0;
+    for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
+      for (const StagePrediction& stage :
+           context_.evaluator->evaluate(plan, cost, ReplicaId(r)).stages) {
+        busy += stage.compute + stage.recompute;
+      }
+    }
+    const auto lanes = static_cast<double>(plan.replicas.size() * plan.stages.size());
+    return 1.0 - busy / (lanes * seconds);
+  }
+
   SystemResult run_choice(std::size_t choice, const std::vector<Tokens>& sequences) const {
     SystemResult result;
     result.settings = Json::object();
@@ -133,7 +147,7 @@ class PipelineSystem final : public System {
     const Tokens tokens = std::accumulate(sequences.begin(), sequences.end(), Tokens{0});
     result.tokens_per_second =
         result.seconds > 0.0 ? static_cast<double>(tokens) / result.seconds : 0.0;
-    result.bubble = predicted.bubble;
+    result.bubble = bubble_of(plan, result.seconds);
     for (const StagePrediction& stage : predicted.stages) {
       result.peak_bytes.push_back(stage.peak_bytes);
     }

@@ -8,10 +8,10 @@
 
 namespace infinipipe {
 
-// A setting is what a run fixes. run() evaluates every setting (after tune() the chosen one, and the
-// others only where that one does not fit) and keeps the fastest, the earlier among equals. tune()
-// looks at eight batches of the sample at most: evenly spread, with the one of the longest sequence
-// and the one of the most tokens among them.
+// A setting is what a run fixes. run() evaluates every setting (after tune() the chosen one, and
+// the others only where that one does not fit) and keeps the fastest, the earlier among equals.
+// tune() looks at eight batches of the sample at most: evenly spread, with the one of the longest
+// sequence and the one of the most tokens among them.
 class StaticSystem : public System {
  public:
   StaticSystem(std::string name, int settings) : name_(std::move(name)), settings_(settings) {}

@@ -34,9 +34,9 @@ void check(const SystemContext& context) {
   if (p.stages < 1 || p.sequence_parallel < 1 || p.data_parallel < 1 ||
       product != context.devices) {
     throw InputError("parallelism",
-                     std::to_string(p.stages) + " stages x " +
-                         std::to_string(p.sequence_parallel) + " sequence parallel x " +
-                         std::to_string(p.data_parallel) + " data parallel",
+                     std::to_string(p.stages) + " stages x " + std::to_string(p.sequence_parallel) +
+                         " sequence parallel x " + std::to_string(p.data_parallel) +
+                         " data parallel",
                      "expected the " + devices + " devices of the cluster");
   }
 }
@@ -98,8 +98,8 @@ Seconds cluster_lower_bound(const SystemContext& context, std::span<const Tokens
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   Seconds least = kInfinity;
   for (const Parallelism& parallelism : pipeline_parallelisms(context)) {
-    const LowerBound bound = lower_bound(context.profile, parallelism, context.layers, sequences,
-                                         context.limit());
+    const LowerBound bound =
+        lower_bound(context.profile, parallelism, context.layers, sequences, context.limit());
     if (bound.fits) least = std::min(least, bound.seconds);
   }
   return least == kInfinity ? 0.0 : least;

@@ -54,11 +54,10 @@ std::vector<std::vector<Tokens>> sampled_batches(const Options& options, const T
                      "without it the whole file is the one batch");
   }
   for (std::int64_t b = 0; b < count; ++b) {
-    batches.push_back(options.batch
-                          ? sample_lengths(lengths, static_cast<int>(*options.batch),
-                                           options.step + b,
-                                           options.seed.value_or(config.training.seed))
-                          : lengths);
+    batches.push_back(options.batch ? sample_lengths(lengths, static_cast<int>(*options.batch),
+                                                     options.step + b,
+                                                     options.seed.value_or(config.training.seed))
+                                    : lengths);
   }
   std::int64_t cut = 0;
   for (std::vector<Tokens>& batch : batches) {
@@ -78,9 +77,17 @@ std::vector<std::vector<Tokens>> sampled_batches(const Options& options, const T
 void run(const Options& options, Console& console) {
   TrainConfig base;
   base.data.max_sequence_length = std::numeric_limits<Tokens>::max();
-  const TrainConfig config = options.config.resolve(base);
+  TrainConfig config = options.config.resolve(base);
   CompareRequest request;
-  if (!options.calibration.empty()) request.calibration = calibration(options.calibration);
+  if (!options.calibration.empty()) {
+    request.calibration = calibration(options.calibration);
+    // The experiment's, unless the user says otherwise.
+    const bool model = !options.config.file.empty() ||
+                       options.config.given("model.num_hidden_layers") ||
+                       options.config.given("model.preset");
+    if (!model) config.model.num_hidden_layers = request.calibration->layers;
+    if (config.cluster.devices == 0) config.cluster.devices = request.calibration->devices;
+  }
   if (!options.planners.empty()) {
     request.planners = split_names(options.planners);
   } else if (request.calibration) {

@@ -186,7 +186,8 @@ std::string table(const Comparison& comparison, const std::vector<SystemRow>& ro
   const bool speedups = std::any_of(rows.begin(), rows.end(), [](const SystemRow& row) {
     return row.summary.speedup_mean > 0.0;
   });
-  const bool measured = comparison.notes.is_object() && comparison.notes.contains("measured_seconds");
+  const bool measured =
+      comparison.notes.is_object() && comparison.notes.contains("measured_seconds");
   std::string html =
       "<table><tr><th>system</th><th>batches</th><th>step s</th><th>tokens/s</th><th>bubble</th>"
       "<th>peak</th><th>over its bound</th>";
@@ -206,10 +207,10 @@ std::string table(const Comparison& comparison, const std::vector<SystemRow>& ro
     html += cell(any ? format_bytes(row.peak) : "-");
     html += cell(any ? percent_text(s.gap_mean) : "-");
     if (speedups) {
-      html += cell(s.speedup_mean > 0.0
-                       ? fixed(s.speedup_mean, 2) + "x (" + fixed(s.speedup_min, 2) + " to " +
-                             fixed(s.speedup_max, 2) + ")"
-                       : "-");
+      html +=
+          cell(s.speedup_mean > 0.0 ? fixed(s.speedup_mean, 2) + "x (" + fixed(s.speedup_min, 2) +
+                                          " to " + fixed(s.speedup_max, 2) + ")"
+                                    : "-");
     }
     if (measured) {
       const Json& there = comparison.notes.at("measured_seconds");
@@ -236,21 +237,23 @@ std::string html_comparison(const Comparison& comparison) {
   Tokens tokens = 0;
   for (const Tokens n : comparison.batch_tokens) tokens += n;
   std::string html = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<title>" +
-                     escape(title) + "</title>\n<style>" + kStyle + "</style></head>\n<body><main>\n";
-  html += "<h1>" + escape(title) + "</h1>\n<p class=\"sub\">" +
-          escape(std::to_string(comparison.devices) + " devices, " +
-                 std::to_string(comparison.layers) + " layers, " +
-                 std::to_string(comparison.batch_tokens.size()) + " batches, " +
-                 format_count(tokens) + " tokens; " + comparison.machine) +
-          "</p>\n";
+                     escape(title) + "</title>\n<style>" + kStyle +
+                     "</style></head>\n<body><main>\n";
+  html +=
+      "<h1>" + escape(title) + "</h1>\n<p class=\"sub\">" +
+      escape(std::to_string(comparison.devices) + " devices, " + std::to_string(comparison.layers) +
+             " layers, " + std::to_string(comparison.batch_tokens.size()) + " batches, " +
+             format_count(tokens) + " tokens; " + comparison.machine) +
+      "</p>\n";
   html += "<div class=\"panel\">" + table(comparison, rows);
   if (comparison.allowance > 0.0) {
     html += "<p class=\"note\">Step seconds are the model's alone; the allowance is " +
             escape(format_seconds(comparison.allowance)) + " a step.</p>";
   }
-  html += "</div>\n<div class=\"panel\"><h2>Mean step</h2>" + bars(comparison, rows) +
-          "<p class=\"note\">Thin line: fastest to slowest batch. Dashed mark: mean of the system's "
-          "own proven lower bound.</p></div>\n";
+  html +=
+      "</div>\n<div class=\"panel\"><h2>Mean step</h2>" + bars(comparison, rows) +
+      "<p class=\"note\">Thin line: fastest to slowest batch. Dashed mark: mean of the system's "
+      "own proven lower bound.</p></div>\n";
   html += "<div class=\"panel\"><h2>Every batch</h2>" + points(comparison) +
           "<p class=\"note\">Hover a point for its settings.</p></div>\n</main></body></html>\n";
   return html;

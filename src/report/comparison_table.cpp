@@ -31,9 +31,7 @@ std::string align(const std::vector<std::vector<std::string>>& rows) {
   return text;
 }
 
-std::string number_of(const Json& settings, const char* key) {
-  return settings.at(key).dump();
-}
+std::string number_of(const Json& settings, const char* key) { return settings.at(key).dump(); }
 
 }  // namespace
 
@@ -93,7 +91,8 @@ std::vector<SystemRow> system_rows(const Comparison& comparison) {
     for (const ComparisonRow& one : comparison.rows) {
       if (one.planner != summary.planner) continue;
       if (one.status != "ok") {
-        if (row.reason.empty()) row.reason = "batch " + std::to_string(one.batch) + ": " + one.reason;
+        if (row.reason.empty())
+          row.reason = "batch " + std::to_string(one.batch) + ": " + one.reason;
         continue;
       }
       tokens += comparison.batch_tokens.at(static_cast<std::size_t>(one.batch));
@@ -122,16 +121,16 @@ std::vector<SystemRow> system_rows(const Comparison& comparison) {
 }
 
 std::string systems_table(const Comparison& comparison) {
-  const bool speedups = std::any_of(comparison.rows.begin(), comparison.rows.end(),
-                                    [&](const ComparisonRow& row) {
-                                      return row.planner == comparison.reference;
-                                    });
-  const Json measured = comparison.notes.is_object() && comparison.notes.contains("measured_seconds")
-                            ? comparison.notes.at("measured_seconds")
-                            : Json::object();
+  const bool speedups =
+      std::any_of(comparison.rows.begin(), comparison.rows.end(),
+                  [&](const ComparisonRow& row) { return row.planner == comparison.reference; });
+  const Json measured =
+      comparison.notes.is_object() && comparison.notes.contains("measured_seconds")
+          ? comparison.notes.at("measured_seconds")
+          : Json::object();
   std::vector<std::vector<std::string>> table;
-  std::vector<std::string> head = {"system", "batches", "step s", "tokens/s", "bubble", "peak",
-                                   "over bound"};
+  std::vector<std::string> head = {"system", "batches", "step s",    "tokens/s",
+                                   "bubble", "peak",    "over bound"};
   if (speedups) head.push_back(comparison.reference + " is faster by");
   if (!measured.empty()) {
     head.insert(head.end(), {"with allowance", "measured", "error"});
@@ -149,10 +148,10 @@ std::string systems_table(const Comparison& comparison) {
     line.push_back(any ? format_bytes(row.peak) : "-");
     line.push_back(any ? percent_text(s.gap_mean) : "-");
     if (speedups) {
-      line.push_back(s.speedup_mean > 0.0 ? fixed(s.speedup_mean, 2) + "x (" +
-                                                fixed(s.speedup_min, 2) + "-" +
-                                                fixed(s.speedup_max, 2) + ")"
-                                          : "-");
+      line.push_back(s.speedup_mean > 0.0
+                         ? fixed(s.speedup_mean, 2) + "x (" + fixed(s.speedup_min, 2) + "-" +
+                               fixed(s.speedup_max, 2) + ")"
+                         : "-");
     }
     if (!measured.empty()) {
       const Seconds with = s.seconds_mean + comparison.allowance;

@@ -14,9 +14,9 @@ struct SystemRow {
   double bubble = 0.0;             // mean
   Bytes peak = 0.0;                // the highest
   Seconds plan_mean = 0.0;
-  std::string settings;            // those of most batches, the earliest among equals
-  int settings_count = 0;          // batches with them
-  std::string reason;              // of the first batch that it could not run
+  std::string settings;    // those of most batches, the earliest among equals
+  int settings_count = 0;  // batches with them
+  std::string reason;      // of the first batch that it could not run
 };
 
 std::vector<SystemRow> system_rows(const Comparison& comparison);

@@ -12,12 +12,14 @@ namespace infinipipe {
 
 struct Calibration {
   std::string name;
-  int batch = 0;               // sequences of a batch, unless said otherwise
+  int batch = 0;  // sequences of a batch, unless said otherwise
   int batches = 0;
-  Tokens pad = 1;              // lengths are rounded up to a multiple
-  Tokens longest = 0;          // longer ones, after padding, are left out
-  double allowance_chunks = 0; // per step, in units of the profile's whole per-chunk cost: gathers
-                               // that are not hidden, the optimizer, stragglers
+  int devices = 0;              // likewise
+  int layers = 0;               // of the model; likewise
+  Tokens pad = 1;               // lengths are rounded up to a multiple
+  Tokens longest = 0;           // longer ones, after padding, are left out
+  double allowance_chunks = 0;  // per step, in units of the profile's whole per-chunk cost: gathers
+                                // that are not hidden, the optimizer, stragglers
   std::vector<std::string> planners;
   // What was measured, in the planners' order.
   std::vector<Seconds> measured;
@@ -36,8 +38,8 @@ std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibrat
                                                      int batches);
 
 // The system as the experiment ran it: deepspeed at one degree over all devices with bins of 0.9 of
-// its capacity, flexsp at degrees from 2 with the fewest micro-batches that fit; nothing recomputed.
-// Other names as make_system.
+// its capacity, flexsp at degrees from 2 with the fewest micro-batches that fit; nothing
+// recomputed. Other names as make_system.
 std::unique_ptr<System> make_calibrated_system(const Calibration& calibration,
                                                const std::string& name,
                                                const SystemContext& context);

@@ -19,8 +19,8 @@ struct CompareRequest {
   std::function<void(const std::string& line)> progress;
 };
 
-// Each system fixes its settings on all batches (System::tune; not in a calibration), then runs each
-// batch. Rows by batch, then in the order of the planners. Throws what make_system throws, and
+// Each system fixes its settings on all batches (System::tune; not in a calibration), then runs
+// each batch. Rows by batch, then in the order of the planners. Throws what make_system throws, and
 // InputError for a planner that is named twice.
 Comparison compare_systems(const SystemContext& context, const CompareRequest& request);
 

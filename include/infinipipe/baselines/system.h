@@ -21,14 +21,14 @@ namespace infinipipe {
 // The cluster and the model, and what the user has fixed.
 struct SystemContext {
   Profile profile;
-  int layers = 0;                // of the model
+  int layers = 0;  // of the model
   int devices = 1;
   int devices_per_node = 8;
   Bytes bytes_per_device = 0.0;  // 0: the profile's device memory; both 0: no limit
   // For pipeline systems: fixed degrees (their product is `devices`), else each system's own best.
   std::optional<Parallelism> parallelism;
   std::optional<std::vector<int>> layers_per_stage;  // with `parallelism` only
-  PlannerConfig planner;         // of pipeline systems; `name` is ignored
+  PlannerConfig planner;                             // of pipeline systems; `name` is ignored
   // Judges pipeline plans; must use the memory limit above. Analytic systems do not need it.
   std::shared_ptr<const Evaluator> evaluator;
 
@@ -43,6 +43,13 @@ enum class SystemStatus {
 };
 const char* to_string(SystemStatus status);  // "ok", "out_of_memory"
 
+// Sequences that one group of devices works on at once.
+struct GroupShare {
+  int devices = 1;
+  std::vector<int> sequences;  // positions in the batch
+  Seconds seconds = 0.0;       // what the group takes alone, its waits for others not counted
+};
+
 struct SystemResult {
   SystemStatus status = SystemStatus::kOk;
   std::string reason;              // one line, where the status is not ok; all else is then 0
@@ -52,13 +59,16 @@ struct SystemResult {
   // device waits for inside a chunk count as busy, as in the simulator; waiting for another stage
   // or for the slowest group does not.
   double bubble = 0.0;
-  std::vector<Bytes> peak_bytes;   // a device's, per stage; one entry where there are no stages
+  std::vector<Bytes> peak_bytes;  // a device's, per stage; one entry where there are no stages
   // Proven for what this system optimises over: a pipeline's batch under its parallelism
   // (cost/lower_bound.h), flexsp's own assignment problem, megatron's and deepspeed's work.
   Seconds lower_bound = 0.0;
-  Seconds plan_seconds = 0.0;      // wall time of deciding; the only field that is not repeatable
-  Json settings;                   // object: what it won with; keys by system in docs/baselines.md
-  std::optional<Plan> plan;        // of pipeline systems
+  Seconds plan_seconds = 0.0;  // wall time of deciding; the only field that is not repeatable
+  Json settings;               // object: what it won with; keys by system in docs/baselines.md
+  std::optional<Plan> plan;    // of pipeline systems
+  // Of analytic systems: micro-batches one after the other, each the groups that run side by side.
+  // Every sequence of the batch stands in exactly one group.
+  std::vector<std::vector<GroupShare>> micro_batches;
 };
 
 // A system bound to a cluster. run() is const, deterministic but for plan_seconds, and thread-safe.
@@ -80,9 +90,9 @@ class System {
 // "flexsp", "megatron".
 std::vector<std::string> system_names();
 
-// Throws InputError for an unknown name (naming the nearest), devices < 1, and a parallelism that is
-// not of these devices or that the profile has no bandwidth for; for pipeline systems also where the
-// evaluator is absent.
+// Throws InputError for an unknown name (naming the nearest), devices < 1, and a parallelism that
+// is not of these devices or that the profile has no bandwidth for; for pipeline systems also where
+// the evaluator is absent.
 std::unique_ptr<System> make_system(const std::string& name, const SystemContext& context);
 
 // Degrees that a pipeline on these devices can have: sequence parallel a power of two up to a node

@@ -28,9 +28,9 @@ struct ComparisonRow {
 
 struct ComparisonSummary {
   std::string planner;
-  int batches = 0;               // that it could run
-  Seconds seconds_mean = 0.0;    // over those
-  double gap_mean = 0.0;         // seconds / lower_bound - 1
+  int batches = 0;             // that it could run
+  Seconds seconds_mean = 0.0;  // over those
+  double gap_mean = 0.0;       // seconds / lower_bound - 1
   // Seconds of this system / seconds of the reference, over batches that both could run; 0: none.
   double speedup_mean = 0.0;
   double speedup_min = 0.0;
@@ -42,7 +42,7 @@ struct Comparison {
   std::string machine;
   int devices = 0;
   int layers = 0;
-  std::string reference = "epp";    // whose speedup the summary states
+  std::string reference = "epp";  // whose speedup the summary states
   std::vector<Tokens> batch_tokens;
   std::vector<std::string> planners;
   std::vector<ComparisonRow> rows;  // by batch, then in the order of `planners`
