@@ -42,9 +42,13 @@ Profile for_devices(Profile profile, int devices) {
 
 std::vector<std::vector<Tokens>> steps_of(const Scope& scope, const Setting& setting) {
   std::vector<std::vector<Tokens>> steps;
-  for (int step = 0; step < scope.steps; ++step) {
-    steps.push_back(synthetic_lengths(length_model(setting.corpus), setting.batch, setting.cap,
-                                      scope.seed + step));
+  const int sampled = std::max(setting.sampled, setting.batch);
+  for (int draw = 0; draw < scope.steps; ++draw) {
+    const std::vector<Tokens> lengths = synthetic_lengths(
+        length_model(setting.corpus), sampled, setting.cap, scope.seed + draw);
+    for (auto at = lengths.begin(); lengths.end() - at >= setting.batch; at += setting.batch) {
+      steps.emplace_back(at, at + setting.batch);
+    }
   }
   return steps;
 }
@@ -345,7 +349,8 @@ Results run_all(const Scope& scope, const std::function<void(const std::string&)
   }
   const std::string middle = scope.models[scope.models.size() / 2].name;
   for (const int batch : scope.batches) {
-    const Setting setting{middle, "github", scope.caps[scope.caps.size() / 2], batch, 32, usual};
+    const Setting setting{middle, "github", scope.caps[scope.caps.size() / 2], batch, 32, usual,
+                          scope.batches.back()};
     add(results.batches, setting,
         [&scope, &systems, setting] { return run_setting(scope, setting, systems, false); });
   }

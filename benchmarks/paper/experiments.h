@@ -63,6 +63,7 @@ struct Setting {
   int batch = 0;
   int devices = 32;
   Parallelism parallelism;
+  int sampled = 0;  // sequences drawn at once and dealt to steps of `batch`; 0: `batch`
 };
 
 struct SettingResult {
@@ -86,7 +87,7 @@ std::vector<Ablation> ablations();
 
 struct Results {
   std::vector<SettingResult> throughput;  // by model, corpus, cap
-  std::vector<SettingResult> batches;     // one model over batch sizes
+  std::vector<SettingResult> batches;     // one model, the same sequences in steps of each size
   std::vector<SettingResult> ablation;    // cells named as ablations()
   std::vector<SettingResult> scaling;
 };

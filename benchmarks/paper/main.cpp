@@ -23,8 +23,8 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "%s\n", line.c_str());
     });
     make_folder(out);
-    write_file(out + "/results.json", paper::results_json(scope, results).dump(1) + "\n");
-    write_file(out + "/timings.json", paper::timings_json(results).dump(1) + "\n");
+    write_file(out + "/results.json", paper::results_json(scope, results).dump() + "\n");
+    write_file(out + "/timings.json", paper::timings_json(results).dump() + "\n");
     for (const auto& [name, svg] : paper::figures(scope, results)) {
       write_file(out + "/" + name, svg);
     }
