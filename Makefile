@@ -6,7 +6,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
 
-.PHONY: help setup build test train bench soak format lint plan-only asan tsan cuda corpus clean distclean
+.PHONY: help setup build test train bench paper soak format lint plan-only asan tsan cuda corpus clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,12 @@ corpus: build  ## the default corpus as an indexed dataset under corpus/
 
 bench: build  ## benchmarks: executor, planner (about 15 minutes)
 	@tools/bench.sh build/$(PRESET)
+
+paper:  ## the paper's evaluation on simulated clusters, into docs/paper (no LibTorch)
+	@tools/setup.sh plan-only
+	@cmake --preset plan-only --log-level=WARNING
+	@cmake --build --preset plan-only -j $(JOBS) --target infinipipe_paper
+	@tools/paper.sh build/plan-only
 
 soak: build  ## the property tests at full size (hours; PRESET=plan-only: the planning half's)
 	@for test in build/$(PRESET)/tests/property_*_test; do INFINIPIPE_SOAK=1 nice $$test || exit 1; done

@@ -11,7 +11,7 @@ Profile configured_profile(const TrainConfig& config) {
   return estimated_profile(config.model, config.training.dtype);
 }
 
-std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile) {
+PlanContext configured_context(const TrainConfig& config, Profile profile) {
   PlanContext context;
   context.profile = std::move(profile);
   context.layers = static_cast<int>(config.model.num_hidden_layers);
@@ -20,9 +20,18 @@ std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile p
   context.layers_per_stage = config.parallelism.layers_per_stage;
   context.bytes_per_stage = config.memory.bytes_per_stage;
   context.config = config.planner;
+  return context;
+}
+
+std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context) {
   const Bytes limit =
       context.bytes_per_stage > 0.0 ? context.bytes_per_stage : context.profile.device_memory_bytes;
-  return make_planner(context, std::make_shared<SimulatorEvaluator>(limit));
+  return std::make_shared<SimulatorEvaluator>(limit);
+}
+
+std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile) {
+  const PlanContext context = configured_context(config, std::move(profile));
+  return make_planner(context, configured_evaluator(context));
 }
 
 SystemContext configured_cluster(const TrainConfig& config, const ConfigFlags& flags) {

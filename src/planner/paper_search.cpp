@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "planner/ablation.h"
 #include "planner/checkpoint_ilp.h"
 #include "planner/grouping.h"
 
@@ -18,7 +19,7 @@ constexpr double kMostGain = 0.03;
 
 struct Option {
   std::shared_ptr<const Cutting> cutting;
-  PipelineStarts starts;
+  PipelineStarts starts = {0};
   StepLists steps;
   Seconds least = 0.0;     // no recomputation that fits is faster
   Seconds estimate = 0.0;  // with greedy recomputation; infinite where the sweep finds none
@@ -33,16 +34,28 @@ Option make_option(std::shared_ptr<const Cutting> cutting) {
   Option option;
   option.cutting = std::move(cutting);
   const ChunkTable& table = option.cutting->table;
-  option.starts = group_pipelines(table);
+  if (table.features.grouping) option.starts = group_pipelines(table);
   option.steps = one_f_one_b_steps(table, option.starts);
   option.least = least_seconds(option.steps, table);
-  const auto greedy = least_recompute(option.steps, table);
+  const auto greedy = table.features.adaptive_recompute
+                          ? least_recompute(option.steps, table)
+                          : least_uniform_recompute(option.steps, table);
   option.estimate = greedy ? time_steps(option.steps, table, *greedy).seconds
                            : std::numeric_limits<double>::infinity();
   return option;
 }
 
 std::optional<Schedule> solve(Option& option, const Site& site) {
+  if (!site.features().adaptive_recompute) {
+    auto recompute = least_uniform_recompute(option.steps, option.cutting->table);
+    if (!recompute) return std::nullopt;
+    return Schedule{.cutting = option.cutting,
+                    .name = "1f1b",
+                    .starts = option.starts,
+                    .steps = std::move(option.steps),
+                    .recompute = std::move(*recompute),
+                    .seconds = option.estimate};
+  }
   const PlannerConfig& config = site.config();
   auto solution = solve_checkpointing(
       option.steps, option.cutting->table, option.starts,
@@ -70,16 +83,17 @@ std::vector<Schedule> search_paper_schedules(const std::vector<Tokens>& lengths,
       if (way.last_resort) continue;
       auto cutting = std::make_shared<Cutting>();
       cutting->slices = slices;
-      cutting->chunking = process_sequences(lengths, seconds,
-                                            {.slices = slices,
-                                             .capacity = way.capacity,
-                                             .slice_capacity = way.slice_capacity,
-                                             .whole_above = way.whole_above});
+      cutting->chunking = cut_sequences(lengths, seconds,
+                                        {.slices = slices,
+                                         .capacity = way.capacity,
+                                         .slice_capacity = way.slice_capacity,
+                                         .whole_above = way.whole_above},
+                                        site.features());
       const bool known = std::any_of(options.begin(), options.end(), [&](const Option& o) {
         return o.cutting->chunking.chunks == cutting->chunking.chunks;
       });
       if (known) continue;
-      cutting->table = ChunkTable(cutting->chunking, lengths, site.cost(), site.limit());
+      cutting->table = site.table(cutting->chunking, lengths);
       options.push_back(make_option(std::move(cutting)));
     }
   }

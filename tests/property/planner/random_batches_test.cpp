@@ -84,8 +84,7 @@ std::optional<Seconds> full_recomputation(const Case& c) {
   std::optional<Seconds> best;
   for (const StaticRecipe& recipe : recipes) {
     Plan plan = site.start(c.request);
-    plan.replicas.assign(1, static_replica(recipe.chunking.chunks, recipe.schedule,
-                                           c.context.layers, site.cost(), false));
+    plan.replicas.assign(1, static_replica(recipe, lengths, c.context.layers, site.cost(), false));
     const Evaluation evaluation = evaluator->evaluate(plan, site.cost(), ReplicaId{});
     if (!evaluation.over_stage && (!best || evaluation.seconds < *best)) best = evaluation.seconds;
   }
