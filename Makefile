@@ -6,7 +6,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
 
-.PHONY: help setup build test train bench soak format lint plan-only asan tsan cuda corpus clean distclean
+.PHONY: help setup build test train bench peers soak format lint plan-only asan tsan cuda corpus clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ corpus: build  ## the default corpus as an indexed dataset under corpus/
 
 bench: build  ## benchmarks: executor, planner (about 15 minutes)
 	@tools/bench.sh build/$(PRESET)
+
+peers: build  ## side by side with PyTorch's pipelining (an hour; PEERS_FLAGS for a quick look)
+	@tools/peers.sh build/$(PRESET) $(PEERS_FLAGS)
 
 soak: build  ## the property tests at full size (an hour or more)
 	@INFINIPIPE_SOAK=1 ctest --preset $(PRESET) -R property --timeout 36000

@@ -125,8 +125,7 @@ void context_backward(const Inputs& own, const block::Forward& result,
 
 // The tiled kernel serves the CPU's exact types; float32 arithmetic on bfloat16 is for the blocks.
 static bool tiled(const at::Tensor& query) {
-  return query.device().is_cpu() && query.scalar_type() != at::kBFloat16 &&
-         attention_tiled::available();
+  return query.device().is_cpu() && query.scalar_type() != at::kBFloat16;
 }
 
 AttentionResult attention_forward(const kernels::Heads& heads, const at::Tensor& query,
