@@ -4,9 +4,9 @@
 //   bench_peers --input FILE --layers N --out FILE [--steps 1] [--stages 2] [--planner epp]
 //               [--profile FILE] [--plan FILE] [--floor yes|no]
 //
-// FILE of --input is what benchmarks/peers/export.py writes. Without --profile the machine is
-// calibrated first: matmuls and attention alone, on all stages' threads at once. Those speeds also
-// make the floor: the step's matmuls and attention, nothing else, shared out evenly.
+// FILE of --input is what benchmarks/peers/export.py writes. First the floor is measured: matmuls and
+// attention alone, on all stages' threads at once; the step's matmuls and attention at those speeds,
+// shared out evenly. Without --profile these speeds are also what the planner reckons with.
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
@@ -284,8 +284,8 @@ int run(Arguments arguments) {
   Json out;
 
   memory::install();
-  Profile profile;
-  if (arguments["--floor"] == "yes" || arguments["--profile"].empty()) {
+  Profile profile = estimated_profile(model, "float32");
+  if (arguments["--floor"] == "yes") {
     const Speeds speeds = measure_speeds(model, stages, longest);
     const Floor floor = floor_of(speeds, model, lengths);
     out["floor"] = {{"matmul", floor.matmul},

@@ -15,7 +15,8 @@ say() { printf '\033[1m== %s\033[0m\n' "$*"; }
 if ! "$python" -c 'import torch, numpy' 2>/dev/null; then
   say "Python environment .deps/peers: torch 2.11.0, numpy"
   rm -rf .deps/peers
-  python3 -m venv .deps/peers
+  python3=/usr/bin/python3; [ -x "$python3" ] || python3=python3
+  "$python3" -m venv .deps/peers
   "$python" -m pip install -q --disable-pip-version-check --progress-bar off --no-cache-dir \
     torch==2.11.0 numpy
 fi

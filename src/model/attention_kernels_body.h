@@ -217,6 +217,9 @@ INFINIPIPE_FORCE void pack_panels(const Scalar* in, Index stride, Index keys, In
     Index key = 0;
     for (; key + kAcross <= count; key += kAcross) {
       const Scalar* from = in + (first + key) * stride;
+      for (Index i = 0; i < kAcross; ++i)
+        for (Index d = 0; d < dim; d += 64 / sizeof(Scalar))
+          __builtin_prefetch(from + (kAcross + i) * stride + d);
       for (Index d = 0; d < dim; ++d) {
         INFINIPIPE_UNROLL
         for (Index i = 0; i < kAcross; ++i) out[d * kWidth + key + i] = from[i * stride + d];
@@ -232,17 +235,35 @@ INFINIPIPE_FORCE void pack_panels(const Scalar* in, Index stride, Index keys, In
   }
 }
 
-// scores [rows, width of the panels] = queries [rows, padded] x panels.
 template <class Scalar>
-INFINIPIPE_FORCE void score_strip(Index rows, Index panels, Index dim, const Scalar* queries,
-                                  Index padded, const Scalar* keys, Scalar* scores,
-                                  Index scores_stride) {
-  constexpr Index kWidth = Simd<Scalar>::kWidth;
-  const Block<Scalar> product = block_of_rows<Scalar, kBlockVectors>(rows);
-  for (Index p = 0; p < panels; ++p) {
-    product(dim, queries, padded, 1, keys + p * dim * kWidth, kWidth, scores + p * kWidth,
-            scores_stride, false);
+INFINIPIPE_FORCE Block<Scalar> block_of(Index rows, Index vectors) {
+  switch (vectors) {
+    case 1:
+      return block_of_rows<Scalar, 1>(rows);
+    case 2:
+      return block_of_rows<Scalar, least(2, kBlockVectors)>(rows);
+    case 3:
+      return block_of_rows<Scalar, least(3, kBlockVectors)>(rows);
+    default:
+      return block_of_rows<Scalar, kBlockVectors>(rows);
   }
+}
+
+// scores [rows, keys rounded up to a vector] = queries [rows, padded] x panels.
+template <class Scalar>
+INFINIPIPE_FORCE void score_strip(Index rows, Index keys, Index dim, const Scalar* queries,
+                                  Index padded, const Scalar* panels, Scalar* scores,
+                                  Index scores_stride) {
+  constexpr Index kWidth = Simd<Scalar>::kWidth, kLanes = Simd<Scalar>::kLanes;
+  const Block<Scalar> whole = block_of<Scalar>(rows, kBlockVectors);
+  Index first = 0;
+  for (; first + kWidth <= keys; first += kWidth) {
+    whole(dim, queries, padded, 1, panels + first * dim, kWidth, scores + first, scores_stride,
+          false);
+  }
+  if (first == keys) return;
+  block_of<Scalar>(rows, (keys - first + kLanes - 1) / kLanes)(
+      dim, queries, padded, 1, panels + first * dim, kWidth, scores + first, scores_stride, false);
 }
 
 template <class Scalar>
@@ -361,7 +382,6 @@ constexpr Scalar kLn2 = Scalar(0.69314718055994531);
 
 template <class Scalar>
 void forward(const ForwardItem<Scalar>& item, Scalar* memory) {
-  constexpr Index kWidth = Simd<Scalar>::kWidth;
   const Index dim = item.dim, rows = item.end - item.begin;
   const ForwardScratch<Scalar> scratch(item.members, dim, memory);
   const Index padded = scratch.padded;
@@ -390,8 +410,7 @@ void forward(const ForwardItem<Scalar>& item, Scalar* memory) {
           const Index seen = least(columns, visible + height - 1);
           if (visible <= 0) continue;
           const Index row = m * rows + r;
-          const Index panels = (seen + kWidth - 1) / kWidth;
-          score_strip(height, panels, dim, scratch.queries + row * padded, padded, scratch.keys,
+          score_strip(height, seen, dim, scratch.queries + row * padded, padded, scratch.keys,
                       scratch.scores, kForwardKeys);
           SoftmaxStrip<Scalar>{scratch.scores,    scratch.maximum + row,
                                scratch.sum + row, scratch.output + row * padded,
@@ -504,16 +523,15 @@ struct BackwardTile {
   }
 
   INFINIPIPE_FORCE void score_rows(Index r, Index height, Scalar scale) const {
-    constexpr Index kWidth = Simd<Scalar>::kWidth;
     const Index dim = item.dim, padded = scratch.padded, stride = scratch.stride;
     Scalar* probability = scratch.probability + r * stride;
     Scalar* grad = scratch.score_grad + r * stride;
     const Index last = seen(r + height - 1);
-    const Index panels = (last + kWidth - 1) / kWidth;
-    const Index width = least(stride, panels * kWidth + kBlockRows);  // what key strips may read
-    score_strip(height, panels, dim, scratch.queries + r * padded, padded, scratch.key_panels,
+    // What key strips may read.
+    const Index width = least(stride, round_up(last, Simd<Scalar>::kLanes) + kBlockRows);
+    score_strip(height, last, dim, scratch.queries + r * padded, padded, scratch.key_panels,
                 probability, stride);
-    score_strip(height, panels, dim, scratch.incoming + r * padded, padded, scratch.value_panels,
+    score_strip(height, last, dim, scratch.incoming + r * padded, padded, scratch.value_panels,
                 grad, stride);
     for (Index i = 0; i < height; ++i) {
       const Index query = row + r + i;
