@@ -2,16 +2,16 @@
 
 usage: compare.py --source FOLDER --ours BINARY --work FOLDER [--case LAYERS:CAP ...]
                   [--documents 64] [--rounds 3] [--variants ours,single,pipe,compiled]
-                  [--lock FILE] [--profile FILE] [--report FILE]
+                  [--prefix 'COMMAND ...'] [--profile FILE] [--report FILE]
 
---lock holds an exclusive lock on FILE while a step runs, for machines that are shared.
+--prefix: words before each step's command, such as `nice -n -5` or, on a machine that is shared,
+`flock -x FILE`.
 """
 import argparse
-import contextlib
-import fcntl
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def arguments():
     ap.add_argument("--documents", type=int, default=64)
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--variants", default="ours,single,pipe,compiled")
-    ap.add_argument("--lock")
+    ap.add_argument("--prefix", default="")
     ap.add_argument("--profile")
     ap.add_argument("--report")
     return ap.parse_args()
@@ -50,18 +50,9 @@ def run_one(a, variant, layers, cap, out):
         script = {"single": "single.py", "export": "export.py"}.get(variant, "pipe.py")
         command = [sys.executable, str(HERE / script), "--source", a.source, "--layers",
                    str(layers), "--cap", str(cap), "--documents", str(a.documents), "--out", out]
-    subprocess.run(command, env=environment, check=True)
+    prefix = [] if variant == "export" else shlex.split(a.prefix)
+    subprocess.run(prefix + command, env=environment, check=True)
     return json.load(open(out)) if variant != "export" else None
-
-
-@contextlib.contextmanager
-def exclusive(path):
-    if not path:
-        yield
-        return
-    with open(path, "a") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
-        yield
 
 
 def measure(a, layers, cap):
@@ -70,10 +61,9 @@ def measure(a, layers, cap):
     results = {v: [] for v in a.variants.split(",")}
     for n in range(a.rounds):
         for variant in results:
-            with exclusive(a.lock):
-                began = time.time()
-                out = f"{a.work}/{variant}-{layers}-{cap}-{n}.json"
-                results[variant].append(run_one(a, variant, layers, cap, out))
+            began = time.time()
+            out = f"{a.work}/{variant}-{layers}-{cap}-{n}.json"
+            results[variant].append(run_one(a, variant, layers, cap, out))
             r = results[variant][-1]
             print(f"  round {n + 1}, {NAMES[variant]}: {r['steps'][0]['seconds']:.1f} s, loss "
                   f"{r['steps'][0]['loss']:.10f} ({time.time() - began:.0f} s in all)", flush=True)
