@@ -1,6 +1,7 @@
 // Runs a harness without libFuzzer: over every file of a corpus folder as it is, and over seeded
 // mutations of each (cuts, flips, copies, spliced neighbours), the same on every machine.
 //   NAME_replay FOLDER [MUTATIONS-PER-FILE]
+//   NAME_replay FOLDER --write OUT    the seeds as bytes, for libFuzzer
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -78,7 +79,16 @@ int main(int argc, char** argv) {
     return 1;
   }
   std::vector<std::string> corpus;
-  for (const std::string& name : names) corpus.push_back(infinipipe::read_file(name));
+  for (const std::string& name : names)
+    corpus.push_back(infinipipe::fuzz::seed_bytes(infinipipe::read_file(name)));
+  if (argc > 3 && std::string(argv[2]) == "--write") {
+    std::filesystem::create_directories(argv[3]);
+    for (std::size_t i = 0; i < corpus.size(); ++i) {
+      const auto file = std::filesystem::path(names[i]).filename();
+      infinipipe::write_file((std::filesystem::path(argv[3]) / file).string(), corpus[i]);
+    }
+    return 0;
+  }
   const int mutations = argc > 2 ? std::atoi(argv[2]) : 0;
   for (std::size_t i = 0; i < corpus.size(); ++i) {
     std::fprintf(stderr, "%s\n", names[i].c_str());  // the last one named is the culprit

@@ -11,6 +11,18 @@ what=${1:-all}
 
 say() { printf '\033[1m== %s\033[0m\n' "$*"; }
 
+# Runs a command that may take minutes and says so every ten seconds.
+slow() {
+  local seconds=0 child
+  "$@" & child=$!
+  while kill -0 "$child" 2>/dev/null; do
+    sleep 1
+    seconds=$((seconds + 1))
+    if [ $((seconds % 10)) = 0 ]; then printf '   ... %d s\n' "$seconds" >&2; fi
+  done
+  wait "$child"
+}
+
 # --- Debian packages -----------------------------------------------------------------------------
 packages=(build-essential cmake ninja-build ccache git python3 python3-venv
           nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libxxhash-dev
@@ -39,13 +51,13 @@ if [ ${#missing[@]} -gt 0 ] || [ -n "$corpus_missing" ]; then
   fi
   export DEBIAN_FRONTEND=noninteractive
   say "Debian packages: ${missing[*]} ${corpus_missing:+golang-1.19-src}"
-  $sudo apt-get update -qq
+  slow $sudo apt-get update -qq
   if [ ${#missing[@]} -gt 0 ]; then
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    slow $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
       "${missing[@]}" >/dev/null
   fi
   if [ -n "$corpus_missing" ]; then  # the corpus is welcome, not needed: tools/corpus.sh has another
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    slow $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
       golang-1.19-src >/dev/null || say "golang-1.19-src cannot be had; another corpus will be used"
   fi
 fi
@@ -70,7 +82,7 @@ touch "$stamp"
 for wheel in "${wheels[@]}"; do
   if ! grep -qxF "$wheel" "$stamp"; then
     say "wheel $wheel"
-    .deps/venv/bin/python -m pip install -q --no-deps --disable-pip-version-check --progress-bar off \
+    slow .deps/venv/bin/python -m pip install -q --no-deps --disable-pip-version-check --progress-bar off \
       --no-cache-dir "$wheel"
     echo "$wheel" >> "$stamp"
   fi

@@ -10,6 +10,7 @@ std::vector<Command> torch_commands() {
       {"train", "train a model"},
       {"eval", "loss and perplexity of a checkpoint"},
       {"generate", "text from a checkpoint"},
+      {"profile", "measure this machine: the profile that plans are made for"},
   };
   for (const auto& [name, summary] : absent) {
     commands.push_back({name, "Not in this build (no LibTorch)", summary,

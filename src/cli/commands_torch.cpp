@@ -4,7 +4,7 @@
 namespace infinipipe::cli {
 
 std::vector<Command> torch_commands() {
-  return {train_command(), eval_command(), generate_command()};
+  return {train_command(), eval_command(), generate_command(), profile_command()};
 }
 
 }  // namespace infinipipe::cli

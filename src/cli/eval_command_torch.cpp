@@ -10,12 +10,17 @@ namespace {
 
 struct Options {
   EvalOptions eval;
+  ConfigFlags config;
   std::optional<std::int64_t> stages;
   std::string json;
 };
 
 void run(Options& options, Console& console) {
   if (options.stages) options.eval.stages = static_cast<int>(*options.stages);
+  options.eval.configure = [&config = options.config](TrainConfig base) {
+    if (config.given("parallelism.stages")) base.parallelism.layers_per_stage.reset();
+    return config.resolve(std::move(base));
+  };
   options.eval.log = [&console](const std::string& line) { console.progress(line); };
   const EvalResult result = evaluate(options.eval);
   console.end_progress();
@@ -49,6 +54,8 @@ Command eval_command() {
             flags.integer("--stages", "N", options->stages, 1,
                           "pipeline stages (default: the checkpoint's)", 4096);
             flags.text("--json", "FILE", options->json, "also write the result here; - is stdout");
+            flags.config(options->config,
+                         {"data", "parallelism", "memory", "planner", "cluster", "runtime"});
             return [options](Console& console) { run(*options, console); };
           }};
 }

@@ -97,7 +97,7 @@ Flag& Flags::texts(std::string name, std::string value, std::vector<std::string>
   return flag;
 }
 
-Flag& Flags::choice(std::string name, std::vector<std::string> choices, std::size_t& target,
+Flag& Flags::choice(const std::string& name, std::vector<std::string> choices, std::size_t& target,
                     std::string help) {
   std::string value;
   for (const std::string& choice : choices) value += (value.empty() ? "" : "|") + choice;
@@ -113,15 +113,7 @@ Flag& Flags::choice(std::string name, std::vector<std::string> choices, std::siz
              });
 }
 
-Flag& Flags::integer(std::string name, std::string value, std::int64_t& target, std::int64_t low,
-                     std::string help, std::int64_t high) {
-  return add(name, std::move(value), std::move(help),
-             [name, low, high, &target](const std::string& text) {
-               target = parse_integer(name, text, low, high);
-             });
-}
-
-Flag& Flags::integer(std::string name, std::string value, std::optional<std::int64_t>& target,
+Flag& Flags::integer(const std::string& name, std::string value, std::int64_t& target,
                      std::int64_t low, std::string help, std::int64_t high) {
   return add(name, std::move(value), std::move(help),
              [name, low, high, &target](const std::string& text) {
@@ -129,8 +121,17 @@ Flag& Flags::integer(std::string name, std::string value, std::optional<std::int
              });
 }
 
-Flag& Flags::number(std::string name, std::string value, double& target, double low, double high,
-                    std::string help) {
+Flag& Flags::integer(const std::string& name, std::string value,
+                     std::optional<std::int64_t>& target, std::int64_t low, std::string help,
+                     std::int64_t high) {
+  return add(name, std::move(value), std::move(help),
+             [name, low, high, &target](const std::string& text) {
+               target = parse_integer(name, text, low, high);
+             });
+}
+
+Flag& Flags::number(const std::string& name, std::string value, double& target, double low,
+                    double high, std::string help) {
   return add(name, std::move(value), std::move(help),
              [name, low, high, &target](const std::string& text) {
                target = parse_number(name, text, low, high);

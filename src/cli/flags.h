@@ -52,14 +52,14 @@ class Flags final {
   Flag& texts(std::string name, std::string value, std::vector<std::string>& target,
               std::string help);
   // One of the choices, whose number is stored.
-  Flag& choice(std::string name, std::vector<std::string> choices, std::size_t& target,
+  Flag& choice(const std::string& name, std::vector<std::string> choices, std::size_t& target,
                std::string help);
-  Flag& integer(std::string name, std::string value, std::int64_t& target, std::int64_t low,
+  Flag& integer(const std::string& name, std::string value, std::int64_t& target, std::int64_t low,
                 std::string help, std::int64_t high = std::numeric_limits<std::int64_t>::max());
-  Flag& integer(std::string name, std::string value, std::optional<std::int64_t>& target,
+  Flag& integer(const std::string& name, std::string value, std::optional<std::int64_t>& target,
                 std::int64_t low, std::string help,
                 std::int64_t high = std::numeric_limits<std::int64_t>::max());
-  Flag& number(std::string name, std::string value, double& target, double low, double high,
+  Flag& number(const std::string& name, std::string value, double& target, double low, double high,
                std::string help);
   Flag& toggle(std::string name, bool& target, std::string help);
   // --config and every key; those of the named sections are shown in the help.

@@ -1,4 +1,5 @@
 #include <memory>
+#include <utility>
 
 #include "cli/training_torch.h"
 #include "infinipipe/trainer/trainer.h"
@@ -8,14 +9,25 @@ namespace {
 
 struct Options {
   GenerateOptions generate;
+  ConfigFlags config;
   std::int64_t tokens = 200;
 };
 
 void run(Options& options, Console& console) {
   options.generate.tokens = static_cast<int>(options.tokens);
-  console.result(options.generate.prompt);
-  options.generate.on_text = [&console](const std::string& piece) { console.result(piece); };
+  options.generate.configure = [&config = options.config](TrainConfig base) {
+    return config.resolve(std::move(base));
+  };
+  bool begun = false;  // what is refused prints nothing but its error
+  const auto begin = [&] {
+    if (!std::exchange(begun, true)) console.result(options.generate.prompt);
+  };
+  options.generate.on_text = [&](const std::string& piece) {
+    begin();
+    console.result(piece);
+  };
   generate(options.generate);
+  begin();
   console.result("\n");
 }
 
@@ -36,6 +48,7 @@ Command generate_command() {
             flags.number("--top-p", "P", options->generate.top_p, 1e-9, 1.0,
                          "draw from the likeliest tokens that hold this probability (0.95)");
             flags.integer("--seed", "S", options->generate.seed, 0, "of the draw (1)");
+            flags.config(options->config, {"runtime"});
             return [options](Console& console) { run(*options, console); };
           }};
 }

@@ -6,7 +6,8 @@
 namespace infinipipe::cli {
 
 Profile configured_profile(const TrainConfig& config) {
-  if (!config.cluster.profile.empty()) return read_profile(config.cluster.profile);
+  if (!config.cluster.profile.empty() && config.cluster.profile != "estimate")
+    return read_profile(config.cluster.profile);
   return estimated_profile(config.model, config.training.dtype);
 }
 

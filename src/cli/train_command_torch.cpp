@@ -1,6 +1,11 @@
+#include <unistd.h>
+
+#include <array>
 #include <atomic>
 #include <csignal>
+#include <cstdio>
 #include <memory>
+#include <string>
 
 #include "cli/training_torch.h"
 #include "infinipipe/trainer/trainer.h"
@@ -12,8 +17,10 @@ std::atomic<bool> stop_requested{false};
 
 // The first signal asks for an orderly end; a second one ends the process.
 extern "C" void request_stop(int signal) {
+  constexpr std::string_view kMessage = "\nstopping after this step; once more ends at once\n";
   stop_requested.store(true);
   std::signal(signal, SIG_DFL);
+  [[maybe_unused]] const auto put = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
 }
 
 struct Options {
@@ -38,8 +45,14 @@ void run(const Options& options, Console& console) {
   std::signal(SIGTERM, request_stop);
 
   const TrainResult result = train(train_options);
-  console.info("trained " + std::to_string(result.steps_done) + " steps, loss " +
-               std::to_string(result.first_loss) + " -> " + std::to_string(result.last_loss) +
+  if (result.steps_done == 0) {
+    console.info("nothing to do: " + std::to_string(result.next_step) + " steps are done of " +
+                 std::to_string(train_options.config.training.steps) + " (training.steps)");
+    return;
+  }
+  std::array<char, 64> losses{};
+  std::snprintf(losses.data(), losses.size(), "%.4f -> %.4f", result.first_loss, result.last_loss);
+  console.info("trained " + std::to_string(result.steps_done) + " steps, loss " + losses.data() +
                (result.skipped > 0 ? ", " + std::to_string(result.skipped) + " skipped" : ""));
 }
 

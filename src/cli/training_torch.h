@@ -8,5 +8,6 @@ namespace infinipipe::cli {
 Command train_command();
 Command eval_command();
 Command generate_command();
+Command profile_command();
 
 }  // namespace infinipipe::cli

@@ -156,7 +156,7 @@ class Table final {
 
 // The field of a TrainConfig, const or not.
 #define INFINIPIPE_FIELD(path) \
-  [](auto& c) -> auto& { return c.path; }
+  [](auto& c) -> auto& { return c.path; }  // NOLINT(bugprone-macro-parentheses)
 
 void add_model(Table& t) {
   t.add(
@@ -253,7 +253,9 @@ void add_planning(Table& t) {
   t.boolean("planner.recalibrate", "correct the profile by measured steps",
             INFINIPIPE_FIELD(planner.recalibrate));
 
-  t.text("cluster.profile", "profile.json of the machine; empty: an estimate from FLOPs",
+  t.text("cluster.profile",
+         "profile.json of the machine; empty: this machine, measured; estimate: from the model's "
+         "FLOPs",
          INFINIPIPE_FIELD(cluster.profile));
   t.integer("cluster.devices", "0: stages x sequence_parallel x data_parallel",
             INFINIPIPE_FIELD(cluster.devices));

@@ -352,9 +352,9 @@ Json plan_to_json(const Plan& plan) {
 void write_plan(const std::string& path, const Plan& plan) {
   const Json json = plan_to_json(plan);
   std::string text = "{";
-  const char* const kOrder[] = {"format",    "version",     "planner",      "step",
-                                "sequences", "parallelism", "stages",       "replicas",
-                                "predicted", "memory",      "profile_hash", "hash"};
+  constexpr const char* kOrder[] = {"format",    "version",     "planner",      "step",
+                                    "sequences", "parallelism", "stages",       "replicas",
+                                    "predicted", "memory",      "profile_hash", "hash"};
   bool first = true;
   for (const std::string key : kOrder) {
     if (!json.contains(key)) continue;

@@ -1,5 +1,6 @@
 #include "infinipipe/cost/cost_model.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -49,6 +50,8 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
       (memory.activation_bytes_per_token / total - memory.input_bytes_per_token) / degree;
   kv_per_token_ = memory.kv_bytes_per_token / degree;
   kv_grad_per_token_ = memory.kv_grad_bytes_per_token / degree;
+  message_per_token_ = profile_.links.p2p_bytes_per_token / degree;
+  head_kept_per_token_ = memory.head_bytes_per_token / degree;
   transfer_per_token_ =
       profile_.links.p2p_bytes_per_token / degree / profile_.links.p2p_bytes_per_second;
   const double shards = memory.state_sharded_over_all
@@ -93,6 +96,71 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
         memory.state_constant_bytes;
     costs_.push_back(cost);
   }
+}
+
+// The head holds logits of one block at a time.
+Bytes CostModel::head_temporary(double tokens) const {
+  const LayerwiseMemory& memory = *profile_.memory.layerwise;
+  return memory.head_bytes_per_token * tokens +
+         memory.head_block_bytes_per_token * std::min(tokens, memory.head_block_tokens);
+}
+
+Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk, int recompute) const {
+  if (!layerwise()) return 0.0;
+  const auto tokens = static_cast<double>(chunk.tokens);
+  Bytes layer = profile_.memory.layerwise->forward_bytes_per_token * tokens;
+  // All recomputed: the last layer's activations are there for a moment. Else kept layers follow.
+  if (recompute == layers(stage)) {
+    layer +=
+        recompute_saves_per_token_ * tokens - kv_per_token_ * static_cast<double>(chunk.cut_tokens);
+  }
+  if (!is_last(stage)) return layer;
+  // What the head leaves is not there yet while layers run.
+  return std::max({0.0, layer - head_kept_per_token_ * tokens, head_temporary(tokens)});
+}
+
+Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, int recompute) const {
+  if (!layerwise()) return 0.0;
+  const LayerwiseMemory& memory = *profile_.memory.layerwise;
+  const auto tokens = static_cast<double>(chunk.tokens);
+  const auto cut = static_cast<double>(chunk.cut_tokens);
+  const bool closes = chunk.cut_sequence_tokens > 0;
+  // A layer's step: accumulators that it opens; its own, which take the place of gradients that it
+  // would have to allocate, and go with it; its stored K and V, which go when its backward begins.
+  const Bytes opens =
+      closes ? kv_grad_per_token_ * (static_cast<double>(chunk.cut_sequence_tokens) - cut) : 0.0;
+  const Bytes own_grads = closes ? 0.0 : kv_grad_per_token_ * cut;
+  const Bytes own_kv = closes ? 0.0 : kv_per_token_ * cut;
+  const Bytes kept = activation_per_layer_token_ * tokens;
+  const Bytes input = kept - recompute_saves_per_token_ * tokens;  // all that a recomputed one has
+  const Bytes gradient = is_last(stage) ? 0.0 : message_per_token_ * tokens;  // the head's is kept
+  const Bytes backward = memory.backward_bytes_per_token * tokens + memory.backward_bytes +
+                         gradient + opens - own_grads;
+  const Bytes forward = memory.forward_bytes_per_token * tokens + gradient;
+  const Bytes again = (kept - input) + std::max(forward, backward - own_kv);
+  const int kept_layers = layers(stage) - recompute;
+  const Bytes kept_change = opens - own_grads - kept;
+  const Bytes again_change = opens - own_grads - input - kv_per_token_ * cut;
+  // Each run of alike layers is linear in the step, so its ends have the most.
+  Bytes most = 0.0;
+  if (kept_layers > 0) {
+    most = std::max({most, backward, (kept_layers - 1) * kept_change + backward});
+  }
+  if (recompute > 0) {
+    const Bytes start = kept_layers * kept_change;
+    most = std::max({most, start + again, start + (recompute - 1) * again_change + again});
+  }
+  return most;
+}
+
+Bytes CostModel::temporary_bound(StageId stage, const ChunkShape& chunk) const {
+  if (!layerwise()) return 0.0;
+  const LayerwiseMemory& memory = *profile_.memory.layerwise;
+  const auto tokens = static_cast<double>(chunk.tokens);
+  const Bytes layer = std::max(memory.forward_bytes_per_token * tokens,
+                               memory.backward_bytes_per_token * tokens + memory.backward_bytes) +
+                      (is_last(stage) ? 0.0 : message_per_token_ * tokens);
+  return is_last(stage) ? std::max(layer, head_temporary(tokens)) : layer;
 }
 
 CostModel::Coefficients CostModel::layers_cost(const DirectionCost& cost, double layers) const {

@@ -170,15 +170,19 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
            all_to_all_ * count;
   };
 
-  // Whole, in one chunk: its backward holds its activations and one recomputed layer.
+  // Whole, in one chunk: its backward holds its activations and one recomputed layer. Layer by
+  // layer the recomputed one takes the place of kept ones that are gone by then.
+  const bool layerwise = memory.layerwise.has_value();
+  const Bytes again = layerwise ? 0.0 : n * layer;
   const Bytes kept = n * (layer * layers + head);
   Seconds whole = kept <= room ? 0.0 : kInfinity;
   if (kept > room && saved > 0.0) {
-    const double recomputed = std::ceil((kept + n * layer - room) / (n * saved) * (1.0 - 1e-12));
+    const double recomputed = std::ceil((kept + again - room) / (n * saved) * (1.0 - 1e-12));
     if (recomputed <= layers) whole = recomputed * layer_seconds(n);
   }
-  // Cut: when its last slice's backward begins, all its slices and all of dK and dV are there.
-  const Bytes cut_kept = kept + n * layers * memory.kv_grad_bytes_per_token;
+  // Cut: when its last slice's backward begins, all its slices and all of dK and dV are there;
+  // layer by layer dK and dV open later.
+  const Bytes cut_kept = kept + (layerwise ? 0.0 : n * layers * memory.kv_grad_bytes_per_token);
   Seconds cut = cut_kept <= room ? 0.0 : kInfinity;
   const double cut_saved = saved - memory.kv_bytes_per_token;
   if (cut_kept > room && cut_saved > 0.0) {
@@ -209,7 +213,8 @@ double Bound::chunk_capacity(int layers, End end) const {
   const MemoryCost& memory = profile_.memory;
   const double layer = memory.activation_bytes_per_token / layers_;
   const double kept = layer * layers;
-  const double recomputed = memory.input_bytes_per_token * layers + (forward_only_ ? 0.0 : layer);
+  const bool whole_layer = !forward_only_ && !memory.layerwise;
+  const double recomputed = memory.input_bytes_per_token * layers + (whole_layer ? layer : 0.0);
   const double per_token =
       std::min(kept, recomputed) + (end.last ? memory.head_bytes_per_token : 0.0);
   const Bytes room = available(layers, end) * degree_;

@@ -47,6 +47,17 @@ void visit_numbers(AnyProfile& profile, const Visit& visit) {
   visit("device.memory_bytes", profile.device_memory_bytes);
 }
 
+// The numbers of the optional object memory.layerwise.
+template <class AnyLayerwise, class Visit>
+void visit_layerwise(AnyLayerwise& layerwise, const Visit& visit) {
+  visit("forward_bytes_per_token", layerwise.forward_bytes_per_token);
+  visit("backward_bytes_per_token", layerwise.backward_bytes_per_token);
+  visit("backward_bytes", layerwise.backward_bytes);
+  visit("head_bytes_per_token", layerwise.head_bytes_per_token);
+  visit("head_block_tokens", layerwise.head_block_tokens);
+  visit("head_block_bytes_per_token", layerwise.head_block_bytes_per_token);
+}
+
 template <class AnyLinks, class Visit>
 void visit_bandwidths(AnyLinks& links, const Visit& visit) {
   visit("all_to_all", links.all_to_all);
@@ -144,6 +155,14 @@ Profile profile_from_json(const Json& json, const std::string& where) {
     const JsonView speeds = root.at("stage_speed");
     speeds.for_each([&](const JsonView& speed) { profile.stage_speed.push_back(positive(speed)); });
   }
+  if (const JsonView memory = root.at("memory"); memory.has("layerwise")) {
+    const JsonView layerwise = memory.at("layerwise");
+    if (!layerwise.json().is_object()) layerwise.fail("an object");
+    visit_layerwise(profile.memory.layerwise.emplace(), [&](const char* name, double& value) {
+      value = layerwise.at(name).number(0.0);
+    });
+  }
+  if (root.has("step")) profile.step_seconds = follow(root, "step.seconds").number(0.0);
   profile.raw = canonical_json(json);
   return profile;
 }
@@ -176,6 +195,15 @@ Json profile_to_json(const Profile& profile) {
   } else {
     json.erase("backward_weight");
   }
+  json["memory"].erase("layerwise");
+  if (profile.memory.layerwise) {
+    Json layerwise = Json::object();
+    visit_layerwise(*profile.memory.layerwise,
+                    [&](const char* name, const double& value) { layerwise[name] = value; });
+    json["memory"]["layerwise"] = std::move(layerwise);
+  }
+  json.erase("step");
+  if (profile.step_seconds > 0.0) json["step"] = {{"seconds", profile.step_seconds}};
   json.erase("stage_speed");
   if (!profile.stage_speed.empty()) json["stage_speed"] = profile.stage_speed;
   return json;

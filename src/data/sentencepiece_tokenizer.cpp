@@ -19,7 +19,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     const std::string model = read_file(path_, kMaxModelBytes);
     const auto status = processor_.LoadFromSerializedProto({model.data(), model.size()});
     if (!status.ok() || processor_.GetPieceSize() <= 0) {
-      throw InputError(path_, "is no SentencePiece model: " + status.ToString(),
+      throw InputError(path_, "is no SentencePiece model",
                        "expected \"byte\" or the path of a model");
     }
     const int pieces = processor_.GetPieceSize();

@@ -77,6 +77,7 @@ class Builder final {
     Bytes last_bytes = 0.0;  // of the last row
     Bytes freed = 0.0;       // activations freed since then
     bool grown = true;       // a forward since then
+    Bytes forwards = 0.0;    // the most that one of those forwards held for itself
     for (const Step& step : steps_[s]) {
       const auto k = static_cast<std::size_t>(step.chunk);
       const ChunkEntry& entry = table_.at(p, step.chunk);
@@ -84,17 +85,20 @@ class Builder final {
         alive[k] = true;
         bytes += entry.activation;
         grown = true;
+        forwards = std::max(forwards, entry.forward_workspace);
         continue;
       }
       if (is_backward(step.op)) {
         bytes += entry.grads_open;
         // After the last row only activations were freed, more than now is needed beyond it: that
         // row holds for the rest too, as no chunk saves more than its activations.
-        if (grown || bytes + entry.workspace > last_bytes - freed) {
-          add_row(p, alive, bytes + entry.workspace - table_.room[s]);
-          last_bytes = bytes + entry.workspace;
+        const Bytes now = bytes + std::max(entry.workspace, forwards);
+        if (grown || now > last_bytes - freed) {
+          add_row(p, alive, now - table_.room[s]);
+          last_bytes = now;
           freed = 0.0;
           grown = false;
+          forwards = 0.0;
         }
         bytes -= entry.grads_free;
       }

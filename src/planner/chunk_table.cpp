@@ -5,6 +5,14 @@
 
 namespace infinipipe {
 
+namespace {
+
+// Messages of a stage that wait at once, as the planner counts on it: one that a busy neighbour
+// leaves lying and one that the simulator keeps in hand.
+constexpr double kWaitingMessages = 2.0;
+
+}  // namespace
+
 ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequences,
                        const CostModel& cost, Bytes limit)
     : stages(cost.stage_count()),
@@ -29,6 +37,7 @@ ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequ
                        ? limit * (1.0 - 1e-12) - cost.state_bytes(stage) - cost.workspace_bytes()
                        : std::numeric_limits<double>::infinity());
   }
+  std::vector<Bytes> reserve(static_cast<std::size_t>(stages), 0.0);
   for (int k = 0; k < chunks; ++k) {
     const Chunk& chunk = chunking.chunks[static_cast<std::size_t>(k)];
     const ChunkShape shape = chunk_shape(chunk, sequences, cut);
@@ -46,8 +55,14 @@ ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequ
       entry.workspace = cost.recompute_workspace_bytes(stage, shape);
       entry.grads_open = cost.kv_grad_bytes(stage, shape.cut_sequence_tokens);
       entry.grads_free = cost.kv_grad_bytes(stage, shape.cut_tokens);
+      if (!cost.layerwise()) continue;
+      entry.forward_workspace = entry.saved;
+      reserve[static_cast<std::size_t>(p)] = std::max(
+          reserve[static_cast<std::size_t>(p)],
+          cost.temporary_bound(stage, shape) + kWaitingMessages * cost.message_bytes(shape.tokens));
     }
   }
+  for (std::size_t p = 0; p < reserve.size(); ++p) room[p] -= reserve[p];
 }
 
 Seconds ChunkTable::busiest_stage() const {
@@ -71,7 +86,8 @@ std::vector<Bytes> group_peaks(const ChunkTable& table, const RecomputeMatrix& r
     const int r = recompute[table.index(stage, k)];
     held += entry.activation - r * entry.saved;
     grads += entry.grads_free;
-    const Bytes now = held + grads + (r > 0 ? entry.workspace : 0.0);
+    const Bytes now = std::max(held + grads + (r > 0 ? entry.workspace : 0.0),
+                               held + (r > 0 ? entry.forward_workspace : 0.0));
     peaks.push_back(peaks.empty() ? now : std::max(peaks.back(), now));
   }
   return peaks;

@@ -12,12 +12,13 @@ namespace infinipipe {
 // Of one (stage, chunk), nothing recomputed.
 struct ChunkEntry {
   Seconds forward = 0.0;
-  Seconds backward = 0.0;  // B
-  Seconds weight = 0.0;    // W; I = B - W
-  Seconds layer = 0.0;     // recomputing one layer
-  Bytes activation = 0.0;  // from the start of F to the end of B or W
-  Bytes saved = 0.0;       // less of it for each recomputed layer
-  Bytes workspace = 0.0;   // during a B or I with recomputation
+  Seconds backward = 0.0;         // B
+  Seconds weight = 0.0;           // W; I = B - W
+  Seconds layer = 0.0;            // recomputing one layer
+  Bytes activation = 0.0;         // from the start of F to the end of B or W
+  Bytes saved = 0.0;              // less of it for each recomputed layer
+  Bytes workspace = 0.0;          // during a B or I with recomputation
+  Bytes forward_workspace = 0.0;  // during an F with recomputation
   Bytes grads_open = 0.0;  // dK, dV of the whole cut sequence: alive from the start of this B
   Bytes grads_free = 0.0;  // this slice's share, freed at the end of its B
 };
@@ -33,10 +34,12 @@ struct ChunkTable {
   std::vector<ChunkEntry> entries;  // [stage * chunks + chunk]
   std::vector<Seconds> transfer;    // by chunk
   std::vector<int> layers;          // by stage
-  std::vector<Bytes> room;          // by stage: the limit less states and workspace; may be < 0
-  std::vector<ChunkGroup> groups;   // as the chunking's
-  std::vector<int> group_of;        // by chunk
-  std::vector<int> backward;        // backward order: groups in order, each reversed
+  // By stage: the limit less states, workspace, every instruction's temporaries and a few messages
+  // that wait; may be < 0. The simulator counts those exactly; this is never less.
+  std::vector<Bytes> room;
+  std::vector<ChunkGroup> groups;  // as the chunking's
+  std::vector<int> group_of;       // by chunk
+  std::vector<int> backward;       // backward order: groups in order, each reversed
 
   const ChunkEntry& at(int stage, int chunk) const { return entries[index(stage, chunk)]; }
   std::size_t index(int stage, int chunk) const {

@@ -15,6 +15,8 @@ namespace {
 // How many of a search's schedules are evaluated exactly, and how many the plan tells about.
 constexpr std::size_t kFinalists = 3;
 constexpr std::size_t kReported = 6;
+// Searches with less memory than there is, after one whose plans did not fit.
+constexpr int kAttempts = 4;
 
 std::string percent_slower(Seconds seconds, Seconds best) {
   char text[64];
@@ -61,9 +63,21 @@ class EppPlanner final : public Planner {
 
   void plan_share(Plan& plan, ReplicaId replica, const ReplicaShare& share,
                   Seconds& slowest) const {
-    SearchResult found = search_schedules(share.lengths, *site_, options_);
-    if (found.schedules.empty()) site_->fail_memory(plan, found.over_stage, found.over_bytes);
-    const std::size_t winner = judge(plan, share, found.schedules);
+    // The planner counts on few messages that wait at once. Where the simulator finds that more do
+    // and memory does not suffice, the search is given so much less and runs again.
+    SearchResult found;
+    std::size_t winner = 0;
+    Bytes less = 0.0;
+    for (int attempt = 0;; ++attempt) {
+      found =
+          search_schedules(share.lengths, less > 0.0 ? site_->with_less(less) : *site_, options_);
+      if (found.schedules.empty()) site_->fail_memory(plan, found.over_stage, found.over_bytes);
+      Evaluation miss;
+      winner = judge(plan, share, found.schedules, miss);
+      if (winner < found.schedules.size()) break;
+      if (attempt == kAttempts) site_->fail_memory(plan, *miss.over_stage, miss.over_bytes);
+      less += miss.over_bytes;
+    }
     std::rotate(found.schedules.begin(),
                 found.schedules.begin() + static_cast<std::ptrdiff_t>(winner),
                 found.schedules.begin() + static_cast<std::ptrdiff_t>(winner) + 1);
@@ -87,11 +101,11 @@ class EppPlanner final : public Planner {
     }
   }
 
-  // Evaluates the first few exactly; the position of the fastest that fits.
-  std::size_t judge(const Plan& plan, const ReplicaShare& share,
-                    std::vector<Schedule>& schedules) const {
+  // Evaluates the first few exactly; the position of the fastest that fits, or how many there are
+  // and in `miss` by how much the last one does not.
+  std::size_t judge(const Plan& plan, const ReplicaShare& share, std::vector<Schedule>& schedules,
+                    Evaluation& miss) const {
     std::size_t winner = schedules.size();
-    Evaluation miss;
     for (std::size_t i = 0; i < schedules.size(); ++i) {
       if (i >= kFinalists && winner < schedules.size()) break;
       Schedule& schedule = schedules[i];
@@ -107,7 +121,6 @@ class EppPlanner final : public Planner {
       schedule.seconds = evaluation.seconds;
       if (winner == schedules.size() || schedule.seconds < schedules[winner].seconds) winner = i;
     }
-    if (winner == schedules.size()) site_->fail_memory(plan, *miss.over_stage, miss.over_bytes);
     return winner;
   }
 

@@ -101,14 +101,24 @@ class Scheduler final {
     if (!memory_waits && stage.next_forward < table_.chunks) {
       const int chunk = stage.next_forward;
       const Seconds ready = stage.down[static_cast<std::size_t>(chunk)];
-      if (ready >= 0.0 && ready <= now && in_window(p, chunk) && is_safe(p, chunk)) {
-        if (!stage.has_pending() ||
-            stage.held_total + stage.pending_bytes + activation(p, chunk) <= room(p)) {
-          return start_forward(p, chunk, now);
-        }
+      if (ready >= 0.0 && ready <= now && in_window(p, chunk) && is_safe(p, chunk) &&
+          forward_fits(p, chunk)) {
+        return start_forward(p, chunk, now);
       }
     }
     if (stage.has_pending()) start_weight(p, now);
+  }
+
+  // Beside what is there now, its own temporaries included. A stage with nothing in flight always
+  // has the room: group_peaks() counts them.
+  bool forward_fits(int p, int chunk) const {
+    const StageState& stage = stages_[static_cast<std::size_t>(p)];
+    const ChunkEntry& entry = table_.at(p, chunk);
+    const bool again = recompute_[table_.index(p, chunk)] > 0 && entry.forward_workspace > 0.0;
+    if (!stage.has_pending() && !again) return true;
+    return stage.held_total + stage.pending_bytes + activation(p, chunk) +
+               (again ? entry.forward_workspace : 0.0) <=
+           room(p);
   }
 
   // Only pending weight gradients can stand in the way of a backward.

@@ -28,7 +28,9 @@ StageBytes stage_bytes(const CostModel& cost, StageId stage, Bytes limit) {
   return {
       .kept = cost.activation_bytes(stage, shape, layers) / probe,
       .cut = (cost.kept_kv_bytes(stage, shape, layers) + cost.kv_grad_bytes(stage, kProbe)) / probe,
-      .work = cost.recompute_workspace_bytes(stage, shape) / probe,
+      .work = (cost.recompute_workspace_bytes(stage, shape) + cost.temporary_bound(stage, shape) +
+               2.0 * cost.message_bytes(kProbe)) /
+              probe,
       .room = limit - cost.state_bytes(stage) - cost.workspace_bytes()};
 }
 

@@ -5,6 +5,7 @@
 
 #include "planner/checkpoint_ilp.h"
 #include "planner/grouping.h"
+#include "planner/order_floor.h"
 
 namespace infinipipe {
 
@@ -17,7 +18,7 @@ struct Option {
   std::shared_ptr<const Cutting> cutting;
   PipelineStarts starts;
   StepLists steps;
-  Seconds least = 0.0;     // with nothing recomputed
+  Seconds least = 0.0;     // whatever is recomputed
   Seconds estimate = 0.0;  // with greedy recomputation; infinite where the sweep finds none
 };
 
@@ -32,8 +33,7 @@ Option make_option(std::shared_ptr<const Cutting> cutting) {
   const ChunkTable& table = option.cutting->table;
   option.starts = group_pipelines(table);
   option.steps = one_f_one_b_steps(table, option.starts);
-  const RecomputeMatrix none(table.entries.size(), 0);
-  option.least = time_steps(option.steps, table, none).seconds;
+  option.least = order_floor(option.steps, table);
   const auto greedy = least_recompute(option.steps, table);
   option.estimate = greedy ? time_steps(option.steps, table, *greedy).seconds
                            : std::numeric_limits<double>::infinity();

@@ -6,8 +6,8 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/lower_bound.h"
-#include "planner/chunk_seconds.h"
 #include "infinipipe/planner/layer_split.h"
+#include "planner/chunk_seconds.h"
 
 namespace infinipipe {
 
@@ -62,6 +62,12 @@ Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluato
   }
 }
 
+Site Site::with_less(Bytes bytes) const {
+  Site less = *this;
+  less.limit_ = std::max(1.0, limit_ - bytes);
+  return less;
+}
+
 Plan Site::start(const PlanRequest& request) const {
   for (std::size_t i = 0; i < request.sequences.size(); ++i) {
     if (request.sequences[i] >= 1) continue;
@@ -109,6 +115,7 @@ void Site::finish(Plan& plan) const {
   prediction.lower_bound = lower_bound(cost_.profile(), cost_.parallelism(), cost_.total_layers(),
                                        plan.sequences, limit_, plan.forward_only())
                                .seconds;
+  prediction.step_overhead = cost_.profile().step_seconds;
   plan.predicted = std::move(prediction);
 }
 

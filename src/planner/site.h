@@ -34,6 +34,8 @@ class Site final {
   int stages() const { return cost_.stage_count(); }
   // Bytes per stage; 0: no limit.
   Bytes limit() const { return limit_; }
+  // The same site with less memory to plan for; plans are still judged under the whole limit.
+  Site with_less(Bytes bytes) const;
 
   // Everything but replicas and planner report. Throws InputError for a sequence below one token.
   Plan start(const PlanRequest& request) const;

@@ -37,6 +37,7 @@ class Ledger final {
     const ChunkEntry& entry = table_.at(stage_, step.chunk);
     if (step.op == Op::kForward) {
       bytes_ += entry.activation - recompute * entry.saved;
+      return bytes_ + (recompute > 0 ? entry.forward_workspace : 0.0);
     } else if (step.op != Op::kWeightGrad) {
       bytes_ += entry.grads_open;
       return bytes_ + (recompute > 0 ? entry.workspace : 0.0);
@@ -104,9 +105,9 @@ bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& ta
       count += more;
       ledger.lower(more * entry.saved);
       bytes -= more * entry.saved;
-      // The chunk whose backward this is starts to need its workspace.
-      if (first && chunk == step.chunk && step.op != Op::kForward && step.op != Op::kWeightGrad) {
-        bytes += entry.workspace;
+      // The chunk whose step this is starts to need its workspace.
+      if (first && chunk == step.chunk && step.op != Op::kWeightGrad) {
+        bytes += step.op == Op::kForward ? entry.forward_workspace : entry.workspace;
       }
     }
     ledger.end(step, own);

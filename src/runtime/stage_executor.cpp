@@ -141,7 +141,7 @@ void StageExecutor::interpret(Step& step) {
     if (options_.before_instruction)
       options_.before_instruction(step.input.plan.step, stage_, instruction);
 
-    const MemoryByPurpose before = bytes_now(step);
+    const MemoryByPurpose before = bytes_now(step, in);
     step.result.peak_bytes = std::max(step.result.peak_bytes, meter_.reset_peak());
     const TimePoint begin = Clock::now();
     if (instruction.op == Op::kForward) {
@@ -160,7 +160,7 @@ void StageExecutor::interpret(Step& step) {
     event.end = seconds(end - step.origin);
     event.recompute = model_->take_recompute_seconds();
     free = end;
-    sample(step, before, meter_.peak());
+    sample(step, instruction.op, before, meter_.peak());
   }
   step.result.peak_bytes = std::max(step.result.peak_bytes, meter_.reset_peak());
   place_.clear();
@@ -263,23 +263,27 @@ std::int64_t StageExecutor::state_bytes() const {
          meter_.live(MemoryPurpose::kOptimizer);
 }
 
-// Between instructions there are no temporaries: what is neither saved activations nor accumulators
-// are keys and values kept for recomputed layers.
-MemoryByPurpose StageExecutor::bytes_now(const Step& step) const {
+// Between instructions the only temporary is the message that was received for the next one. What
+// is neither saved activations nor accumulators are keys and values kept for recomputed layers.
+MemoryByPurpose StageExecutor::bytes_now(const Step& step, const at::Tensor& received) const {
   MemoryByPurpose bytes{};
   for (std::size_t i = 0; i < kMemoryPurposes; ++i)
     bytes[i] = static_cast<Bytes>(meter_.live(static_cast<MemoryPurpose>(i)));
-  const Bytes all = of(bytes, MemoryPurpose::kActivations);
+  const Bytes message = received.defined() ? static_cast<Bytes>(received.nbytes()) : 0.0;
+  const Bytes all = std::max(0.0, of(bytes, MemoryPurpose::kActivations) - message);
   const auto saved = static_cast<Bytes>(step.alive_bytes);
   const auto accumulators = static_cast<Bytes>(store_.grad_bytes());
   of(bytes, MemoryPurpose::kActivations) = std::min(saved, all);
   of(bytes, MemoryPurpose::kKvGrad) = accumulators;
   of(bytes, MemoryPurpose::kKv) = std::max(0.0, all - saved - accumulators);
+  of(bytes, MemoryPurpose::kWorkspace) += message;
   return bytes;
 }
 
-// Two samples an instruction: while it ran, with all that was temporary as workspace; and after it.
-void StageExecutor::sample(Step& step, const MemoryByPurpose& before, std::int64_t peak) {
+// Two samples an instruction: what its end leaves; and its own peak, where a forward's activations
+// stand beside what was there before and the rest, a backward's opened accumulators included, is
+// workspace.
+void StageExecutor::sample(Step& step, Op op, const MemoryByPurpose& before, std::int64_t peak) {
   MemorySample during;
   during.stage = stage_;
   during.at = step.result.events.back().begin;
@@ -287,13 +291,15 @@ void StageExecutor::sample(Step& step, const MemoryByPurpose& before, std::int64
   MemorySample after;
   after.stage = stage_;
   after.at = step.result.events.back().end;
-  after.bytes = bytes_now(step);
-  Bytes sum = 0.0;
-  for (std::size_t i = 0; i < kMemoryPurposes; ++i) {
-    during.bytes[i] = std::max(during.bytes[i], after.bytes[i]);
-    sum += during.bytes[i];
+  after.bytes = bytes_now(step, {});
+  of(during.bytes, MemoryPurpose::kWorkspace) = 0.0;
+  if (op == Op::kForward) {
+    for (const MemoryPurpose purpose : {MemoryPurpose::kActivations, MemoryPurpose::kKv})
+      of(during.bytes, purpose) = of(after.bytes, purpose);
   }
-  of(during.bytes, MemoryPurpose::kWorkspace) += std::max(0.0, static_cast<Bytes>(peak) - sum);
+  Bytes sum = 0.0;
+  for (const Bytes bytes : during.bytes) sum += bytes;
+  of(during.bytes, MemoryPurpose::kWorkspace) = std::max(0.0, static_cast<Bytes>(peak) - sum);
   step.result.memory.push_back(during);
   step.result.memory.push_back(after);
 }

@@ -98,8 +98,8 @@ class StageExecutor final {
   void forward(Step& step, const Instruction& instruction, const at::Tensor& input);
   void backward(Step& step, const Instruction& instruction, const at::Tensor& grad);
   void send(Step& step, StageId to, Flow flow, const Instruction& instruction, at::Tensor tensor);
-  void sample(Step& step, const MemoryByPurpose& before, std::int64_t peak);
-  MemoryByPurpose bytes_now(const Step& step) const;
+  void sample(Step& step, Op op, const MemoryByPurpose& before, std::int64_t peak);
+  MemoryByPurpose bytes_now(const Step& step, const at::Tensor& received) const;
   std::int64_t state_bytes() const;
   // Sums (or, with `copy`, copies) first stage's embedding tensors over to the last stage's copy.
   void exchange_tied(bool copy);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "infinipipe/base/error.h"
@@ -33,7 +34,7 @@ class FlatReplica final {
   bool evaluation_ = true;
 };
 
-struct StageRun {
+struct StageOutcome {
   Seconds compute = 0.0;  // without recomputation
   Seconds recompute = 0.0;
   Bytes peak = 0.0;
@@ -42,11 +43,11 @@ struct StageRun {
 
 struct ReplicaRun {
   Seconds seconds = 0.0;
-  std::vector<StageRun> stages;
+  std::vector<StageOutcome> stages;
 
   Seconds busy() const {
     Seconds sum = 0.0;
-    for (const StageRun& stage : stages) sum += stage.compute + stage.recompute;
+    for (const StageOutcome& stage : stages) sum += stage.compute + stage.recompute;
     return sum;
   }
 };
@@ -58,8 +59,9 @@ struct LedgerBytes {
   Bytes kv = 0.0;
   Bytes kv_grad = 0.0;
   Bytes workspace = 0.0;
+  Bytes transfers = 0.0;  // messages that wait
 
-  Bytes total() const { return states + activations + kv + kv_grad + workspace; }
+  Bytes total() const { return states + activations + kv + kv_grad + workspace + transfers; }
 };
 
 // Records nothing.
@@ -84,9 +86,16 @@ class StageLedger final {
       case Op::kForward:
         bytes_.activations += cost_->activation_bytes(stage_, chunk, recompute);
         bytes_.kv += cost_->kept_kv_bytes(stage_, chunk, recompute);
+        temporary_ = cost_->forward_temporary(stage_, chunk, recompute);
+        bytes_.workspace += temporary_;
         break;
       case Op::kBackward:
       case Op::kInputGrad:
+        if (cost_->layerwise()) {
+          temporary_ = cost_->backward_temporary(stage_, chunk, recompute);
+          bytes_.workspace += temporary_;
+          break;
+        }
         if (chunk.cut_sequence_tokens > 0) {
           bytes_.kv_grad += cost_->kv_grad_bytes(stage_, chunk.cut_sequence_tokens);
         }
@@ -103,12 +112,20 @@ class StageLedger final {
 
   void end(Op op, const ChunkShape& chunk, int recompute, bool evaluation) {
     if (op == Op::kForward) {
+      bytes_.workspace -= temporary_;
+      temporary_ = 0.0;
       if (evaluation) end_evaluation(chunk, recompute);
       return;
     }
     if (op != Op::kWeightGrad) {
+      if (cost_->layerwise()) {
+        bytes_.workspace -= temporary_;
+        temporary_ = 0.0;
+        bytes_.kv_grad += cost_->kv_grad_bytes(stage_, chunk.cut_sequence_tokens);
+      } else if (recompute > 0) {
+        bytes_.workspace -= cost_->recompute_workspace_bytes(stage_, chunk);
+      }
       if (chunk.cut_tokens > 0) bytes_.kv_grad -= cost_->kv_grad_bytes(stage_, chunk.cut_tokens);
-      if (recompute > 0) bytes_.workspace -= cost_->recompute_workspace_bytes(stage_, chunk);
     }
     if (op != Op::kInputGrad) free_activations(chunk, recompute);
   }
@@ -139,8 +156,61 @@ class StageLedger final {
   const CostModel* cost_;
   StageId stage_;
   LedgerBytes bytes_;
+  Bytes temporary_ = 0.0;  // of the instruction that runs, layer by layer
   Bytes peak_ = 0.0;
   Instruction peak_at_;
+};
+
+// What a stage holds besides its ledger: messages that it sent and that nobody has taken yet. Kept
+// until all stages have run, as it depends on their times.
+class WaitingMessages final {
+ public:
+  struct Message {
+    Seconds sent = 0.0;
+    Seconds taken = 0.0;
+    Bytes bytes = 0.0;
+  };
+  struct Ran {
+    Instruction instruction;
+    Seconds begin = 0.0;
+    Seconds end = 0.0;
+    LedgerBytes during;
+    LedgerBytes after;
+  };
+
+  std::vector<Message> messages;  // in the order of sending
+  std::vector<Ran> ran;           // in order
+
+  // The peak with them, and the memory samples that were held back until now.
+  template <class Recorder>
+  void finish(StageId stage, StageOutcome& run, Recorder& recorder) {
+    const auto note = [&](const Ran& at, LedgerBytes bytes, Seconds time) {
+      bytes.transfers = waiting(time);
+      recorder.memory(stage, time, bytes);
+      if (bytes.total() <= run.peak) return;
+      run.peak = bytes.total();
+      run.peak_at = at.instruction;
+    };
+    for (const Ran& each : ran) {
+      note(each, each.during, each.begin);
+      note(each, each.after, each.end);
+    }
+  }
+
+ private:
+  // Of those sent by `time`, which never falls from call to call, what is not taken yet.
+  Bytes waiting(Seconds time) {
+    for (; next_ < messages.size() && messages[next_].sent <= time; ++next_) {
+      open_.push_back(messages[next_]);
+    }
+    std::erase_if(open_, [&](const Message& message) { return message.taken <= time; });
+    Bytes sum = 0.0;
+    for (const Message& message : open_) sum += message.bytes;
+    return sum;
+  }
+
+  std::size_t next_ = 0;
+  std::vector<Message> open_;
 };
 
 // Runs the replica's instruction lists against the links. Each instruction begins when the one
@@ -169,6 +239,12 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
   };
   std::vector<StageState> state(stages);
   std::vector<StageLedger> ledgers;
+  const bool layerwise = cost.layerwise();
+  std::vector<WaitingMessages> waiting(layerwise ? stages : 0);
+  // Who sent what a chunk's forward or backward on a stage takes: (stage, position in `messages`).
+  using Sent = std::pair<std::size_t, std::size_t>;
+  std::vector<Sent> forward_sent(layerwise ? stages * chunks : 0);
+  std::vector<Sent> backward_sent(forward_sent.size());
   std::vector<std::size_t> queue(stages);
   ReplicaRun result;
   result.stages.resize(stages);
@@ -184,13 +260,18 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
     queue.pop_back();
     const StageId stage(p);
     StageState& self = state[p];
-    StageRun& run = result.stages[p];
+    StageOutcome& run = result.stages[p];
     const auto& list = lists[p];
     const auto send = [&](std::size_t to, std::size_t c, Seconds& link_free,
                           std::vector<Seconds>& arrivals, const Instruction& producer) {
       const Seconds begin = std::max(self.free, link_free);
       link_free = begin + transfer[c];
       arrivals[to * chunks + c] = link_free;
+      if (layerwise) {
+        auto& messages = waiting[p].messages;
+        (to > p ? forward_sent : backward_sent)[to * chunks + c] = {p, messages.size()};
+        messages.push_back({self.free, self.free, cost.message_bytes(flat.shape(c).tokens)});
+      }
       recorder.sent(stage, StageId(to), producer, begin, link_free, flat.shape(c).tokens);
       if (!state[to].queued) {
         state[to].queued = true;
@@ -232,9 +313,23 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
       recorder.ran(stage, instruction, begin, self.free, recompute);
       StageLedger& ledger = ledgers[p];
       ledger.begin(instruction, chunk, layers);
-      recorder.memory(stage, begin, ledger.bytes());
-      ledger.end(instruction.op, chunk, layers, flat.evaluation());
-      recorder.memory(stage, self.free, ledger.bytes());
+      if (layerwise) {
+        const bool takes = instruction.op == Op::kForward
+                               ? p > 0
+                               : instruction.op != Op::kWeightGrad && p + 1 < stages;
+        if (takes) {
+          const auto& [from, at] =
+              (instruction.op == Op::kForward ? forward_sent : backward_sent)[p * chunks + c];
+          waiting[from].messages[at].taken = begin;
+        }
+        waiting[p].ran.push_back({instruction, begin, self.free, ledger.bytes(), {}});
+        ledger.end(instruction.op, chunk, layers, flat.evaluation());
+        waiting[p].ran.back().after = ledger.bytes();
+      } else {
+        recorder.memory(stage, begin, ledger.bytes());
+        ledger.end(instruction.op, chunk, layers, flat.evaluation());
+        recorder.memory(stage, self.free, ledger.bytes());
+      }
       if (instruction.op == Op::kForward) {
         if (p + 1 < stages) send(p + 1, c, self.down_free, forward_at, instruction);
       } else if (instruction.op != Op::kWeightGrad && p > 0) {
@@ -249,6 +344,7 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
     result.seconds = std::max(result.seconds, state[p].free);
     result.stages[p].peak = ledgers[p].peak();
     result.stages[p].peak_at = ledgers[p].peak_at();
+    if (layerwise) waiting[p].finish(StageId(p), result.stages[p], recorder);
   }
   INFINIPIPE_ASSERT(done == expected, "the instruction lists block each other: validate() first");
   return result;

@@ -38,6 +38,7 @@ class TraceRecorder final {
     put(MemoryPurpose::kKv, bytes.kv);
     put(MemoryPurpose::kKvGrad, bytes.kv_grad);
     put(MemoryPurpose::kWorkspace, bytes.workspace);
+    put(MemoryPurpose::kTransfers, bytes.transfers);
     trace_->memory.push_back(sample);
   }
 
@@ -82,7 +83,7 @@ double bubble_of(const ReplicaRun& run) {
 
 std::vector<StagePrediction> stages_of(const ReplicaRun& run) {
   std::vector<StagePrediction> result;
-  for (const StageRun& stage : run.stages) {
+  for (const StageOutcome& stage : run.stages) {
     result.push_back({stage.compute, stage.recompute, run.seconds - stage.compute - stage.recompute,
                       stage.peak});
   }
@@ -159,9 +160,9 @@ void require_fits(const Plan& plan, const CostModel& cost, Bytes limit) {
     const FlatReplica flat(plan, plan.replicas[r], cut);
     NoRecorder recorder;
     const ReplicaRun run = run_replica(flat, cost, recorder);
-    const auto worst =
-        std::max_element(run.stages.begin(), run.stages.end(),
-                         [](const StageRun& a, const StageRun& b) { return a.peak < b.peak; });
+    const auto worst = std::max_element(
+        run.stages.begin(), run.stages.end(),
+        [](const StageOutcome& a, const StageOutcome& b) { return a.peak < b.peak; });
     if (worst == run.stages.end() || worst->peak <= limit) continue;
     std::string found = plan.replicas.size() > 1 ? "replica " + std::to_string(r) + ", " : "";
     const auto stage = static_cast<std::size_t>(worst - run.stages.begin());
@@ -190,8 +191,12 @@ Evaluation SimulatorEvaluator::evaluate(const Plan& plan, const CostModel& cost,
   result.stages = stages_of(run);
   result.bubble = bubble_of(run);
   if (limit_ <= 0.0) return result;
+  // Measured times differ a little from these, and then one message more may wait: in hand.
+  Tokens largest = 0;
+  for (std::size_t c = 0; c < flat.size(); ++c) largest = std::max(largest, flat.shape(c).tokens);
+  const Bytes in_hand = run.stages.size() > 1 ? cost.message_bytes(largest) : 0.0;
   for (std::size_t p = 0; p < run.stages.size(); ++p) {
-    const Bytes over = run.stages[p].peak - limit_;
+    const Bytes over = run.stages[p].peak + in_hand - limit_;
     if (over > result.over_bytes) {
       result.over_stage = StageId(p);
       result.over_bytes = over;

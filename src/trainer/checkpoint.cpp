@@ -2,8 +2,11 @@
 
 #include <ATen/ops/_to_copy.h>
 #include <ATen/ops/empty.h>
+#include <fcntl.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -23,6 +26,7 @@ constexpr const char* kModelFile = "model.safetensors";
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kLatestFile = "latest";
+constexpr const char* kTemporary = "tmp-step-";
 constexpr std::string_view kFirstMoment = "exp_avg.";
 constexpr std::string_view kSecondMoment = "exp_avg_sq.";
 
@@ -35,14 +39,6 @@ struct Named {
   std::string name;
   at::Tensor tensor;
 };
-
-// Tied copies of one tensor on several stages count once.
-void add_once(std::vector<Named>& tensors, std::string name, const at::Tensor& tensor) {
-  const auto same = [&name](const Named& other) { return other.name == name; };
-  if (std::none_of(tensors.begin(), tensors.end(), same)) {
-    tensors.push_back({std::move(name), tensor});
-  }
-}
 
 // Returns the file's entry for the manifest.
 Json write_tensors(const std::string& folder, const char* file, const std::vector<Named>& tensors) {
@@ -86,15 +82,67 @@ std::vector<std::string> step_folders(const std::string& path) {
   return folders;
 }
 
+// Removes what is older than the `keep` newest up to `newest`, and what runs that died while saving
+// have left; later steps are not this run's.
 void remove_old(const std::string& path, const std::string& newest, int keep) {
   int kept = 0;
+  bool reached = false;
   for (const std::string& folder : step_folders(path)) {
-    if (folder == newest || ++kept < std::max(1, keep)) continue;
+    reached = reached || folder == newest;
+    if (!reached || ++kept <= std::max(1, keep)) continue;
     std::error_code ignored;  // a folder that cannot be removed harms nothing
     fs::remove(folder + "/" + kManifestFile, ignored);  // from now on it is no checkpoint
     fs::remove_all(folder, ignored);
   }
+  std::vector<fs::path> left;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (entry.path().filename().string().starts_with(kTemporary)) left.push_back(entry.path());
+  }
+  for (const fs::path& folder : left) {
+    std::error_code ignored;
+    fs::remove_all(folder, ignored);
+  }
 }
+
+// The folder that `latest` names; empty where there is none, or it says nothing that makes sense.
+std::string latest_folder(const std::string& path) {
+  const std::string file = path + "/" + kLatestFile;
+  if (!fs::is_regular_file(file)) return {};
+  std::string name = read_file(file, 1 << 12);
+  while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
+  return is_step_name(name) ? path + "/" + name : std::string();
+}
+
+// A folder that disappears again unless it was given another name.
+class TemporaryFolder final {
+ public:
+  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {
+    remove();  // of a run that died while saving
+    make_folder(path_);
+  }
+  ~TemporaryFolder() { remove(); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  // Takes the place of a folder of that name, which is then removed, in one step.
+  void rename_to(const std::string& folder) {
+    if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) == 0)
+      return;
+    std::error_code error;
+    if (errno != ENOENT) fs::remove_all(folder, error);  // a file system that cannot exchange
+    if (!error) fs::rename(path_, folder, error);
+    if (error) throw RunError(folder, "cannot be renamed into place: " + error.message());
+  }
+
+ private:
+  void remove() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+
+  std::string path_;
+};
 
 // Reads and checks one step's folder. Throws InputError naming the file that is not whole.
 CheckpointInfo open_checkpoint(const std::string& folder) {
@@ -122,9 +170,14 @@ CheckpointInfo open_checkpoint(const std::string& folder) {
   CheckpointInfo info;
   info.folder = folder;
   info.next_step = static_cast<int>(manifest.at("next_step").integer(0, 1LL << 30));
-  for (const auto& [key, value] : manifest.at("config").json().items()) {
-    set_config(info.config, key, JsonView(value, manifest_path, "config." + key).string(),
-               manifest_path);
+  // The preset first, since it replaces the whole model.
+  constexpr std::string_view kPreset = "model.preset";
+  for (const bool preset : {true, false}) {
+    for (const auto& [key, value] : manifest.at("config").json().items()) {
+      if ((key == kPreset) != preset) continue;
+      set_config(info.config, key, JsonView(value, manifest_path, "config." + key).string(),
+                 manifest_path);
+    }
   }
   info.sampler = manifest.at("sampler").json();
   return info;
@@ -166,22 +219,20 @@ std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_
   make_folder(path);
   const std::string name = step_name(next_step);
   const std::string folder = path + "/" + name;
-  const std::string temporary = path + "/tmp-" + name;
-  std::error_code ignored;
-  fs::remove_all(temporary, ignored);  // of a run that died while saving
-  make_folder(temporary);
+  TemporaryFolder temporary(path + "/" + kTemporary + std::to_string(next_step));
 
   std::vector<Named> weights;
   std::vector<Named> moments;
   for (const Engine::StateTensor& state : engine.state()) {
+    if (state.parameter->tied_copy) continue;  // the same tensor under its own name is there
     const std::string& tensor = state.parameter->name;
-    add_once(weights, tensor, state.parameter->master);
-    add_once(moments, std::string(kFirstMoment) + tensor, state.exp_avg);
-    add_once(moments, std::string(kSecondMoment) + tensor, state.exp_avg_sq);
+    weights.push_back({tensor, state.parameter->master});
+    moments.push_back({std::string(kFirstMoment) + tensor, state.exp_avg});
+    moments.push_back({std::string(kSecondMoment) + tensor, state.exp_avg_sq});
   }
   Json files = Json::array();
-  files.push_back(write_tensors(temporary, kModelFile, weights));
-  files.push_back(write_tensors(temporary, kOptimizerFile, moments));
+  files.push_back(write_tensors(temporary.path(), kModelFile, weights));
+  files.push_back(write_tensors(temporary.path(), kOptimizerFile, moments));
 
   Json values = Json::object();
   for (const ConfigKey& key : config_keys()) values[key.name] = key.get(config);
@@ -192,15 +243,16 @@ std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_
                          {"config", values},
                          {"sampler", sampler},
                          {"files", files}};
-  write_file(temporary + "/" + kManifestFile, manifest.dump(1) + "\n");
-  if (fs::exists(folder)) fs::remove_all(folder);  // the same step saved before a resume
-  std::error_code error;
-  fs::rename(temporary, folder, error);
-  if (error) throw RunError(folder, "cannot be renamed into place: " + error.message());
+  write_file(temporary.path() + "/" + kManifestFile, manifest.dump(1) + "\n");
+  temporary.rename_to(folder);
   sync_path(path);
   write_file(path + "/" + kLatestFile, name + "\n");
   remove_old(path, folder, config.checkpoint.keep);
   return folder;
+}
+
+bool has_checkpoints(const std::string& path) {
+  return !path.empty() && fs::is_directory(path) && !step_folders(path).empty();
 }
 
 CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>* notes) {
@@ -209,8 +261,13 @@ CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>
     throw InputError(path, "no checkpoint folder", "expected one",
                      "train with --checkpoint.path first");
   }
+  std::vector<std::string> folders = step_folders(path);
+  if (const std::string latest = latest_folder(path); !latest.empty()) {
+    std::erase(folders, latest);
+    folders.insert(folders.begin(), latest);
+  }
   std::string first_problem;
-  for (const std::string& folder : step_folders(path)) {
+  for (const std::string& folder : folders) {
     try {
       return open_checkpoint(folder);
     } catch (const InputError& error) {
@@ -218,9 +275,10 @@ CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>
       if (first_problem.empty()) first_problem = error.what();
     }
   }
-  throw InputError(path, "no checkpoint that is whole" +
-                             (first_problem.empty() ? "" : " (" + first_problem + ")"),
-                   "expected a step-... folder with a manifest");
+  throw InputError(
+      path,
+      "no checkpoint that is whole" + (first_problem.empty() ? "" : " (" + first_problem + ")"),
+      "expected a step-... folder with a manifest");
 }
 
 void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer) {
@@ -231,12 +289,13 @@ void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer)
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // to, from: nothing changes until all fit
   std::map<std::string, bool> used;
   for (const Engine::StateTensor& state : engine.state()) {
+    if (state.parameter->tied_copy) continue;  // state_changed() brings it in line
     const std::string& name = state.parameter->name;
     used[name] = true;
     copies.emplace_back(state.parameter->master, read_tensor(model, name, state.parameter->master));
     if (optimizer) {
-      copies.emplace_back(state.exp_avg, read_tensor(*moments, std::string(kFirstMoment) + name,
-                                                     state.exp_avg));
+      copies.emplace_back(state.exp_avg,
+                          read_tensor(*moments, std::string(kFirstMoment) + name, state.exp_avg));
       copies.emplace_back(state.exp_avg_sq, read_tensor(*moments, std::string(kSecondMoment) + name,
                                                         state.exp_avg_sq));
     }

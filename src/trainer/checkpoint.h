@@ -27,17 +27,25 @@ struct CheckpointInfo {
   Json sampler;
 };
 
-// Writes the engine's state; returns the step's folder. Keeps the newest `keep` checkpoints (at
-// least one) and removes older ones only after `latest` names the new one.
+// Writes the engine's state; returns the step's folder. Keeps this one and the `keep` - 1 newest
+// before it, and removes what is older only after `latest` names the new one. Later steps, of an
+// earlier run, are left alone.
+// On failure (RunError) older checkpoints and `latest` are as they were and nothing half-written is
+// left.
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
                             const Json& sampler);
 
-// The newest checkpoint under `path` whose files are whole (hashes checked), or `path` itself if it
-// is one. Broken ones are passed over with a message in `notes`. Throws InputError if none is left.
+// True if `path` is a folder with at least one step's folder in it.
+bool has_checkpoints(const std::string& path);
+
+// The checkpoint under `path` that `latest` names, or the newest one by step whose files are whole
+// (hashes checked), or `path` itself if it is one. `latest` goes first since an earlier run in the
+// same folder may have come further. Broken ones are passed over with a message in `notes`. Throws
+// InputError if none is left.
 CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>* notes = nullptr);
 
-// Loads weights, and moments if `optimizer`, into the engine, whatever its stages. Names, shapes and
-// dtypes must fit exactly; nothing is changed unless everything does.
+// Loads weights, and moments if `optimizer`, into the engine, whatever its stages. Names, shapes
+// and dtypes must fit exactly; nothing is changed unless everything does.
 void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer);
 
 }  // namespace infinipipe

@@ -1,12 +1,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
-#include "infinipipe/trainer/trainer.h"
 #include "infinipipe/planner/layer_split.h"
+#include "infinipipe/trainer/profile.h"
+#include "infinipipe/trainer/trainer.h"
 #include "trainer/checkpoint.h"
 #include "trainer/setup.h"
 
@@ -16,6 +18,7 @@ EvalResult evaluate(const EvalOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint);
   TrainConfig config = checkpoint.config;
+  if (options.configure) config = options.configure(std::move(config));
   if (!options.data.empty()) config.data.path = options.data;
   if (options.stages) {
     config.parallelism.stages = *options.stages;
@@ -27,7 +30,9 @@ EvalResult evaluate(const EvalOptions& options) {
   const std::int64_t count = options.sequences > 0
                                  ? std::min<std::int64_t>(options.sequences, dataset.documents())
                                  : dataset.documents();
-  const PlanContext context = make_plan_context(config, resolve_profile(config));
+  // Forwards alone are not worth measuring the machine for.
+  if (config.cluster.profile.empty()) config.cluster.profile = "estimate";
+  const PlanContext context = make_plan_context(config, resolve_profile(config, options.log));
   Engine engine(make_engine_options(config, stage_layers(context)));
   load_checkpoint(checkpoint, engine, false);
   const auto planner = make_judged_planner(context);
@@ -42,12 +47,14 @@ EvalResult evaluate(const EvalOptions& options) {
     request.step = static_cast<int>(first / per_step);
     request.forward_only = true;
     for (std::int64_t document = first; document < end; ++document) {
-      batch.sequences.push_back(load_document(dataset, document, config.data.max_sequence_length,
-                                              config.model.vocab_size));
-      request.sequences.push_back(static_cast<Tokens>(batch.sequences.back().size()));
+      std::vector<std::int64_t> tokens = load_document(
+          dataset, document, config.data.max_sequence_length, config.model.vocab_size);
+      if (tokens.empty()) continue;
+      request.sequences.push_back(static_cast<Tokens>(tokens.size()));
       result.tokens += request.sequences.back();
+      batch.sequences.push_back(std::move(tokens));
     }
-    result.sequences += end - first;
+    result.sequences += static_cast<std::int64_t>(batch.sequences.size());
     if (batch.target_weight() == 0.0) continue;
     const StepResult step = engine.run(planner->plan(request), batch);
     total += step.loss * step.target_weight;
@@ -61,8 +68,7 @@ EvalResult evaluate(const EvalOptions& options) {
   }
   result.loss = total / result.targets;
   result.perplexity = std::exp(result.loss);
-  result.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 

@@ -26,6 +26,7 @@ std::string generate(const GenerateOptions& options) {
   }
   const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint);
   TrainConfig config = checkpoint.config;
+  if (options.configure) config = options.configure(std::move(config));
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
   std::vector<std::int64_t> tokens = tokenizer->encode(options.prompt);
   if (tokens.empty()) tokens.push_back(tokenizer->end_of_document());  // an empty page
@@ -47,8 +48,7 @@ std::string generate(const GenerateOptions& options) {
     const at::Tensor logits = engine.next_token_logits(tokens).to(at::kDouble).cpu().contiguous();
     const std::vector<double> values(logits.data_ptr<double>(),
                                      logits.data_ptr<double>() + logits.numel());
-    const std::int64_t next =
-        sample_token(values, options.temperature, options.top_p, random);
+    const std::int64_t next = sample_token(values, options.temperature, options.top_p, random);
     if (next == tokenizer->end_of_document()) break;
     tokens.push_back(next);
     made.push_back(next);

@@ -1,15 +1,13 @@
-#include <nlohmann/json.hpp>
-
-#include "infinipipe/trainer/trainer.h"
-#include "trainer/metrics_file.h"
-
-#include <unistd.h>
-
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
 #include "infinipipe/base/json.h"
+#include "infinipipe/trainer/trainer.h"
+#include "trainer/metrics_file.h"
 
 namespace infinipipe {
 
@@ -76,7 +74,8 @@ void MetricsFile::append(const StepMetrics& metrics) {
   if (file_ == nullptr) return;
   const std::string line = metrics_json(metrics) + "\n";
   if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
-    throw RunError(path_, "cannot be written", "", "check the disk");
+    const std::string why = std::strerror(errno);
+    throw RunError(path_, "cannot be written: " + why, "", "check the disk");
   }
 }
 

@@ -8,8 +8,8 @@
 
 namespace infinipipe {
 
-// Replaces the file, but keeps the lines of steps before `first_step` (resume). An empty path writes
-// nothing. Throws RunError where a line cannot be written. One thread.
+// Replaces the file, but keeps the lines of steps before `first_step` (resume). An empty path
+// writes nothing. Throws RunError where a line cannot be written. One thread.
 class MetricsFile final {
  public:
   MetricsFile(const std::string& path, int first_step);

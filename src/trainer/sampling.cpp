@@ -4,10 +4,16 @@
 #include <cmath>
 #include <numeric>
 
+#include "infinipipe/base/error.h"
+
 namespace infinipipe {
 
 std::int64_t sample_token(const std::vector<double>& logits, double temperature, double top_p,
                           Random& random) {
+  if (!std::all_of(logits.begin(), logits.end(), [](double x) { return std::isfinite(x); })) {
+    throw RunError("generate", "the model's logits are not finite", "expected numbers",
+                   "its training diverged; use an earlier checkpoint");
+  }
   std::vector<std::int64_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),

@@ -1,8 +1,8 @@
 #include "trainer/setup.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,11 +14,6 @@
 #include "model/dtype.h"
 
 namespace infinipipe {
-
-Profile resolve_profile(const TrainConfig& config) {
-  if (!config.cluster.profile.empty()) return read_profile(config.cluster.profile);
-  return estimated_profile(config.model, config.training.dtype);
-}
 
 PlanContext make_plan_context(const TrainConfig& config, Profile profile) {
   PlanContext context;
@@ -44,6 +39,7 @@ Engine::Options make_engine_options(const TrainConfig& config,
   options.dtype = config.training.dtype;
   options.device = config.runtime.device;
   options.threads_per_stage = config.runtime.threads_per_stage;
+  options.pooled_allocator = config.runtime.pooled_allocator;
   options.seed = config.training.seed;
   options.optimizer = config.optimizer;
   options.total_steps = config.training.steps;
@@ -51,8 +47,8 @@ Engine::Options make_engine_options(const TrainConfig& config,
 }
 
 std::unique_ptr<Planner> make_judged_planner(const PlanContext& context) {
-  const Bytes limit = context.bytes_per_stage > 0.0 ? context.bytes_per_stage
-                                                    : context.profile.device_memory_bytes;
+  const Bytes limit =
+      context.bytes_per_stage > 0.0 ? context.bytes_per_stage : context.profile.device_memory_bytes;
   return make_planner(context, std::make_shared<SimulatorEvaluator>(limit));
 }
 

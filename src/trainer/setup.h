@@ -11,14 +11,11 @@
 
 namespace infinipipe {
 
-// The profile file of config.cluster.profile, else an estimate from the model's FLOPs.
-Profile resolve_profile(const TrainConfig& config);
-
 // The layer split is fixed for a whole run: the given one, or the balanced one for this profile.
 PlanContext make_plan_context(const TrainConfig& config, Profile profile);
 
-// Throws InputError for what this build cannot run (several replicas, another communicator, a device
-// that is not there).
+// Throws InputError for what this build cannot run (several replicas, another communicator, a
+// device that is not there).
 Engine::Options make_engine_options(const TrainConfig& config,
                                     const std::vector<LayerRange>& stages);
 

@@ -9,7 +9,7 @@ namespace infinipipe {
 std::string step_line(const StepMetrics& m) {
   std::array<char, 256> head{};
   std::snprintf(head.data(), head.size(),
-                "step %4d  loss %.4f  grad %.3f  lr %.1e  %s tok/s  mfu %.0f%%  bubble %.1f%%",
+                "step %4d  loss %.4f  grad %.3f  lr %.1e  %7s tok/s  mfu %2.0f%%  bubble %4.1f%%",
                 m.step, m.loss, m.grad_norm, m.lr,
                 format_count(std::llround(m.tokens_per_second)).c_str(), 100.0 * m.mfu,
                 100.0 * m.bubble_measured);
@@ -24,7 +24,7 @@ std::string step_line(const StepMetrics& m) {
     line += format_bytes(m.peak_bytes[stage]);
   }
   line += "  plan " + format_seconds(m.plan_seconds);
-  if (m.plan_wait_seconds > 0.0) line += " (waited " + format_seconds(m.plan_wait_seconds) + ")";
+  if (m.plan_wait_seconds >= 1e-3) line += " (waited " + format_seconds(m.plan_wait_seconds) + ")";
   if (m.skipped) line += "  SKIPPED";
   return line;
 }

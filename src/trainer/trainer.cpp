@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <numeric>
 
 #include "infinipipe/base/error.h"
@@ -12,9 +13,10 @@
 #include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/data/sampler.h"
+#include "infinipipe/planner/layer_split.h"
 #include "infinipipe/planner/plan_service.h"
 #include "infinipipe/report/chrome_trace.h"
-#include "infinipipe/planner/layer_split.h"
+#include "infinipipe/trainer/profile.h"
 #include "trainer/checkpoint.h"
 #include "trainer/metrics_file.h"
 #include "trainer/setup.h"
@@ -37,23 +39,23 @@ std::string numbered(const std::string& folder, int step) {
 // One run's moving parts, in the order in which they are made.
 class Run final {
  public:
-  Run(const TrainOptions& options, const TrainConfig& config, int first_step)
+  Run(const TrainOptions& options, const TrainConfig& config)
       : options_(options),
         config_(config),
         dataset_(config.data.path),
         sampler_(dataset_.documents(), config.training.sequences_per_step, config.training.seed),
         batches_(dataset_, sampler_, config.data.max_sequence_length, config.model.vocab_size),
-        context_(make_plan_context(config, resolve_profile(config))),
+        context_(make_plan_context(config, resolve_profile(config, options.log))),
         stages_(stage_layers(context_)),
         engine_(make_engine_options(config, stages_)),
-        device_flops_(measured_matmul_flops(engine_.options()) * static_cast<double>(stages_.size())),
-        metrics_(config.metrics.path, first_step) {}
+        device_flops_(measured_matmul_flops(engine_.options()) *
+                      static_cast<double>(stages_.size())) {}
 
   void load(const CheckpointInfo& checkpoint) { load_checkpoint(checkpoint, engine_, true); }
 
   int resume_step(const CheckpointInfo& checkpoint) {
-    const auto step = sampler_.restore({checkpoint.sampler, checkpoint.folder + "/manifest.json",
-                                        "sampler"});
+    const auto step =
+        sampler_.restore({checkpoint.sampler, checkpoint.folder + "/manifest.json", "sampler"});
     return static_cast<int>(step);
   }
 
@@ -77,6 +79,7 @@ class Run final {
   TrainResult run(int first) {
     TrainResult result;
     result.next_step = first;
+    MetricsFile metrics_file(config_.metrics.path, first);
     const Clock::time_point started = Clock::now();
     const auto planner = std::shared_ptr<const Planner>(make_judged_planner(context_));
     PlanServiceOptions service;
@@ -94,11 +97,14 @@ class Run final {
         service);
     for (int step = first; step < config_.training.steps; ++step) {
       const StepMetrics metrics = train_step(step, plans);
-      metrics_.append(metrics);
+      metrics_file.append(metrics);
       options_.on_step(metrics);
-      if (result.steps_done == 0) result.first_loss = metrics.loss;
-      result.last_loss = metrics.loss;
-      result.skipped += metrics.skipped ? 1 : 0;
+      if (metrics.skipped) {
+        ++result.skipped;
+      } else {
+        if (result.steps_done == result.skipped) result.first_loss = metrics.loss;
+        result.last_loss = metrics.loss;
+      }
       ++result.steps_done;
       result.next_step = step + 1;
 
@@ -140,17 +146,21 @@ class Run final {
     engine_.zero_grad();
     if (batch.target_weight() > 0.0) {
       const StepResult result = engine_.run(plan, batch);
-      const Engine::Update update = engine_.optimizer_step(step);
       metrics.loss = result.loss;
-      metrics.grad_norm = update.grad_norm;
-      metrics.lr = update.lr;
-      metrics.skipped = update.skipped;
+      if (std::isfinite(result.loss)) {
+        const Engine::Update update = engine_.optimizer_step(step);
+        metrics.grad_norm = update.grad_norm;
+        metrics.lr = update.lr;
+        metrics.skipped = update.skipped;
+      } else {
+        metrics.grad_norm = std::numeric_limits<double>::quiet_NaN();
+        metrics.skipped = true;
+      }
       metrics.bubble_measured = result.trace.bubble();
       metrics.peak_bytes = result.peak_bytes;
       if (!options_.trace_dir.empty()) {
         write_trace(numbered(options_.trace_dir, step) + ".json", result.trace, &plan);
       }
-      if (!std::isfinite(result.loss)) metrics.skipped = true;
     } else {
       metrics.skipped = true;
       metrics.peak_bytes.assign(stages_.size(), 0.0);
@@ -197,7 +207,6 @@ class Run final {
   std::vector<LayerRange> stages_;
   Engine engine_;
   double device_flops_;
-  MetricsFile metrics_;
 };
 
 // What a resumed run may not change: it would no longer be the same run.
@@ -236,8 +245,8 @@ TrainResult train(const TrainOptions& options) {
   std::optional<CheckpointInfo> checkpoint;
   if (options.resume) {
     if (config.checkpoint.path.empty()) {
-      throw InputError("config: checkpoint.path", "found nothing", "expected a folder to resume from",
-                       "set --checkpoint.path");
+      throw InputError("config: checkpoint.path", "found nothing",
+                       "expected a folder to resume from", "set --checkpoint.path");
     }
     std::vector<std::string> notes;
     checkpoint = find_checkpoint(config.checkpoint.path, &notes);
@@ -245,13 +254,21 @@ TrainResult train(const TrainOptions& options) {
     require_same_run(config, checkpoint->config, checkpoint->folder);
   }
 
-  const int first_guess = checkpoint ? checkpoint->next_step : 0;
-  Run run(options, config, first_guess);
+  Run run(options, config);
   int first = 0;
   if (checkpoint) {
     first = run.resume_step(*checkpoint);
     run.load(*checkpoint);
     options.log("resumed " + checkpoint->folder + ", step " + std::to_string(first));
+    if (const int before = checkpoint->config.optimizer.decay_steps;
+        before != config.optimizer.decay_steps) {
+      options.log("note    the rate now falls until step " +
+                  std::to_string(config.optimizer.decay_steps) + ", before until step " +
+                  std::to_string(before) + " (optimizer.decay_steps)");
+    }
+  } else if (has_checkpoints(config.checkpoint.path)) {
+    options.log("note    " + config.checkpoint.path +
+                " holds an earlier run's checkpoints; --resume would have gone on from them");
   }
   run.describe();
   return run.run(first);

@@ -61,7 +61,7 @@ struct PlannerConfig {
 };
 
 struct ClusterConfig {
-  std::string profile;  // path of a profile.json; empty: an estimate from the model's FLOPs
+  std::string profile;  // path of a profile.json, or "estimate"; empty: this machine's
   int devices = 0;      // 0: stages x sequence_parallel x data_parallel
   int devices_per_node = 8;
 };

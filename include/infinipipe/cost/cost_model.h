@@ -66,6 +66,24 @@ class CostModel final {
   // One recomputed layer's activations, held during a B or I with recomputation.
   Bytes recompute_workspace_bytes(StageId stage, const ChunkShape& chunk) const;
 
+  // Whether the profile counts memory layer by layer: accumulators open and activations go one
+  // layer at a time within a backward, and messages take memory while they wait. The rest is about
+  // such profiles; for others every figure below is 0.
+  bool layerwise() const { return profile_.memory.layerwise.has_value(); }
+  // The most that an F holds beyond what it leaves.
+  Bytes forward_temporary(StageId stage, const ChunkShape& chunk, int recompute) const;
+  // The most that a B or I holds beyond what was there before it, its opening accumulators
+  // included. At least 0.
+  Bytes backward_temporary(StageId stage, const ChunkShape& chunk, int recompute) const;
+  // A bound of both, whatever is recomputed, without accumulators and without the recomputed
+  // layer's own activations.
+  Bytes temporary_bound(StageId stage, const ChunkShape& chunk) const;
+  // A message between stages; it counts for its sender from the end of its producer to the start
+  // of the instruction that takes it.
+  Bytes message_bytes(Tokens tokens) const {
+    return layerwise() ? message_per_token_ * static_cast<double>(tokens) : 0.0;
+  }
+
  private:
   Profile profile_;
   Parallelism parallelism_;
@@ -92,6 +110,8 @@ class CostModel final {
     Bytes states = 0.0;
   };
 
+  bool is_last(StageId stage) const { return stage.value() + 1 == stage_count(); }
+  Bytes head_temporary(double tokens) const;
   Coefficients layers_cost(const DirectionCost& cost, double layers) const;
 
   std::vector<StageCost> costs_;
@@ -100,6 +120,8 @@ class CostModel final {
   double recompute_saves_per_token_ = 0.0;
   double kv_per_token_ = 0.0;
   double kv_grad_per_token_ = 0.0;
+  double message_per_token_ = 0.0;
+  double head_kept_per_token_ = 0.0;
 };
 
 // Inline: a search asks for these millions of times.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,18 @@ struct PerTokenPair {
   double backward_seconds_per_token = 0.0;
 };
 
+// What an instruction holds for its own duration beyond what stays: with these a profile counts
+// memory layer by layer (docs/profile.md, "Layer by layer"). Bytes a token of the chunk, of one
+// device of the sequence-parallel group; none of them depends on the number of layers.
+struct LayerwiseMemory {
+  double forward_bytes_per_token = 0.0;   // a layer's forward
+  double backward_bytes_per_token = 0.0;  // a layer's backward, the incoming gradient left out
+  double backward_bytes = 0.0;            // whatever the tokens: attention's tiles
+  double head_bytes_per_token = 0.0;      // the head, at the end of the last stage's forward
+  double head_block_tokens = 0.0;         // its logits exist for so many tokens at a time
+  double head_block_bytes_per_token = 0.0;
+};
+
 struct MemoryCost {
   double activation_bytes_per_token = 0.0;  // all layers
   double input_bytes_per_token = 0.0;       // one layer, as the next three
@@ -36,6 +49,7 @@ struct MemoryCost {
   double state_head_bytes = 0.0;
   double state_constant_bytes = 0.0;
   bool state_sharded_over_all = false;  // else over sequence_parallel
+  std::optional<LayerwiseMemory> layerwise;
 };
 
 struct LinkCost {
@@ -60,6 +74,7 @@ struct Profile {
   bool seconds_per_chunk_divided = false;  // b1 is divided by the sequence-parallel degree too
   double backward_weight_seconds_per_token = -1.0;  // < 0: half of backward's per-token term
   std::vector<double> stage_speed;                  // empty: all 1
+  double step_seconds = 0.0;  // a step's optimizer and bookkeeping, outside its instructions
   MemoryCost memory;
   LinkCost links;
   double device_memory_bytes = 0.0;

@@ -22,7 +22,9 @@ Simulation simulate(const Plan& plan, const CostModel& cost);
 // stage's memory exceeds the limit at any time. limit 0: none.
 void require_fits(const Plan& plan, const CostModel& cost, Bytes limit);
 
-// The simulator as the planner's judge: times and peaks only, no trace.
+// The simulator as the planner's judge: times and peaks only, no trace. Where the profile counts
+// messages that wait, a plan fits with room for one more on every stage, as measured times will
+// not be these.
 class SimulatorEvaluator final : public Evaluator {
  public:
   explicit SimulatorEvaluator(Bytes limit) : limit_(limit) {}

@@ -65,7 +65,7 @@ struct TrainOptions {
 struct TrainResult {
   int steps_done = 0;       // of this run
   int next_step = 0;
-  double first_loss = 0.0;
+  double first_loss = 0.0;  // of steps that were not skipped
   double last_loss = 0.0;
   int skipped = 0;
   std::string checkpoint;   // folder of the last one written; empty: none
@@ -86,16 +86,21 @@ struct EvalResult {
   Seconds seconds = 0.0;
 };
 
+// Changes a checkpoint's configuration before anything runs: device, threads, planner, data limits.
+// The model is the checkpoint's; another one is refused when its tensors are loaded.
+using Configure = std::function<TrainConfig(TrainConfig)>;
+
 struct EvalOptions {
   std::string checkpoint;   // a checkpoint folder, or a folder of them
   std::string data;         // dataset prefix; empty: the checkpoint's own
   std::int64_t sequences = 0;  // documents from the first; 0: all
   std::optional<int> stages;   // default: the checkpoint's
-  TrainConfig overrides;       // runtime, planner and data limits
+  Configure configure;         // may be empty
   std::function<void(const std::string&)> log = [](const std::string&) {};
 };
 
 // Loss and perplexity over whole documents (cut at max_sequence_length), with evaluation plans.
+// Documents without a token are left out.
 EvalResult evaluate(const EvalOptions& options);
 
 struct GenerateOptions {
@@ -105,6 +110,7 @@ struct GenerateOptions {
   double temperature = 0.8;  // 0: the likeliest token
   double top_p = 0.95;
   std::int64_t seed = 1;
+  Configure configure;  // may be empty
   std::function<void(const std::string&)> on_text = [](const std::string&) {};  // piece by piece
 };
 

@@ -5,8 +5,10 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <set>
 
 #include "infinipipe/base/error.h"
+#include "support/file_size_limit.h"
 #include "system/training/fixture.h"
 
 namespace infinipipe {
@@ -162,6 +164,71 @@ TEST_F(CheckpointTest, AHalfWrittenOneIsIgnored) {
   make_folder(c.checkpoint.path + "/tmp-step-000009");
   make_folder(c.checkpoint.path + "/step-000009");  // no manifest
   EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
+  run(c);
+  EXPECT_FALSE(fs::exists(c.checkpoint.path + "/tmp-step-000009"));  // swept up
+}
+
+// robustness 10: a disk that is full while a checkpoint is written.
+TEST_F(CheckpointTest, AFullDiskIsReportedAndLeavesThePreviousOne) {
+  TrainConfig c = config();
+  run(c);
+  const auto names = [&] {
+    std::set<std::string> all;
+    for (const auto& entry : fs::directory_iterator(c.checkpoint.path))
+      all.insert(entry.path().filename().string());
+    return all;
+  };
+  const CheckpointInfo info = find_checkpoint(c.checkpoint.path);
+  Engine::Options options;
+  options.model = c.model;
+  options.stages = {{0, 4}};
+  Engine engine(options);
+  load_checkpoint(info, engine, true);
+  for (const rlim_t bytes : {4096, 400'000}) {  // within the weights, within the moments
+    const FileSizeLimit limit(bytes);
+    try {
+      save_checkpoint(engine, info.config, 7, info.sampler);
+      FAIL() << "it was saved";
+    } catch (const RunError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(bytes == 4096 ? "model" : "optimizer"));
+      EXPECT_THAT(error.what(), HasSubstr(".safetensors: cannot be written: File too large"));
+    }
+  }
+  EXPECT_EQ(names(), (std::set<std::string>{"latest", "step-000006"}));
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
+  save_checkpoint(engine, info.config, 7, info.sampler);
+  EXPECT_EQ(names(), (std::set<std::string>{"latest", "step-000006", "step-000007"}));
+}
+
+// A second run in the same folder may end earlier than the first: its checkpoints count.
+TEST_F(CheckpointTest, LatestGoesBeforeLaterStepsOfAnEarlierRun) {
+  TrainConfig c = config();
+  run(c);
+  c.training.steps = 3;
+  c.training.seed = 5;
+  c.checkpoint.every = 1;
+  c.checkpoint.keep = 1;
+  std::string log;
+  TrainOptions options;
+  options.config = c;
+  options.log = [&log](const std::string& line) { log += line + "\n"; };
+  train(options);
+  EXPECT_THAT(log, HasSubstr("holds an earlier run's checkpoints"));
+  std::vector<std::string> notes;
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path, &notes).next_step, 3);
+  EXPECT_TRUE(notes.empty());
+  EXPECT_TRUE(fs::exists(step_file("step-000006", "manifest.json")));  // not this run's to remove
+  EXPECT_FALSE(fs::exists(folder_ + "/checkpoints/step-000002"));
+  flip_byte(step_file("step-000003", "model.safetensors"), 5);
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path, &notes).next_step, 6);
+  ASSERT_EQ(notes.size(), 1U);
+
+  // The same step again replaces it.
+  c.training.steps = 6;
+  c.training.seed = 1;
+  run(c);
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
+  EXPECT_FALSE(fs::exists(folder_ + "/checkpoints/step-000003"));
 }
 
 TEST_F(CheckpointTest, AnotherShapeIsRefusedAndNothingIsLoaded) {

@@ -1,10 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include <atomic>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "infinipipe/base/error.h"
@@ -42,11 +41,29 @@ TEST_F(TrainingTest, LearnsAndWritesMetricsPlansAndACheckpoint) {
 
   const std::vector<Json> lines = metrics_lines();
   ASSERT_EQ(lines.size(), 30U);
-  for (const char* field :
-       {"step", "loss", "grad_norm", "lr", "tokens", "sequences", "seconds", "tokens_per_second",
-        "flops_per_second", "mfu", "bubble_predicted", "bubble_measured", "seconds_predicted",
-        "peak_bytes", "peak_bytes_predicted", "plan_seconds", "plan_wait_seconds", "planner",
-        "slices", "pipelines", "chunks", "recomputed_layers", "skipped"}) {
+  for (const char* field : {"step",
+                            "loss",
+                            "grad_norm",
+                            "lr",
+                            "tokens",
+                            "sequences",
+                            "seconds",
+                            "tokens_per_second",
+                            "flops_per_second",
+                            "mfu",
+                            "bubble_predicted",
+                            "bubble_measured",
+                            "seconds_predicted",
+                            "peak_bytes",
+                            "peak_bytes_predicted",
+                            "plan_seconds",
+                            "plan_wait_seconds",
+                            "planner",
+                            "slices",
+                            "pipelines",
+                            "chunks",
+                            "recomputed_layers",
+                            "skipped"}) {
     EXPECT_TRUE(lines[7].contains(field)) << field;
   }
   EXPECT_EQ(lines[7]["peak_bytes"].size(), 2U);
@@ -90,6 +107,71 @@ TEST_F(TrainingTest, ResumeAtAnotherNumberOfStagesGoesOn) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_NEAR(after[i].loss, straight[i + 3].loss, 1e-4 * straight[i + 3].loss);
   }
+}
+
+// A checkpoint knows tied embeddings once, so that it fits any number of stages.
+TEST_F(TrainingTest, TiedEmbeddingsMoveBetweenStages) {
+  TrainConfig c = config(2);
+  c.model.tie_word_embeddings = true;
+  const auto straight = run(c);
+  EvalOptions eval;
+  eval.checkpoint = c.checkpoint.path;
+  const double loss = evaluate(eval).loss;
+  for (const int stages : {1, 2, 4}) {
+    EvalOptions options = eval;
+    options.stages = stages;
+    EXPECT_NEAR(evaluate(options).loss, loss, 1e-5 * loss) << stages << " stages";
+  }
+  GenerateOptions options;
+  options.checkpoint = c.checkpoint.path;
+  options.tokens = 5;
+  EXPECT_NO_THROW(generate(options));
+
+  for (const int stages : {1, 4, 2}) {
+    fs::remove_all(c.checkpoint.path);
+    c.parallelism.stages = 2;
+    c.training.steps = 3;
+    run(c);
+    c.parallelism.stages = stages;
+    c.training.steps = 6;
+    const auto after = run(c, true);
+    ASSERT_EQ(after.size(), 3U);
+    const double bound = stages == 2 ? 0.0 : 1e-4;  // the same split: the same bits
+    for (int i = 0; i < 3; ++i)
+      EXPECT_NEAR(after[i].loss, straight[i + 3].loss, bound * straight[i + 3].loss);
+  }
+}
+
+// A preset and what changes it: the checkpoint's model is the one that was trained.
+TEST_F(TrainingTest, APresetWithChangesSurvivesACheckpoint) {
+  TrainConfig c = config();
+  const ModelSpec own = c.model;
+  set_config(c, "model.preset", "tiny", "test");
+  ASSERT_FALSE(c.model == own);
+  c.model = own;
+  c.training.steps = 3;
+  run(c);
+  c.training.steps = 4;
+  EXPECT_EQ(run(c, true).size(), 1U);
+  GenerateOptions options;
+  options.checkpoint = c.checkpoint.path;
+  options.tokens = 3;
+  EXPECT_NO_THROW(generate(options));
+}
+
+TEST_F(TrainingTest, AnotherDecayOnResumeIsSaid) {
+  TrainConfig c = config();
+  c.optimizer.decay_steps = 0;  // training.steps
+  c.training.steps = 3;
+  run(c);
+  c.training.steps = 6;
+  TrainOptions options;
+  options.config = c;
+  options.resume = true;
+  std::string log;
+  options.log = [&log](const std::string& line) { log += line + "\n"; };
+  train(options);
+  EXPECT_THAT(log, HasSubstr("the rate now falls until step 6, before until step 3"));
 }
 
 TEST_F(TrainingTest, MetricsOfARepeatedStepAreReplaced) {
@@ -156,6 +238,29 @@ TEST_F(TrainingTest, EvaluationIsTheSameOverAnyStages) {
   EXPECT_EQ(evaluate(options).sequences, 5);
 }
 
+TEST_F(TrainingTest, EvaluationTakesOtherSettingsAndLeavesOutEmptyDocuments) {
+  const TrainConfig c = config();
+  run(c);
+  IndexedDatasetWriter writer(folder_ + "/held-out", token_dtype_for(257));
+  for (const int length : {30, 0, 0, 20, 1, 0}) {
+    writer.append(std::vector<std::int64_t>(static_cast<std::size_t>(length), 'a'));
+    writer.end_document();
+  }
+  writer.finish();
+  EvalOptions options;
+  options.checkpoint = c.checkpoint.path;
+  options.data = folder_ + "/held-out";
+  const EvalResult result = evaluate(options);
+  EXPECT_EQ(result.sequences, 3);
+  EXPECT_EQ(result.tokens, 51);
+  EXPECT_EQ(result.targets, 29 + 19);
+  options.configure = [](TrainConfig base) {
+    base.data.max_sequence_length = 10;
+    return base;
+  };
+  EXPECT_EQ(evaluate(options).targets, 9 + 9);
+}
+
 TEST_F(TrainingTest, GenerationFollowsTheSeed) {
   TrainConfig c = config();
   c.training.steps = 30;
@@ -173,7 +278,8 @@ TEST_F(TrainingTest, GenerationFollowsTheSeed) {
   EXPECT_EQ(generate(options), text);
   options.temperature = 0.0;
   const std::string likeliest = generate(options);
-  for (const char c2 : likeliest) EXPECT_THAT(std::string("abcdefghij"), HasSubstr(std::string(1, c2)));
+  for (const char c2 : likeliest)
+    EXPECT_THAT(std::string("abcdefghij"), HasSubstr(std::string(1, c2)));
 }
 
 TEST_F(TrainingTest, BadInputIsNamed) {

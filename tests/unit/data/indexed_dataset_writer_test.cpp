@@ -1,9 +1,6 @@
-#include <sys/resource.h>
-
-#include <csignal>
-
 #include "infinipipe/base/random.h"
 #include "infinipipe/data/indexed_dataset.h"
+#include "support/file_size_limit.h"
 #include "test_support.h"
 
 namespace infinipipe {
@@ -15,26 +12,6 @@ using ::testing::IsEmpty;
 using Ids = std::vector<std::int64_t>;
 
 class IndexedDatasetWriterTest : public FolderTest {};
-
-// Files may not grow beyond a size: what a full disk looks like to a writer.
-class FileSizeLimit final {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  void (*handler_)(int);
-  rlimit before_{};
-};
 
 TEST_F(IndexedDatasetWriterTest, WritesTheFormatByteByByte) {
   IndexedDatasetWriter writer(in("a"), TokenDtype::kUint16);

@@ -2,6 +2,9 @@
 // of all kinds.
 #include "model/stage_model.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
 #include "infinipipe/base/error.h"

@@ -5,9 +5,9 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/random.h"
+#include "infinipipe/planner/layer_split.h"
 #include "planner/bucket_index.h"
 #include "planner/chunk_table.h"
-#include "infinipipe/planner/layer_split.h"
 #include "planner/memory_floor.h"
 
 namespace infinipipe {

@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
+#include <limits>
+
+#include "infinipipe/base/error.h"
 
 namespace infinipipe {
 namespace {
@@ -10,6 +14,13 @@ namespace {
 TEST(Sampling, TemperatureZeroTakesTheLikeliest) {
   Random random(1);
   EXPECT_EQ(sample_token({0.0, 3.0, 3.0, -1.0}, 0.0, 1.0, random), 1);
+}
+
+TEST(Sampling, RefusesLogitsThatAreNoNumbers) {
+  Random random(1);
+  EXPECT_THROW(sample_token({0.0, std::nan(""), 1.0}, 1.0, 1.0, random), RunError);
+  EXPECT_THROW(sample_token({0.0, std::numeric_limits<double>::infinity()}, 0.0, 1.0, random),
+               RunError);
 }
 
 TEST(Sampling, FrequenciesFollowTheSoftmax) {

@@ -1,0 +1,61 @@
+// Measures this machine: the real stages on designed chunks, all at work at once as in training,
+// fitted to a profile.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "infinipipe/core/config.h"
+#include "infinipipe/core/plan.h"
+#include "infinipipe/cost/profile.h"
+
+namespace infinipipe {
+
+struct ProfileOptions {
+  ModelSpec model;
+  std::vector<LayerRange> stages;  // contiguous over the model's layers
+  std::string dtype = "float32";
+  std::string device = "cpu";
+  int threads_per_stage = 1;
+  Tokens longest = 16384;  // the longest document that training will see
+  Seconds seconds = 60.0;  // to spend on measuring, roughly; the least is one round
+  std::int64_t seed = 1;
+  // One line at a time; what is done and how far it is (0..1).
+  std::function<void(const std::string&)> log = [](const std::string&) {};
+  std::function<void(const std::string&, double)> progress = [](const std::string&, double) {};
+};
+
+// One instruction of the design: its median time and what the profile says of it.
+struct Residual {
+  std::string what;  // "forward", "backward", "input gradient", "weight gradient", "recompute"
+  std::string kind;  // of chunk: "split", "hybrid", "batched"
+  int stage = 0;
+  Tokens tokens = 0;
+  int slices = 0;
+  Tokens context = 0;
+  Seconds measured = 0.0;
+  Seconds predicted = 0.0;
+};
+
+struct ProfileResult {
+  Profile profile;
+  std::vector<Residual> residuals;
+  int rounds = 0;
+  Seconds seconds = 0.0;  // spent
+  // Largest |predicted / measured - 1| of what an instruction holds for itself, over chunks of at
+  // least 256 tokens.
+  double memory_error_max = 0.0;
+};
+
+// Throws what Engine throws for options that it cannot run. Starts its own engine; nothing else
+// should use the machine meanwhile.
+ProfileResult profile_machine(const ProfileOptions& options);
+
+// "AMD EPYC 7763, 2 cores, 23.4 GiB".
+std::string machine_name();
+// Bytes that a stage may take on this machine: its memory (that of its control group, where that is
+// less), less a tenth and 1 GiB for everything else, shared by `stages`.
+Bytes machine_bytes_per_stage(int stages);
+
+}  // namespace infinipipe

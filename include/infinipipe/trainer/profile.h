@@ -1,0 +1,27 @@
+// Which profile a run plans with: a given one, this machine's from the cache, or a fresh one.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "infinipipe/core/config.h"
+#include "infinipipe/cost/profile.h"
+#include "infinipipe/profile/profile_machine.h"
+
+namespace infinipipe {
+
+// How a configuration's model is measured on this machine. Stages have the given layers, or equally
+// many. Throws InputError for stages that the layers cannot fill.
+ProfileOptions profile_options(const TrainConfig& config);
+
+// The profile that cluster.profile names: a file; "estimate" for one from the model's FLOPs; empty
+// for this machine's. That one is read from the cache, and measured first, which takes a minute,
+// where the cache has none for this machine, model, dtype, stages, threads, longest document and
+// version of the code. A cached file that cannot be read is measured again.
+Profile resolve_profile(const TrainConfig& config,
+                        const std::function<void(const std::string&)>& log);
+
+// The cache's file for a configuration: $XDG_CACHE_HOME or ~/.cache, infinipipe/profiles/KEY.json.
+std::string cached_profile_path(const TrainConfig& config);
+
+}  // namespace infinipipe

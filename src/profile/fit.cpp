@@ -1,0 +1,241 @@
+#include "profile/fit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/cost/regression.h"
+
+namespace infinipipe {
+namespace {
+
+// A stage's speed is only told apart where stages differ by more than this.
+constexpr double kSameSpeed = 0.015;
+// Chunks below so many tokens say more about fixed costs than about bytes a token.
+constexpr Tokens kMemoryTokens = 256;
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0.0;
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
+                   values.end());
+  return values[values.size() / 2];
+}
+
+// token2, token, slice, chunk of `share` of the model's layers; then embedding, head, weight.
+enum Feature { kToken2, kToken, kSlice, kChunk, kEmbedding, kHead, kWeight, kFeatures };
+
+std::vector<double> layer_features(const ChunkShape& shape, double share) {
+  std::vector<double> features(kFeatures, 0.0);
+  features[kToken2] = shape.token2 * share;
+  features[kToken] = static_cast<double>(shape.tokens) * share;
+  features[kSlice] = shape.slices * share;
+  features[kChunk] = share;
+  return features;
+}
+
+std::vector<bool> form(std::initializer_list<Feature> features) {
+  std::vector<bool> used(kFeatures, false);
+  for (const Feature feature : features) used[feature] = true;
+  return used;
+}
+
+struct Observations {
+  std::vector<Observation> forward;
+  std::vector<Observation> backward;
+};
+
+Observations observe(const std::vector<InstructionSample>& samples,
+                     const std::vector<LayerRange>& stages, const std::vector<double>& speed) {
+  const double total = stages.back().end;
+  Observations all;
+  for (const InstructionSample& sample : samples) {
+    const std::size_t p = sample.stage.index();
+    const double share = stages[p].count() / total;
+    const auto tokens = static_cast<double>(sample.shape.tokens);
+    const bool first = p == 0;
+    const bool last = p + 1 == stages.size();
+    Observation one{layer_features(sample.shape, share), sample.seconds * speed[p], sample.chunk};
+    switch (sample.op) {
+      case Op::kForward:
+        if (first) one.features[kEmbedding] = tokens;
+        if (last) one.features[kHead] = tokens;
+        all.forward.push_back(one);
+        break;
+      case Op::kBackward:
+      case Op::kInputGrad:
+        if (first) one.features[kEmbedding] = tokens;
+        if (sample.op == Op::kInputGrad) one.features[kWeight] = -tokens * share;
+        all.backward.push_back(one);
+        if (sample.recompute > 0) {
+          all.forward.push_back({layer_features(sample.shape, sample.recompute / total),
+                                 sample.recompute_seconds * speed[p], sample.chunk});
+        }
+        break;
+      case Op::kWeightGrad:
+        one.features.assign(kFeatures, 0.0);
+        one.features[kWeight] = tokens * share;
+        all.backward.push_back(one);
+        break;
+    }
+  }
+  return all;
+}
+
+DirectionCost direction(const std::vector<double>& x) {
+  return {x[kToken2], x[kToken], x[kChunk], x[kSlice]};
+}
+
+void fit_with_speed(const std::vector<InstructionSample>& samples,
+                    const std::vector<LayerRange>& stages, const std::vector<double>& speed,
+                    Profile& profile) {
+  const Observations all = observe(samples, stages, speed);
+  const std::vector<std::vector<bool>> forward_forms = {
+      form({kToken2, kToken, kEmbedding, kHead}),
+      form({kToken2, kToken, kChunk, kEmbedding, kHead}),
+      form({kToken2, kToken, kChunk, kSlice, kEmbedding, kHead})};
+  const auto& forward_form = forward_forms[simplest_form(all.forward, forward_forms)];
+  const std::vector<double> f = fit_relative(all.forward, forward_form).coefficients;
+  const std::vector<std::vector<bool>> backward_forms = {
+      form({kToken2, kToken, kEmbedding, kWeight}),
+      form({kToken2, kToken, kChunk, kEmbedding, kWeight}),
+      form({kToken2, kToken, kChunk, kSlice, kEmbedding, kWeight})};
+  const auto& backward_form = backward_forms[simplest_form(all.backward, backward_forms)];
+  const std::vector<double> b = fit_relative(all.backward, backward_form).coefficients;
+  profile.forward = direction(f);
+  profile.backward = direction(b);
+  profile.embedding = {f[kEmbedding], b[kEmbedding]};
+  // One figure for both, as they run together: a third of the multiplications are the forward's.
+  profile.head = {f[kHead] / 3.0, f[kHead] * 2.0 / 3.0};
+  profile.head_in_forward = true;
+  profile.backward_weight_seconds_per_token = std::min(b[kWeight], b[kToken]);
+}
+
+}  // namespace
+
+void fit_times(const std::vector<InstructionSample>& samples, const std::vector<LayerRange>& stages,
+               Profile& profile) {
+  std::vector<double> speed(stages.size(), 1.0);
+  profile.stage_speed.clear();
+  fit_with_speed(samples, stages, speed, profile);
+  if (stages.size() == 1) return;
+  // Slower and faster stages: what their layers alone took against the prediction.
+  const CostModel cost(profile, {.stages = static_cast<int>(stages.size())}, stages);
+  std::vector<std::vector<double>> ratios(stages.size());
+  for (const InstructionSample& sample : samples) {
+    const std::size_t p = sample.stage.index();
+    if (sample.op == Op::kBackward) {
+      ratios[p].push_back(sample.seconds / cost.backward(sample.stage, sample.shape));
+    }
+    if (sample.recompute > 0 && sample.op != Op::kForward && sample.op != Op::kWeightGrad) {
+      ratios[p].push_back(sample.recompute_seconds /
+                          cost.recompute(sample.stage, sample.shape, sample.recompute));
+    }
+  }
+  bool differ = false;
+  for (std::size_t p = 0; p < stages.size(); ++p) {
+    if (ratios[p].empty()) return;
+    speed[p] = 1.0 / median(ratios[p]);
+    differ = differ || std::abs(speed[p] - speed[0]) > kSameSpeed * speed[0];
+  }
+  if (!differ) return;
+  fit_with_speed(samples, stages, speed, profile);
+  profile.stage_speed = speed;
+}
+
+void fit_temporaries(const std::vector<InstructionSample>& samples,
+                     const std::vector<LayerRange>& stages, Profile& profile) {
+  LayerwiseMemory memory;
+  // What is left of each measured figure once its known parts are taken off.
+  std::vector<double> forward;  // a token
+  std::vector<Observation> backward;
+  std::vector<const InstructionSample*> head;
+  for (const InstructionSample& sample : samples) {
+    if (sample.temporary <= 0.0 || sample.recompute > 0) continue;
+    const auto tokens = static_cast<double>(sample.shape.tokens);
+    const bool last = sample.stage.index() + 1 == stages.size();
+    if (sample.op == Op::kForward) {
+      if (last) {
+        head.push_back(&sample);
+      } else if (sample.shape.tokens >= kMemoryTokens) {
+        forward.push_back(sample.temporary / tokens);
+      }
+    } else if (sample.op != Op::kWeightGrad) {
+      const auto cut = static_cast<double>(sample.shape.cut_tokens);
+      const auto whole = static_cast<double>(sample.shape.cut_sequence_tokens);
+      const double accumulators = whole > 0.0 ? whole - cut : -cut;  // opened, or its own
+      const Bytes known = (last ? 0.0 : profile.links.p2p_bytes_per_token * tokens) +
+                          profile.memory.kv_grad_bytes_per_token * accumulators;
+      if (sample.temporary > known) {
+        backward.push_back({{tokens, 1.0}, sample.temporary - known, sample.chunk});
+      }
+    }
+  }
+  if (!backward.empty()) {
+    const Fit fit = fit_relative(backward, {true, true});
+    memory.backward_bytes_per_token = fit.coefficients[0];
+    memory.backward_bytes = fit.coefficients[1];
+  }
+  // The head's block is a power of two: the one that explains most.
+  double best = std::numeric_limits<double>::infinity();
+  for (double block = 16.0; block <= 4096.0 && !head.empty(); block *= 2.0) {
+    std::vector<Observation> observations;
+    for (const InstructionSample* sample : head) {
+      const auto tokens = static_cast<double>(sample->shape.tokens);
+      observations.push_back({{tokens, std::min(tokens, block)}, sample->temporary, sample->chunk});
+    }
+    const Fit fit = fit_relative(observations, {true, true});
+    if (fit.error_p95 >= best) continue;
+    best = fit.error_p95;
+    memory.head_bytes_per_token = fit.coefficients[0];
+    memory.head_block_bytes_per_token = fit.coefficients[1];
+    memory.head_block_tokens = block;
+  }
+  // Every stage's forward ends in the head where there is one stage: count with as much.
+  memory.forward_bytes_per_token =
+      forward.empty() ? memory.head_bytes_per_token + memory.head_block_bytes_per_token
+                      : median(forward);
+  profile.memory.layerwise = memory;
+}
+
+std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples,
+                                   const CostModel& cost) {
+  std::vector<Residual> residuals;
+  for (const InstructionSample& sample : samples) {
+    Residual one;
+    one.kind = sample.kind;
+    one.stage = sample.stage.value();
+    one.tokens = sample.shape.tokens;
+    one.slices = sample.shape.slices;
+    one.measured = sample.seconds;
+    switch (sample.op) {
+      case Op::kForward:
+        one.what = "forward";
+        one.predicted = cost.forward(sample.stage, sample.shape);
+        break;
+      case Op::kBackward:
+        one.what = "backward";
+        one.predicted = cost.backward(sample.stage, sample.shape);
+        break;
+      case Op::kInputGrad:
+        one.what = "input gradient";
+        one.predicted = cost.input_grad(sample.stage, sample.shape);
+        break;
+      case Op::kWeightGrad:
+        one.what = "weight gradient";
+        one.predicted = cost.weight_grad(sample.stage, sample.shape);
+        break;
+    }
+    residuals.push_back(one);
+    if (sample.recompute == 0 || sample.op == Op::kForward || sample.op == Op::kWeightGrad) {
+      continue;
+    }
+    one.what = "recompute";
+    one.measured = sample.recompute_seconds;
+    one.predicted = cost.recompute(sample.stage, sample.shape, sample.recompute);
+    residuals.push_back(one);
+  }
+  return residuals;
+}
+
+}  // namespace infinipipe

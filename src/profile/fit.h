@@ -1,0 +1,25 @@
+// From samples to a profile's numbers.
+#pragma once
+
+#include <vector>
+
+#include "infinipipe/cost/profile.h"
+#include "infinipipe/profile/profile_machine.h"
+#include "profile/samples.h"
+
+namespace infinipipe {
+
+// Fills forward, backward, embedding, head and backward_weight of `profile`, and stage_speed where
+// the stages differ; `layers` of the whole model.
+void fit_times(const std::vector<InstructionSample>& samples, const std::vector<LayerRange>& stages,
+               Profile& profile);
+
+// Fills memory.layerwise; the other memory numbers must be there.
+void fit_temporaries(const std::vector<InstructionSample>& samples,
+                     const std::vector<LayerRange>& stages, Profile& profile);
+
+// Every sample beside the profile's prediction; fills profile.fit.
+std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples,
+                                   const CostModel& cost);
+
+}  // namespace infinipipe

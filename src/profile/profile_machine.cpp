@@ -1,0 +1,281 @@
+#include "infinipipe/profile/profile_machine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/base/random.h"
+#include "infinipipe/core/validate.h"
+#include "profile/design.h"
+#include "profile/fit.h"
+#include "profile/samples.h"
+#include "runtime/engine.h"
+
+namespace infinipipe {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kLeastRounds = 3;
+constexpr int kMostRounds = 9;
+
+Seconds since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double quantile(std::vector<double> values, double share) {
+  if (values.empty()) return 0.0;
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1))];
+}
+
+class Measurement final {
+ public:
+  explicit Measurement(const ProfileOptions& options)
+      : options_(options),
+        engine_(engine_options(options)),
+        random_(static_cast<std::uint64_t>(options.seed)) {}
+
+  ProfileResult run() {
+    const Clock::time_point start = Clock::now();
+    choose_groups(start);
+    std::vector<std::vector<InstructionSample>> rounds;
+    const Clock::time_point measuring = Clock::now();
+    while (static_cast<int>(rounds.size()) < kMostRounds) {
+      const int done = static_cast<int>(rounds.size());
+      const Seconds per_round = done > 0 ? since(measuring) / done : 0.0;
+      if (done >= kLeastRounds && since(start) + per_round > options_.seconds) break;
+      options_.progress("measuring, round " + std::to_string(done + 1),
+                        std::min(0.99, since(start) / std::max(1.0, options_.seconds)));
+      rounds.push_back(round());
+    }
+    ProfileResult result;
+    result.rounds = static_cast<int>(rounds.size());
+    const std::vector<InstructionSample> samples = medians(rounds);
+    result.profile = make_profile(samples);
+    finish(samples, result);
+    result.seconds = since(start);
+    return result;
+  }
+
+ private:
+  static Engine::Options engine_options(const ProfileOptions& options) {
+    Engine::Options engine;
+    engine.model = options.model;
+    engine.stages = options.stages;
+    engine.dtype = options.dtype;
+    engine.device = options.device;
+    engine.threads_per_stage = options.threads_per_stage;
+    engine.seed = options.seed;
+    return engine;
+  }
+
+  StepResult run_plan(const Plan& plan) {
+    require_valid(plan);
+    Batch batch;
+    for (const Tokens length : plan.sequences) {
+      auto& tokens = batch.sequences.emplace_back();
+      for (Tokens i = 0; i < length; ++i) {
+        tokens.push_back(random_.between(0, options_.model.vocab_size - 1));
+      }
+    }
+    engine_.zero_grad();
+    return engine_.run(plan, batch);
+  }
+
+  // Runs a few chunks to learn how fast the machine is, then takes as many groups as fit the time
+  // in several rounds. Where the longest document alone would fill a round, a shorter one stands
+  // for it: cost is linear in (C+s)^2 - C^2, so contexts need not be the longest.
+  void choose_groups(Clock::time_point start) {
+    options_.progress("warming up", 0.0);
+    const double token2 = layer_flops_per_token2(options_.model);
+    const double token = layer_flops_per_token(options_.model);
+    const auto work = [&](const std::vector<Tokens>& lengths) {
+      double sum = 0.0;
+      for (const Tokens length : lengths) {
+        const auto n = static_cast<double>(length);
+        sum += 3.5 * token2 * n * n + 3.0 * token * n;
+      }
+      // Recomputation adds up to a third.
+      return 1.15 * sum * static_cast<double>(options_.model.num_hidden_layers);
+    };
+    const std::vector<Tokens> probe_lengths(4, std::min<Tokens>(512, options_.longest));
+    std::vector<DesignGroup> probe_groups(2);
+    std::vector<const DesignGroup*> probe;
+    for (DesignGroup& group : probe_groups) {
+      group.sequences = {probe_lengths[0], probe_lengths[1]};
+      for (int i = 0; i < 2; ++i) {
+        Chunk chunk;
+        chunk.slices = {{SequenceId(i), 0, probe_lengths[0]}};
+        chunk.recompute.assign(options_.stages.size(), 0);
+        group.chunks.push_back(std::move(chunk));
+      }
+      probe.push_back(&group);
+    }
+    run_plan(design_plan(probe, options_.stages));
+    const Clock::time_point probing = Clock::now();
+    run_plan(design_plan(probe, options_.stages));
+    const double rate = work(probe_lengths) / std::max(1e-6, since(probing));
+    const Seconds left = std::max(1.0, options_.seconds - since(start));
+    double budget = rate * left / (kLeastRounds + 0.5);
+    Tokens longest = options_.longest;
+    while (longest > 1024 && work({longest}) > 0.35 * budget) longest /= 2;
+    std::vector<DesignGroup> all = design_groups(longest, options_.stages, random_);
+    for (DesignGroup& group : all) {
+      const double mine = work(group.sequences);
+      if (!groups_.empty() && mine > budget) continue;
+      budget -= mine;
+      groups_.push_back(std::move(group));
+    }
+    first_chunk_.push_back(0);
+    for (const DesignGroup& group : groups_) {
+      first_chunk_.push_back(first_chunk_.back() + static_cast<int>(group.chunks.size()));
+    }
+  }
+
+  // All groups once, in an order of its own, in plans of a few groups.
+  std::vector<InstructionSample> round() {
+    std::vector<std::size_t> order(groups_.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    random_.shuffle(order);
+    std::vector<InstructionSample> samples;
+    constexpr std::size_t kGroups = 12;
+    for (std::size_t begin = 0; begin < order.size(); begin += kGroups) {
+      const std::size_t end = std::min(order.size(), begin + kGroups);
+      std::vector<const DesignGroup*> groups;
+      std::vector<int> number;  // of each chunk of the plan, in the design
+      for (std::size_t i = begin; i < end; ++i) {
+        groups.push_back(&groups_[order[i]]);
+        for (int k = first_chunk_[order[i]]; k < first_chunk_[order[i] + 1]; ++k) {
+          number.push_back(k);
+        }
+      }
+      const Plan plan = design_plan(groups, options_.stages);
+      const StepResult result = run_plan(plan);
+      const Clock::time_point update = Clock::now();
+      engine_.optimizer_step(0);
+      engine_.zero_grad();
+      updates_.push_back(since(update));
+      note(result);
+      for (InstructionSample sample : samples_of(plan, result.trace, 0)) {
+        sample.chunk = number[static_cast<std::size_t>(sample.chunk)];
+        samples.push_back(sample);
+      }
+    }
+    return samples;
+  }
+
+  // Latencies of messages and the bytes of model states.
+  void note(const StepResult& result) {
+    for (const MemorySample& sample : result.trace.memory) {
+      const auto of = [&](MemoryPurpose purpose) {
+        return sample.bytes[static_cast<std::size_t>(purpose)];
+      };
+      const std::size_t p = sample.stage.index();
+      states_.resize(options_.stages.size(), 0.0);
+      states_[p] =
+          std::max(states_[p], of(MemoryPurpose::kWeights) + of(MemoryPurpose::kGradients) +
+                                   of(MemoryPurpose::kOptimizer));
+    }
+    const auto stages = options_.stages.size();
+    // An instruction that waited began when its message came: the time since its producer's end is
+    // what handing over takes.
+    std::vector<std::vector<const TraceEvent*>> by_stage(stages);
+    for (const TraceEvent& event : result.trace.events) {
+      by_stage[event.stage.index()].push_back(&event);
+    }
+    for (std::size_t p = 1; p < stages; ++p) {
+      std::vector<Seconds> sent;
+      for (const TraceEvent* event : by_stage[p - 1]) {
+        if (event->instruction.op == Op::kForward) sent.push_back(event->end);
+      }
+      std::size_t next = 0;
+      Seconds free = 0.0;
+      for (const TraceEvent* event : by_stage[p]) {
+        if (event->instruction.op == Op::kForward) {
+          if (sent[next] > free) latencies_.push_back(std::max(0.0, event->begin - sent[next]));
+          ++next;
+        }
+        free = event->end;
+      }
+    }
+  }
+
+  Profile make_profile(const std::vector<InstructionSample>& samples) {
+    Profile profile = estimated_profile(options_.model, options_.dtype);
+    profile.source = "measured";
+    profile.machine = machine_name();
+    profile.links.p2p_seconds = quantile(latencies_, 0.5);
+    profile.links.p2p_bytes_per_second = 1e12;  // handed over, not copied
+    profile.device_memory_bytes = machine_bytes_per_stage(static_cast<int>(options_.stages.size()));
+    profile.step_seconds = quantile(updates_, 0.5);
+    profile.memory.workspace_bytes = 0.0;
+    profile.memory.state_constant_bytes = 0.0;
+    const CostModel states(profile, {.stages = static_cast<int>(options_.stages.size())},
+                           options_.stages);
+    for (std::size_t p = 0; p < states_.size(); ++p) {
+      profile.memory.state_constant_bytes = std::max(profile.memory.state_constant_bytes,
+                                                     states_[p] - states.state_bytes(StageId(p)));
+    }
+    fit_times(samples, options_.stages, profile);
+    fit_temporaries(samples, options_.stages, profile);
+    return profile;
+  }
+
+  void finish(const std::vector<InstructionSample>& samples, ProfileResult& result) {
+    const CostModel cost(result.profile, {.stages = static_cast<int>(options_.stages.size())},
+                         options_.stages);
+    result.residuals = residuals_of(samples, cost);
+    std::vector<double> errors;
+    for (const Residual& residual : result.residuals) {
+      errors.push_back(std::abs(residual.predicted / residual.measured - 1.0));
+    }
+    for (const InstructionSample& sample : samples) {
+      if (sample.shape.tokens < 256 || sample.op == Op::kWeightGrad) continue;
+      const Bytes predicted =
+          sample.op == Op::kForward
+              ? cost.forward_temporary(sample.stage, sample.shape, sample.recompute)
+              : cost.backward_temporary(sample.stage, sample.shape, sample.recompute);
+      result.memory_error_max =
+          std::max(result.memory_error_max, std::abs(predicted / sample.temporary - 1.0));
+    }
+    Json fit = Json::object();
+    fit["time_error_median"] = quantile(errors, 0.5);
+    fit["time_error_p95"] = quantile(errors, 0.95);
+    fit["memory_error_max"] = result.memory_error_max;
+    fit["samples"] = result.residuals.size();
+    fit["rounds"] = result.rounds;
+    Json raw = profile_to_json(result.profile);
+    raw["fit"] = std::move(fit);
+    result.profile = profile_from_json(raw, "profile");
+  }
+
+  const ProfileOptions& options_;
+  Engine engine_;
+  Random random_;
+  std::vector<DesignGroup> groups_;
+  std::vector<int> first_chunk_;
+  std::vector<Seconds> updates_;
+  std::vector<Seconds> latencies_;
+  std::vector<Bytes> states_;
+};
+
+}  // namespace
+
+ProfileResult profile_machine(const ProfileOptions& options) {
+  if (!(options.seconds > 0.0)) {
+    throw InputError("profile: seconds", "found " + std::to_string(options.seconds),
+                     "expected more than 0");
+  }
+  if (options.longest < 1) {
+    throw InputError("profile: longest document", "found " + std::to_string(options.longest),
+                     "expected at least 1 token");
+  }
+  return Measurement(options).run();
+}
+
+}  // namespace infinipipe

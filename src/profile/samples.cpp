@@ -1,0 +1,91 @@
+#include "profile/samples.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+namespace {
+
+const char* name_of(ChunkKind kind) {
+  switch (kind) {
+    case ChunkKind::kSplit:
+      return "split";
+    case ChunkKind::kHybrid:
+      return "hybrid";
+    case ChunkKind::kBatched:
+      return "batched";
+  }
+  return "";
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t n = values.size();
+  return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
+}
+
+}  // namespace
+
+std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk) {
+  INFINIPIPE_ASSERT(trace.memory.size() == 2 * trace.events.size(),
+                    "a measured trace has two memory samples an instruction");
+  const std::vector<bool> cut = plan.cut_sequences();
+  const Replica& replica = plan.replicas.at(0);
+  std::vector<int> first(replica.pipelines.size(), first_chunk);
+  for (std::size_t i = 1; i < first.size(); ++i) {
+    first[i] = first[i - 1] + static_cast<int>(replica.pipelines[i - 1].chunks.size());
+  }
+  std::vector<InstructionSample> samples;
+  for (std::size_t i = 0; i < trace.events.size(); ++i) {
+    const TraceEvent& event = trace.events[i];
+    const Chunk& chunk = replica.chunk(event.instruction);
+    InstructionSample sample;
+    sample.chunk = first[event.instruction.pipeline.index()] +
+                   static_cast<int>(event.instruction.chunk.index());
+    sample.stage = event.stage;
+    sample.op = event.instruction.op;
+    sample.shape = chunk_shape(chunk, plan.sequences, cut);
+    sample.kind = name_of(chunk.kind);
+    sample.recompute = chunk.recompute[event.stage.index()];
+    sample.recompute_seconds = event.recompute;
+    sample.seconds = event.end - event.begin - event.recompute;
+    sample.temporary =
+        trace.memory[2 * i].bytes[static_cast<std::size_t>(MemoryPurpose::kWorkspace)];
+    samples.push_back(sample);
+  }
+  return samples;
+}
+
+std::vector<InstructionSample> medians(const std::vector<std::vector<InstructionSample>>& rounds) {
+  using Key = std::tuple<int, int, Op>;
+  std::map<Key, std::vector<const InstructionSample*>> by_key;
+  std::vector<Key> order;
+  for (const auto& round : rounds) {
+    for (const InstructionSample& sample : round) {
+      const Key key{sample.chunk, sample.stage.value(), sample.op};
+      auto& list = by_key[key];
+      if (list.empty()) order.push_back(key);
+      list.push_back(&sample);
+    }
+  }
+  std::vector<InstructionSample> result;
+  for (const Key& key : order) {
+    const auto& list = by_key[key];
+    InstructionSample sample = *list.front();
+    const auto middle = [&](auto member) {
+      std::vector<double> values;
+      for (const InstructionSample* each : list) values.push_back(each->*member);
+      return median(values);
+    };
+    sample.seconds = middle(&InstructionSample::seconds);
+    sample.recompute_seconds = middle(&InstructionSample::recompute_seconds);
+    sample.temporary = middle(&InstructionSample::temporary);
+    result.push_back(sample);
+  }
+  return result;
+}
+
+}  // namespace infinipipe

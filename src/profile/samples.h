@@ -1,0 +1,32 @@
+// What one instruction took: measured on the real engine, with every stage at work.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "infinipipe/core/trace.h"
+#include "infinipipe/cost/cost_model.h"
+
+namespace infinipipe {
+
+struct InstructionSample {
+  int chunk = 0;  // of the design; the same on every stage and in every round
+  StageId stage;
+  Op op = Op::kForward;
+  ChunkShape shape;
+  std::string kind;  // "split", "hybrid", "batched": for the report
+  int recompute = 0;
+  Seconds seconds = 0.0;            // whole instruction, recomputation left out
+  Seconds recompute_seconds = 0.0;  // of `recompute` layers
+  Bytes temporary = 0.0;            // held beyond what stands before (B, I) or after it (F)
+};
+
+// The samples of a measured step. Events and memory samples (two an event) as the engine writes
+// them. `first_chunk`: the design's number of the plan's chunk 0.
+std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk);
+
+// Medians over rounds of samples of the same chunk, stage and op, in their order of first
+// appearance.
+std::vector<InstructionSample> medians(const std::vector<std::vector<InstructionSample>>& rounds);
+
+}  // namespace infinipipe

@@ -1,0 +1,14 @@
+# The version of the code that a measured profile is of: a hash over what runs instructions.
+file(GLOB timed_sources CONFIGURE_DEPENDS
+  "${PROJECT_SOURCE_DIR}/src/model/*" "${PROJECT_SOURCE_DIR}/src/runtime/*")
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${timed_sources})
+set(hashes "")
+foreach(source IN LISTS timed_sources)
+  file(SHA256 "${source}" hash)
+  string(APPEND hashes "${hash}")
+endforeach()
+string(SHA256 INFINIPIPE_CODE_VERSION "${hashes}")
+string(SUBSTRING "${INFINIPIPE_CODE_VERSION}" 0 16 INFINIPIPE_CODE_VERSION)
+configure_file("${PROJECT_SOURCE_DIR}/src/trainer/code_version.cpp.in"
+               "${CMAKE_CURRENT_BINARY_DIR}/code_version.cpp" @ONLY)
+target_sources(${target} PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/code_version.cpp")

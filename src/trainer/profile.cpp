@@ -1,0 +1,82 @@
+#include "infinipipe/trainer/profile.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/base/file.h"
+#include "infinipipe/base/json.h"
+#include "infinipipe/planner/layer_split.h"
+#include "trainer/code_version.h"
+#include "trainer/setup.h"
+
+namespace infinipipe {
+namespace {
+
+constexpr Seconds kMeasureSeconds = 60.0;
+
+std::string cache_folder() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
+    return std::string(cache) + "/infinipipe/profiles";
+  }
+  const char* home = std::getenv("HOME");
+  return std::string(home != nullptr && *home != '\0' ? home : ".") + "/.cache/infinipipe/profiles";
+}
+
+}  // namespace
+
+ProfileOptions profile_options(const TrainConfig& config) {
+  ProfileOptions options;
+  options.model = config.model;
+  options.dtype = config.training.dtype;
+  options.device = config.runtime.device;
+  options.threads_per_stage = config.runtime.threads_per_stage;
+  options.longest = config.data.max_sequence_length;
+  options.stages = stage_layers(
+      make_plan_context(config, estimated_profile(config.model, config.training.dtype)));
+  return options;
+}
+
+std::string cached_profile_path(const TrainConfig& config) {
+  Json key = Json::object();
+  key["machine"] = machine_name();
+  key["model"] = model_to_json(config.model);
+  key["dtype"] = config.training.dtype;
+  key["device"] = config.runtime.device;
+  key["stages"] = config.parallelism.stages;
+  key["threads"] = config.runtime.threads_per_stage;
+  key["longest"] = config.data.max_sequence_length;
+  key["code"] = kCodeVersion;
+  return cache_folder() + "/" + hash_json(key).substr(0, 16) + ".json";
+}
+
+Profile resolve_profile(const TrainConfig& config,
+                        const std::function<void(const std::string&)>& log) {
+  if (config.cluster.profile == "estimate") {
+    return estimated_profile(config.model, config.training.dtype);
+  }
+  if (!config.cluster.profile.empty()) return read_profile(config.cluster.profile);
+  const std::string path = cached_profile_path(config);
+  if (std::filesystem::exists(path)) {
+    try {
+      Profile profile = read_profile(path);
+      log("profile " + path + ", measured before");
+      return profile;
+    } catch (const Error& error) {
+      log(std::string("profile ") + error.what() + "; measuring again");
+    }
+  }
+  ProfileOptions options = profile_options(config);
+  options.seconds = kMeasureSeconds;
+  log("profile none of this machine and model yet: measuring for about " +
+      format_seconds(options.seconds));
+  const ProfileResult result = profile_machine(options);
+  make_folder(std::filesystem::path(path).parent_path().string());
+  write_file(path, profile_to_json(result.profile).dump(1) + "\n");
+  log("profile " + path + ", " + std::to_string(result.rounds) + " rounds in " +
+      format_seconds(result.seconds));
+  return result.profile;
+}
+
+}  // namespace infinipipe

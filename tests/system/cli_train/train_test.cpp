@@ -1,0 +1,214 @@
+// `train`, `eval` and `generate` as a user runs them: what they print, and the one line that they
+// refuse with.
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "infinipipe/base/json.h"
+#include "support/file_size_limit.h"
+#include "system/cli_plan/program.h"
+
+namespace infinipipe {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+
+class TrainCommand : public testing::ProgramTest {
+ protected:
+  void SetUp() override {
+    ProgramTest::SetUp();
+    for (int i = 0; i < 12; ++i) {
+      std::string text;
+      for (int line = 0; line < 2 + 5 * (i % 4); ++line) text += "abc abc " + std::to_string(i);
+      write("text/" + std::to_string(i) + ".txt", text);
+    }
+    ASSERT_EQ(run({"data", "build", "--input", "text", "--out", "set"}).code, 0);
+  }
+  using Outcome = testing::Outcome;
+
+  // `command` with a small model and data set; later flags win.
+  static std::vector<std::string> train(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> all = {"train",
+                                    "--model.hidden_size",
+                                    "32",
+                                    "--model.intermediate_size",
+                                    "64",
+                                    "--model.num_hidden_layers",
+                                    "2",
+                                    "--model.num_attention_heads",
+                                    "2",
+                                    "--model.num_key_value_heads",
+                                    "2",
+                                    "--model.vocab_size",
+                                    "257",
+                                    "--data.path",
+                                    "set",
+                                    "--training.steps",
+                                    "3",
+                                    "--training.sequences_per_step",
+                                    "4",
+                                    "--parallelism.stages",
+                                    "2",
+                                    "--checkpoint.path",
+                                    "run/checkpoints",
+                                    "--metrics.path",
+                                    "run/metrics.jsonl"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  void refuse(std::vector<std::string> flags, int code, const std::string& message) const {
+    flags.emplace_back("-q");
+    expect_error(train(flags), code, message);
+  }
+};
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = text.find('\n', begin);
+    lines.push_back(text.substr(begin, end - begin));
+    begin = end == std::string::npos ? text.size() : end + 1;
+  }
+  return lines;
+}
+
+TEST_F(TrainCommand, TrainsResumesEvaluatesAndGenerates) {
+  const Outcome trained = run(train({"--plan-dir", "run/plans"}));
+  ASSERT_EQ(trained.code, 0) << trained.error;
+  const std::vector<std::string> lines = lines_of(trained.out);
+  int steps = 0;
+  for (const std::string& line : lines) {
+    if (!line.starts_with("step ")) continue;
+    EXPECT_THAT(line, MatchesRegex("step +[0-9]+  loss [0-9.]+  grad [0-9.]+  lr [0-9.e-]+  "
+                                   " *[0-9,]+ tok/s  mfu +[0-9]+%  bubble +[0-9.]+%  peak .+/.+  "
+                                   "plan .+"));
+    ++steps;
+  }
+  EXPECT_EQ(steps, 3);
+  EXPECT_THAT(lines.back(), HasSubstr("trained 3 steps, loss "));
+  for (const char* file : {"run/checkpoints/step-000003/model.safetensors", "run/metrics.jsonl",
+                           "run/plans/step-000000.json", "run/plans/step-000002.json"}) {
+    EXPECT_TRUE(std::filesystem::exists(path(file))) << file;
+  }
+  EXPECT_EQ(run({"validate", "run/plans/step-000001.json"}).out, "valid\n");
+
+  const Outcome resumed = run(train({"--resume", "--training.steps", "5"}));
+  EXPECT_EQ(resumed.code, 0) << resumed.error;
+  EXPECT_THAT(resumed.out, HasSubstr("resumed run/checkpoints/step-000003, step 3"));
+  EXPECT_THAT(resumed.out, HasSubstr("trained 2 steps"));
+  EXPECT_EQ(lines_of(read("run/metrics.jsonl")).size(), 5U);
+
+  EXPECT_THAT(run(train({"--resume", "--training.steps", "5"})).out,
+              HasSubstr("nothing to do: 5 steps are done of 5"));
+
+  const Outcome eval = run({"eval", "--checkpoint", "run/checkpoints"});
+  EXPECT_EQ(eval.code, 0) << eval.error;
+  EXPECT_THAT(eval.out, HasSubstr(" in 12 documents"));
+  const Json json =
+      parse_json(run({"eval", "--checkpoint", "run/checkpoints", "--data", "set", "--stages", "1",
+                      "--json", "-", "--data.max_sequence_length", "5"})
+                     .out,
+                 "eval");
+  EXPECT_EQ(json["targets"], 12 * 4);
+
+  const std::vector<std::string> generate = {
+      "generate", "--checkpoint", "run/checkpoints", "--prompt", "abc", "--tokens", "8"};
+  const Outcome text = run(generate);
+  EXPECT_EQ(text.code, 0) << text.error;
+  EXPECT_TRUE(text.out.starts_with("abc")) << text.out;
+  EXPECT_TRUE(text.out.ends_with("\n")) << text.out;
+  EXPECT_EQ(run(generate).out, text.out);
+}
+
+TEST_F(TrainCommand, QuietSaysNothing) {
+  const Outcome outcome = run(train({"-q"}));
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.out + outcome.error, "");
+}
+
+TEST_F(TrainCommand, ATermSignalEndsWithACheckpoint) {
+  const std::vector<std::string> flags = train({"--training.steps", "1000000"});
+  std::string command = "cd '" + folder_.string() + "' && timeout --preserve-status -s TERM 5 '" +
+                        INFINIPIPE_BINARY "'";
+  for (const std::string& flag : flags) command += " '" + flag + "'";
+  const int status = std::system((command + " >out 2>err").c_str());
+  EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0) << read("err");
+  EXPECT_THAT(read("out"), HasSubstr("stopped by request"));
+  EXPECT_THAT(read("err"), HasSubstr("stopping after this step"));
+  EXPECT_TRUE(std::filesystem::exists(path("run/checkpoints/latest")));
+}
+
+TEST_F(TrainCommand, BadInputIsOneLine) {
+  refuse({"--data.path", "none"}, 2, "none.idx: cannot be opened: No such file");
+  refuse({"--data.path", ""}, 2, "config: data.path: found nothing");
+  refuse({"--parallelism.stages", "3"}, 2,
+         "config: parallelism.stages: found 3 stages for 2 layers, expected at most one stage");
+  refuse({"--planner.slices", "0"}, 2, "config: planner.slices: found 0, expected at least 1");
+  refuse({"--planner.name", "nonsense"}, 2, "unknown planner 'nonsense'");
+  refuse({"--cluster.profile", "none.json"}, 2, "none.json: cannot be opened");
+  refuse({"--model.vocab_size", "100"}, 2,
+         "expected 0 to 99; build the data with the model's tokenizer, or set model.vocab_size");
+  refuse({"--training.stepz", "3"}, 2, "did you mean --training.steps?");
+  refuse({"--runtime.communicator", "nccl"}, 2, "runtime.communicator: found nccl");
+  refuse({"--parallelism.data_parallel", "2"}, 2, "parallelism.data_parallel");
+  refuse({"--memory.bytes_per_stage", "1000"}, 1, "needs");
+  refuse({"--resume"}, 2, "run/checkpoints: no checkpoint folder");
+  write("config.toml", "[training]\nstepz = 1\n");
+  refuse({"--config", "config.toml"}, 2,
+         "config.toml: training.stepz: unknown key, did you mean training.steps?");
+
+  const std::string tokens = read("set.bin");
+  write("set.bin", tokens.substr(0, tokens.size() - 2));
+  refuse({}, 2,
+         "expected at most the " + std::to_string(tokens.size() - 2) +
+             " bytes of set.bin; it is cut short; rebuild the dataset");
+  write("set.bin", tokens);
+  std::string index = read("set.idx");
+  index[0] = 'X';
+  write("set.idx", index);
+  refuse({}, 2, "set.idx: does not start with MMIDIDX");
+}
+
+TEST_F(TrainCommand, BadCheckpointsAreOneLine) {
+  ASSERT_EQ(run(train()).code, 0);
+  refuse({"--resume", "--model.hidden_size", "64"}, 2, "config: model: sizes differ");
+  refuse({"--resume", "--training.seed", "4"}, 2, "training.seed: found 4, expected 1 as in");
+  const std::vector<std::string> eval = {"eval", "--checkpoint", "run/checkpoints"};
+  const auto refuse_eval = [&](std::vector<std::string> more, const std::string& message) {
+    std::vector<std::string> all = eval;
+    all.insert(all.end(), more.begin(), more.end());
+    expect_error(all, 2, message);
+  };
+  refuse_eval({"--model.intermediate_size", "96"},
+              "found shape [64, 32], expected [96, 32]; load it into the model it was saved from");
+  refuse_eval({"--data", "none"}, "none.idx: cannot be opened");
+  refuse_eval({"--stages", "3"}, "found 3 stages for 2 layers");
+  expect_error({"eval", "--checkpoint", "none"}, 2, "none: no checkpoint folder");
+  expect_error({"generate", "--checkpoint", "text"}, 2, "text: no checkpoint that is whole");
+  expect_error({"generate"}, 2, "--checkpoint: found nothing");
+  expect_error({"generate", "--checkpoint", "run/checkpoints", "--top-p", "2"}, 2,
+               "--top-p: found '2'");
+  expect_error({"generate", "--checkpoint", "run/checkpoints", "--runtime.communicator", "mpi"}, 2,
+               "runtime.communicator: found mpi");
+
+  const std::string file = "run/checkpoints/step-000003/model.safetensors";
+  std::string bytes = read(file);
+  bytes[bytes.size() - 3] ^= 1;
+  write(file, bytes);
+  expect_error({"generate", "--checkpoint", "run/checkpoints"}, 2,
+               "model.safetensors: checksum is ");
+  write(file, bytes.substr(0, 100));
+  refuse({"--resume"}, 2, "no checkpoint that is whole");
+  write("run/checkpoints/step-000003/manifest.json", "{");
+  refuse({"--resume"}, 2, "manifest.json: not JSON");
+}
+
+TEST_F(TrainCommand, AFullDiskFailsTheRun) {
+  const FileSizeLimit limit(60'000);  // the metrics fit, a checkpoint does not
+  refuse({}, 1, "model.safetensors: cannot be written: File too large; check the disk");
+  EXPECT_TRUE(std::filesystem::is_empty(path("run/checkpoints")));
+}
+
+}  // namespace
+}  // namespace infinipipe

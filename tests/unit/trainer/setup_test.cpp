@@ -1,0 +1,51 @@
+#include "trainer/setup.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(EngineOptions, HoldWhatTheConfigurationSays) {
+  TrainConfig config;
+  config.model.num_hidden_layers = 5;
+  config.training.dtype = "bfloat16";
+  config.training.steps = 77;
+  config.training.seed = 9;
+  config.optimizer.lr = 0.5;
+  config.runtime.threads_per_stage = 3;
+  config.runtime.pooled_allocator = false;
+  const Engine::Options options = make_engine_options(config, {{0, 2}, {2, 5}});
+  EXPECT_EQ(options.model.num_hidden_layers, 5);
+  EXPECT_EQ(options.stages, (std::vector<LayerRange>{{0, 2}, {2, 5}}));
+  EXPECT_EQ(options.dtype, "bfloat16");
+  EXPECT_EQ(options.device, "cpu");
+  EXPECT_EQ(options.total_steps, 77);
+  EXPECT_EQ(options.seed, 9);
+  EXPECT_EQ(options.optimizer.lr, 0.5);
+  EXPECT_EQ(options.threads_per_stage, 3);
+  EXPECT_FALSE(options.pooled_allocator);
+}
+
+TEST(EngineOptions, RefuseACommunicatorThatIsNotThere) {
+  TrainConfig config;
+  config.runtime.communicator = "nccl";
+  try {
+    make_engine_options(config, {{0, 4}});
+    FAIL() << "accepted";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("runtime.communicator: found nccl, expected threads"));
+  }
+}
+
+TEST(MatmulSpeed, IsMeasured) {
+  TrainConfig config;
+  EXPECT_GT(measured_matmul_flops(make_engine_options(config, {{0, 4}})), 1e8);
+}
+
+}  // namespace
+}  // namespace infinipipe
