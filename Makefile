@@ -6,7 +6,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
 
-.PHONY: help setup build test train bench peers soak format lint plan-only asan tsan cuda corpus clean distclean
+.PHONY: help setup build test train bench paper peers soak format lint plan-only asan tsan cuda corpus clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,8 +33,14 @@ bench: build  ## benchmarks: executor, planner (about 15 minutes)
 peers: build  ## side by side with PyTorch's pipelining (an hour; PEERS_FLAGS for a quick look)
 	@tools/peers.sh build/$(PRESET) $(PEERS_FLAGS)
 
-soak: build  ## the property tests at full size (an hour or more)
-	@INFINIPIPE_SOAK=1 ctest --preset $(PRESET) -R property --timeout 36000
+paper:  ## the paper's evaluation on simulated clusters, into docs/paper (no LibTorch)
+	@tools/setup.sh plan-only
+	@cmake --preset plan-only --log-level=WARNING
+	@cmake --build --preset plan-only -j $(JOBS) --target infinipipe_paper
+	@tools/paper.sh build/plan-only
+
+soak: build  ## the property tests at full size (hours; PRESET=plan-only: the planning half's)
+	@for test in build/$(PRESET)/tests/property_*_test; do INFINIPIPE_SOAK=1 nice $$test || exit 1; done
 
 plan-only:  ## the planning half and its tests alone, without LibTorch
 	@tools/setup.sh plan-only

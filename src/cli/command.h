@@ -29,8 +29,10 @@ std::vector<Command> all_commands();
 Command plan_command();
 Command validate_command();
 Command simulate_command();
+Command compare_command();
 Command data_build_command();
 Command data_stats_command();
+Command data_lengths_command();
 
 // Those that need LibTorch; without it each says so.
 std::vector<Command> torch_commands();

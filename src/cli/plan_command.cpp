@@ -6,7 +6,10 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/data/lengths.h"
+#include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/planner/factory.h"
+#include "infinipipe/planner/parallel_choice.h"
+#include "infinipipe/report/parallel_text.h"
 #include "infinipipe/report/plan_text.h"
 
 namespace infinipipe::cli {
@@ -21,15 +24,17 @@ struct Options {
   std::string planner;
   std::string out;
   bool explain = false;
+  bool choose = false;
+  std::int64_t batches = 1;
   ConfigFlags config;
 };
 
-// The batch's lengths, cut off at data.max_sequence_length if the user gave one.
-std::vector<Tokens> batch_lengths(const Options& options, const TrainConfig& config,
-                                  const Console& console) {
+// A step's lengths, cut off at data.max_sequence_length if the user gave one.
+std::vector<Tokens> batch_lengths(const Options& options, std::int64_t step,
+                                  const TrainConfig& config, const Console& console) {
   std::vector<Tokens> lengths = read_lengths(options.lengths);
   if (options.batch) {
-    lengths = sample_lengths(lengths, static_cast<int>(*options.batch), options.step,
+    lengths = sample_lengths(lengths, static_cast<int>(*options.batch), step,
                              options.seed.value_or(config.training.seed));
   }
   const Tokens longest = config.data.max_sequence_length;
@@ -45,22 +50,68 @@ std::vector<Tokens> batch_lengths(const Options& options, const TrainConfig& con
   return lengths;
 }
 
+// The best layout for the cluster's devices, told in a table and written into the configuration.
+void choose(const Options& options, TrainConfig& config, const Console& console) {
+  for (const char* key : {"parallelism.stages", "parallelism.sequence_parallel",
+                          "parallelism.data_parallel", "parallelism.layers_per_stage"}) {
+    if (!options.config.given(key)) continue;
+    throw InputError(std::string("command line: --") + key, "found it beside --auto",
+                     "expected one of them", "--auto chooses the parallelism");
+  }
+  if (config.cluster.devices == 0) {
+    throw InputError("cluster.devices", "not given", "expected how many devices --auto may use",
+                     "--cluster.devices 32");
+  }
+  if (options.batches > 1 && !options.batch) {
+    throw InputError("command line: --batches", std::to_string(options.batches) + " without --batch",
+                     "expected --batch too", "--batch 512 samples 512 sequences a step");
+  }
+  std::vector<std::vector<Tokens>> sample;
+  for (std::int64_t i = 0; i < options.batches; ++i) {
+    sample.push_back(batch_lengths(options, options.step + i, config, console));
+  }
+  const PlanContext context = configured_context(config, configured_profile(config));
+  const ParallelChoice choice =
+      choose_parallelism(context, config.cluster.devices, config.cluster.devices_per_node, sample,
+                         configured_evaluator(context));
+  console.result(parallel_text(choice));
+  if (!choice.found()) {
+    throw RunError("plan", "no layout of " + std::to_string(config.cluster.devices) +
+                               " devices can run the sample",
+                   "one that can", "the table says what each lacks");
+  }
+  const Parallelism& best = choice.options.front().parallelism;
+  config.parallelism = {.stages = best.stages,
+                        .sequence_parallel = best.sequence_parallel,
+                        .data_parallel = best.data_parallel,
+                        .layers_per_stage = std::nullopt};
+}
+
 void run(const Options& options, const Console& console) {
-  if (options.out.empty() && !options.explain) {
-    throw InputError("command line", "neither --out nor --explain", "expected one of them",
+  if (options.out.empty() && !options.explain && !options.choose) {
+    throw InputError("command line", "neither --out nor --explain nor --auto", "expected one of them",
                      "--out plan.json writes the plan");
   }
   TrainConfig base;
   base.data.max_sequence_length = std::numeric_limits<Tokens>::max();
   TrainConfig config = options.config.resolve(base);
   if (!options.planner.empty()) config.planner.name = options.planner;
-  const std::vector<Tokens> lengths = batch_lengths(options, config, console);
+  if (options.choose) {
+    choose(options, config, console);
+    if (options.out.empty() && !options.explain) return;
+  }
+  const std::vector<Tokens> lengths = batch_lengths(options, options.step, config, console);
   const auto planner = configured_planner(config, configured_profile(config));
   PlanRequest request;
   request.sequences = lengths;
   request.step = static_cast<int>(options.step);
   request.forward_only = options.evaluation;
-  const Plan plan = planner->plan(request);
+  Plan plan = planner->plan(request);
+  if (options.choose && !options.evaluation) {
+    const CostModel cost(configured_profile(config), plan.parallelism, plan.stages);
+    plan.predicted->step_overhead =
+        step_overhead(plan, cost, config.cluster.devices_per_node).total();
+  }
   if (options.explain) console.result(explain_plan(plan));
   if (options.out.empty()) return;
   write_plan(options.out, plan);
@@ -93,6 +144,11 @@ Command plan_command() {
         flags.section("Planning");
         flags.text("--planner", "NAME", options->planner,
                    planner_list() + "; the same as --planner.name");
+        flags.toggle("--auto", options->choose,
+                     "choose stages, sequence and data parallelism for --cluster.devices, and show "
+                     "how all layouts compare");
+        flags.integer("--batches", "M", options->batches, 1,
+                      "--auto looks at M steps from --step on (default 1; needs --batch)", 1000);
         flags.section("Output");
         flags.text("--out", "FILE", options->out, "plan.json");
         flags.toggle("--explain", options->explain,

@@ -11,7 +11,7 @@ Profile configured_profile(const TrainConfig& config) {
   return estimated_profile(config.model, config.training.dtype);
 }
 
-std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile) {
+PlanContext configured_context(const TrainConfig& config, Profile profile) {
   PlanContext context;
   context.profile = std::move(profile);
   context.layers = static_cast<int>(config.model.num_hidden_layers);
@@ -20,9 +20,41 @@ std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile p
   context.layers_per_stage = config.parallelism.layers_per_stage;
   context.bytes_per_stage = config.memory.bytes_per_stage;
   context.config = config.planner;
+  return context;
+}
+
+std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context) {
   const Bytes limit =
       context.bytes_per_stage > 0.0 ? context.bytes_per_stage : context.profile.device_memory_bytes;
-  return make_planner(context, std::make_shared<SimulatorEvaluator>(limit));
+  return std::make_shared<SimulatorEvaluator>(limit);
+}
+
+std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile) {
+  const PlanContext context = configured_context(config, std::move(profile));
+  return make_planner(context, configured_evaluator(context));
+}
+
+SystemContext configured_cluster(const TrainConfig& config, const ConfigFlags& flags) {
+  SystemContext context;
+  context.profile = configured_profile(config);
+  context.layers = static_cast<int>(config.model.num_hidden_layers);
+  const Parallelism parallelism = {config.parallelism.stages, config.parallelism.sequence_parallel,
+                                   config.parallelism.data_parallel};
+  const int product =
+      parallelism.stages * parallelism.sequence_parallel * parallelism.data_parallel;
+  const bool fixed = product > 1 || flags.given("parallelism.stages") ||
+                     flags.given("parallelism.sequence_parallel") ||
+                     flags.given("parallelism.data_parallel");
+  context.devices = config.cluster.devices > 0 ? config.cluster.devices : product;
+  context.devices_per_node = config.cluster.devices_per_node;
+  context.bytes_per_device = config.memory.bytes_per_stage;
+  if (fixed) {
+    context.parallelism = parallelism;
+    context.layers_per_stage = config.parallelism.layers_per_stage;
+  }
+  context.planner = config.planner;
+  context.evaluator = std::make_shared<SimulatorEvaluator>(context.limit());
+  return context;
 }
 
 }  // namespace infinipipe::cli

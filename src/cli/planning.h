@@ -3,6 +3,8 @@
 
 #include <memory>
 
+#include "cli/flags.h"
+#include "infinipipe/baselines/system.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/cost/profile.h"
 #include "infinipipe/planner/planner.h"
@@ -12,7 +14,17 @@ namespace infinipipe::cli {
 // The file that cluster.profile names, else an estimate from the model's FLOPs.
 Profile configured_profile(const TrainConfig& config);
 
+PlanContext configured_context(const TrainConfig& config, Profile profile);
+
+// The simulator under the context's memory limit.
+std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context);
+
 // A planner for this configuration, judged by the simulator.
 std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile);
+
+// The cluster that systems are compared on, judged by the simulator. Degrees are fixed where any of
+// parallelism.stages, .sequence_parallel and .data_parallel is set; else each system finds its own.
+// cluster.devices 0: the product of the degrees.
+SystemContext configured_cluster(const TrainConfig& config, const ConfigFlags& flags);
 
 }  // namespace infinipipe::cli

@@ -33,7 +33,7 @@ Json prediction_json(const Plan& plan, const Profile& profile) {
 void run(const Options& options, const Console& console) {
   Plan plan = read_plan(options.plan);
   require_valid(plan, options.plan);
-  const Profile profile = read_profile(options.profile);
+  const Profile profile = at_pace(read_profile(options.profile), plan.stage_pace);
   const CostModel cost(profile, plan.parallelism, plan.stages);
   if (!plan.profile_hash.empty() && plan.profile_hash != profile_hash(profile)) {
     console.detail(options.profile + " is not the profile that this plan was made with");

@@ -134,6 +134,8 @@ PlannerReport read_planner(const JsonView& value) {
   report.slices = int_or(value, "slices", 1);
   report.schedule = value.string_or("schedule", "1f1b");
   report.seconds = value.number_or("seconds", 0.0);
+  report.chunk_spread = value.number_or("chunk_spread", 0.0);
+  report.spread_cause = value.string_or("spread_cause", "");
   if (value.has("solver")) {
     const JsonView solver = value.at("solver");
     report.solver.status = solver.string_or("status", "none");
@@ -322,6 +324,11 @@ Plan plan_from_json(const Json& json, const std::string& where, HashCheck hash_c
     plan.bytes_per_stage = document.at("memory").number_or("bytes_per_stage", 0.0);
   }
   plan.profile_hash = document.string_or("profile_hash", "");
+  if (document.has("stage_pace")) {
+    const JsonView pace = document.at("stage_pace");
+    pace.for_each([&](const JsonView& value) { plan.stage_pace.push_back(value.number(1e-6)); });
+    if (plan.stage_pace.size() != plan.stages.size()) pace.fail("one number for each stage");
+  }
   if (hash_check == HashCheck::kRequire && document.has("hash")) {
     const JsonView hash = document.at("hash");
     const std::string expected = plan_hash(plan);
@@ -345,7 +352,12 @@ Json plan_to_json(const Plan& plan) {
   if (!plan.planner.candidates.empty()) {
     json["planner"]["candidates"] = candidates_json(plan.planner.candidates);
   }
+  if (plan.planner.chunk_spread > 0.0) {
+    json["planner"]["chunk_spread"] = number_json(plan.planner.chunk_spread);
+    json["planner"]["spread_cause"] = plan.planner.spread_cause;
+  }
   if (plan.predicted) json["predicted"] = prediction_json(*plan.predicted);
+  if (!plan.stage_pace.empty()) json["stage_pace"] = plan.stage_pace;
   return json;
 }
 
@@ -354,7 +366,7 @@ void write_plan(const std::string& path, const Plan& plan) {
   std::string text = "{";
   constexpr const char* kOrder[] = {"format",    "version",     "planner",      "step",
                                     "sequences", "parallelism", "stages",       "replicas",
-                                    "predicted", "memory",      "profile_hash", "hash"};
+                                    "predicted", "stage_pace",  "memory",       "profile_hash", "hash"};
   bool first = true;
   for (const std::string key : kOrder) {
     if (!json.contains(key)) continue;

@@ -153,6 +153,12 @@ Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, int 
   return most;
 }
 
+Bytes CostModel::pending_bytes(StageId stage, const ChunkShape& chunk, int recompute) const {
+  if (!layerwise()) return 0.0;
+  return (layers(stage) - recompute) * profile_.memory.layerwise->pending_bytes_per_token *
+         static_cast<double>(chunk.tokens);
+}
+
 Bytes CostModel::temporary_bound(StageId stage, const ChunkShape& chunk) const {
   if (!layerwise()) return 0.0;
   const LayerwiseMemory& memory = *profile_.memory.layerwise;

@@ -53,6 +53,7 @@ void visit_layerwise(AnyLayerwise& layerwise, const Visit& visit) {
   visit("forward_bytes_per_token", layerwise.forward_bytes_per_token);
   visit("backward_bytes_per_token", layerwise.backward_bytes_per_token);
   visit("backward_bytes", layerwise.backward_bytes);
+  visit("pending_bytes_per_token", layerwise.pending_bytes_per_token);
   visit("head_bytes_per_token", layerwise.head_bytes_per_token);
   visit("head_block_tokens", layerwise.head_block_tokens);
   visit("head_block_bytes_per_token", layerwise.head_block_bytes_per_token);
@@ -169,6 +170,13 @@ Profile profile_from_json(const Json& json, const std::string& where) {
 
 Profile read_profile(const std::string& path) {
   return profile_from_json(read_json_file(path), path);
+}
+
+Profile at_pace(Profile profile, const std::vector<double>& pace, double mean) {
+  if (pace.empty()) return profile;
+  profile.stage_speed.resize(pace.size(), 1.0);
+  for (std::size_t p = 0; p < pace.size(); ++p) profile.stage_speed[p] /= pace[p] / mean;
+  return profile;
 }
 
 Json profile_to_json(const Profile& profile) {

@@ -1,5 +1,5 @@
-// What one stage computes: some consecutive layers, the embedding if it is the first, the head if it
-// is the last. Explicit forward and backward on ATen operations; no autograd.
+// What one stage computes: some consecutive layers, the embedding if it is the first, the head if
+// it is the last. Explicit forward and backward on ATen operations; no autograd.
 //
 // Shapes: T tokens of the chunk, D hidden size. Activations are in the compute dtype (float64,
 // float32 or bfloat16). With bfloat16, master weights, gradients and norms' arithmetic are float32.
@@ -22,14 +22,14 @@ namespace infinipipe {
 // One trainable tensor under its Hugging Face name. Fused storage (q, k, v in one matrix; gate and
 // up in one) shows as views, so that names and shapes are always the logical ones.
 struct Parameter {
-  std::string name;    // "model.layers.3.self_attn.q_proj.weight"
-  at::Tensor weight;   // what the forward multiplies, compute dtype
-  at::Tensor master;   // float32 or float64; shares storage with weight unless bfloat16
-  at::Tensor grad;     // master's dtype, same shape
-  bool decay = true;   // weight decay applies (matrices)
-  // The last stage's own copy ("lm_head.weight") of tied embeddings that start on another stage. Its
-  // gradient and the embedding's must be summed into both before the optimizer, it counts once in
-  // the gradient norm, and a checkpoint leaves it out (docs/model.md).
+  std::string name;   // "model.layers.3.self_attn.q_proj.weight"
+  at::Tensor weight;  // what the forward multiplies, compute dtype
+  at::Tensor master;  // float32 or float64; shares storage with weight unless bfloat16
+  at::Tensor grad;    // master's dtype, same shape
+  bool decay = true;  // weight decay applies (matrices)
+  // The last stage's own copy ("lm_head.weight") of tied embeddings that start on another stage.
+  // Its gradient and the embedding's must be summed into both before the optimizer, it counts once
+  // in the gradient norm, and a checkpoint leaves it out (docs/model.md).
   bool tied_copy = false;
 };
 
@@ -38,15 +38,15 @@ struct SliceWork {
   SequenceId sequence;
   Tokens begin = 0;
   Tokens end = 0;
-  bool cut = false;    // other slices of this sequence stand in other chunks
-  bool last = false;   // the sequence ends here
+  bool cut = false;   // other slices of this sequence stand in other chunks
+  bool last = false;  // the sequence ends here
 
   Tokens tokens() const { return end - begin; }
 };
 
 struct ChunkWork {
   std::vector<SliceWork> slices;
-  int recompute = 0;   // layers of this stage whose activations are not kept (the first ones)
+  int recompute = 0;  // layers of this stage whose activations are not kept (the first ones)
 
   Tokens tokens() const;
 };
@@ -68,7 +68,7 @@ class ChunkState;
 
 // Seconds by kind of work since the last take_part_times().
 struct PartTimes {
-  double matmul = 0.0;       // the layers' projections, forward and backward
+  double matmul = 0.0;  // the layers' projections, forward and backward
   double attention = 0.0;
   double elementwise = 0.0;  // norms, RoPE, SwiGLU, embedding
   double head = 0.0;         // final norm, projection, cross-entropy and their gradients
@@ -83,7 +83,7 @@ class StageModel final {
     bool head = false;       // last stage
     at::ScalarType dtype = at::kFloat;
     at::Device device = at::kCPU;
-    std::int64_t seed = 1;   // initial weights depend on seed and parameter name only
+    std::int64_t seed = 1;            // initial weights depend on seed and parameter name only
     Tokens head_block_tokens = 1024;  // at most; fewer when the vocabulary is large
     bool time_parts = false;          // measure PartTimes (synchronises a GPU)
   };
@@ -96,7 +96,8 @@ class StageModel final {
   const Options& options() const;
   std::vector<Parameter>& parameters();
 
-  // Recomputes what depends on masters after the optimizer or a load changed them (bfloat16 copies).
+  // Recomputes what depends on masters after the optimizer or a load changed them (bfloat16
+  // copies).
   void weights_changed();
   // Sets every gradient to zero.
   void zero_grad();
@@ -108,12 +109,12 @@ class StageModel final {
   // Forward of one chunk. `input`: token ids int64 [T] on the first stage, else hidden [T, D].
   // `keep` false (evaluation): nothing is left for a backward. On the last stage `targets` must be
   // given if `keep`: loss and hidden gradient are computed block by block here, the head's weight
-  // gradient accumulates (if keep), and the result's `output` is undefined. Without targets the last
-  // stage returns its hidden states, for logits().
+  // gradient accumulates (if keep), and the result's `output` is undefined. Without targets the
+  // last stage returns its hidden states, for logits().
   struct Output {
-    at::Tensor output;        // hidden [T, D] for the next stage
-    at::Tensor loss;          // last stage: sum of weight x cross-entropy over the chunk, float64 scalar
-                              // on the CPU, already divided by nothing
+    at::Tensor output;  // hidden [T, D] for the next stage
+    at::Tensor loss;    // last stage: sum of weight x cross-entropy over the chunk, float64 scalar
+                        // on the CPU, already divided by nothing
     std::unique_ptr<ChunkState> state;  // null if !keep
   };
   Output forward(const ChunkWork& chunk, const at::Tensor& input, const ChunkTargets* targets,

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "infinipipe/cost/cost_model.h"
+#include "infinipipe/planner/planner.h"
 #include "planner/sequence_processor.h"
 
 namespace infinipipe {
@@ -40,6 +41,7 @@ struct ChunkTable {
   std::vector<ChunkGroup> groups;  // as the chunking's
   std::vector<int> group_of;       // by chunk
   std::vector<int> backward;       // backward order: groups in order, each reversed
+  PlannerFeatures features;        // what may be used; set by Site::table
 
   const ChunkEntry& at(int stage, int chunk) const { return entries[index(stage, chunk)]; }
   std::size_t index(int stage, int chunk) const {

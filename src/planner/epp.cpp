@@ -90,6 +90,8 @@ class EppPlanner final : public Planner {
     plan.planner.slices = first.cutting->slices;
     plan.planner.schedule = first.name;
     plan.planner.solver = first.solver;
+    plan.planner.chunk_spread = first.cutting->chunking.spread();
+    plan.planner.spread_cause = first.cutting->chunking.spread_cause();
     plan.planner.candidates.clear();
     for (const Schedule& schedule : found.schedules) {
       if (plan.planner.candidates.size() == kReported) break;

@@ -9,7 +9,9 @@
 
 namespace infinipipe {
 
-std::vector<std::string> planner_names() { return {"epp", "epp-1f1b", "1f1b", "seq1f1b", "gpipe"}; }
+std::vector<std::string> planner_names() {
+  return {"epp", "epp-1f1b", "1f1b", "seq1f1b", "seq1f1b-fixed", "mepipe", "gpipe"};
+}
 
 std::unique_ptr<Planner> make_planner(const PlanContext& context,
                                       std::shared_ptr<const Evaluator> evaluator) {
@@ -18,12 +20,18 @@ std::unique_ptr<Planner> make_planner(const PlanContext& context,
   if (std::find(known.begin(), known.end(), name) == known.end()) {
     const std::string near = nearest(name, known);
     throw InputError("planner.name", "unknown planner '" + name + "'",
-                     "expected epp, epp-1f1b, 1f1b, seq1f1b or gpipe",
+                     "expected epp, epp-1f1b, 1f1b, seq1f1b, seq1f1b-fixed, mepipe or gpipe",
                      near.empty() ? "" : "did you mean '" + near + "'?");
   }
-  auto site = std::make_shared<const Site>(context, std::move(evaluator));
+  PlanContext own = context;
+  if (name == "seq1f1b-fixed") own.features.layer_split = false;
+  auto site = std::make_shared<const Site>(own, std::move(evaluator));
   if (name == "1f1b") return make_static_planner(name, std::move(site), packed_1f1b_recipes);
   if (name == "seq1f1b") return make_static_planner(name, std::move(site), seq1f1b_recipes);
+  if (name == "seq1f1b-fixed") {
+    return make_static_planner(name, std::move(site), seq1f1b_fixed_recipes);
+  }
+  if (name == "mepipe") return make_static_planner(name, std::move(site), mepipe_recipes);
   if (name == "gpipe") return make_static_planner(name, std::move(site), gpipe_recipes);
   return make_epp_planner(std::move(site), name == "epp-1f1b");
 }

@@ -138,9 +138,13 @@ std::vector<LayerRange> stage_layers(const PlanContext& context) {
   }
   const Bytes limit =
       context.bytes_per_stage > 0.0 ? context.bytes_per_stage : context.profile.device_memory_bytes;
-  return ranges_of(context.layers_per_stage
-                       ? *context.layers_per_stage
-                       : balance_layers(context.profile, context.parallelism, layers, limit));
+  if (context.layers_per_stage) return ranges_of(*context.layers_per_stage);
+  if (!context.features.layer_split) {
+    std::vector<int> counts;
+    for (int p = 0; p < stages; ++p) counts.push_back((p + 1) * layers / stages - p * layers / stages);
+    return ranges_of(counts);
+  }
+  return ranges_of(balance_layers(context.profile, context.parallelism, layers, limit));
 }
 
 }  // namespace infinipipe

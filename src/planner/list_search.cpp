@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "planner/ablation.h"
 #include "planner/grouping.h"
 
 namespace infinipipe {
@@ -27,10 +28,11 @@ class ListSearch final {
       : cutting_(std::move(cutting)), table_(cutting_->table), effort_(effort) {}
 
   std::optional<Schedule> run(Thoroughness thoroughness) {
-    const int splits = table_.at(0, 0).weight > 0.0 ? 2 * table_.stages : 0;
+    const bool splittable = table_.features.split_backward && table_.at(0, 0).weight > 0.0;
+    const int splits = splittable ? 2 * table_.stages : 0;
     if (nothing_binds(splits)) {
       if (thoroughness == Thoroughness::kDeep) {
-        for (const int split : {0, table_.stages, 4 * table_.stages}) {
+        for (const int split : split_counts()) {
           try_setting(0.0, {.slack = -1, .split_last = split});
         }
       }
@@ -73,9 +75,10 @@ class ListSearch final {
 
   // Counting on what 1F1B in pipelines would recompute: uneven where sequences are.
   void try_grouped(int splits) {
-    const StepLists steps = one_f_one_b_steps(table_, group_pipelines(table_));
+    const StepLists steps = one_f_one_b_steps(
+        table_, table_.features.grouping ? group_pipelines(table_) : PipelineStarts{0});
     effort_.spend(table_);
-    const auto least = least_recompute(steps, table_);
+    const auto least = least_for(steps);
     if (!least) return;
     for (const int slack : {1, 4, -1}) {
       improve(*least, 0.5, {.slack = slack, .split_last = splits});
@@ -87,9 +90,11 @@ class ListSearch final {
       effort_.spend(table_);
       auto schedule = list_schedule(table_, assumed, options);
       if (!schedule) return;
-      auto least = least_recompute(schedule->steps, table_);
+      auto least = least_for(schedule->steps);
       if (!least) {
-        offer(std::move(schedule->steps), assumed, share, options);
+        if (table_.features.adaptive_recompute) {
+          offer(std::move(schedule->steps), assumed, share, options);
+        }
         return;
       }
       offer(schedule->steps, *least, share, options);
@@ -97,6 +102,16 @@ class ListSearch final {
       if (*least == assumed) return;
       assumed = std::move(*least);
     }
+  }
+
+  std::optional<RecomputeMatrix> least_for(const StepLists& steps) const {
+    return table_.features.adaptive_recompute ? least_recompute(steps, table_)
+                                              : least_uniform_recompute(steps, table_);
+  }
+
+  std::vector<int> split_counts() const {
+    if (!table_.features.split_backward) return {0};
+    return {0, table_.stages, 4 * table_.stages};
   }
 
   // Neighbours of the best setting.
@@ -110,7 +125,7 @@ class ListSearch final {
     for (const double next : {share - 0.125, share + 0.125}) {
       if (next > 0.0 && next <= 1.0) try_setting(next, best);
     }
-    for (const int split : {0, table_.stages, 4 * table_.stages}) {
+    for (const int split : split_counts()) {
       if (split != best.split_last) try_setting(best_share_, {best_options_.slack, split});
     }
   }

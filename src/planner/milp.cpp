@@ -20,7 +20,14 @@ struct HighsDeleter {
 };
 using HighsPointer = std::unique_ptr<void, HighsDeleter>;
 
-HighsPointer make_solver(const SolverLimits& limits) {
+// Programmes with more terms than this are not handed to the solver: their root node alone would
+// take seconds.
+constexpr std::size_t kMostTerms = 20'000;
+// Nodes x terms. So that many nodes are left to small programmes only.
+constexpr std::size_t kMostWork = 40'000;
+
+HighsPointer make_solver(const SolverLimits& limits, std::size_t terms) {
+  const int affordable = static_cast<int>(kMostWork / std::max<std::size_t>(terms, 1));
   HighsPointer highs(Highs_create());
   INFINIPIPE_ASSERT(highs != nullptr, "HiGHS could not be started");
   Highs_setBoolOptionValue(highs.get(), "output_flag", 0);
@@ -28,7 +35,11 @@ HighsPointer make_solver(const SolverLimits& limits) {
   Highs_setStringOptionValue(highs.get(), "parallel", "off");
   Highs_setIntOptionValue(highs.get(), "random_seed", 0);
   Highs_setDoubleOptionValue(highs.get(), "mip_rel_gap", std::max(0.0, limits.gap));
-  Highs_setIntOptionValue(highs.get(), "mip_max_nodes", std::max(1, limits.nodes));
+  Highs_setIntOptionValue(highs.get(), "mip_max_nodes",
+                          std::max(1, std::min(limits.nodes, affordable)));
+  // These never find anything here: rows are intervals of one order, and the start is good.
+  Highs_setBoolOptionValue(highs.get(), "mip_heuristic_run_feasibility_jump", 0);
+  Highs_setBoolOptionValue(highs.get(), "mip_detect_symmetry", 0);
   Highs_setDoubleOptionValue(highs.get(), "time_limit", std::max(0.0, limits.seconds));
   return highs;
 }
@@ -97,8 +108,11 @@ CoveringSolution solve_covering(const CoveringProgram& program, const std::vecto
   const auto began = std::chrono::steady_clock::now();
   CoveringSolution solution{.x = start, .bound = 0.0, .report = {}};
   solution.report.status = "fallback";
-  const HighsPointer highs = make_solver(limits);
-  if (!program.cost.empty() && pass_program(highs.get(), program)) {
+  std::size_t terms = 0;
+  for (const CoveringProgram::Row& row : program.rows) terms += row.terms.size();
+  if (terms > kMostTerms) solution.report.status = "too large";
+  const HighsPointer highs = make_solver(limits, terms);
+  if (terms <= kMostTerms && !program.cost.empty() && pass_program(highs.get(), program)) {
     std::vector<double> values(start.begin(), start.end());
     Highs_setSolution(highs.get(), values.data(), nullptr, nullptr, nullptr);
     if (Highs_run(highs.get()) != kHighsStatusError) {

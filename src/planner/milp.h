@@ -31,12 +31,15 @@ struct SolverLimits {
 
 struct CoveringSolution {
   std::vector<int> x;
-  double bound = 0.0;   // proven: no feasible x costs less
-  SolverReport report;  // status "optimal" (within the gap), "node limit", "time limit", "fallback"
+  double bound = 0.0;  // proven: no feasible x costs less
+  // Status "optimal" (within the gap), "node limit", "time limit", "too large" (the start was
+  // returned) or "fallback" (the solver failed, likewise).
+  SolverReport report;
 };
 
 // Starts from `start`, which must be feasible, and never returns anything dearer. One thread, fixed
-// seed: the same answer on every machine unless the emergency stop is hit.
+// seed: the same answer on every machine unless the emergency stop is hit. Effort is bounded by the
+// programme's size too: fewer nodes for larger ones, none beyond 20,000 terms.
 CoveringSolution solve_covering(const CoveringProgram& program, const std::vector<int>& start,
                                 const SolverLimits& limits);
 

@@ -12,7 +12,8 @@ namespace infinipipe {
 
 // Schedules that fit and are faster than `beat` by the planner's clock, best first. Chunkings are
 // ranked with a greedy recomputation; the programme is solved for the first few of them, and not
-// even for those whose order_floor() is not below `beat`.
+// even for those whose order no recomputation could make faster than `beat` or than one solved
+// before, or whose greedy recomputation is much slower than that.
 std::vector<Schedule> search_paper_schedules(const std::vector<Tokens>& lengths, const Site& site,
                                              const std::vector<MemoryWay>& ways, Seconds beat);
 

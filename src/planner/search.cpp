@@ -6,9 +6,9 @@
 #include <numeric>
 
 #include "infinipipe/base/error.h"
+#include "planner/ablation.h"
 #include "planner/list_search.h"
 #include "planner/memory_floor.h"
-#include "planner/order_floor.h"
 #include "planner/paper_search.h"
 #include "planner/static_planner.h"
 
@@ -42,9 +42,9 @@ class Search final {
       way.slice_capacity = std::min(way.slice_capacity, way.capacity);
       ways_.push_back(way);
     }
-    if (!options_.paper_only) {
+    if (!options_.paper_only && site_.features().list_scheduler) {
       search_lists();
-      search_static();
+      if (site_.features().elastic_chunking && site_.features().packing) search_static();
     }
     for (Schedule& schedule : search_paper_schedules(lengths_, site_, ways_, best_seconds())) {
       found_.push_back(std::move(schedule));
@@ -117,18 +117,19 @@ class Search final {
         std::max(1, static_cast<int>(std::lround(seconds_.slice(0, longest_cut(way)) / target))));
     auto cutting = std::make_shared<Cutting>();
     cutting->slices = slices;
-    cutting->chunking = process_sequences(lengths_, seconds_,
-                                          {.slices = slices,
-                                           .capacity = way.capacity,
-                                           .slice_capacity = way.slice_capacity,
-                                           .pack_tokens = mesh ? 0 : total_,
-                                           .loosen_limit = 1.0,
-                                           .whole_above = way.whole_above,
-                                           .target_seconds = target + seconds_.per_chunk});
+    cutting->chunking = cut_sequences(lengths_, seconds_,
+                                      {.slices = slices,
+                                       .capacity = way.capacity,
+                                       .slice_capacity = way.slice_capacity,
+                                       .pack_tokens = mesh ? 0 : total_,
+                                       .loosen_limit = 1.0,
+                                       .whole_above = way.whole_above,
+                                       .target_seconds = target + seconds_.per_chunk},
+                                      site_.features());
     for (const Entry& entry : entries_) {
       if (entry.cutting->chunking.chunks == cutting->chunking.chunks) return;
     }
-    cutting->table = ChunkTable(cutting->chunking, lengths_, site_.cost(), site_.limit());
+    cutting->table = site_.table(cutting->chunking, lengths_);
     remember_shortfall(cutting->table);
     entries_.push_back({.chunks = count, .cutting = std::move(cutting), .best = {}});
     Entry& entry = entries_.back();
@@ -202,7 +203,7 @@ class Search final {
       auto cutting = std::make_shared<Cutting>();
       cutting->slices = recipe.slices;
       cutting->chunking = std::move(recipe.chunking);
-      cutting->table = ChunkTable(cutting->chunking, lengths_, site_.cost(), site_.limit());
+      cutting->table = site_.table(cutting->chunking, lengths_);
       remember_shortfall(cutting->table);
       try_static(std::move(cutting));
     }
@@ -212,7 +213,7 @@ class Search final {
     const ChunkTable& table = cutting->table;
     StepLists steps = one_f_one_b_steps(table, {0});
     RecomputeMatrix recompute(table.entries.size(), 0);
-    if (order_floor(steps, table) >= best_seconds()) return;
+    if (least_seconds(steps, table) >= best_seconds()) return;
     std::optional<Schedule> best;
     const auto offer = [&](const RecomputeMatrix& matrix) {
       const Seconds seconds = time_steps(steps, table, matrix).seconds;
@@ -223,7 +224,9 @@ class Search final {
                       .recompute = matrix,
                       .seconds = seconds};
     };
-    if (auto least = least_recompute(steps, table)) offer(*least);
+    if (site_.features().adaptive_recompute) {
+      if (auto least = least_recompute(steps, table)) offer(*least);
+    }
     const int most = *std::max_element(table.layers.begin(), table.layers.end());
     for (int layers = 0; layers <= most; ++layers) {
       for (int p = 0; p < table.stages; ++p) {

@@ -222,6 +222,49 @@ double Chunking::spread() const {
   return sum > 0.0 ? most * static_cast<double>(seconds.size()) / sum - 1.0 : 0.0;
 }
 
+std::string Chunking::spread_cause() const {
+  constexpr double kEven = 0.05;
+  if (spread() <= kEven) return {};
+  const auto slowest = static_cast<std::size_t>(
+      std::distance(seconds.begin(), std::max_element(seconds.begin(), seconds.end())));
+  const Seconds enough = seconds[slowest] * (1.0 - kEven);
+  int limited = 0;
+  int tails = 0;
+  int slices = 0;
+  int rests = 0;
+  for (const ChunkGroup& group : groups) {
+    for (int k = group.begin; k < group.end; ++k) {
+      const auto index = static_cast<std::size_t>(k);
+      if (seconds[index] >= enough) continue;
+      if (static_cast<double>(chunks[index].tokens()) >=
+          (1.0 - kEven) * static_cast<double>(target_tokens)) {
+        ++limited;
+      } else if (chunks[index].kind == ChunkKind::kBatched) {
+        ++rests;
+      } else {
+        ++(k + 1 == group.end ? tails : slices);
+      }
+    }
+  }
+  std::string text;
+  const auto add = [&](int count, const std::string& one, const std::string& many) {
+    if (count == 0) return;
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + (count == 1 ? one : many);
+  };
+  add(limited, "chunk at the limit of ", "chunks at the limit of ");
+  if (limited > 0) text += format_count(target_tokens) + " tokens";
+  add(tails, "last slice that short sequences did not fill",
+      "last slices that short sequences did not fill");
+  add(slices, "slice", "slices");
+  add(rests, "chunk of what was left over", "chunks of what was left over");
+  const Chunk& chunk = chunks[slowest];
+  if (chunk.kind == ChunkKind::kBatched && chunk.slices.size() == 1) {
+    text += (text.empty() ? "" : "; ") + std::string("the slowest is one whole sequence of ") +
+            format_count(chunk.tokens()) + " tokens";
+  }
+  return text;
+}
+
 std::vector<Tokens> slice_mesh(Tokens longest, int slices, Tokens capacity,
                                const ChunkSeconds& cost) {
   INFINIPIPE_ASSERT(longest >= 1 && slices >= 1 && capacity >= 0, "slice_mesh");

@@ -2,6 +2,7 @@
 // arXiv 2509.21275).
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "infinipipe/core/plan.h"
@@ -48,6 +49,9 @@ struct Chunking {
 
   // Slowest chunk / mean chunk - 1; 0 for no chunks.
   double spread() const;
+  // Why the spread is above 5%, as one phrase: which chunks are shorter than the slowest, and what
+  // kept them so. Empty where it is not.
+  std::string spread_cause() const;
 };
 
 // Boundaries b1 < b2 < ... = `longest` of `slices` equal-time slices, each at most `capacity`

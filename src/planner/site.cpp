@@ -47,6 +47,7 @@ std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, co
 
 Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator)
     : config_(context.config),
+      features_(context.features),
       cost_(context.profile, context.parallelism, stage_layers(context)),
       limit_(resolved_limit(context)),
       profile_hash_(infinipipe::profile_hash(context.profile)),
@@ -60,6 +61,12 @@ Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluato
     throw InputError("planner.chunk_tokens", "found " + std::to_string(*config_.chunk_tokens),
                      "expected at least 1, or \"auto\"");
   }
+}
+
+ChunkTable Site::table(const Chunking& chunking, const std::vector<Tokens>& lengths) const {
+  ChunkTable table(chunking, lengths, cost_, limit_);
+  table.features = features_;
+  return table;
 }
 
 Site Site::with_less(Bytes bytes) const {

@@ -8,6 +8,7 @@
 
 #include "infinipipe/cost/evaluator.h"
 #include "infinipipe/planner/planner.h"
+#include "planner/chunk_table.h"
 
 namespace infinipipe {
 
@@ -31,9 +32,12 @@ class Site final {
   const CostModel& cost() const { return cost_; }
   const Evaluator& evaluator() const { return *evaluator_; }
   const PlannerConfig& config() const { return config_; }
+  const PlannerFeatures& features() const { return features_; }
   int stages() const { return cost_.stage_count(); }
   // Bytes per stage; 0: no limit.
   Bytes limit() const { return limit_; }
+  // Costs of one chunking of `lengths`.
+  ChunkTable table(const Chunking& chunking, const std::vector<Tokens>& lengths) const;
   // The same site with less memory to plan for; plans are still judged under the whole limit.
   Site with_less(Bytes bytes) const;
 
@@ -49,6 +53,7 @@ class Site final {
 
  private:
   PlannerConfig config_;
+  PlannerFeatures features_;
   CostModel cost_;
   Bytes limit_ = 0.0;
   std::string profile_hash_;

@@ -15,10 +15,13 @@ namespace infinipipe {
 
 // One way to cut and order one replica's share.
 struct StaticRecipe {
-  std::string schedule;  // "1f1b" or "gpipe"
+  std::string schedule;  // "1f1b", "gpipe" or "mepipe"
   int slices = 1;
   Tokens chunk_tokens = 0;
   Chunking chunking;
+  int held_weights = 0;         // "mepipe": how many weight gradients a stage may hold back, -1: any
+  int flushes = 1;              // pipelines that run one after the other (at most one a group)
+  bool all_or_nothing = false;  // recompute every layer or none, not the least number that fits
 };
 
 // The recipes that a planner tries for one share; the fastest that fits wins.
@@ -28,23 +31,35 @@ using StaticRecipes = std::function<std::vector<StaticRecipe>(const std::vector<
 std::unique_ptr<Planner> make_static_planner(std::string name, std::shared_ptr<const Site> site,
                                              StaticRecipes recipes);
 
-// Whole sequences packed best-fit, 1F1B (DAPPLE, Megatron-LM without context parallelism).
+// What users of each system would try, unless the configuration fixes slices or chunk_tokens: chunk
+// sizes two an octave, from an eighth (packing) or a 32nd (slices) of the longest sequence up.
+
+// Whole sequences packed, 1F1B (DAPPLE, Megatron-LM without context parallelism). Below the longest
+// sequence's size first-fit decreasing by tokens, from there up best fit on time and tokens.
 std::vector<StaticRecipe> packed_1f1b_recipes(const std::vector<Tokens>& lengths, const Site& site,
                                               bool forward_only);
-// The same chunks, all forwards before all backwards.
+// The same chunks, all forwards before all backwards, in as many flushes (gradients accumulate) as
+// is fastest: 1, 2, 4, ... up to one chunk a flush.
 std::vector<StaticRecipe> gpipe_recipes(const std::vector<Tokens>& lengths, const Site& site,
                                         bool forward_only);
 // Slices of one fixed size, first-fit packing of what is shorter (Seq1F1B).
 std::vector<StaticRecipe> seq1f1b_recipes(const std::vector<Tokens>& lengths, const Site& site,
                                           bool forward_only);
 
+// Seq1F1B as it comes: one slice size (the configuration's chunk_tokens, else a quarter of the
+// longest sequence: four splits) and recomputation of all layers or of none.
+std::vector<StaticRecipe> seq1f1b_fixed_recipes(const std::vector<Tokens>& lengths,
+                                                const Site& site, bool forward_only);
+// Slices as Seq1F1B's, backwards split, weight gradients held back to fill waits (MEPipe).
+std::vector<StaticRecipe> mepipe_recipes(const std::vector<Tokens>& lengths, const Site& site,
+                                         bool forward_only);
+
 // Slices of `chunk_tokens` tokens, tails and short sequences packed first-fit in batch order.
 Chunking uniform_slices(const std::vector<Tokens>& lengths, Tokens chunk_tokens,
                         const ChunkSeconds& cost);
 
-// A replica that runs `chunks` under `schedule`, every stage recomputing min(recompute, its
-// layers).
-Replica static_replica(const std::vector<Chunk>& chunks, const std::string& schedule, int recompute,
-                       const CostModel& cost, bool forward_only);
+// A replica that runs the recipe on `lengths`, every stage recomputing min(recompute, its layers).
+Replica static_replica(const StaticRecipe& recipe, const std::vector<Tokens>& lengths,
+                       int recompute, const CostModel& cost, bool forward_only);
 
 }  // namespace infinipipe

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <queue>
 
 #include "infinipipe/base/error.h"
@@ -213,6 +214,58 @@ RecomputeMatrix least_recompute_within(const StepLists& steps, const ChunkTable&
     std::copy_n(most.begin() + begin, table.chunks, recompute.begin() + begin);
   }
   return recompute;
+}
+
+Seconds forced_recompute(const std::vector<Step>& steps, int stage, const ChunkTable& table) {
+  const Bytes room = table.room[static_cast<std::size_t>(stage)];
+  Ledger ledger(stage, table);
+  std::vector<int> forwarded;  // chunks in forward order
+  std::vector<bool> alive(static_cast<std::size_t>(table.chunks), false);
+  std::size_t oldest = 0;  // position in `forwarded` of the oldest live chunk
+  // most[n]: of disjoint steps whose live chunks are among the first n.
+  std::vector<Seconds> most = {0.0};
+  for (const Step& step : steps) {
+    const auto k = static_cast<std::size_t>(step.chunk);
+    const Bytes lacks = ledger.begin(step, 0) - room;
+    if (step.op == Op::kForward) {
+      forwarded.push_back(step.chunk);
+      alive[k] = true;
+      most.push_back(most.back());
+    }
+    if (lacks > 0.0) {
+      double price = std::numeric_limits<double>::infinity();  // seconds a byte
+      for (std::size_t i = oldest; i < forwarded.size(); ++i) {
+        const ChunkEntry& entry = table.at(stage, forwarded[i]);
+        if (!alive[static_cast<std::size_t>(forwarded[i])] || entry.saved <= 0.0) continue;
+        price = std::min(price, entry.layer / entry.saved);
+      }
+      if (std::isfinite(price)) most.back() = std::max(most.back(), most[oldest] + lacks * price);
+    }
+    ledger.end(step, 0);
+    if (step.op == Op::kBackward || step.op == Op::kWeightGrad) alive[k] = false;
+    while (oldest < forwarded.size() && !alive[static_cast<std::size_t>(forwarded[oldest])]) {
+      ++oldest;
+    }
+  }
+  return most.back();
+}
+
+Seconds least_seconds(const StepLists& steps, const ChunkTable& table) {
+  const RecomputeMatrix none(table.entries.size(), 0);
+  Seconds least = time_steps(steps, table, none).seconds;
+  Seconds before = 0.0;
+  Seconds after = 0.0;
+  for (int p = 0; p < table.stages; ++p) {
+    const std::vector<Step>& list = steps[static_cast<std::size_t>(p)];
+    Seconds work = forced_recompute(list, p, table);
+    for (int k = 0; k < table.chunks; ++k) work += table.at(p, k).forward + table.at(p, k).backward;
+    least = std::max(least, (before + work + after) * (1.0 - 1e-12));
+    const int first = list.front().chunk;
+    const int last = list.back().chunk;
+    before += table.at(p, first).forward + table.transfer[static_cast<std::size_t>(first)];
+    after += table.at(p, last).backward + table.transfer[static_cast<std::size_t>(last)];
+  }
+  return least;
 }
 
 Seconds recompute_seconds(const ChunkTable& table, const RecomputeMatrix& recompute) {

@@ -44,6 +44,16 @@ std::optional<RecomputeMatrix> least_recompute(const StepLists& steps, const Chu
 RecomputeMatrix least_recompute_within(const StepLists& steps, const ChunkTable& table,
                                        const RecomputeMatrix& most);
 
+// Seconds that a stage recomputes at least, whatever recomputation makes the order fit: steps with
+// no live chunk in common each need what they lack, at the cheapest live chunk's price. The most
+// that any choice of such steps proves.
+Seconds forced_recompute(const std::vector<Step>& steps, int stage, const ChunkTable& table);
+
+// No recomputation with which the order fits runs it in less: without any the clock says, and a
+// stage needs its work and what it must recompute, behind the first chunk's way to it and before
+// the last gradient's way back.
+Seconds least_seconds(const StepLists& steps, const ChunkTable& table);
+
 // Seconds spent recomputing, over all stages.
 Seconds recompute_seconds(const ChunkTable& table, const RecomputeMatrix& recompute);
 

@@ -145,7 +145,7 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
 
 void fit_temporaries(const std::vector<InstructionSample>& samples,
                      const std::vector<LayerRange>& stages, Profile& profile) {
-  LayerwiseMemory memory;
+  LayerwiseMemory memory = profile.memory.layerwise.value_or(LayerwiseMemory{});
   // What is left of each measured figure once its known parts are taken off.
   std::vector<double> forward;  // a token
   std::vector<Observation> backward;

@@ -14,7 +14,8 @@ namespace infinipipe {
 void fit_times(const std::vector<InstructionSample>& samples, const std::vector<LayerRange>& stages,
                Profile& profile);
 
-// Fills memory.layerwise; the other memory numbers must be there.
+// Fills memory.layerwise but for what is pending between I and W; the other memory numbers must be
+// there.
 void fit_temporaries(const std::vector<InstructionSample>& samples,
                      const std::vector<LayerRange>& stages, Profile& profile);
 

@@ -221,9 +221,23 @@ class Measurement final {
       profile.memory.state_constant_bytes = std::max(profile.memory.state_constant_bytes,
                                                      states_[p] - states.state_bytes(StageId(p)));
     }
+    profile.memory.layerwise = LayerwiseMemory{.pending_bytes_per_token = pending_bytes()};
     fit_times(samples, options_.stages, profile);
     fit_temporaries(samples, options_.stages, profile);
     return profile;
+  }
+
+  // src/model/layer_saved.h: after backward_input a kept layer has its input, its middle, the
+  // gradients of gate and up and of query, key and value, and two norms' statistics.
+  double pending_bytes() const {
+    const ModelSpec& model = options_.model;
+    const double element = options_.dtype == "float64" ? 8.0 : options_.dtype == "float32" ? 4.0 : 2.0;
+    const double statistic = options_.dtype == "float64" ? 8.0 : 4.0;
+    const double numbers = 2.0 * static_cast<double>(model.hidden_size) +
+                           2.0 * static_cast<double>(model.intermediate_size) +
+                           static_cast<double>(model.query_width()) +
+                           2.0 * static_cast<double>(model.kv_width());
+    return numbers * element + 2.0 * statistic;
   }
 
   void finish(const std::vector<InstructionSample>& samples, ProfileResult& result) {

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <map>
 
+#include "report/text_table.h"
+
 namespace infinipipe {
 namespace {
 
@@ -17,34 +19,6 @@ std::string percent(double share) {
 std::string counted(std::int64_t count, const char* noun) {
   return format_count(count) + " " + noun + (count == 1 ? "" : "s");
 }
-
-// Rows of cells; the columns are as wide as their widest cell, all but the last to the right.
-class TextTable final {
- public:
-  explicit TextTable(std::vector<std::string> head) { rows_.push_back(std::move(head)); }
-  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
-
-  std::string str() const {
-    std::vector<std::size_t> widths(rows_[0].size(), 0);
-    for (const auto& row : rows_) {
-      for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
-    }
-    std::string out;
-    for (const auto& row : rows_) {
-      std::string line;
-      for (std::size_t c = 0; c < row.size(); ++c) {
-        const std::string padding(widths[c] - row[c].size(), ' ');
-        line += "  " + (c + 1 == row.size() ? row[c] : padding + row[c]);
-      }
-      line.erase(line.find_last_not_of(' ') + 1);
-      out += line + '\n';
-    }
-    return out;
-  }
-
- private:
-  std::vector<std::vector<std::string>> rows_;
-};
 
 struct Counts {
   std::array<std::int64_t, 3> kinds{};  // by ChunkKind
@@ -204,6 +178,12 @@ std::string explain_plan(const Plan& plan) {
   text += "chunks: " + format_count(counts.chunks) + " in " +
           counted(counts.pipelines, "pipeline") + ": " + kinds_text(counts) + "; " +
           format_count(counts.smallest) + " to " + format_count(counts.largest) + " tokens each\n";
+  if (counts.chunks > 0 && plan.planner.chunk_spread > 0.0) {
+    text +=
+        "chunk times: the slowest " + percent(plan.planner.chunk_spread) + " above the mean" +
+        (plan.planner.spread_cause.empty() ? "" : "; shorter are " + plan.planner.spread_cause) +
+        "\n";
+  }
   const double runs = static_cast<double>(std::max<std::int64_t>(counts.layer_runs, 1));
   text += "recomputed: " + percent(static_cast<double>(counts.recomputed) / runs) +
           " of all layers' forwards (" + format_count(counts.recomputed) + " of " +

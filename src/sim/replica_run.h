@@ -127,6 +127,17 @@ class StageLedger final {
       }
       if (chunk.cut_tokens > 0) bytes_.kv_grad -= cost_->kv_grad_bytes(stage_, chunk.cut_tokens);
     }
+    if (cost_->layerwise() && op != Op::kBackward) {
+      // I leaves what W needs.
+      const Bytes pending = cost_->pending_bytes(stage_, chunk, recompute);
+      if (op == Op::kWeightGrad) {
+        bytes_.activations -= pending;
+        return;
+      }
+      bytes_.activations += pending;
+      free_activations(chunk, recompute);
+      return;
+    }
     if (op != Op::kInputGrad) free_activations(chunk, recompute);
   }
 

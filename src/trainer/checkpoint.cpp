@@ -180,6 +180,7 @@ CheckpointInfo open_checkpoint(const std::string& folder) {
     }
   }
   info.sampler = manifest.at("sampler").json();
+  if (manifest.has("planning")) info.planning = manifest.at("planning").json();
   return info;
 }
 
@@ -214,7 +215,7 @@ at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
 }  // namespace
 
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
-                            const Json& sampler) {
+                            const Json& sampler, const Json& planning) {
   const std::string& path = config.checkpoint.path;
   make_folder(path);
   const std::string name = step_name(next_step);
@@ -242,6 +243,7 @@ std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_
                          {"model", model_to_json(config.model)},
                          {"config", values},
                          {"sampler", sampler},
+                         {"planning", planning},
                          {"files", files}};
   write_file(temporary.path() + "/" + kManifestFile, manifest.dump(1) + "\n");
   temporary.rename_to(folder);

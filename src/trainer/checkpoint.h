@@ -2,7 +2,8 @@
 //
 // FOLDER/step-000100/model.safetensors      weights (masters)
 //                    optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME
-//                    manifest.json          written last: step, model, config, sampler, file hashes
+//                    manifest.json          written last: step, model, config, sampler, profile,
+//                    file hashes
 // FOLDER/latest                             "step-000100": only ever names a complete checkpoint
 //
 // A step's folder is written under a temporary name, synced, and renamed; `latest` follows. A crash
@@ -25,6 +26,7 @@ struct CheckpointInfo {
   int next_step = 0;   // the first step that was not trained yet
   TrainConfig config;
   Json sampler;
+  Json planning;  // the run's profile and the calibrator's state; null in older checkpoints
 };
 
 // Writes the engine's state; returns the step's folder. Keeps this one and the `keep` - 1 newest
@@ -33,7 +35,7 @@ struct CheckpointInfo {
 // On failure (RunError) older checkpoints and `latest` are as they were and nothing half-written is
 // left.
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
-                            const Json& sampler);
+                            const Json& sampler, const Json& planning = {});
 
 // True if `path` is a folder with at least one step's folder in it.
 bool has_checkpoints(const std::string& path);

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <numeric>
+#include <utility>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
@@ -17,8 +19,10 @@
 #include "infinipipe/planner/plan_service.h"
 #include "infinipipe/report/chrome_trace.h"
 #include "infinipipe/trainer/profile.h"
+#include "trainer/calibrator.h"
 #include "trainer/checkpoint.h"
 #include "trainer/metrics_file.h"
+#include "trainer/paced_planner.h"
 #include "trainer/setup.h"
 
 namespace infinipipe {
@@ -39,23 +43,30 @@ std::string numbered(const std::string& folder, int step) {
 // One run's moving parts, in the order in which they are made.
 class Run final {
  public:
-  Run(const TrainOptions& options, const TrainConfig& config)
+  Run(const TrainOptions& options, const TrainConfig& config, Profile profile)
       : options_(options),
         config_(config),
         dataset_(config.data.path),
         sampler_(dataset_.documents(), config.training.sequences_per_step, config.training.seed),
         batches_(dataset_, sampler_, config.data.max_sequence_length, config.model.vocab_size),
-        context_(make_plan_context(config, resolve_profile(config, options.log))),
+        context_(make_plan_context(config, std::move(profile))),
         stages_(stage_layers(context_)),
         engine_(make_engine_options(config, stages_)),
         device_flops_(measured_matmul_flops(engine_.options()) *
-                      static_cast<double>(stages_.size())) {}
+                      static_cast<double>(stages_.size())),
+        calibrator_(static_cast<int>(stages_.size()), config.planner.ahead,
+                    config.planner.recalibrate) {}
 
   void load(const CheckpointInfo& checkpoint) { load_checkpoint(checkpoint, engine_, true); }
 
   int resume_step(const CheckpointInfo& checkpoint) {
     const auto step =
         sampler_.restore({checkpoint.sampler, checkpoint.folder + "/manifest.json", "sampler"});
+    if (checkpoint.planning.is_object() && checkpoint.config.parallelism.stages ==
+                                               static_cast<int>(stages_.size())) {
+      calibrator_.restore(
+          {checkpoint.planning["calibration"], checkpoint.folder + "/manifest.json", "planning"});
+    }
     return static_cast<int>(step);
   }
 
@@ -81,7 +92,7 @@ class Run final {
     result.next_step = first;
     MetricsFile metrics_file(config_.metrics.path, first);
     const Clock::time_point started = Clock::now();
-    const auto planner = std::shared_ptr<const Planner>(make_judged_planner(context_));
+    const auto planner = std::shared_ptr<const Planner>(make_paced_planner(context_));
     PlanServiceOptions service;
     service.ahead = config_.planner.ahead;
     service.first = first;
@@ -92,6 +103,7 @@ class Run final {
           PlanRequest request;
           request.sequences = batches_.lengths(step);
           request.step = step;
+          request.stage_pace = calibrator_.pace_for(step);
           return request;
         },
         service);
@@ -116,7 +128,9 @@ class Run final {
       if (!config_.checkpoint.path.empty() &&
           (last || (every > 0 && result.next_step % every == 0))) {
         result.checkpoint =
-            save_checkpoint(engine_, config_, result.next_step, sampler_.state(result.next_step));
+            save_checkpoint(engine_, config_, result.next_step, sampler_.state(result.next_step),
+                            {{"profile", profile_to_json(context_.profile)},
+                             {"calibration", calibrator_.state()}});
         options_.log("saved   " + result.checkpoint);
       }
       if (result.stopped) {
@@ -156,6 +170,7 @@ class Run final {
         metrics.grad_norm = std::numeric_limits<double>::quiet_NaN();
         metrics.skipped = true;
       }
+      calibrator_.observe(step, plan, result.trace);
       metrics.bubble_measured = result.trace.bubble();
       metrics.peak_bytes = result.peak_bytes;
       if (!options_.trace_dir.empty()) {
@@ -190,7 +205,7 @@ class Run final {
       }
     }
     if (plan.predicted) {
-      metrics.seconds_predicted = plan.predicted->seconds;
+      metrics.seconds_predicted = plan.predicted->seconds + plan.predicted->step_overhead;
       metrics.bubble_predicted = plan.predicted->bubble;
       for (const StagePrediction& stage : plan.predicted->stages) {
         metrics.peak_bytes_predicted.push_back(stage.peak_bytes);
@@ -207,6 +222,7 @@ class Run final {
   std::vector<LayerRange> stages_;
   Engine engine_;
   double device_flops_;
+  Calibrator calibrator_;
 };
 
 // What a resumed run may not change: it would no longer be the same run.
@@ -254,7 +270,13 @@ TrainResult train(const TrainOptions& options) {
     require_same_run(config, checkpoint->config, checkpoint->folder);
   }
 
-  Run run(options, config);
+  // A resumed run plans for the machine that the checkpoint's plans were for, unless told otherwise.
+  const bool same_profile =
+      checkpoint && config.cluster.profile.empty() && checkpoint->planning.is_object();
+  Run run(options, config,
+          same_profile ? profile_from_json(checkpoint->planning["profile"],
+                                           checkpoint->folder + "/manifest.json: planning.profile")
+                       : resolve_profile(config, options.log));
   int first = 0;
   if (checkpoint) {
     first = run.resume_step(*checkpoint);

@@ -50,8 +50,8 @@ class RunError final : public Error {
 }  // namespace infinipipe
 
 // Checked in every build type. The message may be any expression convertible to string_view.
-#define INFINIPIPE_ASSERT(condition, message)                                          \
-  do {                                                                                 \
-    if (!(condition)) [[unlikely]]                                                     \
-      ::infinipipe::assertion_failed(#condition, __FILE__, __LINE__, (message));       \
+#define INFINIPIPE_ASSERT(condition, message)                                    \
+  do {                                                                           \
+    if (!(condition)) [[unlikely]]                                               \
+      ::infinipipe::assertion_failed(#condition, __FILE__, __LINE__, (message)); \
   } while (false)

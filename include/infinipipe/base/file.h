@@ -1,5 +1,5 @@
-// Whole files in and out, without half-written results. Errors are InputError (reading) and RunError
-// (writing), naming the path and the system's reason.
+// Whole files in and out, without half-written results. Errors are InputError (reading) and
+// RunError (writing), naming the path and the system's reason.
 #pragma once
 
 #include <cstddef>

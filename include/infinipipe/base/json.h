@@ -35,10 +35,10 @@ class JsonView {
   const std::string& where() const { return where_; }
   const std::string& path() const { return path_; }
 
-  bool has(std::string_view key) const;          // false also for null
-  JsonView at(std::string_view key) const;       // member of an object
-  JsonView at(std::size_t index) const;          // element of an array
-  std::size_t size() const;                      // of an array
+  bool has(std::string_view key) const;                             // false also for null
+  JsonView at(std::string_view key) const;                          // member of an object
+  JsonView at(std::size_t index) const;                             // element of an array
+  std::size_t size() const;                                         // of an array
   void for_each(const std::function<void(JsonView)>& visit) const;  // elements of an array
 
   std::string string() const;

@@ -7,7 +7,7 @@
 namespace infinipipe {
 
 using Tokens = std::int64_t;
-using Bytes = double;    // the cost model's bytes may be fractional
+using Bytes = double;  // the cost model's bytes may be fractional
 using Seconds = double;
 
 // "71.2 GiB", "512 B".

@@ -50,10 +50,10 @@ struct Pipeline {
 };
 
 enum class Op {
-  kForward,      // F
-  kBackward,     // B: input and weight gradients
-  kInputGrad,    // I
-  kWeightGrad,   // W
+  kForward,     // F
+  kBackward,    // B: input and weight gradients
+  kInputGrad,   // I
+  kWeightGrad,  // W
 };
 
 char op_letter(Op op);
@@ -111,15 +111,17 @@ struct Candidate {
   int pipelines = 0;
   int chunks = 0;
   Seconds seconds = 0.0;
-  std::string note;      // why it lost or won, one phrase
+  std::string note;  // why it lost or won, one phrase
 };
 
 struct PlannerReport {
   std::string name;
-  int slices = 1;           // K
+  int slices = 1;  // K
   std::string schedule = "1f1b";
-  Seconds seconds = 0.0;    // wall time of planning
+  Seconds seconds = 0.0;  // wall time of planning
   SolverReport solver;
+  double chunk_spread = 0.0;          // slowest chunk / mean chunk - 1, nothing recomputed
+  std::string spread_cause;           // why it is above 5%, one phrase; else empty
   std::vector<Candidate> candidates;  // the winner first
 };
 
@@ -133,7 +135,7 @@ struct StagePrediction {
 struct Prediction {
   Seconds seconds = 0.0;  // first forward's start to last instruction's end
   Seconds lower_bound = 0.0;
-  double bubble = 0.0;    // 1 - (compute + recompute) / (stages * seconds)
+  double bubble = 0.0;  // 1 - (compute + recompute) / (stages * seconds)
   Seconds step_overhead = 0.0;
   std::vector<StagePrediction> stages;  // of the slowest replica
 };
@@ -148,6 +150,9 @@ struct Plan {
   std::optional<Prediction> predicted;
   Bytes bytes_per_stage = 0.0;  // memory limit; 0 = none
   std::string profile_hash;     // empty: none used
+  // How long stages took against that profile when the plan was made (1.1: a tenth longer), as
+  // `predicted` counts; empty: as the profile says.
+  std::vector<double> stage_pace;
 
   int stage_count() const { return static_cast<int>(stages.size()); }
   int layer_count() const { return stages.empty() ? 0 : stages.back().end; }

@@ -26,8 +26,8 @@ Json plan_to_json(const Plan& plan);
 void write_plan(const std::string& path, const Plan& plan);
 
 // 32 hex digits over the canonical JSON without `hash`, `predicted`, `planner.seconds`,
-// `planner.solver.seconds` and `planner.candidates`: the same on every rank and machine for the
-// same decisions.
+// `planner.solver.seconds`, `planner.candidates`, `stage_pace` and what is told about chunk times:
+// the same on every rank and machine for the same decisions.
 std::string plan_hash(const Plan& plan);
 
 }  // namespace infinipipe

@@ -59,10 +59,10 @@ struct MemorySample {
 struct Trace {
   std::string source;  // "simulated" or "measured"
   int step = 0;
-  std::vector<TraceEvent> events;      // by stage, then begin
+  std::vector<TraceEvent> events;  // by stage, then begin
   std::vector<TransferEvent> transfers;
-  std::vector<MemorySample> memory;    // by stage, then time
-  Seconds seconds = 0.0;               // first forward's start to last instruction's end
+  std::vector<MemorySample> memory;  // by stage, then time
+  Seconds seconds = 0.0;             // first forward's start to last instruction's end
 
   // 1 - busy / (stages x seconds), over all replicas; 0 for an empty trace.
   double bubble() const;

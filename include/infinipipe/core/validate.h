@@ -10,22 +10,22 @@
 namespace infinipipe {
 
 enum class PlanFault {
-  kShape,            // counts that do not fit: stages, replicas, instruction lists, recompute lists
-  kLayers,           // stages not contiguous from layer 0, or an empty stage
-  kSlice,            // a slice outside its sequence or empty
-  kCoverage,         // a token in no slice or in two
-  kKind,             // a chunk's kind contradicts its slices
-  kSequenceScattered,// slices of one sequence in different pipelines
-  kRecompute,        // below 0 or above the stage's layers
-  kUnknownChunk,     // an instruction names a chunk that is not there
+  kShape,     // counts that do not fit: stages, replicas, instruction lists, recompute lists
+  kLayers,    // stages not contiguous from layer 0, or an empty stage
+  kSlice,     // a slice outside its sequence or empty
+  kCoverage,  // a token in no slice or in two
+  kKind,      // a chunk's kind contradicts its slices
+  kSequenceScattered,  // slices of one sequence in different pipelines
+  kRecompute,          // below 0 or above the stage's layers
+  kUnknownChunk,       // an instruction names a chunk that is not there
   kMissingInstruction,
   kDuplicateInstruction,
-  kMixedBackward,    // B together with I or W for one chunk on one stage, I without W, ...
-  kForwardOrder,     // a slice before an earlier slice, or not in chunk order
-  kBackwardOrder,    // `backward` no permutation or not what the stages do; a slice's backward
-                     // before that of a later slice; a backward before its forward
-  kChannelOrder,     // neighbouring stages disagree on the order of their messages
-  kDeadlock,         // no stage can go on
+  kMixedBackward,  // B together with I or W for one chunk on one stage, I without W, ...
+  kForwardOrder,   // a slice before an earlier slice, or not in chunk order
+  kBackwardOrder,  // `backward` no permutation or not what the stages do; a slice's backward
+                   // before that of a later slice; a backward before its forward
+  kChannelOrder,   // neighbouring stages disagree on the order of their messages
+  kDeadlock,       // no stage can go on
 };
 
 const char* to_string(PlanFault fault);

@@ -75,6 +75,8 @@ class CostModel final {
   // The most that a B or I holds beyond what was there before it, its opening accumulators
   // included. At least 0.
   Bytes backward_temporary(StageId stage, const ChunkShape& chunk, int recompute) const;
+  // Held between I and W: what weight gradients of kept layers need.
+  Bytes pending_bytes(StageId stage, const ChunkShape& chunk, int recompute) const;
   // A bound of both, whatever is recomputed, without accumulators and without the recomputed
   // layer's own activations.
   Bytes temporary_bound(StageId stage, const ChunkShape& chunk) const;

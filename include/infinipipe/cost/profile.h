@@ -32,6 +32,7 @@ struct LayerwiseMemory {
   double forward_bytes_per_token = 0.0;   // a layer's forward
   double backward_bytes_per_token = 0.0;  // a layer's backward, the incoming gradient left out
   double backward_bytes = 0.0;            // whatever the tokens: attention's tiles
+  double pending_bytes_per_token = 0.0;   // a kept layer between I and W
   double head_bytes_per_token = 0.0;      // the head, at the end of the last stage's forward
   double head_block_tokens = 0.0;         // its logits exist for so many tokens at a time
   double head_block_bytes_per_token = 0.0;
@@ -84,6 +85,9 @@ struct Profile {
 // Throws InputError naming file and field for what is missing, negative or not finite.
 Profile profile_from_json(const Json& json, const std::string& where);
 Profile read_profile(const std::string& path);
+// The profile of the same machine with stage p running pace[p] / mean times as long (1.1: a tenth
+// slower). One pace a stage, all above 0.
+Profile at_pace(Profile profile, const std::vector<double>& pace, double mean = 1.0);
 Json profile_to_json(const Profile& profile);
 std::string profile_hash(const Profile& profile);
 

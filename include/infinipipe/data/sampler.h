@@ -14,8 +14,8 @@ class Sampler final {
  public:
   Sampler(std::int64_t documents, int per_step, std::int64_t seed);
 
-  // Document numbers of a step (>= 0), in order; `per_step` of them; a document may stand twice only
-  // where an epoch ends within the step or documents < per_step.
+  // Document numbers of a step (>= 0), in order; `per_step` of them; a document may stand twice
+  // only where an epoch ends within the step or documents < per_step.
   std::vector<std::int64_t> sample(std::int64_t step) const;
 
   // {"format": "infinipipe.sampler", "version": 1, "seed", "step", "documents", "per_step"}.

@@ -12,7 +12,8 @@ namespace infinipipe {
 
 // Names that make_planner knows: "epp" (elastic: the default), "epp-1f1b" (the same search
 // restricted to the paper's method), "1f1b" (whole sequences packed), "seq1f1b" (slices of one
-// size), "gpipe".
+// size, tuned), "seq1f1b-fixed" (one given slice size, all layers recomputed or none, layers spread
+// evenly), "mepipe" (slices, weight gradients held back to fill waits), "gpipe".
 std::vector<std::string> planner_names();
 
 // `evaluator` judges candidates and must use the same memory limit as the context (0 in the context

@@ -51,9 +51,9 @@ std::string step_line(const StepMetrics& metrics);
 
 struct TrainOptions {
   TrainConfig config;
-  bool resume = false;       // go on from config.checkpoint.path's latest checkpoint
-  std::string plan_dir;      // keep each step's plan.json here; empty: no
-  std::string trace_dir;     // keep each step's measured trace here; empty: no
+  bool resume = false;    // go on from config.checkpoint.path's latest checkpoint
+  std::string plan_dir;   // keep each step's plan.json here; empty: no
+  std::string trace_dir;  // keep each step's measured trace here; empty: no
   // Messages for people, one line each; and one call a step.
   std::function<void(const std::string&)> log = [](const std::string&) {};
   std::function<void(const StepMetrics&)> on_step = [](const StepMetrics&) {};
@@ -63,13 +63,13 @@ struct TrainOptions {
 };
 
 struct TrainResult {
-  int steps_done = 0;       // of this run
+  int steps_done = 0;  // of this run
   int next_step = 0;
   double first_loss = 0.0;  // of steps that were not skipped
   double last_loss = 0.0;
   int skipped = 0;
-  std::string checkpoint;   // folder of the last one written; empty: none
-  bool stopped = false;     // by `stop` or the time limit
+  std::string checkpoint;  // folder of the last one written; empty: none
+  bool stopped = false;    // by `stop` or the time limit
 };
 
 // Throws InputError for a configuration or data that cannot be trained on, RunError for a run that
@@ -91,8 +91,8 @@ struct EvalResult {
 using Configure = std::function<TrainConfig(TrainConfig)>;
 
 struct EvalOptions {
-  std::string checkpoint;   // a checkpoint folder, or a folder of them
-  std::string data;         // dataset prefix; empty: the checkpoint's own
+  std::string checkpoint;      // a checkpoint folder, or a folder of them
+  std::string data;            // dataset prefix; empty: the checkpoint's own
   std::int64_t sequences = 0;  // documents from the first; 0: all
   std::optional<int> stages;   // default: the checkpoint's
   Configure configure;         // may be empty
@@ -110,7 +110,7 @@ struct GenerateOptions {
   double temperature = 0.8;  // 0: the likeliest token
   double top_p = 0.95;
   std::int64_t seed = 1;
-  Configure configure;  // may be empty
+  Configure configure;                                                          // may be empty
   std::function<void(const std::string&)> on_text = [](const std::string&) {};  // piece by piece
 };
 

@@ -1,7 +1,8 @@
 // Random machines and batches for the planner's property tests.
 #pragma once
 
-#include <memory>
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "infinipipe/base/random.h"
@@ -82,6 +83,52 @@ inline Profile random_profile(Random& random, int layers) {
   }
   profile.links.all_to_all_bytes_per_token = 100.0;
   return profile;
+}
+
+struct Case {
+  PlanContext context;
+  PlanRequest request;
+};
+
+// Memory from "all fits" to "hardly anything does".
+inline Case random_case(std::uint64_t seed, int most_sequences, int most_stages,
+                        Tokens most_tokens) {
+  Random random(seed);
+  Case result;
+  PlanContext& context = result.context;
+  context.parallelism.stages = static_cast<int>(random.between(1, most_stages));
+  context.parallelism.sequence_parallel = 1 << random.between(0, 2);
+  context.parallelism.data_parallel = random.uniform() < 0.1 ? 2 : 1;
+  context.layers = context.parallelism.stages + static_cast<int>(random.between(0, 8));
+  context.profile = random_profile(random, context.layers);
+  result.request.sequences = random_lengths(random, most_sequences, most_tokens);
+  result.request.step = static_cast<int>(seed % 1000);
+  if (random.uniform() < 0.7) {
+    Tokens total = 0;
+    Tokens longest = 0;
+    for (const Tokens n : result.request.sequences) {
+      total += n;
+      longest = std::max(longest, n);
+    }
+    const double per_token = 1000.0 * context.layers /
+                             (context.parallelism.stages * context.parallelism.sequence_parallel);
+    const double share = std::pow(random.uniform(), 2.0);
+    const double tokens =
+        static_cast<double>(longest) * 0.1 + share * static_cast<double>(total) * random.uniform();
+    context.bytes_per_stage = 2e4 +
+                              4e5 * (context.layers + 2.0) / context.parallelism.sequence_parallel +
+                              per_token * tokens;
+  }
+  return result;
+}
+
+// Up to 600 sequences, 16 stages and 200,000 tokens a sequence; sizes by their logarithm: as many
+// batches from 1 to 24 sequences as from 24 to 600.
+inline Case case_of_any_size(std::uint64_t seed) {
+  Random random(seed, 1);
+  const int sequences = static_cast<int>(std::pow(600.0, random.uniform()));
+  const auto tokens = static_cast<Tokens>(200.0 * std::pow(1000.0, random.uniform()));
+  return random_case(seed, sequences, 16, tokens);
 }
 
 }  // namespace infinipipe::test

@@ -39,14 +39,15 @@ TEST_F(CommandLine, HelpIsThereForEveryCommand) {
   EXPECT_EQ(top.code, 0);
   EXPECT_EQ(top.error, "");
   for (const char* command :
-       {"train", "plan", "validate", "simulate", "data build", "data stats"}) {
+       {"train", "plan", "validate", "simulate", "data build", "data stats", "data lengths"}) {
     EXPECT_THAT(top.out, HasSubstr(std::string("\n  ") + command + " "));
   }
   EXPECT_EQ(run({"-h"}).out, top.out);
   EXPECT_EQ(run({"help"}).out, top.out);
   EXPECT_THAT(run({"data", "--help"}).out, HasSubstr("data build"));
-  const std::vector<std::vector<std::string>> commands = {
-      {"plan"}, {"validate"}, {"simulate"}, {"data", "build"}, {"data", "stats"}};
+  const std::vector<std::vector<std::string>> commands = {{"plan"},          {"validate"},
+                                                          {"simulate"},      {"data", "build"},
+                                                          {"data", "stats"}, {"data", "lengths"}};
   for (std::vector<std::string> command : commands) {
     command.emplace_back("--help");
     const Outcome outcome = run(command);
@@ -199,6 +200,45 @@ TEST_F(CommandLine, WhatCannotBePlannedIsARefusedRun) {
                "no/such/folder/plan.json");
 }
 
+TEST_F(CommandLine, AutoChoosesTheParallelism) {
+  const std::vector<std::string> base = {"plan", "--lengths", "lengths.txt", "--auto",
+                                         "--model.num_hidden_layers", "4"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), base.begin(), base.end());
+    return more;
+  };
+  expect_error(base, 2, "cluster.devices: not given, expected how many devices --auto may use");
+  expect_error(with({"--cluster.devices", "2", "--parallelism.stages", "2"}), 2,
+               "command line: --parallelism.stages: found it beside --auto");
+  expect_error(with({"--cluster.devices", "2", "--batches", "2"}), 2,
+               "command line: --batches: 2 without --batch");
+  const Outcome table = run(with({"--cluster.devices", "4"}));
+  EXPECT_EQ(table.code, 0) << table.error;
+  EXPECT_THAT(table.out, HasSubstr("devices: 4"));
+  EXPECT_THAT(table.out, HasSubstr("\nchosen: "));
+  EXPECT_THAT(table.out, HasSubstr("fastest"));
+  EXPECT_THAT(table.out, HasSubstr("4 x 1 x 1"));
+  EXPECT_EQ(run(with({"--cluster.devices", "4"})).out, table.out);
+
+  const Outcome written = run(with({"--cluster.devices", "4", "--out", "plan.json"}));
+  EXPECT_EQ(written.code, 0) << written.error;
+  const Plan plan = read_plan(path("plan.json"));
+  const Parallelism& p = plan.parallelism;
+  EXPECT_EQ(p.stages * p.sequence_parallel * p.data_parallel, 4);
+  EXPECT_THAT(table.out, HasSubstr("chosen: " + std::to_string(p.stages) + " stage"));
+  EXPECT_FALSE(validate(plan).has_value());
+
+  const Outcome sampled =
+      run(with({"--cluster.devices", "2", "--batch", "3", "--batches", "2", "-q"}));
+  EXPECT_EQ(sampled.code, 0) << sampled.error;
+  EXPECT_THAT(sampled.out, HasSubstr("sample: 2 steps"));
+
+  const Outcome none = run(with({"--cluster.devices", "2", "--memory.bytes_per_stage", "1000"}));
+  EXPECT_EQ(none.code, 1);
+  EXPECT_THAT(none.out, HasSubstr("chosen: none"));
+  EXPECT_THAT(none.error, HasSubstr("no layout of 2 devices can run the sample"));
+}
+
 TEST_F(CommandLine, APlanHoldsWhatItsFlagsSay) {
   write("config.toml",
         "[model]\nnum_hidden_layers = 6\n[parallelism]\nstages = 3\n[planner]\nslices = 3\n");
@@ -274,6 +314,23 @@ TEST_F(CommandLine, DataGoesFromTextToStatistics) {
   EXPECT_EQ(stats["tokens"], 20);
   EXPECT_THAT(run({"data", "stats", "set"}).out, HasSubstr("documents  2"));
   EXPECT_THAT(run({"data", "stats", "lengths.txt", "--lengths"}).out, HasSubstr("documents  5"));
+}
+
+TEST_F(CommandLine, LengthsOfAKnownCorpusMakeABatch) {
+  const std::vector<std::string> command = {"data", "lengths", "--model", "github", "--count",
+                                            "40",   "--cap",   "49152",   "--seed", "3"};
+  std::vector<std::string> to_file = command;
+  to_file.insert(to_file.end(), {"--out", "made.txt"});
+  const Outcome outcome = run(to_file);
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(run(command).out, read("made.txt"));
+  const auto expected = synthetic_lengths(length_model("github"), 40, 49152, 3);
+  EXPECT_EQ(read_lengths(path("made.txt")), expected);
+  EXPECT_EQ(plan({"--lengths", "made.txt"}).sequences, expected);
+  expect_error({"data", "lengths", "--model", "gitlab"}, 2, "expected github or commoncrawl");
+  expect_error({"data", "lengths"}, 2, "--model");
+  expect_error({"data", "lengths", "--model", "github", "--cap", "0"}, 2, "--cap");
 }
 
 TEST_F(CommandLine, BadDataIsRefused) {

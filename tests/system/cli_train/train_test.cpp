@@ -53,7 +53,9 @@ class TrainCommand : public testing::ProgramTest {
                                     "--checkpoint.path",
                                     "run/checkpoints",
                                     "--metrics.path",
-                                    "run/metrics.jsonl"};
+                                    "run/metrics.jsonl",
+                                    "--cluster.profile",
+                                    "estimate"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }

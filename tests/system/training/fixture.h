@@ -65,6 +65,8 @@ class TrainingTest : public ::testing::Test {
     config.optimizer.decay_steps = 20;
     config.parallelism.stages = stages;
     config.planner.slices = 3;
+    config.planner.recalibrate = false;
+    config.cluster.profile = "estimate";
     config.checkpoint.path = folder_ + "/checkpoints";
     config.metrics.path = folder_ + "/metrics.jsonl";
     return config;

@@ -23,6 +23,8 @@ Plan full_plan() {
   plan.planner.seconds = 0.041;
   plan.planner.schedule = "list";
   plan.planner.solver = {"optimal", 0.004, 0.02};
+  plan.planner.chunk_spread = 0.07;
+  plan.planner.spread_cause = "1 chunk of what was left over";
   plan.planner.candidates = {{"list", 3, 4096, 2, 10, 1.93, "fastest"},
                              {"1f1b", 4, 2048, 1, 12, 2.5, "longer warm-up"}};
   plan.bytes_per_stage = 2e8;
@@ -53,6 +55,8 @@ TEST(PlanJson, RoundTrips) {
   ASSERT_TRUE(again.predicted.has_value());
   EXPECT_EQ(again.predicted->stages[0].peak_bytes, 123456789.5);
   EXPECT_EQ(again.planner.candidates[1].note, "longer warm-up");
+  EXPECT_EQ(again.planner.chunk_spread, 0.07);
+  EXPECT_EQ(again.planner.spread_cause, "1 chunk of what was left over");
   EXPECT_FALSE(validate(again).has_value());
 }
 

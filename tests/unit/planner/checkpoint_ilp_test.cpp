@@ -71,6 +71,22 @@ TEST(SolveCovering, RefusesAStartThatIsNotFeasible) {
   EXPECT_THROW(solve_covering(program, {1}, kExact), std::logic_error);
 }
 
+TEST(SolveCovering, LeavesTheStartOfWhatIsTooLarge) {
+  CoveringProgram program;
+  program.cost.assign(201, 1.0);
+  program.upper.assign(201, 4);
+  for (int r = 0; r < 200; ++r) {
+    CoveringProgram::Row row{.terms = {}, .least = 2.0};
+    for (int v = 0; v < 201; ++v) row.terms.emplace_back(v, v == r ? 2.0 : 0.5);
+    program.rows.push_back(std::move(row));
+  }
+  const std::vector<int> start(201, 1);
+  const CoveringSolution solution = solve_covering(program, start, {.gap = 0.0});
+  EXPECT_EQ(solution.x, start);
+  EXPECT_EQ(solution.report.status, "too large");
+  EXPECT_EQ(solution.report.gap, 1.0);
+}
+
 TEST(SolveCovering, AnEmergencyStopIsReportedAndLeavesTheStart) {
   Random random(2);
   CoveringProgram program;

@@ -109,6 +109,23 @@ TEST(SequenceProcessor, CutsTheLongAndPacksTheShort) {
   for (const Seconds s : chunking.seconds) EXPECT_LE(s, chunking.target_seconds * (1 + 1e-12));
 }
 
+TEST(SequenceProcessor, SaysWhyChunksAreUneven) {
+  const ChunkSeconds even{.per_token = 1.0};
+  const auto cause = [&](const std::vector<Tokens>& sequences, const ChunkingOptions& options) {
+    return process_sequences(sequences, even, options).spread_cause();
+  };
+  EXPECT_EQ(cause({}, {}), "");
+  EXPECT_EQ(cause({100, 100}, {.slices = 2}), "");
+  EXPECT_EQ(cause({100, 50, 20}, {.slices = 2}), "1 chunk of what was left over");
+  EXPECT_EQ(cause({100, 60}, {.slices = 2}), "1 last slice that short sequences did not fill");
+  EXPECT_EQ(cause({100, 20}, {.slices = 1, .pack_tokens = 100}),
+            "1 chunk of what was left over; the slowest is one whole sequence of 100 tokens");
+  // Tokens bound the slices, attention makes the later ones slower.
+  const ChunkSeconds steep{.per_token2 = 1.0, .per_token = 1.0};
+  EXPECT_EQ(process_sequences({100}, steep, {.slices = 2, .capacity = 50}).spread_cause(),
+            "1 chunk at the limit of 50 tokens");
+}
+
 TEST(SequenceProcessor, BestFitTakesTheLeastTimePerToken) {
   // After cutting 8 in two, tails 8 -> 4 and 6 -> 2 are open; the third sequence fits both, and
   // the tail of 6 has less context, so less time per token.

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "planner/order_floor.h"
 #include "tables.h"
 
 namespace infinipipe {
@@ -114,49 +113,37 @@ TEST(LeastRecompute, FitsWheneverItIsFound) {
   EXPECT_GT(found, 500);
 }
 
-TEST(OrderFloor, ByHand) {
-  // One stage, two slices of 8 bytes in room for 13: 3 bytes are two layers' at 0.25 s a 1.5 bytes.
-  ChunkTable table = test::even_table(1, {2});
-  table.room = {13.0};
-  EXPECT_DOUBLE_EQ(order_floor(one_f_one_b_steps(table, {0}), table), 6.0 + 0.5);
+TEST(ForcedRecompute, CountsDisjointWindows) {
+  // Two stages, one slice each: stage 0 holds two chunks at a time, 8 bytes each.
+  ChunkTable table = test::even_table(2, {1, 1, 1, 1});
+  const StepLists steps = one_f_one_b_steps(table, {0});
+  table.room = {16.0, 16.0};
+  EXPECT_EQ(forced_recompute(steps[0], 0, table), 0.0);
+  table.room = {13.0, 13.0};
+  // Chunks 0 and 1, then 2 and 3, lack 3 bytes: two layers of 1.5 bytes and 0.25 s each time.
+  EXPECT_DOUBLE_EQ(forced_recompute(steps[0], 0, table), 1.0);
+  EXPECT_EQ(forced_recompute(steps[1], 1, table), 0.0);
 }
 
-TEST(OrderFloor, IsWhatNothingRecomputedTakesWhereEverythingFits) {
-  const ChunkTable table = test::even_table(3, {2, 1, 1});
-  const auto steps = one_f_one_b_steps(table, {0});
-  EXPECT_EQ(order_floor(steps, table), time_steps(steps, table, none(table)).seconds);
-}
-
-// Random recomputation that fits is never faster, however little it is.
-TEST(OrderFloor, NothingThatFitsIsFaster) {
-  Random random(14);
-  int judged = 0;
-  int raised = 0;
-  for (int round = 0; round < 3000; ++round) {
-    const ChunkTable table = test::random_table(random, 4, 6, 4, random.uniform());
+TEST(ForcedRecompute, NothingThatFitsRecomputesLess) {
+  Random random(6);
+  int forced = 0;
+  for (int round = 0; round < 2000; ++round) {
+    const ChunkTable table = test::random_table(random, 4, 6, 5, random.uniform());
     const auto steps = one_f_one_b_steps(table, {0});
-    const Seconds floor = order_floor(steps, table);
-    raised += floor > time_steps(steps, table, none(table)).seconds;
     const auto least = least_recompute(steps, table);
     if (!least) continue;
-    ++judged;
-    RecomputeMatrix matrix = *least;
-    EXPECT_LE(floor, time_steps(steps, table, matrix).seconds * (1 + 1e-12));
-    for (int change = 0; change < 20; ++change) {
-      const auto i =
-          static_cast<std::size_t>(random.between(0, static_cast<std::int64_t>(matrix.size()) - 1));
-      const int before = matrix[i];
-      matrix[i] = static_cast<int>(
-          random.between(0, table.layers[i / static_cast<std::size_t>(table.chunks)]));
-      if (!fits(steps, table, matrix)) {
-        matrix[i] = before;
-        continue;
+    for (int p = 0; p < table.stages; ++p) {
+      Seconds spent = 0.0;
+      for (int k = 0; k < table.chunks; ++k) {
+        spent += (*least)[table.index(p, k)] * table.at(p, k).layer;
       }
-      EXPECT_LE(floor, time_steps(steps, table, matrix).seconds * (1 + 1e-12));
+      const Seconds bound = forced_recompute(steps[static_cast<std::size_t>(p)], p, table);
+      EXPECT_LE(bound, spent * (1.0 + 1e-12));
+      forced += bound > 0.0;
     }
   }
-  EXPECT_GT(judged, 1000);
-  EXPECT_GT(raised, 500);
+  EXPECT_GT(forced, 300);
 }
 
 }  // namespace

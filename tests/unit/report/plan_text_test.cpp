@@ -17,6 +17,8 @@ Plan explained_plan() {
   plan.planner.name = "epp";
   plan.planner.seconds = 0.041;
   plan.planner.solver = {"optimal", 0.004, 0.02};
+  plan.planner.chunk_spread = 0.123;
+  plan.planner.spread_cause = "1 chunk of what was left over";
   plan.planner.candidates = {{"list", 3, 4096, 2, 10, 1.93, "fastest"},
                              {"1f1b", 4, 128, 1, 12, 0.0, "over"}};
   plan.bytes_per_stage = 2000.0;
@@ -43,6 +45,8 @@ TEST(PlanText, ExplainsEveryDecision) {
         "cut: 2 sequences into 6 slices\n  sequence 0 of 300: 100 100 100\n  sequence 4 of 300:",
         "packed: 2 whole sequences share chunks\n",
         "chunks: 10 in 2 pipelines: 4 split, 2 hybrid, 4 batched; 11 to 110 tokens each\n",
+        "chunk times: the slowest 12.3% above the mean; shorter are 1 chunk of what was left "
+        "over\n",
         // Chunks 1 and 2 of both pipelines recompute 1 and 2 layers of 4 x 10.
         "recomputed: 15.0% of all layers' forwards (6 of 40)\n", "predicted: 1.93 s",
         "50.0% of the memory", "candidates, the chosen one first:\n", "4,096"}) {

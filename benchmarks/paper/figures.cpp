@@ -1,0 +1,221 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "infinipipe/report/figure.h"
+#include "paper/page.h"
+
+namespace infinipipe::paper {
+
+namespace {
+
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+std::string cap_text(Tokens cap) { return std::to_string(cap / 1024) + "K"; }
+
+std::string corpus_text(const std::string& corpus) {
+  return corpus == "github" ? "GitHub" : corpus == "commoncrawl" ? "CommonCrawl" : corpus;
+}
+
+const std::vector<std::pair<std::string, std::string>>& shown_systems() {
+  static const std::vector<std::pair<std::string, std::string>> kSystems = {
+      {"epp", "InfiniPipe (ours)"},     {"epp-1f1b", "InfiniPipe (the paper's method)"},
+      {"flexsp", "FlexSP"},             {"deepspeed", "DeepSpeed"},
+      {"megatron", "Megatron-LM"},      {"seq1f1b-fixed", "Seq1F1B, as it comes"},
+      {"seq1f1b", "Seq1F1B, tuned"},    {"mepipe", "MEPipe"},
+      {"1f1b", "1F1B, packed"}};
+  return kSystems;
+}
+
+std::string throughput_figure(const Scope& scope, const Results& results,
+                              const std::string& model) {
+  BarFigure figure;
+  figure.title = "Throughput, LLaMA " + model;
+  figure.subtitle = "32 simulated A800, batch " + std::to_string(scope.batch) +
+                    "; pipelines of 4 stages x sequence parallel 8; longest sequence below";
+  figure.y_axis = "thousand tokens a second";
+  for (const auto& [system, name] : shown_systems()) figure.series.push_back({name, {}});
+  for (const SettingResult& result : results.throughput) {
+    if (result.setting.model != model) continue;
+    figure.groups.push_back(cap_text(result.setting.cap) + "\n" +
+                            corpus_text(result.setting.corpus));
+    for (std::size_t s = 0; s < shown_systems().size(); ++s) {
+      const Cell* cell = result.find(shown_systems()[s].first);
+      figure.series[s].values.push_back(cell ? cell->tokens_per_second / 1000.0 : kNone);
+    }
+  }
+  return bar_figure(figure);
+}
+
+std::string slices_figure(const Results& results) {
+  BarFigure figure;
+  figure.title = "Speed-up over pipelines of slices";
+  figure.subtitle = "seconds of the baseline / seconds of InfiniPipe (ours), GitHub; dashed: equal";
+  figure.y_axis = "times faster";
+  figure.reference = 1.0;
+  const std::vector<std::pair<std::string, std::string>> rivals = {
+      {"seq1f1b-fixed", "over Seq1F1B, as it comes"},
+      {"seq1f1b", "over Seq1F1B, tuned"},
+      {"mepipe", "over MEPipe, tuned"}};
+  for (const auto& [system, name] : rivals) figure.series.push_back({name, {}});
+  for (const SettingResult& result : results.throughput) {
+    const Setting& setting = result.setting;
+    if (setting.corpus != "github" || (setting.cap != 49152 && setting.cap != 98304)) continue;
+    figure.groups.push_back(setting.model + "\n" + cap_text(setting.cap));
+    const Cell* ours = result.find("epp");
+    for (std::size_t s = 0; s < rivals.size(); ++s) {
+      const Cell* rival = result.find(rivals[s].first);
+      figure.series[s].values.push_back(ours && rival ? rival->seconds / ours->seconds : kNone);
+    }
+  }
+  return bar_figure(figure);
+}
+
+std::string ablation_figure(const Results& results, bool papers) {
+  BarFigure figure;
+  figure.title = papers ? "Ablations of the paper's method" : "Ablations of InfiniPipe (ours)";
+  figure.subtitle = "step time with one part changed / step time with all parts; dashed: equal";
+  figure.y_axis = "times the step";
+  figure.reference = 1.0;
+  const std::string prefix = "paper: ";
+  std::vector<std::string> names;
+  for (const Ablation& ablation : ablations()) {
+    if (ablation.name.starts_with(prefix) == papers) names.push_back(ablation.name);
+  }
+  for (const SettingResult& result : results.ablation) {
+    figure.series.push_back({result.setting.model, {}});
+  }
+  for (std::size_t i = 1; i < names.size(); ++i) {
+    std::string label = papers ? names[i].substr(prefix.size()) : names[i];
+    if (label == "one recomputation setting") label = "one recompu-\ntation setting";
+    if (const std::size_t space = label.find(' ');
+        space != std::string::npos && label.find('\n') == std::string::npos) {
+      label[space] = '\n';
+    }
+    figure.groups.push_back(label);
+    for (std::size_t s = 0; s < results.ablation.size(); ++s) {
+      const Cell* all = results.ablation[s].find(names.front());
+      const Cell* cell = results.ablation[s].find(names[i]);
+      figure.series[s].values.push_back(all && cell ? cell->seconds / all->seconds : kNone);
+    }
+  }
+  return bar_figure(figure);
+}
+
+std::string bubble_figure(const Results& results) {
+  BarFigure figure;
+  figure.title = "Where a step goes";
+  figure.subtitle = "share of the stages' time; ours, the paper's method and both with equal slices";
+  figure.y_axis = "% of the step";
+  figure.stacked = true;
+  figure.decimals = 0;
+  figure.series = {{"compute", {}}, {"all-to-all", {}}, {"recomputation", {}}, {"bubble", {}}};
+  const std::vector<std::pair<std::string, std::string>> shown = {
+      {"all", "ours"},
+      {"equal slices", "equal slices"},
+      {"paper: all", "paper's"},
+      {"paper: equal slices", "p., equal sl."}};
+  for (const SettingResult& result : results.ablation) {
+    for (const auto& [name, label] : shown) {
+      const Cell* cell = result.find(name);
+      if (!cell) continue;
+      figure.groups.push_back(label + "\n" + result.setting.model);
+      figure.series[0].values.push_back(100.0 * cell->compute);
+      figure.series[1].values.push_back(100.0 * cell->all_to_all);
+      figure.series[2].values.push_back(100.0 * cell->recompute);
+      figure.series[3].values.push_back(
+          100.0 * std::max(0.0, 1.0 - cell->compute - cell->all_to_all - cell->recompute));
+    }
+  }
+  return bar_figure(figure);
+}
+
+std::string batch_figure(const Results& results) {
+  BarFigure figure;
+  const Setting& first = results.batches.front().setting;
+  figure.title = "Batch size, LLaMA " + first.model + ", GitHub, " + cap_text(first.cap);
+  figure.subtitle = "32 simulated A800";
+  figure.y_axis = "thousand tokens a second";
+  figure.decimals = 1;
+  for (const auto& [system, name] : shown_systems()) figure.series.push_back({name, {}});
+  for (const SettingResult& result : results.batches) {
+    figure.groups.push_back(std::to_string(result.setting.batch) + " sequences");
+    for (std::size_t s = 0; s < shown_systems().size(); ++s) {
+      const Cell* cell = result.find(shown_systems()[s].first);
+      figure.series[s].values.push_back(cell ? cell->tokens_per_second / 1000.0 : kNone);
+    }
+  }
+  return bar_figure(figure);
+}
+
+std::string scaling_figure(const Scope& scope, const Results& results) {
+  LineFigure figure;
+  const Setting& first = results.scaling.front().setting;
+  figure.title = "Scaling, LLaMA " + first.model + ", GitHub, " + cap_text(first.cap);
+  figure.subtitle = std::to_string(scope.per_device) +
+                    " sequences a device; replicas of 4 stages x sequence parallel 8";
+  figure.x_axis = "devices";
+  figure.y_axis = "thousand tokens a second";
+  figure.log_x = true;
+  figure.log_y = true;
+  const std::vector<std::pair<std::string, std::string>> shown = {
+      {"epp", "InfiniPipe (ours)"},
+      {"flexsp", "FlexSP (up to 128)"},
+      {"deepspeed", "DeepSpeed"},
+      {"seq1f1b", "Seq1F1B, tuned"}};
+  for (const auto& [system, name] : shown) figure.series.push_back({name, {}});
+  figure.series.push_back({"ours at 32 devices, scaled", {}});
+  double base = kNone;
+  for (const SettingResult& result : results.scaling) {
+    const Cell* ours = result.find("epp");
+    if (result.setting.devices == 32 && ours) base = ours->tokens_per_second / 32.0;
+  }
+  for (const SettingResult& result : results.scaling) {
+    figure.x.push_back(result.setting.devices);
+    for (std::size_t s = 0; s < shown.size(); ++s) {
+      const Cell* cell = result.find(shown[s].first);
+      figure.series[s].values.push_back(cell ? cell->tokens_per_second / 1000.0 : kNone);
+    }
+    figure.series.back().values.push_back(base * result.setting.devices / 1000.0);
+  }
+  return line_figure(figure);
+}
+
+}  // namespace
+
+std::map<std::string, std::string> figures(const Scope& scope, const Results& results) {
+  std::map<std::string, std::string> files;
+  for (const Model& model : scope.models) {
+    std::string name = model.name;
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    files["throughput-" + name + ".svg"] = throughput_figure(scope, results, model.name);
+  }
+  files["slices.svg"] = slices_figure(results);
+  files["ablations.svg"] = ablation_figure(results, false);
+  files["ablations-paper.svg"] = ablation_figure(results, true);
+  files["bubbles.svg"] = bubble_figure(results);
+  files["batch.svg"] = batch_figure(results);
+  files["scaling.svg"] = scaling_figure(scope, results);
+  return files;
+}
+
+std::string planning_figure(const Results& results) {
+  LineFigure figure;
+  figure.title = "Planning time beside step time";
+  figure.subtitle = "scaling experiment; measured on the machine that ran it";
+  figure.x_axis = "devices";
+  figure.y_axis = "seconds";
+  figure.log_x = true;
+  figure.log_y = true;
+  figure.series = {{"step", {}}, {"planning, one thread", {}}};
+  for (const SettingResult& result : results.scaling) {
+    const Cell* cell = result.find("epp");
+    figure.x.push_back(result.setting.devices);
+    figure.series[0].values.push_back(cell ? cell->mean_seconds() : kNone);
+    figure.series[1].values.push_back(cell ? cell->plan_seconds : kNone);
+  }
+  return line_figure(figure);
+}
+
+}  // namespace infinipipe::paper

@@ -1,0 +1,47 @@
+// Readings of published measurements: how somebody else's experiment was set up, so that a model
+// can be laid beside its figures. docs/baselines.md states the sources.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "infinipipe/baselines/system.h"
+
+namespace infinipipe {
+
+struct Calibration {
+  std::string name;
+  int batch = 0;  // sequences of a batch, unless said otherwise
+  int batches = 0;
+  int devices = 0;              // likewise
+  int layers = 0;               // of the model; likewise
+  Tokens pad = 1;               // lengths are rounded up to a multiple
+  Tokens longest = 0;           // longer ones, after padding, are left out
+  double allowance_chunks = 0;  // per step, in units of the profile's whole per-chunk cost: gathers
+                                // that are not hidden, the optimizer, stragglers
+  std::vector<std::string> planners;
+  // What was measured, in the planners' order.
+  std::vector<Seconds> measured;
+  std::string source;
+};
+
+// "flexsp": arXiv 2412.01523, GPT 6.7B on 64 x A100-40GB.
+std::vector<std::string> calibration_names();
+// Throws InputError for an unknown name.
+const Calibration& calibration(const std::string& name);
+
+// Batches in file order: padded, the too long dropped. Throws InputError where there are not enough
+// lengths for `batches` of `batch`.
+std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibration,
+                                                     std::span<const Tokens> lengths, int batch,
+                                                     int batches);
+
+// The system as the experiment ran it: deepspeed at one degree over all devices with bins of 0.9 of
+// its capacity, flexsp at degrees from 2 with the fewest micro-batches that fit; nothing
+// recomputed. Other names as make_system.
+std::unique_ptr<System> make_calibrated_system(const Calibration& calibration,
+                                               const std::string& name,
+                                               const SystemContext& context);
+
+}  // namespace infinipipe

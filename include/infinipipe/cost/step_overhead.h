@@ -1,0 +1,27 @@
+// What a step costs beside its instructions, as far as the layout decides it. docs/parallelism.md
+// explains the model.
+#pragma once
+
+#include "infinipipe/core/plan.h"
+#include "infinipipe/cost/cost_model.h"
+
+namespace infinipipe {
+
+struct StepOverhead {
+  Seconds gathers = 0.0;    // ZeRO-3 gathers of weights (and reduction of gradients) within a
+                            // sequence-parallel group, as far as a chunk's compute is too short to
+                            // hide them; of the stage and replica that waits longest
+  Seconds reduction = 0.0;  // gradients over data-parallel replicas, after the last backward
+
+  Seconds total() const { return gathers + reduction; }
+};
+
+// The plan must be valid, `cost` of its layout. Devices are placed so that a sequence-parallel group
+// lies within a node where it can, the same stage's replicas beside it in the node, then stages.
+// Weights and gradients are each 2 of the 16 bytes of state a parameter has with bfloat16, 4 with
+// any other type. A profile without gather bandwidths has no such cost: it is part of its per-chunk
+// cost. Throws InputError for a degree that is needed and absent: the group's own within a node,
+// sequence_parallel x data_parallel across nodes.
+StepOverhead step_overhead(const Plan& plan, const CostModel& cost, int devices_per_node);
+
+}  // namespace infinipipe

@@ -1,0 +1,92 @@
+#include "infinipipe/baselines/calibration.h"
+
+#include <algorithm>
+
+#include "baselines/deepspeed.h"
+#include "baselines/flexsp.h"
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+
+namespace {
+
+const Calibration& flexsp_calibration() {
+  static const Calibration kCalibration = {
+      .name = "flexsp",
+      .batch = 512,
+      .batches = 40,
+      .devices = 64,
+      .layers = 32,
+      .pad = 128,
+      .longest = 191872,
+      .allowance_chunks = 1.5,
+      .planners = {"deepspeed", "flexsp"},
+      .measured = {8.08, 4.71},
+      .source = "arXiv 2412.01523: GPT 6.7B, 64 x A100-40GB, Wikipedia, 192K, batch 512"};
+  return kCalibration;
+}
+
+}  // namespace
+
+std::vector<std::string> calibration_names() { return {"flexsp"}; }
+
+const Calibration& calibration(const std::string& name) {
+  if (name == "flexsp") return flexsp_calibration();
+  throw InputError("calibration", "unknown calibration '" + name + "'", "expected flexsp");
+}
+
+std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibration,
+                                                     std::span<const Tokens> lengths, int batch,
+                                                     int batches) {
+  INFINIPIPE_ASSERT(batch >= 1 && batches >= 1, "no batches");
+  std::vector<std::vector<Tokens>> result(1);
+  for (const Tokens length : lengths) {
+    const Tokens padded = (length + calibration.pad - 1) / calibration.pad * calibration.pad;
+    if (padded > calibration.longest) continue;
+    if (static_cast<int>(result.back().size()) == batch) {
+      if (static_cast<int>(result.size()) == batches) return result;
+      result.emplace_back();
+    }
+    result.back().push_back(padded);
+  }
+  const std::int64_t found = static_cast<std::int64_t>(result.size() - 1) * batch +
+                             static_cast<std::int64_t>(result.back().size());
+  const std::int64_t needed = std::int64_t{batch} * batches;
+  if (found < needed) {
+    throw InputError(
+        "lengths",
+        format_count(found) + " of at most " + format_count(calibration.longest) + " tokens",
+        "expected " + format_count(needed) + " for " + std::to_string(batches) + " batches of " +
+            std::to_string(batch),
+        "give fewer --batches or a longer file");
+  }
+  return result;
+}
+
+std::unique_ptr<System> make_calibrated_system(const Calibration& calibration,
+                                               const std::string& name,
+                                               const SystemContext& context) {
+  if (calibration.name == "flexsp" && name == "deepspeed") {
+    if (context.devices > 1 && !context.profile.links.all_to_all.contains(context.devices)) {
+      throw InputError("profile: links.all_to_all",
+                       "found no degree " + std::to_string(context.devices),
+                       "expected one for the calibration's single group of all devices");
+    }
+    DeepspeedOptions options;
+    options.degrees = {context.devices};
+    options.recompute = {0};
+    options.fill = {0.9};
+    options.balance = false;
+    return make_deepspeed(context, std::move(options));
+  }
+  if (calibration.name == "flexsp" && name == "flexsp") {
+    FlexspOptions options;
+    options.least_degree = std::min(2, context.devices);
+    options.recompute = {0};
+    options.micro_batch_options = 1;
+    return make_flexsp(context, std::move(options));
+  }
+  return make_system(name, context);
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,40 @@
+// Proven bounds on FlexSP's assignment problem, overall and for one multiset of degrees.
+#pragma once
+
+#include <vector>
+
+#include "baselines/group_cost.h"
+
+namespace infinipipe {
+
+// How many groups of each cost, in the order of the costs.
+using Configuration = std::vector<int>;
+
+class FlexBound final {
+ public:
+  FlexBound(const std::vector<Tokens>& lengths, const std::vector<GroupCost>& costs, int devices);
+
+  // Over every configuration.
+  Seconds overall() const { return overall_; }
+  // No assignment to these groups takes less than the smaller of this and `upper`. `effort`: steps
+  // of the multipliers' ascent; 0: the device-time bound alone.
+  Seconds of(const Configuration& configuration, Seconds upper, int effort) const;
+
+ private:
+  struct Kind {
+    Tokens length = 0;
+    int count = 0;
+    std::vector<Seconds> seconds;  // by cost; infinite where memory forbids
+  };
+
+  bool possible(Seconds seconds) const;
+
+  std::vector<Kind> kinds_;
+  const std::vector<GroupCost>* costs_;
+  int devices_;
+  Seconds constant_ = 0.0;  // the least over degrees
+  Seconds floor_ = 0.0;     // gathers
+  Seconds overall_ = 0.0;
+};
+
+}  // namespace infinipipe

@@ -1,0 +1,190 @@
+#include "baselines/megatron.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "baselines/megatron_cost.h"
+#include "baselines/packing.h"
+#include "baselines/static_system.h"
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kRoundingGuard = 1.0 - 1e-12;
+constexpr int kSizes = 8;  // of micro-batches, each twice the one before
+
+class Megatron final : public StaticSystem {
+ public:
+  Megatron(const SystemContext& context, std::vector<MegatronCost> costs)
+      : StaticSystem("megatron", static_cast<int>(costs.size())),
+        context_(context),
+        costs_(std::move(costs)) {}
+
+ private:
+  SystemResult run_setting(int setting, const std::vector<Tokens>& sequences,
+                           Seconds enough) const override;
+  std::string out_of_memory(const std::vector<Tokens>& sequences) const override;
+
+  Seconds bound(const MegatronCost& cost, const std::vector<Tokens>& sequences) const;
+  SystemResult step(const MegatronCost& cost, const std::vector<Tokens>& sequences,
+                    const std::vector<Bin>& bins) const;
+
+  SystemContext context_;
+  std::vector<MegatronCost> costs_;
+};
+
+// All devices busy without a bubble, or the longest sequence alone.
+Seconds Megatron::bound(const MegatronCost& cost, const std::vector<Tokens>& sequences) const {
+  GroupLoad all;
+  GroupLoad longest;
+  longest.add(*std::max_element(sequences.begin(), sequences.end()));
+  for (const Tokens length : sequences) all.add(length);
+  return kRoundingGuard *
+         std::max(cost.least(all) * cost.group() / context_.devices, cost.least(longest));
+}
+
+// Micro-batches dealt to the replicas, dearest first, each to the one with the least so far.
+SystemResult Megatron::step(const MegatronCost& cost, const std::vector<Tokens>& sequences,
+                            const std::vector<Bin>& bins) const {
+  const MegatronSetting& setting = cost.setting();
+  struct Filled {
+    GroupLoad load;
+    const Bin* bin;
+  };
+  std::vector<Filled> filled;
+  for (const Bin& bin : bins) {
+    filled.push_back({{}, &bin});
+    for (const int i : bin) filled.back().load.add(sequences[static_cast<std::size_t>(i)]);
+  }
+  std::stable_sort(filled.begin(), filled.end(), [&](const Filled& a, const Filled& b) {
+    return cost.least(a.load) > cost.least(b.load);
+  });
+  std::vector<std::vector<GroupLoad>> replicas(static_cast<std::size_t>(setting.data));
+  std::vector<Seconds> work(replicas.size(), 0.0);
+  std::vector<std::vector<GroupShare>> micro_batches;
+  for (const auto& [load, bin] : filled) {
+    const auto least = static_cast<std::size_t>(
+        std::distance(work.begin(), std::min_element(work.begin(), work.end())));
+    const std::size_t row = replicas[least].size();
+    if (row == micro_batches.size()) micro_batches.emplace_back();
+    micro_batches[row].push_back({cost.group() * setting.stages, *bin, cost.least(load)});
+    replicas[least].push_back(load);
+    work[least] += cost.least(load);
+  }
+  SystemResult result;
+  const auto stages = static_cast<std::size_t>(setting.stages);
+  result.peak_bytes.assign(stages, 0.0);
+  Seconds busy = 0.0;
+  for (const std::vector<GroupLoad>& chunks : replicas) {
+    if (chunks.empty()) continue;
+    const auto chunk_cost = [&](int p, int chunk) {
+      return cost.chunk(p, chunks[static_cast<std::size_t>(chunk)]);
+    };
+    const PipelineRun run =
+        run_1f1b(setting.stages, static_cast<int>(chunks.size()), chunk_cost,
+                 [&](int chunk) { return cost.message(chunks[static_cast<std::size_t>(chunk)]); });
+    const int last = static_cast<int>(chunks.size()) - 1;
+    const Seconds overhead =
+        cost.step_overhead(chunk_cost(0, last).backward, chunk_cost(0, 0).forward);
+    result.seconds = std::max(result.seconds, run.seconds + overhead);
+    busy += std::accumulate(run.busy.begin(), run.busy.end(), 0.0);
+    for (std::size_t p = 0; p < stages; ++p) {
+      result.peak_bytes[p] =
+          std::max(result.peak_bytes[p], run.peak[p] + cost.fixed_bytes(static_cast<int>(p)));
+    }
+  }
+  result.bubble = 1.0 - busy * cost.group() / (context_.devices * result.seconds);
+  const Bytes limit = context_.limit();
+  const Bytes peak = *std::max_element(result.peak_bytes.begin(), result.peak_bytes.end());
+  if (limit > 0.0 && peak > limit) result.status = SystemStatus::kOutOfMemory;
+  std::size_t most = 0;
+  for (const auto& chunks : replicas) most = std::max(most, chunks.size());
+  result.settings = {{"tensor_parallel", setting.tensor},
+                     {"context_parallel", setting.context},
+                     {"stages", setting.stages},
+                     {"data_parallel", setting.data},
+                     {"recomputed_layers", setting.recompute},
+                     {"micro_batches", most},
+                     {"zero", 1}};
+  result.micro_batches = std::move(micro_batches);
+  return result;
+}
+
+SystemResult Megatron::run_setting(int setting, const std::vector<Tokens>& sequences,
+                                   Seconds enough) const {
+  const MegatronCost& cost = costs_[static_cast<std::size_t>(setting)];
+  SystemResult best;
+  best.status = SystemStatus::kOutOfMemory;
+  best.seconds = kInfinity;
+  const Seconds lower = bound(cost, sequences);
+  const Bytes limit = context_.limit();
+  if (limit > 0.0 && cost.fixed_bytes(0) > limit) return best;
+  best.lower_bound = lower;
+  if (lower >= enough) {
+    best.status = SystemStatus::kOk;
+    return best;
+  }
+  const Tokens total = std::accumulate(sequences.begin(), sequences.end(), Tokens{0});
+  Tokens size = *std::max_element(sequences.begin(), sequences.end());
+  for (int i = 0; i < kSizes; ++i, size *= 2) {
+    SystemResult next = step(cost, sequences, best_fit_decreasing(sequences, size));
+    if (next.status == SystemStatus::kOk && next.seconds < best.seconds) {
+      best = std::move(next);
+      best.lower_bound = lower;
+      best.settings["micro_batch_tokens"] = size;
+    }
+    if (size >= total) break;
+  }
+  return best;
+}
+
+std::string Megatron::out_of_memory(const std::vector<Tokens>& sequences) const {
+  const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
+  return "megatron: a sequence of " + format_count(longest) + " tokens fits at none of " +
+         std::to_string(costs_.size()) + " settings within " + format_bytes(context_.limit());
+}
+
+}  // namespace
+
+std::vector<MegatronSetting> megatron_settings(const SystemContext& context) {
+  std::vector<MegatronSetting> settings;
+  const Profile& profile = context.profile;
+  const int n = context.devices;
+  for (int t = 1; t <= std::min(n, context.devices_per_node); t *= 2) {
+    if (t > 1 && MegatronCost::inside_rate(profile, t) <= 0.0) continue;
+    for (int c = 1; t * c <= n; c *= 2) {
+      const int inside = std::min(t * c, context.devices_per_node);
+      if (c > 1 && inside > 1 && MegatronCost::inside_rate(profile, inside) <= 0.0) continue;
+      for (int p = 1; p <= context.layers && t * c * p <= n; ++p) {
+        if (context.layers % p != 0 || n % (t * c * p) != 0) continue;
+        const int d = n / (t * c * p);
+        if (!profile.links.all_gather.empty() && d * c > 1 &&
+            !(profile.links.all_gather.contains(d * c) &&
+              profile.links.reduce_scatter.contains(d * c))) {
+          continue;
+        }
+        for (const int recompute : recompute_settings(context.layers / p)) {
+          settings.push_back({t, c, p, d, recompute});
+        }
+      }
+    }
+  }
+  return settings;
+}
+
+std::unique_ptr<System> make_megatron(const SystemContext& context, MegatronOptions options) {
+  if (options.settings.empty()) options.settings = megatron_settings(context);
+  if (options.settings.empty()) {
+    throw InputError("megatron", "no degrees for " + std::to_string(context.devices) + " devices",
+                     "expected bandwidths in the profile's links", "add them to the profile");
+  }
+  std::vector<MegatronCost> costs;
+  for (const MegatronSetting& setting : options.settings) costs.emplace_back(context, setting);
+  return std::make_unique<Megatron>(context, std::move(costs));
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,32 @@
+// Megatron-LM: tensor parallelism with sequence parallelism, ring context parallelism, 1F1B over
+// stages of equal layers, data parallelism with the optimizer sharded (ZeRO-1).
+#pragma once
+
+#include <memory>
+
+#include "infinipipe/baselines/system.h"
+
+namespace infinipipe {
+
+struct MegatronSetting {
+  int tensor = 1;
+  int context = 1;
+  int stages = 1;
+  int data = 1;
+  int recompute = 0;  // layers of each stage
+
+  bool operator==(const MegatronSetting&) const = default;
+};
+
+struct MegatronOptions {
+  std::vector<MegatronSetting> settings;  // empty: megatron_settings
+};
+
+// Tensor degrees up to a node, context degrees that are powers of two, stages that divide the
+// layers, the rest data parallel; each with every recompute_settings of a stage's layers. Degrees
+// that the profile has no bandwidth for are left out.
+std::vector<MegatronSetting> megatron_settings(const SystemContext& context);
+
+std::unique_ptr<System> make_megatron(const SystemContext& context, MegatronOptions options = {});
+
+}  // namespace infinipipe

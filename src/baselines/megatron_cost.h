@@ -1,0 +1,53 @@
+// What one chunk costs under Megatron-LM's degrees.
+#pragma once
+
+#include <vector>
+
+#include "baselines/group_cost.h"
+#include "baselines/megatron.h"
+#include "baselines/pipeline_1f1b.h"
+
+namespace infinipipe {
+
+class MegatronCost final {
+ public:
+  MegatronCost(const SystemContext& context, const MegatronSetting& setting);
+
+  const MegatronSetting& setting() const { return setting_; }
+  int group() const { return setting_.tensor * setting_.context; }
+  // A packed micro-batch on a stage. Compute, activations and recomputation are the cost model's at
+  // a degree of tensor x context. Added in each direction and layer: two all-gathers and two
+  // reduce-scatters of the chunk's hidden states over the tensor group, waited for; and what of the
+  // context ring's K and V (in the backward also dK and dV) the attention of the block at hand does
+  // not hide.
+  ChunkCost chunk(int stage, const GroupLoad& load) const;
+  Seconds message(const GroupLoad& load) const;
+  // All layers of one chunk, forward and backward, without what rings expose: no schedule takes
+  // less for it.
+  Seconds least(const GroupLoad& load) const;
+  // Gradients reduced and weights gathered over data x context, less what the step's last backward
+  // and first forward hide.
+  Seconds step_overhead(Seconds last_backward, Seconds first_forward) const;
+  Bytes fixed_bytes(int stage) const;
+  // Seconds of a layer's waits, for tests: tensor parallelism, and the ring's exposed part.
+  Seconds tensor_seconds(const GroupLoad& load) const;
+  Seconds ring_seconds(const GroupLoad& load, bool backward) const;
+
+  // Bytes per second of one device to others in a group of so many within a node; 0: none known.
+  static double inside_rate(const Profile& profile, int degree);
+
+ private:
+  MegatronSetting setting_;
+  CostModel model_;
+  int total_layers_;
+  double tensor_per_token_ = 0.0;
+  double ring_forward_per_token_ = 0.0;  // seconds of one block's K and V
+  double ring_backward_per_token_ = 0.0;
+  double attention_forward_ = 0.0;  // seconds of one block's attention per token^2
+  double attention_backward_ = 0.0;
+  Seconds reduce_ = 0.0;
+  Seconds gather_ = 0.0;
+  std::vector<Bytes> fixed_;
+};
+
+}  // namespace infinipipe

@@ -1,0 +1,221 @@
+#include "baselines/pipeline_system.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <numeric>
+
+#include "baselines/collectives.h"
+#include "baselines/static_system.h"
+#include "infinipipe/base/error.h"
+#include "infinipipe/cost/lower_bound.h"
+#include "infinipipe/planner/factory.h"
+
+namespace infinipipe {
+
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr std::size_t kTuningBatches = 4;
+
+class PipelineSystem final : public System {
+ public:
+  PipelineSystem(std::string name, const SystemContext& context)
+      : name_(std::move(name)), context_(context) {
+    for (const Parallelism& parallelism : pipeline_parallelisms(context)) {
+      PlanContext plan;
+      plan.profile = context.profile;
+      plan.layers = context.layers;
+      plan.parallelism = parallelism;
+      if (context.parallelism) plan.layers_per_stage = context.layers_per_stage;
+      plan.bytes_per_stage = context.bytes_per_device;
+      plan.config = context.planner;
+      plan.config.name = name_;
+      choices_.push_back({parallelism, make_planner(plan, context.evaluator)});
+    }
+  }
+
+  const std::string& name() const override { return name_; }
+
+  void tune(std::span<const std::vector<Tokens>> sample) override {
+    if (choices_.size() < 2) return;
+    tuned_.reset();
+    std::vector<const std::vector<Tokens>*> batches;
+    for (const std::size_t i : tuning_batches(sample, kTuningBatches)) {
+      batches.push_back(&sample[i]);
+    }
+    std::size_t best = 0;
+    std::size_t most = 0;
+    Seconds least = kInfinity;
+    for (std::size_t choice = 0; choice < choices_.size(); ++choice) {
+      Seconds sum = 0.0;
+      std::size_t fits = 0;
+      // What is proven to be slower in total is not planned.
+      Seconds bound = 0.0;
+      for (const auto* batch : batches) bound += lower(choice, *batch);
+      if (most == batches.size() && bound >= least) continue;
+      for (const auto* batch : batches) {
+        const SystemResult result = run_choice(choice, *batch);
+        if (result.status != SystemStatus::kOk) continue;
+        sum += result.seconds;
+        ++fits;
+      }
+      if (fits > most || (fits == most && fits > 0 && sum < least)) {
+        best = choice;
+        most = fits;
+        least = sum;
+      }
+    }
+    if (most > 0) tuned_ = best;
+  }
+
+  SystemResult run(const std::vector<Tokens>& sequences) const override {
+    const auto started = std::chrono::steady_clock::now();
+    SystemResult best;
+    best.status = SystemStatus::kOutOfMemory;
+    if (tuned_) best = run_choice(*tuned_, sequences);
+    // Every choice without a tuned one, or where that does not hold the batch.
+    std::string reason = best.reason;
+    std::size_t choice = best.status == SystemStatus::kOk ? choices_.size() : 0;
+    for (; choice < choices_.size(); ++choice) {
+      if (best.status == SystemStatus::kOk && lower(choice, sequences) >= best.seconds) continue;
+      SystemResult result = run_choice(choice, sequences);
+      if (reason.empty()) reason = result.reason;
+      if (result.status != SystemStatus::kOk) continue;
+      if (best.status != SystemStatus::kOk || result.seconds < best.seconds) {
+        best = std::move(result);
+      }
+    }
+    if (best.status != SystemStatus::kOk) {
+      best = SystemResult{};
+      best.status = SystemStatus::kOutOfMemory;
+      best.reason = choices_.size() == 1
+                        ? reason
+                        : name_ + ": at none of " + std::to_string(choices_.size()) +
+                              " layouts; at the first " + reason;
+      best.settings = Json::object();
+    }
+    best.plan_seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    return best;
+  }
+
+ private:
+  struct Choice {
+    Parallelism parallelism;
+    std::unique_ptr<Planner> planner;
+  };
+
+  Seconds lower(std::size_t choice, const std::vector<Tokens>& sequences) const {
+    return lower_bound(context_.profile, choices_[choice].parallelism, context_.layers, sequences,
+                       context_.limit())
+        .seconds;
+  }
+
+  // Over all replicas: the prediction is the slowest one's.
+  double bubble_of(const Plan& plan, Seconds seconds) const {
+    if (seconds <= 0.0) return 0.0;
+    const CostModel cost(context_.profile, plan.parallelism, plan.stages);
+    Seconds busy = 0.0;
+    for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
+      for (const StagePrediction& stage :
+           context_.evaluator->evaluate(plan, cost, ReplicaId(r)).stages) {
+        busy += stage.compute + stage.recompute;
+      }
+    }
+    const auto lanes = static_cast<double>(plan.replicas.size() * plan.stages.size());
+    return 1.0 - busy / (lanes * seconds);
+  }
+
+  SystemResult run_choice(std::size_t choice, const std::vector<Tokens>& sequences) const {
+    SystemResult result;
+    result.settings = Json::object();
+    PlanRequest request;
+    request.sequences = sequences;
+    try {
+      result.plan = choices_[choice].planner->plan(request);
+    } catch (const RunError& error) {
+      result.status = SystemStatus::kOutOfMemory;
+      result.reason = error.what();
+      return result;
+    }
+    const Plan& plan = *result.plan;
+    INFINIPIPE_ASSERT(plan.predicted.has_value(), "a plan without a prediction");
+    const Prediction& predicted = *plan.predicted;
+    const Seconds overhead = replica_overhead(context_, plan);
+    result.seconds = predicted.seconds + overhead;
+    const Tokens tokens = std::accumulate(sequences.begin(), sequences.end(), Tokens{0});
+    result.tokens_per_second =
+        result.seconds > 0.0 ? static_cast<double>(tokens) / result.seconds : 0.0;
+    result.bubble = bubble_of(plan, result.seconds);
+    for (const StagePrediction& stage : predicted.stages) {
+      result.peak_bytes.push_back(stage.peak_bytes);
+    }
+    result.lower_bound = predicted.lower_bound;
+    std::vector<int> layers;
+    for (const LayerRange& range : plan.stages) layers.push_back(range.count());
+    std::size_t pipelines = 0;
+    std::size_t chunks = 0;
+    int recomputed = 0;
+    for (const Replica& replica : plan.replicas) {
+      pipelines = std::max(pipelines, replica.pipelines.size());
+      for (const Pipeline& pipeline : replica.pipelines) {
+        chunks += pipeline.chunks.size();
+        for (const Chunk& chunk : pipeline.chunks) {
+          recomputed += std::accumulate(chunk.recompute.begin(), chunk.recompute.end(), 0);
+        }
+      }
+    }
+    result.settings = {{"stages", plan.parallelism.stages},
+                       {"sequence_parallel", plan.parallelism.sequence_parallel},
+                       {"data_parallel", plan.parallelism.data_parallel},
+                       {"layers", layers},
+                       {"slices", plan.planner.slices},
+                       {"schedule", plan.planner.schedule},
+                       {"pipelines", pipelines},
+                       {"chunks", chunks},
+                       {"recomputed_layers", recomputed},
+                       {"replica_overhead_seconds", overhead}};
+    if (!plan.planner.candidates.empty()) {
+      result.settings["chunk_tokens"] = plan.planner.candidates.front().chunk_tokens;
+    }
+    return result;
+  }
+
+  std::string name_;
+  SystemContext context_;
+  std::vector<Choice> choices_;
+  std::optional<std::size_t> tuned_;
+};
+
+}  // namespace
+
+Seconds replica_overhead(const SystemContext& context, const Plan& plan) {
+  const int replicas = plan.parallelism.data_parallel;
+  if (replicas <= 1 || plan.stages.empty()) return 0.0;
+  const MemoryCost& memory = context.profile.memory;
+  Bytes most = 0.0;
+  for (std::size_t p = 0; p < plan.stages.size(); ++p) {
+    most = std::max(most, plan.stages[p].count() * memory.state_bytes_per_layer +
+                              (p == 0 ? memory.state_embedding_bytes : 0.0) +
+                              (p + 1 == plan.stages.size() ? memory.state_head_bytes : 0.0));
+  }
+  most /= plan.parallelism.sequence_parallel;
+  // Replicas of a stage that share a node: those beside its sequence-parallel groups.
+  const int beside =
+      std::max(1, context.devices_per_node / std::max(1, plan.parallelism.sequence_parallel));
+  const Collectives collectives(context.profile, beside);
+  return collectives.reduce_scatter(most * kGradientShare, replicas) +
+         collectives.all_gather(most * kWeightShare, replicas);
+}
+
+std::unique_ptr<System> make_pipeline_system(const std::string& name,
+                                             const SystemContext& context) {
+  if (!context.evaluator) {
+    throw InputError(name, "no evaluator", "expected the simulator to judge its plans");
+  }
+  auto system = std::make_unique<PipelineSystem>(name, context);
+  return system;
+}
+
+}  // namespace infinipipe

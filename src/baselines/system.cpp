@@ -1,0 +1,108 @@
+#include "infinipipe/baselines/system.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "baselines/deepspeed.h"
+#include "baselines/flexsp.h"
+#include "baselines/megatron.h"
+#include "baselines/pipeline_system.h"
+#include "infinipipe/base/error.h"
+#include "infinipipe/cost/lower_bound.h"
+#include "infinipipe/planner/factory.h"
+
+namespace infinipipe {
+
+namespace {
+
+void check(const SystemContext& context) {
+  const std::string devices = std::to_string(context.devices);
+  if (context.devices < 1) {
+    throw InputError("cluster.devices", "found " + devices, "expected at least 1");
+  }
+  if (context.devices_per_node < 1) {
+    throw InputError("cluster.devices_per_node",
+                     "found " + std::to_string(context.devices_per_node), "expected at least 1");
+  }
+  if (context.layers < 1) {
+    throw InputError("model.num_hidden_layers", "found " + std::to_string(context.layers),
+                     "expected at least 1");
+  }
+  if (!context.parallelism) return;
+  const Parallelism& p = *context.parallelism;
+  const std::int64_t product = std::int64_t{p.stages} * p.sequence_parallel * p.data_parallel;
+  if (p.stages < 1 || p.sequence_parallel < 1 || p.data_parallel < 1 ||
+      product != context.devices) {
+    throw InputError("parallelism",
+                     std::to_string(p.stages) + " stages x " + std::to_string(p.sequence_parallel) +
+                         " sequence parallel x " + std::to_string(p.data_parallel) +
+                         " data parallel",
+                     "expected the " + devices + " devices of the cluster");
+  }
+}
+
+}  // namespace
+
+const char* to_string(SystemStatus status) {
+  return status == SystemStatus::kOk ? "ok" : "out_of_memory";
+}
+
+std::vector<std::string> system_names() {
+  std::vector<std::string> names = planner_names();
+  for (const char* analytic : {"deepspeed", "flexsp", "megatron"}) names.emplace_back(analytic);
+  return names;
+}
+
+std::unique_ptr<System> make_system(const std::string& name, const SystemContext& context) {
+  const std::vector<std::string> known = system_names();
+  if (std::find(known.begin(), known.end(), name) == known.end()) {
+    std::string list;
+    for (const std::string& one : known) list += (list.empty() ? "" : ", ") + one;
+    const std::string near = nearest(name, known);
+    throw InputError("planners", "unknown system '" + name + "'", "expected any of " + list,
+                     near.empty() ? "" : "did you mean '" + near + "'?");
+  }
+  check(context);
+  if (name == "deepspeed") return make_deepspeed(context);
+  if (name == "flexsp") return make_flexsp(context);
+  if (name == "megatron") return make_megatron(context);
+  return make_pipeline_system(name, context);
+}
+
+std::vector<Parallelism> pipeline_parallelisms(const SystemContext& context) {
+  check(context);
+  if (context.parallelism) return {*context.parallelism};
+  std::vector<Parallelism> result;
+  for (int stages = 1; stages <= std::min(context.devices, context.layers); ++stages) {
+    if (context.devices % stages != 0) continue;
+    const std::size_t speeds = context.profile.stage_speed.size();
+    if (speeds > 0 && speeds != static_cast<std::size_t>(stages)) continue;
+    const int most = std::min(context.devices / stages, context.devices_per_node);
+    for (int degree = 1; degree <= most; degree *= 2) {
+      if ((context.devices / stages) % degree != 0) continue;
+      if (degree > 1 && !context.profile.links.all_to_all.contains(degree)) continue;
+      const int replicas = context.devices / stages / degree;
+      const LinkCost& links = context.profile.links;
+      // Replicas' gradients are reduced, which needs its bandwidth.
+      if (replicas > 1 && !links.all_gather.empty() &&
+          !(links.all_gather.contains(replicas) && links.reduce_scatter.contains(replicas))) {
+        continue;
+      }
+      result.push_back({stages, degree, replicas});
+    }
+  }
+  return result;
+}
+
+Seconds cluster_lower_bound(const SystemContext& context, std::span<const Tokens> sequences) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  Seconds least = kInfinity;
+  for (const Parallelism& parallelism : pipeline_parallelisms(context)) {
+    const LowerBound bound =
+        lower_bound(context.profile, parallelism, context.layers, sequences, context.limit());
+    if (bound.fits) least = std::min(least, bound.seconds);
+  }
+  return least == kInfinity ? 0.0 : least;
+}
+
+}  // namespace infinipipe

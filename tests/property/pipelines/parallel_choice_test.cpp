@@ -1,0 +1,133 @@
+// The choice of parallelism against planning and simulating each layout by hand.
+#include "infinipipe/planner/parallel_choice.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/cost/step_overhead.h"
+#include "infinipipe/data/lengths.h"
+#include "infinipipe/planner/factory.h"
+#include "infinipipe/sim/simulator.h"
+
+namespace infinipipe {
+namespace {
+
+PlanContext llama_7b() {
+  PlanContext context;
+  context.profile = read_profile(std::string(INFINIPIPE_GOLDEN) +
+                                 "/../../profiles/llama-7b-a800.json");
+  context.layers = 32;
+  return context;
+}
+
+std::shared_ptr<const Evaluator> judge(const PlanContext& context) {
+  return std::make_shared<SimulatorEvaluator>(context.profile.device_memory_bytes);
+}
+
+std::vector<std::vector<Tokens>> sample() {
+  std::vector<std::vector<Tokens>> batches;
+  for (int step = 0; step < 2; ++step) {
+    batches.push_back(synthetic_lengths(length_model("github"), 64, 98304, 7 + step));
+  }
+  return batches;
+}
+
+TEST(ParallelChoice, EveryLayoutIsWhatPlanningItGives) {
+  const PlanContext context = llama_7b();
+  const auto batches = sample();
+  const ParallelChoice choice = choose_parallelism(context, 32, 8, batches, judge(context));
+  ASSERT_TRUE(choice.found());
+  std::set<std::tuple<int, int, int>> seen;
+  Seconds before = 0.0;
+  int feasible = 0;
+  for (const ParallelOption& option : choice.options) {
+    const Parallelism& p = option.parallelism;
+    EXPECT_EQ(p.stages * p.sequence_parallel * p.data_parallel, 32);
+    EXPECT_TRUE(seen.insert({p.stages, p.sequence_parallel, p.data_parallel}).second);
+    EXPECT_FALSE(option.note.empty());
+    if (!option.feasible) continue;
+    ++feasible;
+    EXPECT_GE(option.seconds, before);
+    before = option.seconds;
+    PlanContext own = context;
+    own.parallelism = p;
+    const auto planner = make_planner(own, judge(own));
+    Seconds seconds = 0.0;
+    Bytes peak = 0.0;
+    for (const auto& batch : batches) {
+      const Plan plan = planner->plan({.sequences = batch});
+      const CostModel cost(own.profile, p, plan.stages);
+      seconds += simulate(plan, cost).prediction.seconds + step_overhead(plan, cost, 8).total();
+      for (const StagePrediction& stage : simulate(plan, cost).prediction.stages) {
+        peak = std::max(peak, stage.peak_bytes);
+      }
+    }
+    EXPECT_NEAR(option.seconds, seconds / 2.0, 1e-9 * seconds);
+    EXPECT_EQ(option.peak_bytes, peak);
+    EXPECT_LE(option.peak_bytes, context.profile.device_memory_bytes);
+    EXPECT_NEAR(option.compute + option.recompute + option.wait + option.gathers +
+                    option.reduction,
+                option.seconds, 1e-9 * seconds);
+    EXPECT_GE(option.seconds, option.lower_bound * (1.0 - 1e-9));
+  }
+  EXPECT_GT(feasible, 8);
+  EXPECT_EQ(choice.options.front().note, "fastest");
+  // One device a stage of 32 layers can't hold the model.
+  EXPECT_LT(feasible, static_cast<int>(choice.options.size()));
+}
+
+TEST(ParallelChoice, ComesOutTheSameAgain) {
+  const PlanContext context = llama_7b();
+  const auto batches = sample();
+  const ParallelChoice a = choose_parallelism(context, 16, 8, batches, judge(context));
+  const ParallelChoice b = choose_parallelism(context, 16, 8, batches, judge(context));
+  ASSERT_EQ(a.options.size(), b.options.size());
+  for (std::size_t i = 0; i < a.options.size(); ++i) {
+    EXPECT_EQ(a.options[i].parallelism, b.options[i].parallelism);
+    EXPECT_EQ(a.options[i].seconds, b.options[i].seconds);
+    EXPECT_EQ(a.options[i].note, b.options[i].note);
+  }
+}
+
+TEST(ParallelChoice, AnAbsentBandwidthRulesALayoutOutAndIsNamed) {
+  PlanContext context = llama_7b();
+  context.profile.links.all_to_all.erase(8);
+  context.profile.links.reduce_scatter.erase(16);
+  const ParallelChoice choice = choose_parallelism(context, 32, 8, sample(), judge(context));
+  int ruled_out = 0;
+  for (const ParallelOption& option : choice.options) {
+    const Parallelism& p = option.parallelism;
+    if (p.sequence_parallel == 8) {
+      EXPECT_FALSE(option.feasible);
+      EXPECT_NE(option.note.find("all_to_all"), std::string::npos) << option.note;
+      ++ruled_out;
+    } else if (p.sequence_parallel == 4 && p.data_parallel == 4) {
+      EXPECT_FALSE(option.feasible);
+      EXPECT_NE(option.note.find("reduce_scatter"), std::string::npos) << option.note;
+      ++ruled_out;
+    }
+  }
+  EXPECT_GT(ruled_out, 3);
+}
+
+TEST(ParallelChoice, WrongUse) {
+  const PlanContext context = llama_7b();
+  EXPECT_THROW(choose_parallelism(context, 0, 8, sample(), judge(context)), InputError);
+  EXPECT_THROW(choose_parallelism(context, 8, 0, sample(), judge(context)), InputError);
+  EXPECT_THROW(choose_parallelism(context, 8, 8, {}, judge(context)), InputError);
+}
+
+TEST(ParallelChoice, NothingFits) {
+  PlanContext context = llama_7b();
+  context.bytes_per_stage = 1e9;
+  const ParallelChoice choice = choose_parallelism(context, 8, 8, sample(), judge(context));
+  EXPECT_FALSE(choice.found());
+  for (const ParallelOption& option : choice.options) {
+    EXPECT_NE(option.note.find(" needs "), std::string::npos) << option.note;
+  }
+}
+
+}  // namespace
+}  // namespace infinipipe

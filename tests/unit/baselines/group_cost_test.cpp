@@ -1,0 +1,138 @@
+#include "baselines/group_cost.h"
+
+#include <gtest/gtest.h>
+
+#include "support/clusters.h"
+
+namespace infinipipe {
+namespace {
+
+GroupLoad load_of(const std::vector<Tokens>& lengths) {
+  GroupLoad load;
+  for (const Tokens length : lengths) load.add(length);
+  return load;
+}
+
+TEST(GroupLoad, RemovingUndoesAdding) {
+  GroupLoad load = load_of({3, 50});
+  load.add(7);
+  load.remove(7);
+  EXPECT_EQ(load.tokens, 53);
+  EXPECT_EQ(load.sequences, 2);
+  EXPECT_EQ(load.token2, 9.0 + 2500.0);
+}
+
+TEST(GroupCost, IsTheCostModelsOneStageOfAllLayers) {
+  Random random(41);
+  for (int round = 0; round < 100; ++round) {
+    const SystemContext context = testing::toy_cluster(8);
+    const int degree = 1 << random.between(0, 3);
+    const int recompute = static_cast<int>(random.between(0, 8));
+    const GroupCost cost(context, degree, recompute);
+    const CostModel model(context.profile, {1, degree, 8 / degree}, {{0, 8}});
+    const auto lengths = testing::skewed_lengths(random, 6, 2000);
+    const GroupLoad load = load_of(lengths);
+    ChunkShape shape;
+    shape.token2 = load.token2;
+    shape.tokens = load.tokens;
+    shape.slices = load.sequences;
+    const StageId stage;
+    const Seconds expected = model.forward(stage, shape) + model.backward(stage, shape) +
+                             model.recompute(stage, shape, recompute);
+    EXPECT_NEAR(cost.busy(load), expected, 1e-12 * expected + 1e-15);
+    EXPECT_EQ(cost.seconds(load), cost.busy(load));  // no gathers in this profile
+    // The group's time is its constant and its sequences.
+    Seconds sum = cost.constant();
+    for (const Tokens length : lengths) sum += cost.sequence(length);
+    EXPECT_NEAR(sum, expected, 1e-9 * expected);
+    const Bytes held = model.activation_bytes(stage, shape, recompute) +
+                       (recompute > 0 ? model.recompute_workspace_bytes(stage, shape) : 0.0);
+    EXPECT_NEAR(cost.peak_bytes(load) - cost.peak_bytes({}), held, 1e-6 * held);
+  }
+}
+
+TEST(GroupCost, CapacityIsWholeTokensADevice) {
+  for (const int degree : {1, 2, 4, 8}) {
+    for (const int recompute : {0, 2, 8}) {
+      SystemContext context = testing::toy_cluster(8);
+      context.bytes_per_device = 1234567.0;
+      const GroupCost cost(context, degree, recompute);
+      GroupLoad full;
+      full.tokens = cost.capacity();
+      EXPECT_EQ(full.tokens % degree, 0);
+      EXPECT_LE(cost.peak_bytes(full), context.bytes_per_device);
+      full.tokens += degree;
+      EXPECT_GT(cost.peak_bytes(full), context.bytes_per_device);
+    }
+  }
+  SystemContext none = testing::toy_cluster(8);
+  none.profile.device_memory_bytes = 0.0;
+  EXPECT_GE(GroupCost(none, 2, 0).capacity(), Tokens{1} << 50);
+  SystemContext tiny = testing::toy_cluster(8);
+  tiny.bytes_per_device = 10.0;
+  EXPECT_EQ(GroupCost(tiny, 2, 0).capacity(), 0);
+}
+
+TEST(GroupCost, LayerwiseTemporariesTakeRoom) {
+  SystemContext context = testing::toy_cluster(8);
+  const GroupCost plain(context, 2, 0);
+  context.profile.memory.layerwise = LayerwiseMemory{
+      .forward_bytes_per_token = 100.0, .backward_bytes_per_token = 3000.0, .head_bytes = 500.0};
+  const GroupCost layerwise(context, 2, 0);
+  EXPECT_LT(layerwise.capacity(), plain.capacity());
+  const CostModel model(context.profile, {1, 2, 4}, {{0, 8}});
+  for (const Tokens tokens : {Tokens{1}, Tokens{100}, Tokens{3000}}) {
+    ChunkShape shape;
+    shape.tokens = tokens;
+    const GroupLoad load = {0.0, tokens, 1};
+    EXPECT_GE(layerwise.peak_bytes(load) - plain.peak_bytes(load),
+              model.temporary_bound(StageId(), shape) * (1.0 - 1e-9));
+  }
+}
+
+TEST(GroupCost, RecomputingTradesTimeForMemory) {
+  const SystemContext context = testing::toy_cluster(8);
+  const GroupCost none(context, 4, 0);
+  const GroupCost all(context, 4, 8);
+  EXPECT_GT(all.capacity(), 3 * none.capacity());
+  EXPECT_GT(all.sequence(1000), none.sequence(1000));
+  EXPECT_LT(all.sequence(1000), 1.5 * none.sequence(1000));
+}
+
+TEST(GroupCost, GathersHideBehindComputeAndCountWhereTheyDoNot) {
+  const SystemContext context = testing::toy_cluster(8, true);
+  const GroupCost cost(context, 2, 0);
+  EXPECT_GT(cost.gather_seconds(), 0.0);
+  EXPECT_NEAR(cost.seconds(load_of({1})), std::max(cost.gather_seconds(), cost.busy(load_of({1}))),
+              cost.constant());
+  const GroupLoad heavy = load_of({20000, 20000});
+  EXPECT_EQ(cost.seconds(heavy), cost.busy(heavy));
+  // States are gathered in memory as well.
+  const GroupCost without(testing::toy_cluster(8), 2, 0);
+  EXPECT_GT(cost.peak_bytes({}), without.peak_bytes({}));
+}
+
+TEST(GroupCost, ExchangesAcrossNodesKeepGathersWaiting) {
+  // Degree 4 stays within a node of four, degree 8 does not.
+  SystemContext context = testing::toy_cluster(8, true);
+  context.profile.forward = {};
+  context.profile.backward = {};
+  context.profile.embedding = {};
+  context.profile.head = {};
+  const GroupLoad load = load_of({1000});
+  const GroupCost inside(context, 4, 0);
+  const GroupCost across(context, 8, 0);
+  const Seconds gathers = inside.gather_seconds();
+  EXPECT_NEAR(inside.seconds(load), gathers, 1e-12);
+  EXPECT_NEAR(across.seconds(load), gathers + across.busy(load), 1e-12);
+}
+
+TEST(GroupCost, SlowestDeviceSetsThePace) {
+  SystemContext context = testing::toy_cluster(8);
+  const Seconds even = GroupCost(context, 2, 0).sequence(1000);
+  context.profile.stage_speed = {1.0, 0.5};
+  EXPECT_NEAR(GroupCost(context, 2, 0).sequence(1000), 2.0 * even, 1e-9 * even);
+}
+
+}  // namespace
+}  // namespace infinipipe

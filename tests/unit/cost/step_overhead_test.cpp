@@ -1,0 +1,135 @@
+#include "infinipipe/cost/step_overhead.h"
+
+#include <gtest/gtest.h>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+namespace {
+
+// One chunk of `tokens` tokens a replica, F and B on every stage of one layer.
+Plan plan_of(const Parallelism& parallelism, Tokens tokens, bool split = false) {
+  Plan plan;
+  plan.parallelism = parallelism;
+  for (int p = 0; p < parallelism.stages; ++p) plan.stages.push_back({p, p + 1});
+  for (int r = 0; r < parallelism.data_parallel; ++r) {
+    const SequenceId sequence(plan.sequences.size());
+    plan.sequences.push_back(tokens);
+    Replica replica;
+    replica.pipelines.push_back(
+        {.chunks = {{.kind = ChunkKind::kBatched,
+                     .slices = {{sequence, 0, tokens}},
+                     .recompute = std::vector<int>(static_cast<std::size_t>(parallelism.stages))}},
+         .backward = {0}});
+    const PipelineId first(0);
+    const ChunkId chunk(0);
+    for (int p = 0; p < parallelism.stages; ++p) {
+      replica.instructions.push_back({{Op::kForward, first, chunk}});
+      if (split) {
+        replica.instructions.back().push_back({Op::kInputGrad, first, chunk});
+        replica.instructions.back().push_back({Op::kWeightGrad, first, chunk});
+      } else {
+        replica.instructions.back().push_back({Op::kBackward, first, chunk});
+      }
+    }
+    plan.replicas.push_back(std::move(replica));
+  }
+  return plan;
+}
+
+// A layer has 800 bytes of weights and as many of gradients; 1 s forward and 2 s backward a token
+// and layer on one device; inside a node 100 bytes/s, across nodes 10.
+Profile profile_of(int layers) {
+  Profile profile;
+  profile.dtype = "bfloat16";
+  profile.forward.seconds_per_token = layers;
+  profile.backward.seconds_per_token = 2.0 * layers;
+  profile.memory.state_bytes_per_layer = 6400.0;
+  profile.links.p2p_bytes_per_second = 1.0;
+  for (const int degree : {2, 4, 8, 16}) {
+    profile.links.all_to_all[degree] = 1.0;
+    profile.links.all_gather[degree] = degree <= 4 ? 100.0 : 10.0;
+    profile.links.reduce_scatter[degree] = degree <= 4 ? 100.0 : 10.0;
+  }
+  return profile;
+}
+
+StepOverhead overhead(const Profile& profile, const Plan& plan) {
+  return step_overhead(plan, CostModel(profile, plan.parallelism, plan.stages), 4);
+}
+
+TEST(StepOverhead, OneDeviceAStageHasNone) {
+  const StepOverhead none = overhead(profile_of(2), plan_of({.stages = 2}, 5));
+  EXPECT_EQ(none.total(), 0.0);
+}
+
+TEST(StepOverhead, GatherIsExposedWhereComputeIsShort) {
+  // Gather of 800 x 3/4 bytes: 6 s; gather and reduction: 12 s.
+  const Parallelism parallelism{.stages = 2, .sequence_parallel = 4};
+  // 8 tokens over 4 devices: F 2 s, B 4 s. Exposed 4 + 8.
+  EXPECT_DOUBLE_EQ(overhead(profile_of(2), plan_of(parallelism, 8)).gathers, 12.0);
+  // W has half of B: I 2 s against 6, W 2 s against 6.
+  EXPECT_DOUBLE_EQ(overhead(profile_of(2), plan_of(parallelism, 8, true)).gathers, 12.0);
+  // 24 tokens: F 6 s hides its gather, B 12 s its gather and reduction.
+  EXPECT_DOUBLE_EQ(overhead(profile_of(2), plan_of(parallelism, 24)).gathers, 0.0);
+  // Twice the bytes for any other type.
+  Profile wide = profile_of(2);
+  wide.dtype = "float32";
+  EXPECT_DOUBLE_EQ(overhead(wide, plan_of(parallelism, 8)).gathers, 10.0 + 20.0);
+}
+
+TEST(StepOverhead, AGroupOverTwoNodesSharesTheirLinks) {
+  // 8 devices, 4 a node: each brings in 800/4/2 bytes at 10 bytes/s = 10 s, slower than 6 s inside.
+  const Plan plan = plan_of({.sequence_parallel = 8}, 8);  // F 1 s, B 2 s
+  EXPECT_DOUBLE_EQ(overhead(profile_of(1), plan).gathers, 9.0 + 18.0);
+}
+
+TEST(StepOverhead, ReplicasInsideANode) {
+  // Two groups of two: 400 bytes a device, half of it moved each way at 100 bytes/s.
+  const Plan plan = plan_of({.sequence_parallel = 2, .data_parallel = 2}, 1000);
+  EXPECT_DOUBLE_EQ(overhead(profile_of(1), plan).reduction, 2.0 + 2.0);
+}
+
+TEST(StepOverhead, ReplicasAcrossNodesNeedTheSpansBandwidth) {
+  // Groups of 4 fill a node: 200 bytes a device, half of it moved each way at 10 bytes/s.
+  const Plan two = plan_of({.sequence_parallel = 4, .data_parallel = 2}, 1000);
+  EXPECT_DOUBLE_EQ(overhead(profile_of(1), two).reduction, 10.0 + 10.0);
+  // Groups of 2: two replicas a node, two nodes. 400 bytes a device: across nodes 400/2 x 1/2 at 10.
+  const Plan four = plan_of({.sequence_parallel = 2, .data_parallel = 4}, 1000);
+  EXPECT_DOUBLE_EQ(overhead(profile_of(1), four).reduction, 10.0 + 10.0);
+  // The busiest stage counts: here the one with the embedding.
+  Profile embedding = profile_of(2);
+  embedding.memory.state_embedding_bytes = 6400.0;
+  const Plan stages = plan_of({.stages = 2, .sequence_parallel = 4, .data_parallel = 2}, 1000);
+  EXPECT_DOUBLE_EQ(overhead(embedding, stages).reduction, 20.0 + 20.0);
+
+  Profile absent = profile_of(1);
+  absent.links.reduce_scatter.erase(8);
+  try {
+    overhead(absent, two);
+    FAIL() << "a bandwidth is missing";
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find("no bandwidth for degree 8"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(StepOverhead, ProfilesWithoutGathersHaveNone) {
+  Profile bare = profile_of(1);
+  bare.links.all_gather.clear();
+  bare.links.reduce_scatter.clear();
+  const Plan plan = plan_of({.sequence_parallel = 4, .data_parallel = 2}, 8);
+  EXPECT_EQ(overhead(bare, plan).total(), 0.0);
+}
+
+TEST(StepOverhead, StatesShardedOverAllDevicesAreGatheredByAll) {
+  Profile all = profile_of(1);
+  all.memory.state_sharded_over_all = true;
+  const Plan plan = plan_of({.sequence_parallel = 4, .data_parallel = 2}, 4);  // F 1 s, B 2 s
+  const StepOverhead found = overhead(all, plan);
+  EXPECT_EQ(found.reduction, 0.0);
+  EXPECT_DOUBLE_EQ(found.gathers, 9.0 + 18.0);
+}
+
+}  // namespace
+}  // namespace infinipipe
