@@ -4,9 +4,9 @@
 //   bench_peers --input FILE --layers N --out FILE [--steps 1] [--stages 2] [--planner epp]
 //               [--profile FILE] [--plan FILE] [--floor yes|no]
 //
-// FILE of --input is what benchmarks/peers/export.py writes. First the floor is measured: matmuls and
-// attention alone, on all stages' threads at once; the step's matmuls and attention at those speeds,
-// shared out evenly. Without --profile these speeds are also what the planner reckons with.
+// FILE of --input is what benchmarks/peers/export.py writes. First the floor is measured: matmuls
+// and attention alone, on all stages' threads at once; the step's matmuls and attention at those
+// speeds, shared out evenly. Without --profile these speeds are also what the planner reckons with.
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
@@ -328,18 +328,19 @@ int run(Arguments arguments) {
   Engine engine(options);
   load_weights(file, engine);
 
-  // Warm-up: the shortest half of the documents.
-  std::vector<std::size_t> order(lengths.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return lengths[a] < lengths[b]; });
+  // Warm-up: the longest document and every eighth of the others, in slices as the step's, so that
+  // the allocator has blocks of all sizes.
+  const auto longest_at = std::max_element(lengths.begin(), lengths.end()) - lengths.begin();
   Batch warm;
   PlanRequest warm_request;
-  for (std::size_t i = 0; i < (order.size() + 1) / 2; ++i) {
-    warm.sequences.push_back(batch.sequences[order[i]]);
-    warm_request.sequences.push_back(lengths[order[i]]);
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    if (i % 8 != 0 && static_cast<std::ptrdiff_t>(i) != longest_at) continue;
+    warm.sequences.push_back(batch.sequences[i]);
+    warm_request.sequences.push_back(lengths[i]);
   }
-  engine.run(planner->plan(warm_request), warm);
+  context.config.slices = plan.planner.slices;
+  engine.run(make_planner(context, std::make_shared<SimulatorEvaluator>(0.0))->plan(warm_request),
+             warm);
 
   for (int step = 0; step < options.total_steps; ++step) {
     engine.zero_grad();

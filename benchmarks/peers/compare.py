@@ -4,6 +4,8 @@ usage: compare.py --source FOLDER --ours BINARY --work FOLDER [--case LAYERS:CAP
                   [--documents 64] [--rounds 3] [--variants ours,single,pipe,compiled]
                   [--prefix 'COMMAND ...'] [--profile FILE] [--report FILE]
 
+Results stay in the work folder, one file a step; a step that is there is not run again, so that an
+interrupted comparison goes on, and `--rounds 3` after `--rounds 2` adds one.
 --prefix: words before each step's command, such as `nice -n -5` or, on a machine that is shared,
 `flock -x FILE`.
 """
@@ -37,13 +39,19 @@ def arguments():
     return ap.parse_args()
 
 
+def input_path(a, layers, cap):
+    return f"{a.work}/input-{layers}-{cap}-{a.documents}.safetensors"
+
+
 def run_one(a, variant, layers, cap, out):
+    if os.path.exists(out):
+        return json.load(open(out)) if variant != "export" else None
     environment = dict(os.environ, OMP_NUM_THREADS="2" if variant == "single" else "1",
                        PEERS_COMPILE="1" if variant == "compiled" else "0")
     if variant == "ours":
         environment.pop("LD_PRELOAD", None)  # the engine has an allocator of its own
-        command = [a.ours, "--input", f"{a.work}/input-{layers}-{cap}.safetensors", "--layers",
-                   str(layers), "--out", out, "--plan", f"{a.work}/plan-{layers}-{cap}.json"]
+        command = [a.ours, "--input", input_path(a, layers, cap), "--layers",
+                   str(layers), "--out", out]
         if a.profile:
             command += ["--profile", a.profile]
     else:
@@ -57,12 +65,12 @@ def run_one(a, variant, layers, cap, out):
 
 def measure(a, layers, cap):
     """Results by variant, a list with one entry a round."""
-    run_one(a, "export", layers, cap, f"{a.work}/input-{layers}-{cap}.safetensors")
+    run_one(a, "export", layers, cap, input_path(a, layers, cap))
     results = {v: [] for v in a.variants.split(",")}
     for n in range(a.rounds):
         for variant in results:
             began = time.time()
-            out = f"{a.work}/{variant}-{layers}-{cap}-{n}.json"
+            out = f"{a.work}/{variant}-{layers}-{cap}-{a.documents}-{n}.json"
             results[variant].append(run_one(a, variant, layers, cap, out))
             r = results[variant][-1]
             print(f"  round {n + 1}, {NAMES[variant]}: {r['steps'][0]['seconds']:.1f} s, loss "
@@ -77,7 +85,7 @@ def spread(values, digits=1):
     return f"{m:.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
-def table(layers, cap, results):
+def table(a, layers, cap, results):
     """Markdown: speeds and losses of all, where our time went."""
     lines = []
     tokens = next(iter(results.values()))[0]["tokens"]
@@ -89,8 +97,8 @@ def table(layers, cap, results):
             rows.append((NAMES[variant] + ", replayed, both ranks as the faster",
                          [s["evened_seconds"] for s in steps], None))
     ours = dict((n, s) for n, s, _ in rows).get(NAMES["ours"])
-    lines.append(f"**cap {cap:,}, {layers} layers** ({tokens:,} tokens, "
-                 f"{len(next(iter(results.values())))} rounds)\n")
+    lines.append(f"**cap {cap:,}, {layers} layers** ({len(next(iter(results.values())))} rounds of "
+                 f"{a.documents} documents, {tokens:,} tokens)\n")
     lines.append("| side | step, s: median (range) | tokens/s | ours / it, per round | loss of step 0 |")
     lines.append("|-|-|-|-|-|")
     for name, seconds, loss in rows:
@@ -139,7 +147,7 @@ def main():
     for case in a.case:
         layers, cap = (int(x) for x in case.split(":"))
         print(f"== {layers} layers, documents cut to {cap} bytes", flush=True)
-        report.append(table(layers, cap, measure(a, layers, cap)))
+        report.append(table(a, layers, cap, measure(a, layers, cap)))
         print(report[-1] + "\n", flush=True)
     if a.report:
         pathlib.Path(a.report).write_text("\n\n".join(report) + "\n")
