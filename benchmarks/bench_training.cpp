@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/base/statistics.h"
 #include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/data/sampler.h"
@@ -30,13 +31,6 @@ namespace {
 
 const std::vector<std::string> kPlanners = {"epp", "seq1f1b", "1f1b", "gpipe"};
 const std::vector<double> kBudgets = {1.0, 0.5, 0.25};
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0.0;
-  std::sort(values.begin(), values.end());
-  const std::size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
-}
 
 double largest(const std::vector<double>& values) {
   return values.empty() ? 0.0 : *std::max_element(values.begin(), values.end());
@@ -63,7 +57,8 @@ struct Options {
 
 Options parse(int count, char** arguments) {
   if (count < 2 || arguments[1][0] == '-') {
-    throw InputError("bench_training", "no configuration", "expected CONFIG.toml as the first argument");
+    throw InputError("bench_training", "no configuration",
+                     "expected CONFIG.toml as the first argument");
   }
   Options options;
   options.config = read_config(arguments[1]);
@@ -87,9 +82,11 @@ class Bench final {
         dataset_(config_.data.path),
         sampler_(dataset_.documents(), config_.training.sequences_per_step, config_.training.seed),
         batches_(dataset_, sampler_, config_.data.max_sequence_length, config_.model.vocab_size),
-        context_(make_plan_context(config_, resolve_profile(config_, [](const std::string& line) {
-                                     std::fprintf(stderr, "%s\n", line.c_str());
-                                   }))),
+        context_(make_plan_context(config_, resolve_profile(config_,
+                                                            [](const std::string& line) {
+                                                              std::fprintf(stderr, "%s\n",
+                                                                           line.c_str());
+                                                            }))),
         stages_(stage_layers(context_)),
         engine_(make_engine_options(config_, stages_)) {}
 
@@ -188,8 +185,8 @@ class Bench final {
       again += event.recompute;
       const Chunk& chunk = plan.replicas[0].chunk(event.instruction);
       const ChunkShape shape = chunk_shape(chunk, plan.sequences, cut);
-      const Seconds predicted = predicted_seconds(cost, event, shape,
-                                                  chunk.recompute[event.stage.index()]);
+      const Seconds predicted =
+          predicted_seconds(cost, event, shape, chunk.recompute[event.stage.index()]);
       runs.event_error.push_back(std::abs(predicted / (event.end - event.begin) - 1.0));
     }
     runs.recompute.push_back(again / busy);
@@ -244,8 +241,8 @@ class Bench final {
             100.0 * share, name.c_str(), median(r.tokens_per_second), median(r.against_epp), low,
             high, 100.0 * median(r.bubble), 100.0 * median(r.recompute),
             100.0 * median(r.time_error), 100.0 * median(r.event_error),
-            100.0 * median(r.memory_error), 100.0 * largest(r.memory_error),
-            largest(r.over_budget), r.failed);
+            100.0 * median(r.memory_error), 100.0 * largest(r.memory_error), largest(r.over_budget),
+            r.failed);
       }
     }
   }

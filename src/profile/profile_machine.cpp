@@ -9,6 +9,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/random.h"
+#include "infinipipe/base/statistics.h"
 #include "infinipipe/core/validate.h"
 #include "profile/design.h"
 #include "profile/fit.h"
@@ -25,12 +26,6 @@ constexpr int kMostRounds = 9;
 
 Seconds since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-double quantile(std::vector<double> values, double share) {
-  if (values.empty()) return 0.0;
-  std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1))];
 }
 
 class Measurement final {
@@ -231,7 +226,9 @@ class Measurement final {
   // gradients of gate and up and of query, key and value, and two norms' statistics.
   double pending_bytes() const {
     const ModelSpec& model = options_.model;
-    const double element = options_.dtype == "float64" ? 8.0 : options_.dtype == "float32" ? 4.0 : 2.0;
+    const double element = options_.dtype == "float64"   ? 8.0
+                           : options_.dtype == "float32" ? 4.0
+                                                         : 2.0;
     const double statistic = options_.dtype == "float64" ? 8.0 : 4.0;
     const double numbers = 2.0 * static_cast<double>(model.hidden_size) +
                            2.0 * static_cast<double>(model.intermediate_size) +

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "infinipipe/base/file.h"
+#include "infinipipe/base/statistics.h"
 
 namespace infinipipe {
 namespace {
@@ -18,11 +19,6 @@ struct Errors {
   double p95 = 0.0;
   double bias = 0.0;
 };
-
-double quantile(std::vector<double>& values, double share) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1))];
-}
 
 Errors errors_of(const std::vector<const ResidualPoint*>& points) {
   std::vector<double> sizes;
