@@ -30,7 +30,10 @@ Seconds since(Clock::time_point start) {
 double quantile(std::vector<double> values, double share) {
   if (values.empty()) return 0.0;
   std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1))];
+  const double at = share * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<std::size_t>(at);
+  const std::size_t high = std::min(low + 1, values.size() - 1);
+  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
 }
 
 class Measurement final {
@@ -231,7 +234,9 @@ class Measurement final {
   // gradients of gate and up and of query, key and value, and two norms' statistics.
   double pending_bytes() const {
     const ModelSpec& model = options_.model;
-    const double element = options_.dtype == "float64" ? 8.0 : options_.dtype == "float32" ? 4.0 : 2.0;
+    const double element = options_.dtype == "float64"   ? 8.0
+                           : options_.dtype == "float32" ? 4.0
+                                                         : 2.0;
     const double statistic = options_.dtype == "float64" ? 8.0 : 4.0;
     const double numbers = 2.0 * static_cast<double>(model.hidden_size) +
                            2.0 * static_cast<double>(model.intermediate_size) +
@@ -253,7 +258,7 @@ class Measurement final {
       const Bytes predicted =
           sample.op == Op::kForward
               ? cost.forward_temporary(sample.stage, sample.shape, sample.recompute)
-              : cost.backward_temporary(sample.stage, sample.shape, sample.recompute);
+              : cost.backward_temporary(sample.stage, sample.shape, sample.recompute, sample.op);
       result.memory_error_max =
           std::max(result.memory_error_max, std::abs(predicted / sample.temporary - 1.0));
     }

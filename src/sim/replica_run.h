@@ -92,7 +92,7 @@ class StageLedger final {
       case Op::kBackward:
       case Op::kInputGrad:
         if (cost_->layerwise()) {
-          temporary_ = cost_->backward_temporary(stage_, chunk, recompute);
+          temporary_ = cost_->backward_temporary(stage_, chunk, recompute, instruction.op);
           bytes_.workspace += temporary_;
           break;
         }
