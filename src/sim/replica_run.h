@@ -206,6 +206,11 @@ class WaitingMessages final {
       note(each, each.during, each.begin);
       note(each, each.after, each.end);
     }
+    // What was sent last leaves when it is taken, with nothing running here.
+    std::vector<Seconds> leaves;
+    for (const Message& message : open_) leaves.push_back(message.taken);
+    std::sort(leaves.begin(), leaves.end());
+    for (const Seconds time : leaves) note(ran.back(), ran.back().after, time);
   }
 
  private:
