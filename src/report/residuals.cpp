@@ -21,7 +21,10 @@ struct Errors {
 
 double quantile(std::vector<double>& values, double share) {
   std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1))];
+  const double at = share * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<std::size_t>(at);
+  const std::size_t high = std::min(low + 1, values.size() - 1);
+  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
 }
 
 Errors errors_of(const std::vector<const ResidualPoint*>& points) {
@@ -139,7 +142,7 @@ std::string residual_table(const std::vector<ResidualPoint>& points) {
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::string text = "instruction      chunk     count    median      95%      bias\n";
+  std::string text = "instruction      chunk     count    median       95%      bias\n";
   for (const auto& key : order) text += row(key.first, key.second, errors_of(groups[key]));
   return text + row("all", "", errors_of(all));
 }
