@@ -119,7 +119,8 @@ Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk, int r
   return std::max({0.0, layer - head_kept_per_token_ * tokens, head_temporary(tokens)});
 }
 
-Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, int recompute) const {
+Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, int recompute,
+                                    Op op) const {
   if (!layerwise()) return 0.0;
   const LayerwiseMemory& memory = *profile_.memory.layerwise;
   const auto tokens = static_cast<double>(chunk.tokens);
@@ -139,7 +140,8 @@ Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, int 
   const Bytes forward = memory.forward_bytes_per_token * tokens + gradient;
   const Bytes again = (kept - input) + std::max(forward, backward - own_kv);
   const int kept_layers = layers(stage) - recompute;
-  const Bytes kept_change = opens - own_grads - kept;
+  const Bytes pending = op == Op::kInputGrad ? memory.pending_bytes_per_token * tokens : 0.0;
+  const Bytes kept_change = opens - own_grads - kept + pending;
   const Bytes again_change = opens - own_grads - input - kv_per_token_ * cut;
   // Each run of alike layers is linear in the step, so its ends have the most.
   Bytes most = 0.0;

@@ -250,7 +250,7 @@ class Measurement final {
       const Bytes predicted =
           sample.op == Op::kForward
               ? cost.forward_temporary(sample.stage, sample.shape, sample.recompute)
-              : cost.backward_temporary(sample.stage, sample.shape, sample.recompute);
+              : cost.backward_temporary(sample.stage, sample.shape, sample.recompute, sample.op);
       result.memory_error_max =
           std::max(result.memory_error_max, std::abs(predicted / sample.temporary - 1.0));
     }

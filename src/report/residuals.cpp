@@ -135,7 +135,7 @@ std::string residual_table(const std::vector<ResidualPoint>& points) {
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::string text = "instruction      chunk     count    median      95%      bias\n";
+  std::string text = "instruction      chunk     count    median       95%      bias\n";
   for (const auto& key : order) text += row(key.first, key.second, errors_of(groups[key]));
   return text + row("all", "", errors_of(all));
 }

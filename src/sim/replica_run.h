@@ -92,7 +92,7 @@ class StageLedger final {
       case Op::kBackward:
       case Op::kInputGrad:
         if (cost_->layerwise()) {
-          temporary_ = cost_->backward_temporary(stage_, chunk, recompute);
+          temporary_ = cost_->backward_temporary(stage_, chunk, recompute, instruction.op);
           bytes_.workspace += temporary_;
           break;
         }
@@ -206,6 +206,11 @@ class WaitingMessages final {
       note(each, each.during, each.begin);
       note(each, each.after, each.end);
     }
+    // What was sent last leaves when it is taken, with nothing running here.
+    std::vector<Seconds> leaves;
+    for (const Message& message : open_) leaves.push_back(message.taken);
+    std::sort(leaves.begin(), leaves.end());
+    for (const Seconds time : leaves) note(ran.back(), ran.back().after, time);
   }
 
  private:

@@ -72,9 +72,10 @@ class CostModel final {
   bool layerwise() const { return profile_.memory.layerwise.has_value(); }
   // The most that an F holds beyond what it leaves.
   Bytes forward_temporary(StageId stage, const ChunkShape& chunk, int recompute) const;
-  // The most that a B or I holds beyond what was there before it, its opening accumulators
-  // included. At least 0.
-  Bytes backward_temporary(StageId stage, const ChunkShape& chunk, int recompute) const;
+  // The most that a B or I (`op`) holds beyond what was there before it, its opening accumulators
+  // included. An I leaves pending_bytes() in place of kept layers, layer by layer. At least 0.
+  Bytes backward_temporary(StageId stage, const ChunkShape& chunk, int recompute,
+                           Op op = Op::kBackward) const;
   // Held between I and W: what weight gradients of kept layers need.
   Bytes pending_bytes(StageId stage, const ChunkShape& chunk, int recompute) const;
   // A bound of both, whatever is recomputed, without accumulators and without the recomputed

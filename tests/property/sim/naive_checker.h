@@ -55,6 +55,7 @@ class NaiveChecker {
         if (const std::string input = input_of(i, p, name); !input.empty()) {
           if (!arrived_.contains(input)) continue;
           start = std::max(start, arrived_[input]);
+          if (layerwise()) take_waiting(input, start);
         }
         const double compute = compute_seconds(i, p);
         const double recompute = recompute_seconds(i, p);
@@ -65,7 +66,11 @@ class NaiveChecker {
         ++next[at];
         moved = true;
         result.seconds = std::max(result.seconds, end);
-        note_memory(i, p, start, end);
+        if (layerwise()) {
+          note_layer_by_layer(i, p, start, end);
+        } else {
+          note_memory(i, p, start, end);
+        }
         const bool gradient = i.op == Op::kBackward || i.op == Op::kInputGrad;
         if (i.op == Op::kForward && p + 1 < stages) {
           send("down" + std::to_string(p), "F" + name + std::to_string(p + 1), end, i, link_free);
@@ -114,6 +119,15 @@ class NaiveChecker {
     return true;
   }
 
+  // A message's bytes stay with its sender from its producer's end until its consumer begins.
+  void send_waits(const std::string& message, int p, double end, const Instruction& i) {
+    waits_[message] = {p, bytes_of_message(i)};
+    note(p, end, waits_[message].second);
+  }
+  void take_waiting(const std::string& message, double start) {
+    note(waits_.at(message).first, start, -waits_.at(message).second);
+  }
+
   std::string input_of(const Instruction& i, int p, const std::string& name) const {
     if (i.op == Op::kForward) return first(p) ? "" : "F" + name + std::to_string(p);
     if (i.op == Op::kWeightGrad) return "";
@@ -123,6 +137,7 @@ class NaiveChecker {
   void send(const std::string& link, const std::string& message, double end, const Instruction& i,
             std::map<std::string, double>& link_free) {
     const double begin = std::max(end, link_free[link]);
+    if (layerwise()) send_waits(message, message_from(link), end, i);
     link_free[link] =
         begin + get("/links/p2p/seconds") +
         get("/links/p2p/bytes_per_token") * tokens(i) / ds() / get("/links/p2p/bytes_per_second");
@@ -224,6 +239,101 @@ class NaiveChecker {
     if (i.op == Op::kBackward || i.op == Op::kWeightGrad) note(p, end, -activations(i, p));
   }
 
+  bool layerwise() const { return profile_["memory"].contains("layerwise"); }
+  static int message_from(const std::string& link) {
+    return std::stoi(link.substr(link.find_first_of("0123456789")));
+  }
+  // Bytes of so many tokens of a field of memory or memory.layerwise.
+  double bytes(const char* field, double count) const {
+    return get((std::string("/memory/") + field).c_str()) * count / ds();
+  }
+  double layer_bytes(const char* field, double count) const {
+    return get((std::string("/memory/layerwise/") + field).c_str()) * count;
+  }
+  double whole_layer(const Instruction& i) const {
+    return bytes("activation_bytes_per_token", tokens(i)) / L();
+  }
+  // Activations of one layer of the stage from forward to backward, and its K and V kept apart.
+  double stored(const Instruction& i, int p, int layer) const {
+    return layer < r(i, p) ? bytes("input_bytes_per_token", tokens(i)) : whole_layer(i);
+  }
+  double stored_kv(const Instruction& i, int p, int layer) const {
+    return layer < r(i, p) ? bytes("kv_bytes_per_token", cut_tokens(i)) : 0.0;
+  }
+  double head_kept(const Instruction& i, int p) const {
+    return last(p) ? bytes("head_bytes_per_token", tokens(i)) : 0.0;
+  }
+
+  // The instruction takes `most` at its start, and `left` of it stay at its end.
+  void note_instruction(int p, double start, double end, double most, double left) {
+    note(p, start, most);
+    note(p, end, -(most - std::max(0.0, left)));
+    if (left < 0.0) note(p, end, left);
+  }
+
+  void note_layer_by_layer(const Instruction& i, int p, double start, double end) {
+    if (i.op == Op::kForward) return note_forward(i, p, start, end);
+    if (i.op == Op::kWeightGrad) return note(p, end, -pending(i, p));
+    note_backward(i, p, start, end);
+  }
+
+  double pending(const Instruction& i, int p) const {
+    double sum = 0.0;
+    for (int layer = r(i, p); layer < l(p); ++layer) {
+      sum += layer_bytes("pending_bytes_per_token", tokens(i));
+    }
+    return sum;
+  }
+
+  void note_forward(const Instruction& i, int p, double start, double end) {
+    double held = 0.0;
+    double most = 0.0;
+    for (int layer = 0; layer < l(p); ++layer) {
+      most =
+          std::max(most, held + whole_layer(i) + layer_bytes("forward_bytes_per_token", tokens(i)));
+      held += stored(i, p, layer) + stored_kv(i, p, layer);
+    }
+    if (last(p)) {
+      held += head_kept(i, p);
+      const double block = std::min(tokens(i), layer_bytes("head_block_tokens", 1.0));
+      most = std::max(most, held + layer_bytes("head_bytes_per_token", tokens(i)) +
+                                layer_bytes("head_block_bytes_per_token", block));
+    }
+    if (evaluation()) {
+      held = l(p) * bytes("kv_bytes_per_token", cut_tokens(i) - ending_sequence(i));
+    }
+    note_instruction(p, start, end, most, held);
+  }
+
+  void note_backward(const Instruction& i, int p, double start, double end) {
+    const bool closes = ending_sequence(i) > 0.0;
+    const double gradient = last(p) ? 0.0 : bytes_of_message(i);
+    const double earlier = closes ? ending_sequence(i) - cut_tokens(i) : 0.0;
+    const double own = closes ? 0.0 : cut_tokens(i);
+    double held = 0.0;  // beyond what was there before
+    double most = 0.0;
+    for (int layer = static_cast<int>(l(p)) - 1; layer >= 0; --layer) {
+      const bool again = layer < r(i, p);
+      if (again) {
+        held += whole_layer(i) - stored(i, p, layer);
+        most = std::max(most, held + gradient + layer_bytes("forward_bytes_per_token", tokens(i)));
+        if (!closes) held -= stored_kv(i, p, layer);
+      }
+      held += bytes("kv_grad_bytes_per_token", earlier) - bytes("kv_grad_bytes_per_token", own);
+      most = std::max(most, held + gradient + layer_bytes("backward_bytes", 1.0) +
+                                layer_bytes("backward_bytes_per_token", tokens(i)));
+      if (again && closes) held -= stored_kv(i, p, layer);
+      held -= whole_layer(i);
+      if (!again && i.op == Op::kInputGrad) {
+        held += layer_bytes("pending_bytes_per_token", tokens(i));
+      }
+    }
+    note_instruction(p, start, end, most, held - head_kept(i, p));
+  }
+  double bytes_of_message(const Instruction& i) const {
+    return get("/links/p2p/bytes_per_token") * tokens(i) / ds();
+  }
+
   double peak(int p) {
     double devices = ds();
     if (profile_["memory"]["state"]["sharded_over"] == "all") {
@@ -249,6 +359,7 @@ class NaiveChecker {
   const Replica& replica_;
   std::map<int, int> slices_of_;
   std::map<std::string, double> arrived_;
+  std::map<std::string, std::pair<int, double>> waits_;  // sender and bytes, by message
   std::map<int, std::vector<std::tuple<double, bool, double>>> changes_;
 };
 

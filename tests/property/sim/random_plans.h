@@ -259,6 +259,16 @@ inline Json random_profile(Random& random, const RandomShape& shape) {
                     {"kv_grad_bytes_per_token", number(10.0, 200.0)},
                     {"head_bytes_per_token", number(0.0, 1000.0)},
                     {"workspace_bytes", number(0.0, 1e5)}};
+  if (pick(random, 0, 1) == 0) {
+    const double kept = json["memory"]["activation_bytes_per_token"].get<double>() / shape.layers;
+    json["memory"]["layerwise"] = {{"forward_bytes_per_token", number(0.0, 1000.0)},
+                                   {"backward_bytes_per_token", number(0.0, 3000.0)},
+                                   {"backward_bytes", number(0.0, 1e5)},
+                                   {"pending_bytes_per_token", number(0.0, kept)},
+                                   {"head_bytes_per_token", number(0.0, 1000.0)},
+                                   {"head_block_tokens", number(1.0, 300.0)},
+                                   {"head_block_bytes_per_token", number(0.0, 2000.0)}};
+  }
   json["memory"]["state"] = {
       {"bytes_per_layer", number(0.0, 1e5)},
       {"embedding_bytes", number(0.0, 1e5)},

@@ -48,7 +48,7 @@ TEST(SimulatorProperty, RandomPlansAreValid) {
 }
 
 TEST(SimulatorProperty, AgreesWithTheNaiveChecker) {
-  int cut = 0, recomputed = 0, split_backward = 0, evaluations = 0;
+  int cut = 0, recomputed = 0, split_backward = 0, evaluations = 0, layerwise = 0;
   for (int seed = 0; seed < kPlans; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     const Case c = make_case(seed);
@@ -82,12 +82,14 @@ TEST(SimulatorProperty, AgreesWithTheNaiveChecker) {
     for (const bool is_cut : c.plan.cut_sequences()) cut += is_cut;
     split_backward += c.shape.backward == BackwardKind::kSplit;
     evaluations += c.plan.forward_only();
+    layerwise += cost.layerwise();
   }
   // The plans were of every kind.
   EXPECT_GT(cut, kPlans);
   EXPECT_GT(recomputed, kPlans);
   EXPECT_GT(split_backward, kPlans / 8);
   EXPECT_GT(evaluations, kPlans / 8);
+  EXPECT_NEAR(layerwise, kPlans / 2, kPlans / 20);
 }
 
 // What is true of any trace, whatever the numbers.

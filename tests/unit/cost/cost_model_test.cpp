@@ -167,6 +167,150 @@ TEST(CostModel, BytesByHand) {
   EXPECT_DOUBLE_EQ(cost.state_bytes(kLast), (300.0 + 60.0) / 2 + 5.0);
 }
 
+// small_profile() layer by layer. Of small_chunk() (5 tokens, 2 of them the tail of a cut sequence
+// of 6) on one device of two, a kept layer has 5 x 100 / 2 = 250 bytes, a recomputed one
+// 5 x 10 / 2 = 25 and K and V of 2 x 8 / 2 = 8, a message 5 x 16 / 2 = 40; the head leaves
+// 5 x 30 / 2 = 75. dK and dV of a layer: 16 / 2 = 8 a token.
+Profile layerwise_profile() {
+  Profile profile = small_profile();
+  profile.memory.layerwise = LayerwiseMemory{.forward_bytes_per_token = 20.0,
+                                             .backward_bytes_per_token = 50.0,
+                                             .backward_bytes = 7.0,
+                                             .pending_bytes_per_token = 11.0,
+                                             .head_bytes_per_token = 3.0,
+                                             .head_block_tokens = 4.0,
+                                             .head_block_bytes_per_token = 9.0};
+  return profile;
+}
+
+// The slice before the tail: tokens 1 to 4 of the cut sequence.
+ChunkShape middle_chunk() {
+  ChunkShape shape;
+  shape.token2 = 16.0 - 1.0;
+  shape.tokens = 3;
+  shape.slices = 1;
+  shape.cut_tokens = 3;
+  return shape;
+}
+
+TEST(LayerwiseMemory, ForwardByHand) {
+  Profile profile = layerwise_profile();
+  const CostModel cost(profile, {2, 2, 1}, kSmallStages);
+  const ChunkShape chunk = small_chunk();
+  EXPECT_TRUE(cost.layerwise());
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, 0), 5 * 20.0);
+  // Its one layer recomputed: while it runs all 250 are there of which 25 and 8 stay.
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, 1), 100.0 + 250.0 - 25.0 - 8.0);
+  // The head: 3 x 5 + 9 x 4; the layers' 100 exceed it less the 75 that the head is yet to leave.
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, 0), 51.0);
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, 2), 51.0) << "a kept layer runs last";
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, 3), 100.0 + 217.0 - 75.0);
+  profile.memory.layerwise->forward_bytes_per_token = 100.0;
+  const CostModel large(profile, {2, 2, 1}, kSmallStages);
+  EXPECT_DOUBLE_EQ(large.forward_temporary(kLast, chunk, 0), 500.0 - 75.0);
+  profile.memory.layerwise->head_block_tokens = 1000.0;
+  profile.memory.layerwise->head_block_bytes_per_token = 90.0;
+  const CostModel block(profile, {2, 2, 1}, kSmallStages);
+  EXPECT_DOUBLE_EQ(block.forward_temporary(kLast, chunk, 0), 15.0 + 90.0 * 5)
+      << "a block has no more tokens than the chunk";
+}
+
+TEST(LayerwiseMemory, BackwardByHand) {
+  const CostModel cost(layerwise_profile(), {2, 2, 1}, kSmallStages);
+  const ChunkShape chunk = small_chunk();
+  // A layer's backward 5 x 50 + 7 and the gradient that came in, 40; the tail opens accumulators of
+  // the 4 tokens before it, 32.
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, 0), 257.0 + 40.0 + 32.0);
+  // The head's gradient is kept since the forward. Later layers have 250 - 32 less a layer.
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, chunk, 0), 257.0 + 32.0);
+  // Recomputed: 225 come back, then its backward beside them, which is more than its forward.
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, 1), 225.0 + 257.0 + 40.0 + 32.0);
+  // The middle slice has its accumulators, 24, in place of gradients; K and V of 3 tokens, 12, go
+  // when a recomputed layer's backward begins. Message 24, kept layer 150, its input 15.
+  const ChunkShape middle = middle_chunk();
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, middle, 0), 157.0 + 24.0 - 24.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, middle, 1), 135.0 + 157.0 + 24.0 - 24.0 - 12.0);
+  // Two of three recomputed: the kept one frees 150 + 24 before, so its own backward has the most.
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, middle, 2), 157.0 - 24.0);
+}
+
+// A short tail of a long sequence opens more in every layer than the layer frees.
+TEST(LayerwiseMemory, AccumulatorsThatOutgrowActivationsPeakAtTheFirstLayer) {
+  const CostModel cost(layerwise_profile(), {2, 2, 1}, kSmallStages);
+  ChunkShape tail = small_chunk();
+  tail.cut_sequence_tokens = 102;  // opens 800 a layer
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, 0), 2 * (800.0 - 250.0) + 257.0 + 800.0);
+  // Kept, then two recomputed: 550, then 800 less its input 25 and K and V 8, then 225 again.
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, 2),
+                   550.0 + (800.0 - 33.0) + 225.0 + 257.0 + 800.0);
+  // Until W a kept layer leaves 5 x 11.
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, 0, Op::kInputGrad),
+                   2 * (800.0 - 250.0 + 55.0) + 257.0 + 800.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, 2, Op::kInputGrad),
+                   550.0 + 55.0 + (800.0 - 33.0) + 225.0 + 257.0 + 800.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, 3, Op::kInputGrad),
+                   cost.backward_temporary(kLast, tail, 3))
+      << "recomputed layers leave nothing";
+}
+
+TEST(LayerwiseMemory, PendingAndMessagesByHand) {
+  const CostModel cost(layerwise_profile(), {2, 2, 1}, kSmallStages);
+  const ChunkShape chunk = small_chunk();
+  EXPECT_DOUBLE_EQ(cost.pending_bytes(kLast, chunk, 0), 3 * 11.0 * 5);
+  EXPECT_DOUBLE_EQ(cost.pending_bytes(kLast, chunk, 2), 11.0 * 5);
+  EXPECT_DOUBLE_EQ(cost.pending_bytes(kLast, chunk, 3), 0.0);
+  EXPECT_DOUBLE_EQ(cost.message_bytes(5), 40.0);
+}
+
+// The bound holds for whatever is recomputed, with accumulators and the recomputed layer's
+// activations beside it.
+TEST(LayerwiseMemory, BoundHoldsForEveryRecomputation) {
+  const CostModel cost(layerwise_profile(), {2, 2, 1}, kSmallStages);
+  const ChunkShape small = small_chunk();
+  EXPECT_DOUBLE_EQ(cost.temporary_bound(kFirst, small), 257.0 + 40.0);
+  EXPECT_DOUBLE_EQ(cost.temporary_bound(kLast, small), 257.0);
+  for (const StageId stage : {kFirst, kLast}) {
+    for (ChunkShape chunk : {small, middle_chunk()}) {
+      for (const Tokens whole : {chunk.cut_sequence_tokens, 10 * chunk.cut_sequence_tokens}) {
+        chunk.cut_sequence_tokens = whole;
+        const Bytes grads = cost.kv_grad_bytes(stage, whole);
+        for (int r = 0; r <= cost.layers(stage); ++r) {
+          const Bytes again = r > 0 ? cost.recompute_workspace_bytes(stage, chunk) : 0.0;
+          const Bytes bound = cost.temporary_bound(stage, chunk) + again;
+          EXPECT_LE(cost.backward_temporary(stage, chunk, r), bound + grads);
+          EXPECT_LE(cost.forward_temporary(stage, chunk, r), bound);
+        }
+      }
+    }
+  }
+}
+
+TEST(LayerwiseMemory, OtherProfilesHaveNone) {
+  const CostModel cost(small_profile(), {2, 2, 1}, kSmallStages);
+  const ChunkShape chunk = small_chunk();
+  EXPECT_FALSE(cost.layerwise());
+  EXPECT_EQ(cost.forward_temporary(kLast, chunk, 1), 0.0);
+  EXPECT_EQ(cost.backward_temporary(kLast, chunk, 1), 0.0);
+  EXPECT_EQ(cost.pending_bytes(kLast, chunk, 1), 0.0);
+  EXPECT_EQ(cost.temporary_bound(kLast, chunk), 0.0);
+  EXPECT_EQ(cost.message_bytes(5), 0.0);
+}
+
+TEST(CostModel, PaceStretchesComputeOfItsStage) {
+  const ChunkShape chunk = small_chunk();
+  const CostModel even(small_profile(), {2, 2, 1}, kSmallStages);
+  const CostModel paced(at_pace(small_profile(), {1.0, 1.25}), {2, 2, 1}, kSmallStages);
+  EXPECT_DOUBLE_EQ(paced.forward(kFirst, chunk), even.forward(kFirst, chunk));
+  EXPECT_DOUBLE_EQ(paced.forward(kLast, chunk), 1.25 * even.forward(kLast, chunk));
+  EXPECT_DOUBLE_EQ(paced.backward(kLast, chunk), 1.25 * even.backward(kLast, chunk));
+  Profile slow = small_profile();
+  slow.stage_speed = {1.0, 0.5};
+  const CostModel both(at_pace(slow, {3.0, 3.0}, 2.0), {2, 2, 1}, kSmallStages);
+  EXPECT_DOUBLE_EQ(both.forward(kFirst, chunk), 1.5 * even.forward(kFirst, chunk));
+  EXPECT_DOUBLE_EQ(both.forward(kLast, chunk), 3.0 * even.forward(kLast, chunk));
+  EXPECT_TRUE(at_pace(small_profile(), {}).stage_speed.empty());
+}
+
 TEST(CostModel, StatesShardedOverAllDevices) {
   Profile profile = small_profile();
   profile.memory.state_sharded_over_all = true;

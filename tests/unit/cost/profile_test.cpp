@@ -66,6 +66,62 @@ TEST(Profile, RoundTripKeepsValuesAndUnknownFields) {
   }
 }
 
+Json layerwise() {
+  return {{"forward_bytes_per_token", 1.5},
+          {"backward_bytes_per_token", 2.5},
+          {"backward_bytes", 3.0},
+          {"pending_bytes_per_token", 4.0},
+          {"head_bytes_per_token", 5.0},
+          {"head_block_tokens", 256.0},
+          {"head_block_bytes_per_token", 6.0}};
+}
+
+TEST(Profile, LayerwiseMemoryIsReadAndWritten) {
+  Json json = good();
+  EXPECT_FALSE(profile_from_json(json, "p.json").memory.layerwise);
+  json["memory"]["layerwise"] = layerwise();
+  Profile profile = profile_from_json(json, "p.json");
+  ASSERT_TRUE(profile.memory.layerwise);
+  const LayerwiseMemory& memory = *profile.memory.layerwise;
+  EXPECT_EQ(memory.forward_bytes_per_token, 1.5);
+  EXPECT_EQ(memory.backward_bytes_per_token, 2.5);
+  EXPECT_EQ(memory.backward_bytes, 3.0);
+  EXPECT_EQ(memory.pending_bytes_per_token, 4.0);
+  EXPECT_EQ(memory.head_bytes_per_token, 5.0);
+  EXPECT_EQ(memory.head_block_tokens, 256.0);
+  EXPECT_EQ(memory.head_block_bytes_per_token, 6.0);
+  EXPECT_EQ(profile_to_json(profile), json);
+  EXPECT_NE(profile_hash(profile), profile_hash(profile_from_json(good(), "p.json")));
+  profile.memory.layerwise.reset();
+  EXPECT_EQ(profile_to_json(profile), good()) << "taken away again";
+}
+
+TEST(CorruptedProfile, EveryLayerwiseNumberIsCheckedByName) {
+  const Json numbers = layerwise();
+  for (const auto& [key, value] : numbers.items()) {
+    const std::string name = "p.json: memory.layerwise." + key + ": found ";
+    Json broken = good();
+    broken["memory"]["layerwise"] = layerwise();
+    broken["memory"]["layerwise"].erase(key);
+    EXPECT_THAT(refusal(broken), HasSubstr(name + "nothing"));
+    for (const Json& bad :
+         {Json(-1.0), Json(std::numeric_limits<double>::infinity()), Json("1"), Json()}) {
+      broken["memory"]["layerwise"][key] = bad;
+      EXPECT_THAT(refusal(broken), HasSubstr(name)) << bad;
+    }
+  }
+}
+
+TEST(Profile, StepSecondsAreReadAndWritten) {
+  Json json = good();
+  EXPECT_EQ(profile_from_json(json, "p.json").step_seconds, 0.0);
+  json["step"] = {{"seconds", 0.125}};
+  const Profile profile = profile_from_json(json, "p.json");
+  EXPECT_EQ(profile.step_seconds, 0.125);
+  EXPECT_EQ(profile_to_json(profile), json);
+  EXPECT_NE(profile_hash(profile), profile_hash(profile_from_json(good(), "p.json")));
+}
+
 TEST(Profile, HashTellsProfilesApart) {
   Profile profile = profile_from_json(good(), "p.json");
   const std::string before = profile_hash(profile);
@@ -217,6 +273,14 @@ INSTANTIATE_TEST_SUITE_P(
                            "expected at most backward.seconds_per_token"},
                 Corruption{"NumberWeight", [](Json& j) { j["backward_weight"] = 1.0; },
                            "backward_weight: found 1.0, expected an object"},
+                Corruption{"WordLayerwise", [](Json& j) { j["memory"]["layerwise"] = "yes"; },
+                           "memory.layerwise: found \"yes\", expected an object"},
+                Corruption{"NegativeStep", [](Json& j) { j["step"]["seconds"] = -1.0; },
+                           "p.json: step.seconds: found -1.0"},
+                Corruption{"EmptyStep", [](Json& j) { j["step"] = Json::object(); },
+                           "p.json: step.seconds: found nothing"},
+                Corruption{"NumberStep", [](Json& j) { j["step"] = 1.0; },
+                           "p.json: step: found 1.0, expected an object"},
                 Corruption{"WordDivided", [](Json& j) { j["seconds_per_chunk_divided"] = "yes"; },
                            "seconds_per_chunk_divided: found \"yes\""}),
     [](const auto& test) { return test.param.name; });

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <thread>
+#include <tuple>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
@@ -95,6 +97,74 @@ TEST(Simulator, OneDirectionOfALinkIsSerial) {
   EXPECT_DOUBLE_EQ(s.trace.transfers[1].bytes, 4.0);
   EXPECT_EQ(s.trace.transfers[2].from, StageId(1));
   EXPECT_DOUBLE_EQ(s.trace.transfers[2].begin, 9.0) << "upwards is another link";
+}
+
+double transfers_at(const Trace& trace, int stage, Seconds at) {
+  double bytes = -1.0;
+  for (const MemorySample& sample : trace.memory) {
+    if (sample.stage != StageId(stage) || sample.at > at) continue;
+    bytes = sample.bytes[static_cast<std::size_t>(MemoryPurpose::kTransfers)];
+  }
+  return bytes;
+}
+
+// The timeline of the test before. A message takes 2 bytes a token at its sender: stage 0 has one
+// from 1 to 6 s and one of two tokens from 3 to 13, stage 1 from 9 to 14 and from 19 to 26.
+TEST(Simulator, LayerByLayerMessagesWaitAtTheirSender) {
+  const Plan plan = two_chunks();
+  Profile profile = plain_profile(2);
+  profile.links.p2p_seconds = 3.0;
+  profile.links.p2p_bytes_per_token = 2.0;
+  profile.memory.layerwise.emplace();
+  const Simulation s = simulate(plan, CostModel(profile, plan.parallelism, plan.stages));
+  // Both chunks' activations and messages at the end of F0.1.
+  EXPECT_DOUBLE_EQ(s.prediction.stages[0].peak_bytes, 1007.0 + 300.0 + 6.0);
+  // F0.1 begins while the first gradient waits for stage 0, which is free again at 14.
+  EXPECT_DOUBLE_EQ(s.prediction.stages[1].peak_bytes, 1007.0 + 200.0 + 2.0);
+  for (const auto& [stage, at, bytes] :
+       std::vector<std::tuple<int, double, double>>{{0, 0.5, 0.0},
+                                                    {0, 1.0, 2.0},
+                                                    {0, 3.0, 6.0},
+                                                    {0, 14.0, 0.0},
+                                                    {1, 7.0, 0.0},
+                                                    {1, 9.0, 2.0},
+                                                    {1, 13.0, 2.0},
+                                                    {1, 15.0, 0.0},
+                                                    {1, 19.0, 4.0},
+                                                    {1, 26.0, 0.0}}) {
+    EXPECT_DOUBLE_EQ(transfers_at(s.trace, stage, at), bytes) << stage << " at " << at;
+  }
+  profile.memory.layerwise.reset();
+  const Simulation whole = simulate(plan, CostModel(profile, plan.parallelism, plan.stages));
+  EXPECT_EQ(whole.prediction.seconds, s.prediction.seconds) << "memory changes no times";
+  EXPECT_DOUBLE_EQ(whole.prediction.stages[0].peak_bytes, 1307.0);
+}
+
+// One stage of two layers, two tokens; B at once frees layer by layer, I keeps 5 a token and layer.
+TEST(Simulator, LayerByLayerWhatWaitsForWeightGradients) {
+  Plan plan = two_chunks();
+  plan.sequences = {2};
+  plan.parallelism = {1, 1, 1};
+  plan.stages = {{0, 2}};
+  Pipeline& pipeline = plan.replicas[0].pipelines[0];
+  pipeline.chunks = {{ChunkKind::kBatched, {{SequenceId(0), 0, 2}}, {0}}};
+  pipeline.backward = {0};
+  plan.replicas[0].instructions = {
+      {op(Op::kForward, 0), op(Op::kInputGrad, 0), op(Op::kWeightGrad, 0)}};
+  require_valid(plan);
+  Profile profile = plain_profile(2);
+  profile.memory.layerwise = LayerwiseMemory{.forward_bytes_per_token = 3.0,
+                                             .backward_bytes_per_token = 11.0,
+                                             .backward_bytes = 1.0,
+                                             .pending_bytes_per_token = 5.0};
+  const Simulation s = simulate(plan, CostModel(profile, plan.parallelism, plan.stages));
+  std::vector<double> totals;
+  for (const MemorySample& sample : s.trace.memory) {
+    totals.push_back(std::accumulate(sample.bytes.begin(), sample.bytes.end(), 0.0));
+  }
+  const double base = 2007.0;
+  EXPECT_THAT(totals, ElementsAre(base, base + 400.0 + 6.0, base + 400.0, base + 400.0 + 23.0,
+                                  base + 2 * 2 * 5.0, base));
 }
 
 TEST(Simulator, RecomputationRunsAfterTheGradientArrived) {
