@@ -51,8 +51,7 @@ std::vector<double> Calibrator::pace_for(int step) const {
   for (std::vector<double>& values : by_stage) {
     std::sort(values.begin(), values.end());
     const std::size_t n = values.size();
-    const double middle =
-        n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
+    const double middle = n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
     pace.push_back(std::max(1.0, std::round(middle * kGrain)) / kGrain);
   }
   return pace;
@@ -77,7 +76,7 @@ void Calibrator::restore(const JsonView& state) {
       one.pace.push_back(std::clamp(value.number(0.0), 1.0 / kMost, kMost));
     });
     if (one.pace.size() != stages_) pace.fail("one number for each of the stages");
-    observations_.push_back(std::move(one));
+    if (on_) observations_.push_back(std::move(one));
   });
 }
 
