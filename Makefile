@@ -6,7 +6,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
 
-.PHONY: help setup build test train bench paper soak format lint plan-only asan tsan cuda corpus clean distclean
+.PHONY: help setup build test train bench paper peers soak format lint plan-only asan tsan cuda corpus clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ corpus: build  ## the default corpus as an indexed dataset under corpus/
 
 bench: build  ## benchmarks: executor, planner (about 15 minutes)
 	@tools/bench.sh build/$(PRESET)
+
+peers: build  ## side by side with PyTorch's pipelining (an hour; PEERS_FLAGS for a quick look)
+	@tools/peers.sh build/$(PRESET) $(PEERS_FLAGS)
 
 paper:  ## the paper's evaluation on simulated clusters, into docs/paper (no LibTorch)
 	@tools/setup.sh plan-only

@@ -7,20 +7,12 @@
 #include <string>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/base/statistics.h"
 
 namespace infinipipe {
 namespace {
 
 constexpr int kReweightings = 12;
-
-double quantile(std::vector<double> values, double share) {
-  if (values.empty()) return 0.0;
-  std::sort(values.begin(), values.end());
-  const double at = share * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<std::size_t>(at);
-  const std::size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
-}
 
 // The normal equations of weighted rows whose features were scaled to a similar size.
 struct Normal {

@@ -128,7 +128,7 @@ namespace {
 
 // The tiled kernel serves the CPU, bfloat16 only where that has no instructions of its own.
 bool tiled(const at::Tensor& query) {
-  return query.device().is_cpu() && attention_tiled::available() &&
+  return query.device().is_cpu() &&
          (query.scalar_type() != at::kBFloat16 || linear::widened(query));
 }
 

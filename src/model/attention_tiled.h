@@ -1,8 +1,7 @@
-// Attention of a chunk on the CPU in float32 or float64: tiles of queries and keys, each a small
-// matrix product by the BLAS inside LibTorch. Against ATen's flash kernel it reads the context's
-// blocks where they lie, adds their gradients in place, skips what the causal mask hides (half of
-// the work of short sequences) and runs all slices of a chunk at once.
-// Source: the tiling and the backward of FlashAttention-2 (Dao 2023).
+// Attention of a chunk on the CPU in float32 or float64, on the loops of attention_kernels.h.
+// Against ATen's flash kernel it reads the context's blocks where they lie, adds their gradients in
+// place, packs keys and values once for all query heads that share them, skips what the causal mask
+// hides and runs all slices of a chunk at once.
 #pragma once
 
 #include <span>
@@ -10,9 +9,6 @@
 #include "model/attention.h"
 
 namespace infinipipe::attention_tiled {
-
-// False where LibTorch brings no BLAS that can be called; then the block path serves.
-bool available();
 
 // As attention_forward and attention_backward (attention.h), for tensors of float32 or float64.
 AttentionResult forward(const kernels::Heads& heads, const kernels::QueryKeyValue& inputs,

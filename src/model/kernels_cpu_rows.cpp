@@ -158,66 +158,6 @@ INFINIPIPE_INLINE void add_body(const In* __restrict in, Out* __restrict out, st
   for (std::int64_t i = 0; i < count; ++i) store(out[i], load(out[i]) + load(in[i]));
 }
 
-template <class Acc>
-INFINIPIPE_INLINE void softmax_tile_body(Acc* scores, std::int64_t rows, std::int64_t columns,
-                                         std::int64_t visible, Acc* maximum, Acc* sum, Acc* output,
-                                         std::int64_t output_stride, std::int64_t dim) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    Acc* __restrict row = scores + i * columns;
-    const std::int64_t count = std::min(columns, visible + i);
-    if (count <= 0) {
-      std::fill(row, row + columns, Acc(0));
-      continue;
-    }
-    const Acc before = maximum[i];
-    const Acc top = lane_max<Acc>(count, before, [row](std::int64_t j) { return row[j]; });
-    for (std::int64_t j = 0; j < count; ++j) row[j] = power2(row[j] - top);
-    std::fill(row + count, row + columns, Acc(0));
-    const Acc added = lane_sum<Acc>(count, [row](std::int64_t j) { return row[j]; });
-    const Acc factor = sum[i] == 0 ? Acc(0) : power2(before - top);
-    sum[i] = sum[i] * factor + added;
-    maximum[i] = top;
-    if (factor == Acc(1)) continue;
-    Acc* __restrict out = output + i * output_stride;
-    for (std::int64_t j = 0; j < dim; ++j) out[j] *= factor;
-  }
-}
-
-template <class Acc>
-INFINIPIPE_INLINE void softmax_end_body(std::int64_t rows, const Acc* maximum, const Acc* sum,
-                                        Acc* output, std::int64_t output_stride, std::int64_t dim,
-                                        Acc* lse, std::int64_t lse_stride) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    const Acc factor = 1 / sum[i];
-    Acc* __restrict out = output + i * output_stride;
-    for (std::int64_t j = 0; j < dim; ++j) out[j] *= factor;
-    lse[i * lse_stride] = maximum[i] * std::numbers::ln2_v<Acc> + std::log(sum[i]);
-  }
-}
-
-template <class Acc>
-INFINIPIPE_INLINE void probability_tile_body(Acc* scores, std::int64_t rows, std::int64_t columns,
-                                             std::int64_t visible, const Acc* lse,
-                                             std::int64_t lse_stride) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    Acc* __restrict row = scores + i * columns;
-    const std::int64_t count = std::clamp<std::int64_t>(visible + i, 0, columns);
-    const Acc shift = lse[i * lse_stride] * std::numbers::log2e_v<Acc>;
-    for (std::int64_t j = 0; j < count; ++j) row[j] = power2(row[j] - shift);
-    std::fill(row + count, row + columns, Acc(0));
-  }
-}
-
-template <class Acc>
-INFINIPIPE_INLINE void score_grad_tile_body(const Acc* probability, Acc* grad, std::int64_t rows,
-                                            std::int64_t columns, const Acc* delta) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    const Acc* __restrict p = probability + i * columns;
-    Acc* __restrict g = grad + i * columns;
-    for (std::int64_t j = 0; j < columns; ++j) g[j] = p[j] * (g[j] - delta[i]);
-  }
-}
-
 }  // namespace
 
 #define INFINIPIPE_DEFINE_ROWS(Scalar, Acc)                                                        \
@@ -270,32 +210,5 @@ INFINIPIPE_DEFINE_ROTATE(float, float, float)
 INFINIPIPE_DEFINE_ROTATE(c10::BFloat16, c10::BFloat16, float)
 INFINIPIPE_DEFINE_ROTATE(float, c10::BFloat16, float)
 INFINIPIPE_DEFINE_ROTATE(c10::BFloat16, float, float)
-
-#define INFINIPIPE_DEFINE_TILES(Acc)                                                             \
-  INFINIPIPE_CLONED void softmax_tile(Acc* scores, std::int64_t rows, std::int64_t columns,      \
-                                      std::int64_t visible, Acc* maximum, Acc* sum, Acc* output, \
-                                      std::int64_t output_stride, std::int64_t dim) {            \
-    softmax_tile_body(scores, rows, columns, visible, maximum, sum, output, output_stride, dim); \
-  }                                                                                              \
-  INFINIPIPE_CLONED void softmax_end(std::int64_t rows, const Acc* maximum, const Acc* sum,      \
-                                     Acc* output, std::int64_t output_stride, std::int64_t dim,  \
-                                     Acc* lse, std::int64_t lse_stride) {                        \
-    softmax_end_body(rows, maximum, sum, output, output_stride, dim, lse, lse_stride);           \
-  }                                                                                              \
-  INFINIPIPE_CLONED void probability_tile(Acc* scores, std::int64_t rows, std::int64_t columns,  \
-                                          std::int64_t visible, const Acc* lse,                  \
-                                          std::int64_t lse_stride) {                             \
-    probability_tile_body(scores, rows, columns, visible, lse, lse_stride);                      \
-  }                                                                                              \
-  INFINIPIPE_CLONED void score_grad_tile(const Acc* probability, Acc* grad, std::int64_t rows,   \
-                                         std::int64_t columns, const Acc* delta) {               \
-    score_grad_tile_body(probability, grad, rows, columns, delta);                               \
-  }                                                                                              \
-  INFINIPIPE_CLONED Acc dot(const Acc* a, const Acc* b, std::int64_t count) {                    \
-    return lane_sum<Acc>(count, [=](std::int64_t i) { return a[i] * b[i]; });                    \
-  }
-
-INFINIPIPE_DEFINE_TILES(double)
-INFINIPIPE_DEFINE_TILES(float)
 
 }  // namespace infinipipe::kernels::rows

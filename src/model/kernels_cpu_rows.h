@@ -45,28 +45,4 @@ INFINIPIPE_DECLARE_ROTATE(float, c10::BFloat16, float)
 INFINIPIPE_DECLARE_ROTATE(c10::BFloat16, float, float)
 #undef INFINIPIPE_DECLARE_ROTATE
 
-// Tiles of attention scores [rows, columns] in units of ln 2 (so that powers of 2 serve); row i may
-// see the first min(columns, visible + i) columns. lse is natural.
-#define INFINIPIPE_DECLARE_TILES(Acc)                                                              \
-  /* One more tile of keys for a softmax in progress: scores become 2^(score - maximum), what      \
-     may not be seen 0; maximum and sum [rows] move on, output [rows, dim] is rescaled. */         \
-  void softmax_tile(Acc* scores, std::int64_t rows, std::int64_t columns, std::int64_t visible,    \
-                    Acc* maximum, Acc* sum, Acc* output, std::int64_t output_stride,               \
-                    std::int64_t dim);                                                             \
-  /* output /= sum; lse = maximum + log(sum) */                                                    \
-  void softmax_end(std::int64_t rows, const Acc* maximum, const Acc* sum, Acc* output,             \
-                   std::int64_t output_stride, std::int64_t dim, Acc* lse,                         \
-                   std::int64_t lse_stride);                                                       \
-  /* scores become e^(scaled score - lse) */                                                       \
-  void probability_tile(Acc* scores, std::int64_t rows, std::int64_t columns,                      \
-                        std::int64_t visible, const Acc* lse, std::int64_t lse_stride);            \
-  /* grad = probability * (grad - delta) */                                                        \
-  void score_grad_tile(const Acc* probability, Acc* grad, std::int64_t rows, std::int64_t columns, \
-                       const Acc* delta);                                                          \
-  Acc dot(const Acc* a, const Acc* b, std::int64_t count);
-
-INFINIPIPE_DECLARE_TILES(double)
-INFINIPIPE_DECLARE_TILES(float)
-#undef INFINIPIPE_DECLARE_TILES
-
 }  // namespace infinipipe::kernels::rows

@@ -84,15 +84,9 @@ INFINIPIPE_INLINE double fraction_power(double r) {
   return even + r * odd;
 }
 
-// 2^x within a few units in the last place for |x| up to the exponents' range: below it 0, above it
-// saturated (arguments beyond 10^4 are not served). NaN stays NaN, infinities become NaN.
-template <class Acc>
-INFINIPIPE_INLINE Acc power2(Acc x) {
-  const Acc rounded = x + kRound<Acc>;
-  return fraction_power(x - (rounded - kRound<Acc>)) * power_of_two(rounded);
-}
-
-// e^x, likewise; ln 2 is taken off in two parts so that no digit is lost.
+// e^x within a few units in the last place for |x| up to the exponents' range: below it 0, above it
+// saturated (arguments beyond 10^4 are not served). NaN stays NaN, infinities become NaN. ln 2 is
+// taken off in two parts so that no digit is lost.
 INFINIPIPE_INLINE float exponential(float x) {
   constexpr float kLog2e = 1.44269504F;
   const float rounded = x * kLog2e + kRound<float>;

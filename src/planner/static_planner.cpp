@@ -185,4 +185,12 @@ Replica static_replica(const StaticRecipe& recipe, const std::vector<Tokens>& le
   return replica;
 }
 
+Replica static_replica(const std::vector<Chunk>& chunks, const std::string& schedule, int recompute,
+                       const CostModel& cost, bool forward_only) {
+  StaticRecipe recipe{.schedule = schedule, .slices = 1, .chunk_tokens = 0, .chunking = {}};
+  recipe.chunking.chunks = chunks;
+  recipe.chunking.groups = {{0, static_cast<int>(chunks.size())}};
+  return static_replica(recipe, {}, recompute, cost, forward_only);
+}
+
 }  // namespace infinipipe

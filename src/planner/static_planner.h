@@ -62,4 +62,8 @@ Chunking uniform_slices(const std::vector<Tokens>& lengths, Tokens chunk_tokens,
 Replica static_replica(const StaticRecipe& recipe, const std::vector<Tokens>& lengths,
                        int recompute, const CostModel& cost, bool forward_only);
 
+// The same in one flush of "1f1b" or "gpipe", for chunks that come from elsewhere.
+Replica static_replica(const std::vector<Chunk>& chunks, const std::string& schedule, int recompute,
+                       const CostModel& cost, bool forward_only);
+
 }  // namespace infinipipe

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/base/statistics.h"
 #include "infinipipe/cost/regression.h"
 
 namespace infinipipe {
@@ -14,13 +15,6 @@ namespace {
 constexpr double kSameSpeed = 0.015;
 // Chunks below so many tokens say more about fixed costs than about bytes a token.
 constexpr Tokens kMemoryTokens = 256;
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0.0;
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
-}
 
 // token2, token, slice, chunk of `share` of the model's layers; then embedding, head, weight.
 enum Feature { kToken2, kToken, kSlice, kChunk, kEmbedding, kHead, kWeight, kFeatures };

@@ -9,6 +9,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/random.h"
+#include "infinipipe/base/statistics.h"
 #include "infinipipe/core/validate.h"
 #include "profile/design.h"
 #include "profile/fit.h"
@@ -27,15 +28,6 @@ constexpr std::size_t kLeastGroups = 6;
 
 Seconds since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-double quantile(std::vector<double> values, double share) {
-  if (values.empty()) return 0.0;
-  std::sort(values.begin(), values.end());
-  const double at = share * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<std::size_t>(at);
-  const std::size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
 }
 
 class Measurement final {

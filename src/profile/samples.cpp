@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/base/statistics.h"
 
 namespace infinipipe {
 namespace {
@@ -19,12 +20,6 @@ const char* name_of(ChunkKind kind) {
       return "batched";
   }
   return "";
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
 }  // namespace

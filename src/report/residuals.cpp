@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "infinipipe/base/file.h"
+#include "infinipipe/base/statistics.h"
 
 namespace infinipipe {
 namespace {
@@ -18,14 +19,6 @@ struct Errors {
   double p95 = 0.0;
   double bias = 0.0;
 };
-
-double quantile(std::vector<double>& values, double share) {
-  std::sort(values.begin(), values.end());
-  const double at = share * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<std::size_t>(at);
-  const std::size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
-}
 
 Errors errors_of(const std::vector<const ResidualPoint*>& points) {
   std::vector<double> sizes;

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "infinipipe/base/error.h"
+#include "infinipipe/base/statistics.h"
 
 namespace infinipipe {
 namespace {
@@ -48,11 +48,8 @@ std::vector<double> Calibrator::pace_for(int step) const {
   }
   if (by_stage[0].empty()) return {};
   std::vector<double> pace;
-  for (std::vector<double>& values : by_stage) {
-    std::sort(values.begin(), values.end());
-    const std::size_t n = values.size();
-    const double middle = n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
-    pace.push_back(std::max(1.0, std::round(middle * kGrain)) / kGrain);
+  for (const std::vector<double>& values : by_stage) {
+    pace.push_back(std::max(1.0, std::round(median(values) * kGrain)) / kGrain);
   }
   return pace;
 }

@@ -76,8 +76,11 @@ TEST(GroupCost, CapacityIsWholeTokensADevice) {
 TEST(GroupCost, LayerwiseTemporariesTakeRoom) {
   SystemContext context = testing::toy_cluster(8);
   const GroupCost plain(context, 2, 0);
-  context.profile.memory.layerwise = LayerwiseMemory{
-      .forward_bytes_per_token = 100.0, .backward_bytes_per_token = 3000.0, .head_bytes = 500.0};
+  context.profile.memory.layerwise = LayerwiseMemory{.forward_bytes_per_token = 100.0,
+                                                     .backward_bytes_per_token = 3000.0,
+                                                     .backward_bytes = 400.0,
+                                                     .head_block_tokens = 1.0,
+                                                     .head_block_bytes_per_token = 500.0};
   const GroupCost layerwise(context, 2, 0);
   EXPECT_LT(layerwise.capacity(), plain.capacity());
   const CostModel model(context.profile, {1, 2, 4}, {{0, 8}});

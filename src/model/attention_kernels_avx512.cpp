@@ -1,0 +1,11 @@
+// attention_kernels.h for x86 with AVX-512.
+#define INFINIPIPE_VECTOR_BYTES 64
+#define INFINIPIPE_BLOCK_VECTORS 4
+#include "model/attention_kernels_body.h"
+
+namespace infinipipe::attention_kernels {
+
+const Kernels<float>& avx512_float() { return kTable<float>; }
+const Kernels<double>& avx512_double() { return kTable<double>; }
+
+}  // namespace infinipipe::attention_kernels
