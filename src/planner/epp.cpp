@@ -4,7 +4,10 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <exception>
+#include <optional>
 
+#include "infinipipe/base/error.h"
 #include "planner/search.h"
 #include "planner/static_planner.h"
 
@@ -17,6 +20,8 @@ constexpr std::size_t kFinalists = 3;
 constexpr std::size_t kReported = 6;
 // Searches with less memory than there is, after one whose plans did not fit.
 constexpr int kAttempts = 4;
+// Of a stage's memory: below it plans are not shaped by what they may take.
+constexpr double kPlenty = 0.5;
 
 std::string percent_slower(Seconds seconds, Seconds best) {
   char text[64];
@@ -30,12 +35,51 @@ class EppPlanner final : public Planner {
   EppPlanner(std::string name, std::shared_ptr<const Site> site, bool paper_only)
       : name_(std::move(name)), site_(std::move(site)) {
     options_.paper_only = paper_only;
-    forward_ = make_static_planner(name_, site_, forward_recipes);
+    ordinary_ = make_static_planner(name_, site_, ordinary_recipes);
   }
 
   Plan plan(const PlanRequest& request) const override {
-    if (request.forward_only) return forward_->plan(request);
+    if (request.forward_only) return ordinary_->plan(request);
     const auto started = std::chrono::steady_clock::now();
+    Plan plan = plan_within_memory(request);
+    plan.planner.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    return plan;
+  }
+
+ private:
+  // Layer by layer the search counts with bounds of what an instruction holds for itself, which are
+  // wide where little memory is left: an ordinary plan that was judged exactly may then be faster,
+  // or the only one that fits.
+  Plan plan_within_memory(const PlanRequest& request) const {
+    if (options_.paper_only || !site_->cost().layerwise() || site_->limit() <= 0.0) {
+      return plan_elastic(request);
+    }
+    std::optional<Plan> plan;
+    std::exception_ptr failure;
+    try {
+      plan = plan_elastic(request);
+    } catch (const RunError&) {
+      failure = std::current_exception();
+    }
+    if (plan) {
+      const auto& stages = plan->predicted->stages;
+      const Bytes plenty = kPlenty * site_->limit();
+      const bool binds = std::any_of(stages.begin(), stages.end(), [&](const auto& stage) {
+        return stage.recompute > 0.0 || stage.peak_bytes > plenty;
+      });
+      if (!binds) return std::move(*plan);
+    }
+    try {
+      Plan other = ordinary_->plan(request);
+      if (!plan || other.predicted->seconds < plan->predicted->seconds) return other;
+    } catch (const RunError&) {
+      if (!plan) std::rethrow_exception(failure);
+    }
+    return std::move(*plan);
+  }
+
+  Plan plan_elastic(const PlanRequest& request) const {
     Plan plan = site_->start(request);
     plan.planner.name = name_;
     const auto shares =
@@ -46,14 +90,11 @@ class EppPlanner final : public Planner {
       plan_share(plan, ReplicaId(r), shares[r], slowest);
     }
     site_->finish(plan);
-    plan.planner.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     return plan;
   }
 
- private:
-  static std::vector<StaticRecipe> forward_recipes(const std::vector<Tokens>& lengths,
-                                                   const Site& site, bool forward_only) {
+  static std::vector<StaticRecipe> ordinary_recipes(const std::vector<Tokens>& lengths,
+                                                    const Site& site, bool forward_only) {
     std::vector<StaticRecipe> recipes = packed_1f1b_recipes(lengths, site, forward_only);
     for (StaticRecipe& recipe : seq1f1b_recipes(lengths, site, forward_only)) {
       recipes.push_back(std::move(recipe));
@@ -66,21 +107,20 @@ class EppPlanner final : public Planner {
     // The planner counts on few messages that wait at once. Where the simulator finds that more do
     // and memory does not suffice, the search is given so much less and runs again.
     SearchResult found;
-    std::size_t winner = 0;
+    std::optional<std::size_t> best;
     Bytes less = 0.0;
     for (int attempt = 0;; ++attempt) {
       found =
           search_schedules(share.lengths, less > 0.0 ? site_->with_less(less) : *site_, options_);
       if (found.schedules.empty()) site_->fail_memory(plan, found.over_stage, found.over_bytes);
       Evaluation miss;
-      winner = judge(plan, share, found.schedules, miss);
-      if (winner < found.schedules.size()) break;
+      best = judge(plan, share, found.schedules, miss);
+      if (best) break;
       if (attempt == kAttempts) site_->fail_memory(plan, *miss.over_stage, miss.over_bytes);
       less += miss.over_bytes;
     }
-    std::rotate(found.schedules.begin(),
-                found.schedules.begin() + static_cast<std::ptrdiff_t>(winner),
-                found.schedules.begin() + static_cast<std::ptrdiff_t>(winner) + 1);
+    const auto winner = found.schedules.begin() + static_cast<std::ptrdiff_t>(*best);
+    std::rotate(found.schedules.begin(), winner, winner + 1);
     const Schedule& first = found.schedules.front();
     Site::place(plan, replica, share,
                 make_replica(first.cutting->chunking, first.cutting->table, first.starts,
@@ -103,13 +143,14 @@ class EppPlanner final : public Planner {
     }
   }
 
-  // Evaluates the first few exactly; the position of the fastest that fits, or how many there are
-  // and in `miss` by how much the last one does not.
-  std::size_t judge(const Plan& plan, const ReplicaShare& share, std::vector<Schedule>& schedules,
-                    Evaluation& miss) const {
-    std::size_t winner = schedules.size();
-    for (std::size_t i = 0; i < schedules.size(); ++i) {
-      if (i >= kFinalists && winner < schedules.size()) break;
+  // Evaluates the first few exactly and drops those that do not fit; the position of the fastest
+  // that does, or none and in `miss` by how much the last one does not.
+  std::optional<std::size_t> judge(const Plan& plan, const ReplicaShare& share,
+                                   std::vector<Schedule>& schedules, Evaluation& miss) const {
+    std::optional<std::size_t> winner;
+    std::size_t judged = 0;
+    for (std::size_t i = 0; i < schedules.size(); ++judged) {
+      if (judged >= kFinalists && winner) break;
       Schedule& schedule = schedules[i];
       Plan alone = plan;
       alone.sequences = share.lengths;
@@ -118,10 +159,12 @@ class EppPlanner final : public Planner {
       const Evaluation evaluation = site_->evaluator().evaluate(alone, site_->cost(), ReplicaId{});
       if (evaluation.over_stage) {
         miss = evaluation;
+        schedules.erase(schedules.begin() + static_cast<std::ptrdiff_t>(i));
         continue;
       }
       schedule.seconds = evaluation.seconds;
-      if (winner == schedules.size() || schedule.seconds < schedules[winner].seconds) winner = i;
+      if (!winner || schedule.seconds < schedules[*winner].seconds) winner = i;
+      ++i;
     }
     return winner;
   }
@@ -129,7 +172,7 @@ class EppPlanner final : public Planner {
   std::string name_;
   std::shared_ptr<const Site> site_;
   SearchOptions options_;
-  std::unique_ptr<Planner> forward_;
+  std::unique_ptr<Planner> ordinary_;  // evaluation plans, and rivals
 };
 
 }  // namespace

@@ -92,7 +92,7 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
     groups.push_back(packed(lengths, stages, random));
   };
   const auto cut = [&](Tokens length, Tokens smallest, Tokens largest) {
-    if (length > longest) return;
+    if (length < 1 || length > longest) return;
     groups.push_back(cut_document(length, std::max<Tokens>(1, smallest),
                                   std::max<Tokens>(1, largest), stages, random));
   };

@@ -141,11 +141,27 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
                      const std::vector<LayerRange>& stages, Profile& profile) {
   LayerwiseMemory memory = profile.memory.layerwise.value_or(LayerwiseMemory{});
   // What is left of each measured figure once its known parts are taken off.
-  std::vector<double> forward;  // a token
+  std::vector<double> forward;       // a token
+  std::vector<double> forward_last;  // the same, from the last stage
   std::vector<Observation> backward;
   std::vector<const InstructionSample*> head;
+  const double layer = profile.memory.activation_bytes_per_token / stages.back().end;
   for (const InstructionSample& sample : samples) {
-    if (sample.temporary <= 0.0 || sample.recompute > 0) continue;
+    if (sample.temporary <= 0.0) continue;
+    if (sample.recompute > 0) {
+      // Nothing but recomputed layers: the last one's activations are there before the head runs.
+      const MemoryCost& known = profile.memory;
+      if (sample.op == Op::kForward && sample.shape.tokens >= kMemoryTokens &&
+          sample.stage.index() + 1 == stages.size() &&
+          sample.recompute == stages[sample.stage.index()].count()) {
+        const double cut =
+            static_cast<double>(sample.shape.cut_tokens) / static_cast<double>(sample.shape.tokens);
+        forward_last.push_back(sample.temporary / static_cast<double>(sample.shape.tokens) +
+                               known.head_bytes_per_token + known.input_bytes_per_token - layer +
+                               known.kv_bytes_per_token * cut);
+      }
+      continue;
+    }
     const auto tokens = static_cast<double>(sample.shape.tokens);
     const bool last = sample.stage.index() + 1 == stages.size();
     if (sample.op == Op::kForward) {
@@ -158,8 +174,14 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
       const auto cut = static_cast<double>(sample.shape.cut_tokens);
       const auto whole = static_cast<double>(sample.shape.cut_sequence_tokens);
       const double accumulators = whole > 0.0 ? whole - cut : -cut;  // opened, or its own
-      const Bytes known = (last ? 0.0 : profile.links.p2p_bytes_per_token * tokens) +
-                          profile.memory.kv_grad_bytes_per_token * accumulators;
+      const Bytes grads = profile.memory.kv_grad_bytes_per_token * accumulators;
+      // Where a layer opens more than it frees, the last one has the most.
+      const Bytes frees =
+          layer * tokens -
+          (sample.op == Op::kInputGrad ? memory.pending_bytes_per_token * tokens : 0.0);
+      const int layers = stages[sample.stage.index()].count();
+      const Bytes known = (last ? 0.0 : profile.links.p2p_bytes_per_token * tokens) + grads +
+                          (layers - 1) * std::max(0.0, grads - frees);
       if (sample.temporary > known) {
         backward.push_back({{tokens, 1.0}, sample.temporary - known, sample.chunk});
       }
@@ -170,6 +192,13 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
     memory.backward_bytes_per_token = fit.coefficients[0];
     memory.backward_bytes = fit.coefficients[1];
   }
+  if (forward.empty()) forward = std::move(forward_last);
+  memory.forward_bytes_per_token = std::max(0.0, median(forward));
+  // Where layers hold more than the head, the figure says nothing of it.
+  const double layers_hold = memory.forward_bytes_per_token - profile.memory.head_bytes_per_token;
+  std::erase_if(head, [&](const InstructionSample* sample) {
+    return sample->temporary <= 1.001 * layers_hold * static_cast<double>(sample->shape.tokens);
+  });
   // The head's block is a power of two: the one that explains most.
   double best = std::numeric_limits<double>::infinity();
   for (double block = 16.0; block <= 4096.0 && !head.empty(); block *= 2.0) {
@@ -185,10 +214,11 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
     memory.head_block_bytes_per_token = fit.coefficients[1];
     memory.head_block_tokens = block;
   }
-  // Every stage's forward ends in the head where there is one stage: count with as much.
-  memory.forward_bytes_per_token =
-      forward.empty() ? memory.head_bytes_per_token + memory.head_block_bytes_per_token
-                      : median(forward);
+  // One stage that never recomputed all: its layers hold no more than the head hides.
+  if (forward.empty()) {
+    memory.forward_bytes_per_token =
+        memory.head_bytes_per_token + memory.head_block_bytes_per_token;
+  }
   profile.memory.layerwise = memory;
 }
 
@@ -201,6 +231,7 @@ std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples
     one.stage = sample.stage.value();
     one.tokens = sample.shape.tokens;
     one.slices = sample.shape.slices;
+    one.context = sample.context;
     one.measured = sample.seconds;
     switch (sample.op) {
       case Op::kForward:

@@ -23,6 +23,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kLeastRounds = 3;
 constexpr int kMostRounds = 9;
+// However short the time: what these say is needed for every part of a profile.
+constexpr std::size_t kLeastGroups = 6;
 
 Seconds since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -122,7 +124,7 @@ class Measurement final {
     std::vector<DesignGroup> all = design_groups(longest, options_.stages, random_);
     for (DesignGroup& group : all) {
       const double mine = work(group.sequences);
-      if (!groups_.empty() && mine > budget) continue;
+      if (groups_.size() >= kLeastGroups && mine > budget) continue;
       budget -= mine;
       groups_.push_back(std::move(group));
     }

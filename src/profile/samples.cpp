@@ -44,6 +44,7 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
     sample.op = event.instruction.op;
     sample.shape = chunk_shape(chunk, plan.sequences, cut);
     sample.kind = name_of(chunk.kind);
+    sample.context = chunk.context();
     sample.recompute = chunk.recompute[event.stage.index()];
     sample.recompute_seconds = event.recompute;
     sample.seconds = event.end - event.begin - event.recompute;
@@ -77,7 +78,9 @@ std::vector<InstructionSample> medians(const std::vector<std::vector<Instruction
     };
     sample.seconds = middle(&InstructionSample::seconds);
     sample.recompute_seconds = middle(&InstructionSample::recompute_seconds);
-    sample.temporary = middle(&InstructionSample::temporary);
+    for (const InstructionSample* each : list) {
+      sample.temporary = std::max(sample.temporary, each->temporary);
+    }
     result.push_back(sample);
   }
   return result;

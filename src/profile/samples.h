@@ -14,7 +14,8 @@ struct InstructionSample {
   StageId stage;
   Op op = Op::kForward;
   ChunkShape shape;
-  std::string kind;  // "split", "hybrid", "batched": for the report
+  std::string kind;    // "split", "hybrid", "batched": for the report
+  Tokens context = 0;  // of its first slice
   int recompute = 0;
   Seconds seconds = 0.0;            // whole instruction, recomputation left out
   Seconds recompute_seconds = 0.0;  // of `recompute` layers
@@ -26,7 +27,8 @@ struct InstructionSample {
 std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk);
 
 // Medians over rounds of samples of the same chunk, stage and op, in their order of first
-// appearance.
+// appearance; of bytes the most, as a message that its receiver lets go in the middle of an
+// instruction makes the figure smaller and nothing makes it larger.
 std::vector<InstructionSample> medians(const std::vector<std::vector<InstructionSample>>& rounds);
 
 }  // namespace infinipipe

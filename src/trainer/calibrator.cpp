@@ -73,7 +73,7 @@ void Calibrator::restore(const JsonView& state) {
       one.pace.push_back(std::clamp(value.number(0.0), 1.0 / kMost, kMost));
     });
     if (one.pace.size() != stages_) pace.fail("one number for each of the stages");
-    observations_.push_back(std::move(one));
+    if (on_) observations_.push_back(std::move(one));
   });
 }
 

@@ -14,8 +14,6 @@
 namespace infinipipe {
 namespace {
 
-constexpr Seconds kMeasureSeconds = 60.0;
-
 std::string cache_folder() {
   if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
     return std::string(cache) + "/infinipipe/profiles";
@@ -52,7 +50,7 @@ std::string cached_profile_path(const TrainConfig& config) {
 }
 
 Profile resolve_profile(const TrainConfig& config,
-                        const std::function<void(const std::string&)>& log) {
+                        const std::function<void(const std::string&)>& log, Seconds seconds) {
   if (config.cluster.profile == "estimate") {
     return estimated_profile(config.model, config.training.dtype);
   }
@@ -68,7 +66,7 @@ Profile resolve_profile(const TrainConfig& config,
     }
   }
   ProfileOptions options = profile_options(config);
-  options.seconds = kMeasureSeconds;
+  options.seconds = seconds;
   log("profile none of this machine and model yet: measuring for about " +
       format_seconds(options.seconds));
   const ProfileResult result = profile_machine(options);

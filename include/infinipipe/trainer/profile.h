@@ -17,9 +17,10 @@ ProfileOptions profile_options(const TrainConfig& config);
 // The profile that cluster.profile names: a file; "estimate" for one from the model's FLOPs; empty
 // for this machine's. That one is read from the cache, and measured first, which takes a minute,
 // where the cache has none for this machine, model, dtype, stages, threads, longest document and
-// version of the code. A cached file that cannot be read is measured again.
+// version of the code. A cached file that cannot be read is measured again. `seconds`: to spend on
+// measuring, roughly.
 Profile resolve_profile(const TrainConfig& config,
-                        const std::function<void(const std::string&)>& log);
+                        const std::function<void(const std::string&)>& log, Seconds seconds = 60.0);
 
 // The cache's file for a configuration: $XDG_CACHE_HOME or ~/.cache, infinipipe/profiles/KEY.json.
 std::string cached_profile_path(const TrainConfig& config);

@@ -85,6 +85,19 @@ inline Profile random_profile(Random& random, int layers) {
   return profile;
 }
 
+// Memory layer by layer, from temporaries that hardly count to ones larger than what stays.
+inline LayerwiseMemory random_layerwise(Random& random, const Profile& profile, int layers) {
+  const double kept = profile.memory.activation_bytes_per_token / layers;
+  const auto share = [&](double most) { return most * random.uniform() * random.uniform(); };
+  return {.forward_bytes_per_token = share(2.0 * kept),
+          .backward_bytes_per_token = share(3.0 * kept),
+          .backward_bytes = share(2e4),
+          .pending_bytes_per_token = share(kept),
+          .head_bytes_per_token = share(kept),
+          .head_block_tokens = std::floor(1.0 + share(2048.0)),
+          .head_block_bytes_per_token = share(4.0 * kept)};
+}
+
 struct Case {
   PlanContext context;
   PlanRequest request;
@@ -101,6 +114,10 @@ inline Case random_case(std::uint64_t seed, int most_sequences, int most_stages,
   context.parallelism.data_parallel = random.uniform() < 0.1 ? 2 : 1;
   context.layers = context.parallelism.stages + static_cast<int>(random.between(0, 8));
   context.profile = random_profile(random, context.layers);
+  if (seed % 3 == 1) {
+    Random more(seed, 2);
+    context.profile.memory.layerwise = random_layerwise(more, context.profile, context.layers);
+  }
   result.request.sequences = random_lengths(random, most_sequences, most_tokens);
   result.request.step = static_cast<int>(seed % 1000);
   if (random.uniform() < 0.7) {

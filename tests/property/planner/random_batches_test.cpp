@@ -96,6 +96,7 @@ struct Tally {
   int recomputed = 0;  // plans that recompute something
   int cut = 0;         // plans that cut some sequence
   int rivals = 0;      // plans with something to compare with
+  int layerwise = 0;   // recomputing plans whose memory is counted layer by layer
 };
 
 void count_kinds(const Plan& plan, Tally& tally) {
@@ -149,7 +150,9 @@ void check(std::uint64_t seed, const Case& c, Tally& tally) {
   ASSERT_TRUE(again);
   EXPECT_EQ(plan_hash(*again), plan_hash(*plan));
   tally.rivals += !rivals.empty();
+  const int before = tally.recomputed;
   count_kinds(*plan, tally);
+  if (cost.layerwise()) tally.layerwise += tally.recomputed - before;
 }
 
 bool soak() { return std::getenv("INFINIPIPE_SOAK") != nullptr; }
@@ -167,6 +170,7 @@ TEST(RandomBatches, SmallOnesPlanWell) {
   EXPECT_GT(tally.rivals, kCases / 2);
   EXPECT_GT(tally.recomputed, kCases / 10);
   EXPECT_GT(tally.cut, kCases / 4);
+  EXPECT_GT(tally.layerwise, kCases / 40);
 }
 
 // 20 blocks, so that GTEST_TOTAL_SHARDS can spread them.

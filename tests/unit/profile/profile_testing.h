@@ -1,0 +1,79 @@
+// Designs, and what a machine of a known profile would measure of them.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "infinipipe/base/random.h"
+#include "profile/design.h"
+#include "profile/samples.h"
+
+namespace infinipipe::testing {
+
+inline std::vector<LayerRange> stages_of(int stages, int layers) {
+  std::vector<LayerRange> result;
+  for (int p = 0; p < stages; ++p) {
+    result.push_back({layers * p / stages, layers * (p + 1) / stages});
+  }
+  return result;
+}
+
+// All groups in one plan, in random order.
+inline Plan plan_of(const std::vector<DesignGroup>& groups, const std::vector<LayerRange>& stages,
+                    Random& random) {
+  std::vector<const DesignGroup*> order;
+  for (const DesignGroup& group : groups) order.push_back(&group);
+  random.shuffle(order);
+  return design_plan(order, stages);
+}
+
+inline const char* name_of(ChunkKind kind) {
+  return kind == ChunkKind::kSplit ? "split" : kind == ChunkKind::kHybrid ? "hybrid" : "batched";
+}
+
+// One sample for each instruction, each time off by at most `noise` of it.
+inline std::vector<InstructionSample> planted_samples(const Plan& plan, const CostModel& cost,
+                                                      double noise, Random& random) {
+  const std::vector<bool> cut = plan.cut_sequences();
+  std::vector<InstructionSample> samples;
+  const auto noisy = [&](Seconds seconds) {
+    return seconds * (1.0 + noise * (2.0 * random.uniform() - 1.0));
+  };
+  for (std::size_t p = 0; p < plan.stages.size(); ++p) {
+    for (const Instruction& i : plan.replicas[0].instructions[p]) {
+      const Chunk& chunk = plan.replicas[0].chunk(i);
+      InstructionSample one;
+      one.chunk = i.chunk.value();
+      one.stage = StageId(p);
+      one.op = i.op;
+      one.shape = chunk_shape(chunk, plan.sequences, cut);
+      one.kind = name_of(chunk.kind);
+      one.context = chunk.context();
+      one.recompute = chunk.recompute[p];
+      switch (i.op) {
+        case Op::kForward:
+          one.seconds = cost.forward(one.stage, one.shape);
+          one.temporary = cost.forward_temporary(one.stage, one.shape, one.recompute);
+          break;
+        case Op::kBackward:
+          one.seconds = cost.backward(one.stage, one.shape);
+          break;
+        case Op::kInputGrad:
+          one.seconds = cost.input_grad(one.stage, one.shape);
+          break;
+        case Op::kWeightGrad:
+          one.seconds = cost.weight_grad(one.stage, one.shape);
+          break;
+      }
+      one.seconds = noisy(one.seconds);
+      if (i.op == Op::kBackward || i.op == Op::kInputGrad) {
+        one.recompute_seconds = noisy(cost.recompute(one.stage, one.shape, one.recompute));
+        one.temporary = cost.backward_temporary(one.stage, one.shape, one.recompute, i.op);
+      }
+      samples.push_back(one);
+    }
+  }
+  return samples;
+}
+
+}  // namespace infinipipe::testing

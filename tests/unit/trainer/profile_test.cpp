@@ -1,0 +1,151 @@
+#include "infinipipe/trainer/profile.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/base/file.h"
+#include "infinipipe/base/json.h"
+
+namespace infinipipe {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+// A cache of its own.
+class CachedProfile : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const char* before = std::getenv("XDG_CACHE_HOME")) before_ = before;
+    ::setenv("XDG_CACHE_HOME", folder_.c_str(), 1);
+    config_.model.vocab_size = 257;
+    config_.model.hidden_size = 16;
+    config_.model.intermediate_size = 32;
+    config_.model.num_hidden_layers = 2;
+    config_.model.num_attention_heads = 2;
+    config_.model.num_key_value_heads = 1;
+    config_.parallelism.stages = 1;
+    config_.data.max_sequence_length = 256;
+  }
+  void TearDown() override {
+    if (before_.empty()) {
+      ::unsetenv("XDG_CACHE_HOME");
+    } else {
+      ::setenv("XDG_CACHE_HOME", before_.c_str(), 1);
+    }
+    std::filesystem::remove_all(folder_);
+  }
+
+  Profile resolve() {
+    lines_.clear();
+    return resolve_profile(
+        config_, [this](const std::string& line) { lines_.push_back(line); }, 0.2);
+  }
+
+  TrainConfig config_;
+  std::vector<std::string> lines_;
+  std::string before_;
+  std::string folder_ = (std::filesystem::path(::testing::TempDir()) /
+                         ("infinipipe_cache." + std::to_string(::getpid())))
+                            .string();
+};
+
+TEST_F(CachedProfile, IsMeasuredOnce) {
+  const std::string path = cached_profile_path(config_);
+  EXPECT_THAT(path, StartsWith(folder_ + "/infinipipe/profiles/"));
+  EXPECT_FALSE(std::filesystem::exists(path));
+  const Profile measured = resolve();
+  EXPECT_THAT(lines_, ElementsAre(HasSubstr("measuring for about"), HasSubstr(path)));
+  EXPECT_EQ(measured.source, "measured");
+  const std::string file = read_file(path);
+
+  const Profile again = resolve();
+  EXPECT_THAT(lines_, ElementsAre("profile " + path + ", measured before"));
+  EXPECT_EQ(profile_hash(again), profile_hash(measured));
+  EXPECT_EQ(read_file(path), file);
+}
+
+TEST_F(CachedProfile, ADamagedFileIsMeasuredAgain) {
+  const std::string path = cached_profile_path(config_);
+  resolve();
+  const std::string file = read_file(path);
+  Json negative = parse_json(file, "file");
+  negative["forward"]["seconds_per_token"] = -1.0;
+  for (const std::string& damage :
+       {std::string(), file.substr(0, file.size() / 2), negative.dump()}) {
+    write_file(path, damage);
+    const Profile profile = resolve();
+    ASSERT_EQ(lines_.size(), 3u);
+    EXPECT_THAT(lines_[0], HasSubstr(path));
+    EXPECT_THAT(lines_[0], HasSubstr("measuring again"));
+    EXPECT_THAT(lines_[1], HasSubstr("measuring for about"));
+    EXPECT_EQ(profile_hash(read_profile(path)), profile_hash(profile)) << "written anew";
+  }
+}
+
+TEST_F(CachedProfile, AGivenOrEstimatedOneNeedsNoCache) {
+  const std::string given = folder_ + "/given.json";
+  make_folder(folder_);
+  write_file(given, profile_to_json(estimated_profile(config_.model, "float32", 123e9)).dump());
+  config_.cluster.profile = given;
+  EXPECT_EQ(profile_hash(resolve()), profile_hash(read_profile(given)));
+  config_.cluster.profile = "estimate";
+  EXPECT_EQ(resolve().source, "estimated");
+  config_.cluster.profile = folder_ + "/absent.json";
+  EXPECT_THROW(resolve(), InputError);
+  EXPECT_TRUE(lines_.empty());
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/infinipipe"));
+}
+
+TEST_F(CachedProfile, EveryPartOfTheKeyCounts) {
+  std::set<std::string> paths = {cached_profile_path(config_)};
+  const auto changed = [&](void (*change)(TrainConfig&)) {
+    TrainConfig config = config_;
+    change(config);
+    return paths.insert(cached_profile_path(config)).second;
+  };
+  EXPECT_TRUE(changed([](TrainConfig& c) { c.model.intermediate_size = 48; }));
+  EXPECT_TRUE(changed([](TrainConfig& c) { c.training.dtype = "bfloat16"; }));
+  EXPECT_TRUE(changed([](TrainConfig& c) { c.parallelism.stages = 2; }));
+  EXPECT_TRUE(changed([](TrainConfig& c) { c.runtime.threads_per_stage = 2; }));
+  EXPECT_TRUE(changed([](TrainConfig& c) { c.runtime.device = "cuda"; }));
+  EXPECT_TRUE(changed([](TrainConfig& c) { c.data.max_sequence_length = 512; }));
+  EXPECT_FALSE(changed([](TrainConfig& c) { c.optimizer.lr = 0.5; })) << "does not change times";
+  EXPECT_FALSE(changed([](TrainConfig& c) { c.training.seed = 77; }));
+}
+
+TEST_F(CachedProfile, WithoutXdgTheHomeFolderHasIt) {
+  ::unsetenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  const std::string expected = home != nullptr ? home : ".";
+  EXPECT_THAT(cached_profile_path(config_), StartsWith(expected + "/.cache/infinipipe/profiles/"));
+}
+
+TEST(ProfileOptions, FollowTheConfiguration) {
+  TrainConfig config;
+  config.model.num_hidden_layers = 5;
+  config.training.dtype = "bfloat16";
+  config.parallelism.stages = 2;
+  config.parallelism.layers_per_stage = std::vector<int>{2, 3};
+  config.runtime.threads_per_stage = 3;
+  config.data.max_sequence_length = 777;
+  const ProfileOptions options = profile_options(config);
+  EXPECT_EQ(options.stages, (std::vector<LayerRange>{{0, 2}, {2, 5}}));
+  EXPECT_EQ(options.dtype, "bfloat16");
+  EXPECT_EQ(options.threads_per_stage, 3);
+  EXPECT_EQ(options.longest, 777);
+  config.parallelism.layers_per_stage.reset();
+  config.parallelism.stages = 9;
+  EXPECT_THROW(profile_options(config), InputError);
+}
+
+}  // namespace
+}  // namespace infinipipe
