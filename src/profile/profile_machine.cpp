@@ -68,6 +68,7 @@ class Measurement final {
     engine.device = options.device;
     engine.threads_per_stage = options.threads_per_stage;
     engine.seed = options.seed;
+    engine.longest = options.longest;
     return engine;
   }
 

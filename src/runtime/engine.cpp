@@ -166,6 +166,7 @@ Engine::Impl::Impl(const Options& given) : options(given) {
     model.time_parts = options.time_parts;
     each[p].optimizer = options.optimizer;
     each[p].total_steps = options.total_steps;
+    each[p].longest = options.longest;
     each[p].before_instruction = options.before_instruction;
   }
   auto endpoints = make_communicators(static_cast<int>(count), options.check_messages);

@@ -65,6 +65,7 @@ StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommu
   {
     const MemoryScope scope(meter_, MemoryPurpose::kWeights);
     model_ = std::make_unique<StageModel>(options_.model);
+    if (options_.longest > 0) model_->reserve_positions(options_.longest);
   }
   for (const Parameter& parameter : model_->parameters())
     memory::assign(parameter.grad, meter_, MemoryPurpose::kGradients);

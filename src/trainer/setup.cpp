@@ -41,6 +41,7 @@ Engine::Options make_engine_options(const TrainConfig& config,
   options.threads_per_stage = config.runtime.threads_per_stage;
   options.pooled_allocator = config.runtime.pooled_allocator;
   options.seed = config.training.seed;
+  options.longest = config.data.max_sequence_length;
   options.optimizer = config.optimizer;
   options.total_steps = config.training.steps;
   return options;
