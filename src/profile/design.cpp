@@ -121,6 +121,15 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
       std::fill(chunk.recompute.begin(), chunk.recompute.end(), 0);
     }
   }
+  // However few groups are taken, one large chunk recomputes every layer: where a stage has the
+  // head too, only such a forward says what its layers hold.
+  for (Chunk& chunk : groups[1].chunks) {
+    for (std::size_t p = 0; p < stages.size(); ++p) chunk.recompute[p] = stages[p].count();
+  }
+  // And another none, larger than the head's block.
+  for (Chunk& chunk : groups[4].chunks) {
+    std::fill(chunk.recompute.begin(), chunk.recompute.end(), 0);
+  }
   return groups;
 }
 

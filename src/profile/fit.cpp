@@ -154,8 +154,11 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
       if (sample.op == Op::kForward && sample.shape.tokens >= kMemoryTokens &&
           sample.stage.index() + 1 == stages.size() &&
           sample.recompute == stages[sample.stage.index()].count()) {
-        const double cut =
-            static_cast<double>(sample.shape.cut_tokens) / static_cast<double>(sample.shape.tokens);
+        // A last slice's K and V are nobody's to keep.
+        const double cut = sample.shape.cut_sequence_tokens > 0
+                               ? 0.0
+                               : static_cast<double>(sample.shape.cut_tokens) /
+                                     static_cast<double>(sample.shape.tokens);
         forward_last.push_back(sample.temporary / static_cast<double>(sample.shape.tokens) +
                                known.head_bytes_per_token + known.input_bytes_per_token - layer +
                                known.kv_bytes_per_token * cut);
@@ -192,7 +195,10 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
     memory.backward_bytes_per_token = fit.coefficients[0];
     memory.backward_bytes = fit.coefficients[1];
   }
-  if (forward.empty()) forward = std::move(forward_last);
+  // On the last stage the head may have held more: each figure is as much as a layer holds or more.
+  if (forward.empty() && !forward_last.empty()) {
+    forward = {*std::min_element(forward_last.begin(), forward_last.end())};
+  }
   memory.forward_bytes_per_token = std::max(0.0, median(forward));
   // Where layers hold more than the head, the figure says nothing of it.
   const double layers_hold = memory.forward_bytes_per_token - profile.memory.head_bytes_per_token;
@@ -220,6 +226,21 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
         memory.head_bytes_per_token + memory.head_block_bytes_per_token;
   }
   profile.memory.layerwise = memory;
+}
+
+Bytes predicted_temporary(const InstructionSample& sample, const CostModel& cost) {
+  if (sample.op != Op::kForward) {
+    return cost.backward_temporary(sample.stage, sample.shape, sample.recompute, sample.op);
+  }
+  // The cost model counts a last slice's K and V as kept; they are the layer's until it ends.
+  ChunkShape shape = sample.shape;
+  if (shape.cut_sequence_tokens > 0) shape.cut_tokens = 0;
+  return cost.forward_temporary(sample.stage, shape, sample.recompute);
+}
+
+Bytes temporary_error(const InstructionSample& sample, Bytes predicted) {
+  return std::max(
+      {0.0, sample.temporary - predicted, predicted - (sample.temporary + sample.waited)});
 }
 
 std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples,

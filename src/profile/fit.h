@@ -19,6 +19,11 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
 void fit_temporaries(const std::vector<InstructionSample>& samples,
                      const std::vector<LayerRange>& stages, Profile& profile);
 
+// What a layerwise profile says of sample.temporary; W holds nothing.
+Bytes predicted_temporary(const InstructionSample& sample, const CostModel& cost);
+// By how much that is off: what was measured is known up to the messages that waited.
+Bytes temporary_error(const InstructionSample& sample, Bytes predicted);
+
 // Every sample beside the profile's prediction; fills profile.fit.
 std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples,
                                    const CostModel& cost);

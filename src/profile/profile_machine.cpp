@@ -250,12 +250,8 @@ class Measurement final {
     }
     for (const InstructionSample& sample : samples) {
       if (sample.shape.tokens < 256 || sample.op == Op::kWeightGrad) continue;
-      const Bytes predicted =
-          sample.op == Op::kForward
-              ? cost.forward_temporary(sample.stage, sample.shape, sample.recompute)
-              : cost.backward_temporary(sample.stage, sample.shape, sample.recompute, sample.op);
-      result.memory_error_max =
-          std::max(result.memory_error_max, std::abs(predicted / sample.temporary - 1.0));
+      const Bytes error = temporary_error(sample, predicted_temporary(sample, cost));
+      result.memory_error_max = std::max(result.memory_error_max, error / sample.temporary);
     }
     Json fit = Json::object();
     fit["time_error_median"] = quantile(errors, 0.5);

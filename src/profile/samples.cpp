@@ -50,6 +50,7 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
     sample.seconds = event.end - event.begin - event.recompute;
     sample.temporary =
         trace.memory[2 * i].bytes[static_cast<std::size_t>(MemoryPurpose::kWorkspace)];
+    sample.waited = trace.memory[2 * i].bytes[static_cast<std::size_t>(MemoryPurpose::kTransfers)];
     samples.push_back(sample);
   }
   return samples;
@@ -78,9 +79,12 @@ std::vector<InstructionSample> medians(const std::vector<std::vector<Instruction
     };
     sample.seconds = middle(&InstructionSample::seconds);
     sample.recompute_seconds = middle(&InstructionSample::recompute_seconds);
+    Bytes most = sample.temporary + sample.waited;
     for (const InstructionSample* each : list) {
       sample.temporary = std::max(sample.temporary, each->temporary);
+      most = std::min(most, each->temporary + each->waited);
     }
+    sample.waited = std::max(0.0, most - sample.temporary);
     result.push_back(sample);
   }
   return result;

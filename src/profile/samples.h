@@ -19,6 +19,8 @@ struct InstructionSample {
   int recompute = 0;
   Seconds seconds = 0.0;            // whole instruction, recomputation left out
   Seconds recompute_seconds = 0.0;  // of `recompute` layers
+  Bytes waited = 0.0;               // messages at its begin; if taken before its peak, `temporary`
+                                    // is too small by as much
   Bytes temporary = 0.0;            // held beyond what stands before (B, I) or after it (F)
 };
 
@@ -27,8 +29,8 @@ struct InstructionSample {
 std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk);
 
 // Medians over rounds of samples of the same chunk, stage and op, in their order of first
-// appearance; of bytes the most, as a message that its receiver lets go in the middle of an
-// instruction makes the figure smaller and nothing makes it larger.
+// appearance. Of bytes the most, as messages taken in the middle of an instruction make the figure
+// smaller and nothing makes it larger; `waited` is what is left of the doubt.
 std::vector<InstructionSample> medians(const std::vector<std::vector<InstructionSample>>& rounds);
 
 }  // namespace infinipipe

@@ -93,14 +93,18 @@ TEST(Design, ReachesEveryKindOfChunkAndInstruction) {
 TEST(Design, TheFirstGroupsSayMost) {
   auto groups = design_groups(8192, stages_of(2, 4), Random(1));
   groups.resize(6);
-  bool cut = false, whole = false, packed = false, split = false;
+  bool cut = false, whole = false, packed = false, split = false, recomputed = false;
   for (const DesignGroup& group : groups) {
     cut = cut || group.chunks.size() > 1;
     whole = whole || (group.chunks.size() == 1 && group.sequences.size() == 1);
     packed = packed || (group.chunks.size() == 1 && group.sequences.size() > 3);
     split = split || group.split_backward;
+    for (const Chunk& chunk : group.chunks) {
+      recomputed =
+          recomputed || (chunk.recompute == std::vector<int>{2, 2} && chunk.tokens() >= 2048);
+    }
   }
-  EXPECT_TRUE(cut && whole && packed && split);
+  EXPECT_TRUE(cut && whole && packed && split && recomputed);
 }
 
 TEST(Design, SameSeedSameDesign) {

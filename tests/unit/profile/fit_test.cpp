@@ -137,10 +137,7 @@ void expect_bytes(const Case& c, const Profile& profile, double share) {
   const CostModel cost(profile, {.stages = static_cast<int>(c.stages.size())}, c.stages);
   for (const InstructionSample& sample : c.samples) {
     if (sample.op == Op::kWeightGrad || sample.shape.tokens < 256) continue;
-    const Bytes predicted =
-        sample.op == Op::kForward
-            ? cost.forward_temporary(sample.stage, sample.shape, sample.recompute)
-            : cost.backward_temporary(sample.stage, sample.shape, sample.recompute, sample.op);
+    const Bytes predicted = predicted_temporary(sample, cost);
     EXPECT_NEAR(predicted, sample.temporary, share * sample.temporary)
         << op_letter(sample.op) << " of " << sample.shape.tokens << " tokens after "
         << sample.context << " on stage " << sample.stage.value() << ", " << sample.recompute

@@ -6,6 +6,7 @@
 
 #include "infinipipe/base/random.h"
 #include "profile/design.h"
+#include "profile/fit.h"
 #include "profile/samples.h"
 
 namespace infinipipe::testing {
@@ -53,7 +54,7 @@ inline std::vector<InstructionSample> planted_samples(const Plan& plan, const Co
       switch (i.op) {
         case Op::kForward:
           one.seconds = cost.forward(one.stage, one.shape);
-          one.temporary = cost.forward_temporary(one.stage, one.shape, one.recompute);
+          one.temporary = predicted_temporary(one, cost);
           break;
         case Op::kBackward:
           one.seconds = cost.backward(one.stage, one.shape);
@@ -68,7 +69,7 @@ inline std::vector<InstructionSample> planted_samples(const Plan& plan, const Co
       one.seconds = noisy(one.seconds);
       if (i.op == Op::kBackward || i.op == Op::kInputGrad) {
         one.recompute_seconds = noisy(cost.recompute(one.stage, one.shape, one.recompute));
-        one.temporary = cost.backward_temporary(one.stage, one.shape, one.recompute, i.op);
+        one.temporary = predicted_temporary(one, cost);
       }
       samples.push_back(one);
     }

@@ -26,6 +26,7 @@ Trace engine_trace(const Plan& plan) {
       MemorySample during{ReplicaId(0), StageId(p), at, {}};
       during.bytes[static_cast<std::size_t>(MemoryPurpose::kWorkspace)] = 100.0 * n;
       during.bytes[static_cast<std::size_t>(MemoryPurpose::kActivations)] = 7.0;
+      during.bytes[static_cast<std::size_t>(MemoryPurpose::kTransfers)] = 3.0 * n;
       MemorySample after{ReplicaId(0), StageId(p), event.end, {}};
       trace.events.push_back(event);
       trace.memory.push_back(during);
@@ -64,6 +65,7 @@ TEST(Samples, OneForEachInstruction) {
     EXPECT_EQ(sample.recompute, chunk.recompute[p]);
     EXPECT_DOUBLE_EQ(sample.seconds + sample.recompute_seconds, static_cast<double>(n) + 1.0);
     EXPECT_DOUBLE_EQ(sample.temporary, 100.0 * static_cast<double>(n));
+    EXPECT_DOUBLE_EQ(sample.waited, 3.0 * static_cast<double>(n));
     recomputed += sample.recompute_seconds > 0.0;
     later += sample.context > 0;
     if (chunk.kind == ChunkKind::kSplit) {
@@ -88,6 +90,23 @@ InstructionSample sample(int chunk, Op op, double seconds, int stage = 0) {
   one.recompute_seconds = 2.0 * seconds;
   one.temporary = 3.0 * seconds;
   return one;
+}
+
+// Rounds of 80 and up to 20 more, 90 and up to 12 more, 70 and up to 40 more: at least 90, at most
+// 100.
+TEST(Medians, BytesAreTheMostAndTheDoubtTheLeast) {
+  std::vector<std::vector<InstructionSample>> rounds;
+  for (const auto& [temporary, waited] :
+       std::vector<std::pair<double, double>>{{80.0, 20.0}, {90.0, 12.0}, {70.0, 40.0}}) {
+    InstructionSample one = sample(0, Op::kForward, 1.0);
+    one.temporary = temporary;
+    one.waited = waited;
+    rounds.push_back({one});
+  }
+  const auto result = medians(rounds);
+  ASSERT_EQ(result.size(), 1u);
+  EXPECT_DOUBLE_EQ(result[0].temporary, 90.0);
+  EXPECT_DOUBLE_EQ(result[0].waited, 10.0);
 }
 
 TEST(Medians, OverRoundsByChunkStageAndOp) {
