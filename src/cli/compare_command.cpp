@@ -151,9 +151,10 @@ Command compare_command() {
         flags.text("--calibration", "NAME", options->calibration,
                    "lengths, systems and settings as in a published experiment: flexsp "
                    "(arXiv 2412.01523)");
-        flags.choice("--gathers", {"overlapped", "waited"}, options->gathers,
-                     "ZeRO-3's gathers in deepspeed and flexsp: hidden behind compute, or waited "
-                     "for (default overlapped)");
+        flags.choice(
+            "--gathers", {"overlapped", "waited"}, options->gathers,
+            "ZeRO-3's gathers in deepspeed, flexsp and pipelines: hidden behind compute, or "
+            "waited for (default overlapped)");
         flags.integer("--threads", "T", options->threads, 1,
                       "at work at once; the result does not depend on it (default: all cores)",
                       1024);
