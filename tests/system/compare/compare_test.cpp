@@ -133,6 +133,8 @@ TEST_F(CompareTest, GathersOverManyNodesAreHiddenOrWaitedFor) {
                                          "4",
                                          "--parallelism.sequence_parallel",
                                          "8",
+                                         "--parallelism.data_parallel",
+                                         "4",
                                          "--planners",
                                          "1f1b,deepspeed,flexsp"};
   ASSERT_EQ(run(with(base, {"--json", "hidden.json"})).code, 0);
