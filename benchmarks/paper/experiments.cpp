@@ -30,22 +30,19 @@ const Model& model_of(const Scope& scope, const std::string& name) {
   return scope.models.front();
 }
 
-// Bandwidths for more nodes than the profile knows: across nodes the rate does not depend on how
-// many there are.
-Profile for_devices(Profile profile, int devices) {
-  for (auto* rates : {&profile.links.all_gather, &profile.links.reduce_scatter}) {
-    const double across = rates->rbegin()->second;
-    for (int degree = 2; degree <= devices; degree *= 2) rates->try_emplace(degree, across);
+const Cell* find_in(const std::vector<Cell>& cells, const std::string& system) {
+  for (const Cell& cell : cells) {
+    if (cell.system == system) return cell.ok ? &cell : nullptr;
   }
-  return profile;
+  return nullptr;
 }
 
 std::vector<std::vector<Tokens>> steps_of(const Scope& scope, const Setting& setting) {
   std::vector<std::vector<Tokens>> steps;
   const int sampled = std::max(setting.sampled, setting.batch);
   for (int draw = 0; draw < scope.steps; ++draw) {
-    const std::vector<Tokens> lengths = synthetic_lengths(
-        length_model(setting.corpus), sampled, setting.cap, scope.seed + draw);
+    const std::vector<Tokens> lengths =
+        synthetic_lengths(length_model(setting.corpus), sampled, setting.cap, scope.seed + draw);
     for (auto at = lengths.begin(); lengths.end() - at >= setting.batch; at += setting.batch) {
       steps.emplace_back(at, at + setting.batch);
     }
@@ -59,7 +56,7 @@ std::shared_ptr<const Evaluator> judge(const Profile& profile) {
 
 PlanContext plan_context(const Model& model, const Setting& setting) {
   PlanContext context;
-  context.profile = for_devices(model.profile, setting.devices);
+  context.profile = model.profile;
   context.layers = model.layers;
   context.parallelism = setting.parallelism;
   context.config.solver_seconds = 1e6;  // nodes limit the solver, so that results repeat
@@ -110,8 +107,8 @@ void finish(Cell& cell, Tokens tokens, Seconds bound, int steps) {
   cell.steps = steps;
   cell.tokens_per_second = static_cast<double>(tokens) / cell.seconds;
   cell.gap = bound > 0.0 ? cell.seconds / bound - 1.0 : 0.0;
-  for (double* value :
-       {&cell.bubble, &cell.recompute, &cell.all_to_all, &cell.compute, &cell.plan_seconds}) {
+  for (double* value : {&cell.bubble, &cell.recompute, &cell.all_to_all, &cell.gathers,
+                        &cell.compute, &cell.plan_seconds}) {
     *value /= steps;
   }
 }
@@ -122,9 +119,11 @@ Tokens tokens_of(const std::vector<std::vector<Tokens>>& steps) {
   return tokens;
 }
 
-// A planner's plans, with what its layout costs outside them.
+// A planner's plans, with what its layout costs outside them. `waited`: what the gathers of one
+// chunk take on all stages, where they are part of context.profile's constants; 0: they are hidden
+// as far as compute is long enough.
 Cell run_planner(const std::string& name, const PlanContext& context,
-                 const std::vector<std::vector<Tokens>>& steps) {
+                 const std::vector<std::vector<Tokens>>& steps, Seconds waited = 0.0) {
   Cell cell;
   cell.system = name;
   Seconds bound = 0.0;
@@ -133,21 +132,30 @@ Cell run_planner(const std::string& name, const PlanContext& context,
     for (const auto& step : steps) {
       const Plan plan = planner->plan({.sequences = step});
       const CostModel cost(context.profile, plan.parallelism, plan.stages);
-      // Every pipeline of a comparison has the same layout and the same ZeRO groups, whose gathers
-      // the profile counts per chunk: what differs between layouts is the replicas' reduction.
-      const Seconds seconds =
-          plan.predicted->seconds + step_overhead(plan, cost, kPerNode).reduction;
+      StepOverhead overhead = step_overhead(plan, cost, kPerNode);
+      if (waited > 0.0) overhead.gathers = 0.0;
+      const Seconds seconds = plan.predicted->seconds + overhead.total();
       cell.seconds += seconds;
       cell.bubble += plan.predicted->bubble;
       cell.plan_seconds += plan.planner.seconds;
       bound += plan.predicted->lower_bound;
       add_shares(cell, plan, context.profile, seconds);
+      cell.gathers += overhead.gathers / seconds;
+      if (waited > 0.0) {
+        std::size_t chunks = 0;
+        for (const Pipeline& pipeline : plan.replicas.front().pipelines) {
+          chunks += pipeline.chunks.size();
+        }
+        const double share = static_cast<double>(chunks) * waited /
+                             (static_cast<double>(plan.stages.size()) * seconds);
+        cell.gathers += share;
+        cell.compute -= share;
+      }
       if (!cell.settings.is_null()) continue;
       std::vector<int> layers;
       for (const LayerRange& range : plan.stages) layers.push_back(range.count());
-      cell.settings = {{"layers", layers},
-                       {"schedule", plan.planner.schedule},
-                       {"slices", plan.planner.slices}};
+      cell.settings = {
+          {"layers", layers}, {"schedule", plan.planner.schedule}, {"slices", plan.planner.slices}};
       if (!plan.planner.candidates.empty()) {
         const Candidate& best = plan.planner.candidates.front();
         cell.settings["chunk_tokens"] = best.chunk_tokens;
@@ -164,12 +172,13 @@ Cell run_planner(const std::string& name, const PlanContext& context,
 }
 
 Cell run_analytic(const std::string& name, const PlanContext& context, int devices,
-                  const std::vector<std::vector<Tokens>>& steps) {
+                  const std::vector<std::vector<Tokens>>& steps, bool overlap = true) {
   SystemContext system_context;
   system_context.profile = context.profile;
   system_context.layers = context.layers;
   system_context.devices = devices;
   system_context.devices_per_node = kPerNode;
+  system_context.overlap_gathers = overlap;
   const auto system = make_system(name, system_context);
   system->tune(steps);
   Cell cell;
@@ -196,8 +205,33 @@ bool analytic(const std::string& name) {
   return name == "deepspeed" || name == "flexsp" || name == "megatron";
 }
 
+// The systems again with gathers waited for.
+void run_waited(SettingResult& result, const PlanContext& context,
+                const std::vector<std::vector<Tokens>>& steps,
+                const std::vector<std::string>& systems) {
+  PlanContext own = context;
+  own.profile = with_waited_gathers(context.profile, context.parallelism, context.layers, kPerNode);
+  const Seconds chunk =
+      own.profile.forward.seconds_per_chunk - context.profile.forward.seconds_per_chunk +
+      own.profile.backward.seconds_per_chunk - context.profile.backward.seconds_per_chunk;
+  for (const auto& step : steps) {
+    result.waited_bound += lower_bound(own.profile, context.parallelism, context.layers, step,
+                                       context.profile.device_memory_bytes)
+                               .seconds;
+  }
+  for (const std::string& name : systems) {
+    if (analytic(name)) {
+      result.waited.push_back(run_analytic(name, context, result.setting.devices, steps, false));
+    } else {
+      own.config.name = name;
+      result.waited.push_back(run_planner(name, own, steps, chunk));
+    }
+  }
+}
+
 SettingResult run_setting(const Scope& scope, const Setting& setting,
-                          const std::vector<std::string>& systems, bool choose) {
+                          const std::vector<std::string>& systems,
+                          const std::vector<std::string>& waited, bool choose) {
   const Model& model = model_of(scope, setting.model);
   const auto steps = steps_of(scope, setting);
   const PlanContext context = plan_context(model, setting);
@@ -220,6 +254,7 @@ SettingResult run_setting(const Scope& scope, const Setting& setting,
     if (name == "seq1f1b-fixed") own.config.chunk_tokens = setting.cap / 4;
     result.cells.push_back(run_planner(name, own, steps));
   }
+  if (!waited.empty()) run_waited(result, context, steps, waited);
   if (choose) {
     result.choice =
         choose_parallelism(context, setting.devices, kPerNode, steps, judge(context.profile));
@@ -291,11 +326,10 @@ Profile with_blockwise_head(Profile profile) {
   return profile;
 }
 
-const Cell* SettingResult::find(const std::string& system) const {
-  for (const Cell& cell : cells) {
-    if (cell.system == system) return cell.ok ? &cell : nullptr;
-  }
-  return nullptr;
+const Cell* SettingResult::find(const std::string& system) const { return find_in(cells, system); }
+
+const Cell* SettingResult::find_waited(const std::string& system) const {
+  return find_in(waited, system);
 }
 
 Scope full_scope(const std::string& profiles) {
@@ -326,10 +360,10 @@ Scope small_scope(const std::string& profiles) {
 }
 
 Results run_all(const Scope& scope, const std::function<void(const std::string&)>& progress) {
-  const std::vector<std::string> systems = {"epp",  "epp-1f1b",      "flexsp",
-                                            "deepspeed", "megatron", "seq1f1b-fixed",
-                                            "seq1f1b",   "mepipe",   "1f1b",
-                                            "gpipe"};
+  const std::vector<std::string> systems = {"epp",      "epp-1f1b",      "flexsp",  "deepspeed",
+                                            "megatron", "seq1f1b-fixed", "seq1f1b", "mepipe",
+                                            "1f1b",     "gpipe"};
+  const std::vector<std::string> waited = {"epp", "epp-1f1b", "flexsp", "deepspeed"};
   const Parallelism usual{.stages = 4, .sequence_parallel = 8, .data_parallel = 1};
   Results results;
   std::vector<Job> jobs;
@@ -342,17 +376,23 @@ Results run_all(const Scope& scope, const std::function<void(const std::string&)
     for (const std::string& corpus : scope.corpora) {
       for (const Tokens cap : scope.caps) {
         const Setting setting{model.name, corpus, cap, scope.batch, 32, usual};
-        add(results.throughput, setting,
-            [&scope, &systems, setting] { return run_setting(scope, setting, systems, true); });
+        add(results.throughput, setting, [&scope, &systems, &waited, setting] {
+          return run_setting(scope, setting, systems, waited, true);
+        });
       }
     }
   }
   const std::string middle = scope.models[scope.models.size() / 2].name;
   for (const int batch : scope.batches) {
-    const Setting setting{middle, "github", scope.caps[scope.caps.size() / 2], batch, 32, usual,
+    const Setting setting{middle,
+                          "github",
+                          scope.caps[scope.caps.size() / 2],
+                          batch,
+                          32,
+                          usual,
                           scope.batches.back()};
     add(results.batches, setting,
-        [&scope, &systems, setting] { return run_setting(scope, setting, systems, false); });
+        [&scope, &systems, setting] { return run_setting(scope, setting, systems, {}, false); });
   }
   for (const Model& model : scope.models) {
     const Setting setting{model.name, "github", scope.caps.back(), scope.batch, 32, usual};
@@ -369,7 +409,7 @@ Results run_all(const Scope& scope, const std::function<void(const std::string&)
     add(results.scaling, setting, [&scope, setting] {
       std::vector<std::string> own = {"epp", "seq1f1b", "deepspeed"};
       if (setting.devices <= 128) own.push_back("flexsp");
-      return run_setting(scope, setting, own, false);
+      return run_setting(scope, setting, own, {}, false);
     });
   }
   std::atomic<std::size_t> next = 0;

@@ -44,11 +44,12 @@ struct Cell {
   int steps = 0;
   Seconds seconds = 0.0;  // sum over the steps
   double tokens_per_second = 0.0;
-  double bubble = 0.0;       // mean over the steps, as the three below; shares of the step
+  double bubble = 0.0;  // mean over the steps, as the four below; shares of the step
   double recompute = 0.0;
-  double all_to_all = 0.0;   // part of compute
-  double compute = 0.0;      // without recompute and all_to_all
-  double gap = 0.0;          // seconds over the system's own lower bound - 1
+  double all_to_all = 0.0;  // part of compute
+  double gathers = 0.0;     // of ZeRO-3, as far as they are not hidden
+  double compute = 0.0;     // without recompute, all_to_all and gathers
+  double gap = 0.0;         // seconds over the system's own lower bound - 1
   Bytes peak_bytes = 0.0;
   Seconds plan_seconds = 0.0;  // mean; the only value that is not repeatable
   Json settings;               // of the first step
@@ -68,12 +69,17 @@ struct Setting {
 
 struct SettingResult {
   Setting setting;
-  Tokens tokens = 0;            // of all steps
-  Seconds lower_bound = 0.0;    // sum over the steps, for the setting's parallelism
+  Tokens tokens = 0;          // of all steps
+  Seconds lower_bound = 0.0;  // sum over the steps, for the setting's parallelism
   std::vector<Cell> cells;
-  ParallelChoice choice;        // of the elastic planner's own layout; empty: not asked
+  // Some of the systems once more where ZeRO-3's gathers are waited for instead of hidden behind
+  // compute, and the bound of the same pipelines then.
+  std::vector<Cell> waited;
+  Seconds waited_bound = 0.0;
+  ParallelChoice choice;  // of the elastic planner's own layout; empty: not asked
 
   const Cell* find(const std::string& system) const;  // null: absent or not ok
+  const Cell* find_waited(const std::string& system) const;
 };
 
 // The elastic planner with one part switched off.

@@ -19,10 +19,10 @@ std::string corpus_text(const std::string& corpus) {
 
 const std::vector<std::pair<std::string, std::string>>& shown_systems() {
   static const std::vector<std::pair<std::string, std::string>> kSystems = {
-      {"epp", "InfiniPipe (ours)"},     {"epp-1f1b", "InfiniPipe (the paper's method)"},
-      {"flexsp", "FlexSP"},             {"deepspeed", "DeepSpeed"},
-      {"megatron", "Megatron-LM"},      {"seq1f1b-fixed", "Seq1F1B, as it comes"},
-      {"seq1f1b", "Seq1F1B, tuned"},    {"mepipe", "MEPipe"},
+      {"epp", "InfiniPipe (ours)"},  {"epp-1f1b", "InfiniPipe (the paper's method)"},
+      {"flexsp", "FlexSP"},          {"deepspeed", "DeepSpeed"},
+      {"megatron", "Megatron-LM"},   {"seq1f1b-fixed", "Seq1F1B, as it comes"},
+      {"seq1f1b", "Seq1F1B, tuned"}, {"mepipe", "MEPipe"},
       {"1f1b", "1F1B, packed"}};
   return kSystems;
 }
@@ -71,6 +71,35 @@ std::string slices_figure(const Results& results) {
   return bar_figure(figure);
 }
 
+std::string gathers_figure(const Results& results) {
+  BarFigure figure;
+  figure.title = "Speed-up over FlexSP and DeepSpeed under both readings of gathers";
+  figure.subtitle =
+      "seconds of the baseline / seconds of InfiniPipe (ours), GitHub; both hide their gathers "
+      "behind "
+      "compute or both wait; dashed: equal";
+  figure.y_axis = "times faster";
+  figure.reference = 1.0;
+  figure.series = {{"over FlexSP, hidden", {}},
+                   {"over FlexSP, waited for", {}},
+                   {"over DeepSpeed, hidden", {}},
+                   {"over DeepSpeed, waited for", {}}};
+  for (const SettingResult& result : results.throughput) {
+    const Setting& setting = result.setting;
+    if (setting.corpus != "github" || setting.cap == 65536 || setting.cap == 131072) continue;
+    figure.groups.push_back(setting.model + "\n" + cap_text(setting.cap));
+    std::size_t s = 0;
+    for (const char* rival : {"flexsp", "deepspeed"}) {
+      for (const bool waited : {false, true}) {
+        const Cell* ours = waited ? result.find_waited("epp") : result.find("epp");
+        const Cell* other = waited ? result.find_waited(rival) : result.find(rival);
+        figure.series[s++].values.push_back(ours && other ? other->seconds / ours->seconds : kNone);
+      }
+    }
+  }
+  return bar_figure(figure);
+}
+
 std::string ablation_figure(const Results& results, bool papers) {
   BarFigure figure;
   figure.title = papers ? "Ablations of the paper's method" : "Ablations of InfiniPipe (ours)";
@@ -105,7 +134,8 @@ std::string ablation_figure(const Results& results, bool papers) {
 std::string bubble_figure(const Results& results) {
   BarFigure figure;
   figure.title = "Where a step goes";
-  figure.subtitle = "share of the stages' time; ours, the paper's method and both with equal slices";
+  figure.subtitle =
+      "share of the stages' time; ours, the paper's method and both with equal slices";
   figure.y_axis = "% of the step";
   figure.stacked = true;
   figure.decimals = 0;
@@ -158,11 +188,10 @@ std::string scaling_figure(const Scope& scope, const Results& results) {
   figure.y_axis = "thousand tokens a second";
   figure.log_x = true;
   figure.log_y = true;
-  const std::vector<std::pair<std::string, std::string>> shown = {
-      {"epp", "InfiniPipe (ours)"},
-      {"flexsp", "FlexSP (up to 128)"},
-      {"deepspeed", "DeepSpeed"},
-      {"seq1f1b", "Seq1F1B, tuned"}};
+  const std::vector<std::pair<std::string, std::string>> shown = {{"epp", "InfiniPipe (ours)"},
+                                                                  {"flexsp", "FlexSP (up to 128)"},
+                                                                  {"deepspeed", "DeepSpeed"},
+                                                                  {"seq1f1b", "Seq1F1B, tuned"}};
   for (const auto& [system, name] : shown) figure.series.push_back({name, {}});
   figure.series.push_back({"ours at 32 devices, scaled", {}});
   double base = kNone;
@@ -191,6 +220,7 @@ std::map<std::string, std::string> figures(const Scope& scope, const Results& re
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     files["throughput-" + name + ".svg"] = throughput_figure(scope, results, model.name);
   }
+  files["gathers.svg"] = gathers_figure(results);
   files["slices.svg"] = slices_figure(results);
   files["ablations.svg"] = ablation_figure(results, false);
   files["ablations-paper.svg"] = ablation_figure(results, true);

@@ -19,9 +19,8 @@ int main(int argc, char** argv) {
   try {
     const std::string out = argv[2];
     const paper::Scope scope = small ? paper::small_scope(argv[1]) : paper::full_scope(argv[1]);
-    const paper::Results results = paper::run_all(scope, [](const std::string& line) {
-      std::fprintf(stderr, "%s\n", line.c_str());
-    });
+    const paper::Results results = paper::run_all(
+        scope, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
     make_folder(out);
     write_file(out + "/results.json", paper::results_json(scope, results).dump() + "\n");
     write_file(out + "/timings.json", paper::timings_json(results).dump() + "\n");

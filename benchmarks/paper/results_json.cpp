@@ -29,6 +29,7 @@ Json cell_json(const Cell& cell) {
           {"bubble", cell.bubble},
           {"recompute_share", cell.recompute},
           {"all_to_all_share", cell.all_to_all},
+          {"gathers_share", cell.gathers},
           {"compute_share", cell.compute},
           {"over_lower_bound", cell.gap},
           {"peak_bytes", cell.peak_bytes},
@@ -43,6 +44,12 @@ Json settings_json(const std::vector<SettingResult>& results) {
                   {"lower_bound", result.lower_bound},
                   {"systems", Json::array()}};
     for (const Cell& cell : result.cells) entry["systems"].push_back(cell_json(cell));
+    if (!result.waited.empty()) {
+      entry["gathers_waited"] = {{"lower_bound", result.waited_bound}, {"systems", Json::array()}};
+      for (const Cell& cell : result.waited) {
+        entry["gathers_waited"]["systems"].push_back(cell_json(cell));
+      }
+    }
     if (result.choice.found()) {
       entry["layouts"] = Json::array();
       for (const ParallelOption& option : result.choice.options) {
@@ -74,9 +81,10 @@ Json results_json(const Scope& scope, const Results& results) {
 
 Json timings_json(const Results& results) {
   Json json = {{"format", "infinipipe.paper_timings"}, {"version", 1}};
-  for (const auto& [name, list] :
-       {std::pair{"throughput", &results.throughput}, {"batches", &results.batches},
-        {"ablation", &results.ablation}, {"scaling", &results.scaling}}) {
+  for (const auto& [name, list] : {std::pair{"throughput", &results.throughput},
+                                   {"batches", &results.batches},
+                                   {"ablation", &results.ablation},
+                                   {"scaling", &results.scaling}}) {
     json[name] = Json::array();
     for (const SettingResult& result : *list) {
       for (const Cell& cell : result.cells) {

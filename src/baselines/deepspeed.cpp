@@ -148,7 +148,7 @@ SystemResult Deepspeed::run_setting(int setting, const std::vector<Tokens>& sequ
                      {"bin_tokens", best.capacity},
                      {"recomputed_layers", cost.recompute()},
                      {"zero", 3},
-                     {"gathers", cost.gather_seconds() > 0.0 ? "overlapped" : "in the profile"}};
+                     {"gathers", cost.gathers()}};
   result.micro_batches = std::move(best.steps);
   return result;
 }

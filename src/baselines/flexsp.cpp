@@ -163,13 +163,12 @@ SystemResult Flexsp::result_of(const std::vector<GroupCost>& costs,
   }
   result.bubble = 1.0 - busy / (context_.devices * result.seconds);
   result.peak_bytes = {peak};
-  result.settings = {
-      {"micro_batches", steps.size()},
-      {"groups", std::move(micro_batches)},
-      {"recomputed_layers", costs.front().recompute()},
-      {"zero", 3},
-      {"gathers", costs.front().gather_seconds() > 0.0 ? "overlapped" : "in the profile"},
-      {"optimal", optimal}};
+  result.settings = {{"micro_batches", steps.size()},
+                     {"groups", std::move(micro_batches)},
+                     {"recomputed_layers", costs.front().recompute()},
+                     {"zero", 3},
+                     {"gathers", costs.front().gathers()},
+                     {"optimal", optimal}};
   return result;
 }
 

@@ -97,6 +97,12 @@ GroupCost::GroupCost(const SystemContext& context, int degree, int recompute)
     fixed_ += kWeightShare * std::max({2.0 * memory.state_bytes_per_layer,
                                        memory.state_embedding_bytes, memory.state_head_bytes});
   }
+  if (gather_forward_ > 0.0) gathers_ = context.overlap_gathers ? "overlapped" : "waited for";
+  if (!context.overlap_gathers) {
+    constant_ += gather_forward_ + gather_backward_;
+    forward_constant_ += gather_forward_;
+    gather_forward_ = gather_backward_ = 0.0;
+  }
   ChunkShape token;
   token.tokens = 1;
   const CostModel model = whole_model(context, degree, true);

@@ -55,6 +55,8 @@ class GroupCost final {
   // Least seconds of any micro-batch: its gathers.
   Seconds gather_seconds() const { return gather_forward_ + gather_backward_; }
   Bytes peak_bytes(const GroupLoad& load) const;
+  // "overlapped", "waited for" (then they are part of the constant) or "in the profile".
+  const char* gathers() const { return gathers_; }
 
  private:
   int degree_;
@@ -73,6 +75,7 @@ class GroupCost final {
   double exchange_backward_token_ = 0.0;
   Seconds gather_forward_ = 0.0;
   Seconds gather_backward_ = 0.0;
+  const char* gathers_ = "in the profile";
   Bytes fixed_ = 0.0;
   double bytes_per_token_ = 0.0;  // of the group's tokens, on one device
 };

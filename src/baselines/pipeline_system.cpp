@@ -5,10 +5,10 @@
 #include <limits>
 #include <numeric>
 
-#include "baselines/collectives.h"
 #include "baselines/static_system.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/cost/lower_bound.h"
+#include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/planner/factory.h"
 
 namespace infinipipe {
@@ -24,14 +24,14 @@ class PipelineSystem final : public System {
       : name_(std::move(name)), context_(context) {
     for (const Parallelism& parallelism : pipeline_parallelisms(context)) {
       PlanContext plan;
-      plan.profile = context.profile;
+      plan.profile = profile_for(parallelism);
       plan.layers = context.layers;
       plan.parallelism = parallelism;
       if (context.parallelism) plan.layers_per_stage = context.layers_per_stage;
       plan.bytes_per_stage = context.bytes_per_device;
       plan.config = context.planner;
       plan.config.name = name_;
-      choices_.push_back({parallelism, make_planner(plan, context.evaluator)});
+      choices_.push_back({parallelism, plan.profile, make_planner(plan, context.evaluator)});
     }
   }
 
@@ -103,19 +103,25 @@ class PipelineSystem final : public System {
  private:
   struct Choice {
     Parallelism parallelism;
+    Profile profile;  // what it plans for
     std::unique_ptr<Planner> planner;
   };
 
+  Profile profile_for(const Parallelism& parallelism) const {
+    if (context_.overlap_gathers) return context_.profile;
+    return with_waited_gathers(context_.profile, parallelism, context_.layers,
+                               context_.devices_per_node);
+  }
+
   Seconds lower(std::size_t choice, const std::vector<Tokens>& sequences) const {
-    return lower_bound(context_.profile, choices_[choice].parallelism, context_.layers, sequences,
-                       context_.limit())
+    return lower_bound(choices_[choice].profile, choices_[choice].parallelism, context_.layers,
+                       sequences, context_.limit())
         .seconds;
   }
 
   // Over all replicas: the prediction is the slowest one's.
-  double bubble_of(const Plan& plan, Seconds seconds) const {
+  double bubble_of(const Plan& plan, const CostModel& cost, Seconds seconds) const {
     if (seconds <= 0.0) return 0.0;
-    const CostModel cost(context_.profile, plan.parallelism, plan.stages);
     Seconds busy = 0.0;
     for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
       for (const StagePrediction& stage :
@@ -142,12 +148,15 @@ class PipelineSystem final : public System {
     const Plan& plan = *result.plan;
     INFINIPIPE_ASSERT(plan.predicted.has_value(), "a plan without a prediction");
     const Prediction& predicted = *plan.predicted;
-    const Seconds overhead = replica_overhead(context_, plan);
-    result.seconds = predicted.seconds + overhead;
+    const CostModel cost(choices_[choice].profile, plan.parallelism, plan.stages);
+    StepOverhead overhead = step_overhead(plan, cost, context_.devices_per_node);
+    // What is waited for is in the chunks.
+    if (!context_.overlap_gathers) overhead.gathers = 0.0;
+    result.seconds = predicted.seconds + overhead.total();
     const Tokens tokens = std::accumulate(sequences.begin(), sequences.end(), Tokens{0});
     result.tokens_per_second =
         result.seconds > 0.0 ? static_cast<double>(tokens) / result.seconds : 0.0;
-    result.bubble = bubble_of(plan, result.seconds);
+    result.bubble = bubble_of(plan, cost, result.seconds);
     for (const StagePrediction& stage : predicted.stages) {
       result.peak_bytes.push_back(stage.peak_bytes);
     }
@@ -175,11 +184,20 @@ class PipelineSystem final : public System {
                        {"pipelines", pipelines},
                        {"chunks", chunks},
                        {"recomputed_layers", recomputed},
-                       {"replica_overhead_seconds", overhead}};
+                       {"gathers", gathers(plan.parallelism)},
+                       {"exposed_gather_seconds", overhead.gathers},
+                       {"replica_overhead_seconds", overhead.reduction}};
     if (!plan.planner.candidates.empty()) {
       result.settings["chunk_tokens"] = plan.planner.candidates.front().chunk_tokens;
     }
     return result;
+  }
+
+  const char* gathers(const Parallelism& parallelism) const {
+    const LinkCost& links = context_.profile.links;
+    if (links.all_gather.empty() && links.reduce_scatter.empty()) return "in the profile";
+    if (parallelism.sequence_parallel == 1) return "none";
+    return context_.overlap_gathers ? "overlapped" : "waited for";
   }
 
   std::string name_;
@@ -189,25 +207,6 @@ class PipelineSystem final : public System {
 };
 
 }  // namespace
-
-Seconds replica_overhead(const SystemContext& context, const Plan& plan) {
-  const int replicas = plan.parallelism.data_parallel;
-  if (replicas <= 1 || plan.stages.empty()) return 0.0;
-  const MemoryCost& memory = context.profile.memory;
-  Bytes most = 0.0;
-  for (std::size_t p = 0; p < plan.stages.size(); ++p) {
-    most = std::max(most, plan.stages[p].count() * memory.state_bytes_per_layer +
-                              (p == 0 ? memory.state_embedding_bytes : 0.0) +
-                              (p + 1 == plan.stages.size() ? memory.state_head_bytes : 0.0));
-  }
-  most /= plan.parallelism.sequence_parallel;
-  // Replicas of a stage that share a node: those beside its sequence-parallel groups.
-  const int beside =
-      std::max(1, context.devices_per_node / std::max(1, plan.parallelism.sequence_parallel));
-  const Collectives collectives(context.profile, beside);
-  return collectives.reduce_scatter(most * kGradientShare, replicas) +
-         collectives.all_gather(most * kWeightShare, replicas);
-}
 
 std::unique_ptr<System> make_pipeline_system(const std::string& name,
                                              const SystemContext& context) {

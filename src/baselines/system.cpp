@@ -9,6 +9,7 @@
 #include "baselines/pipeline_system.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/cost/lower_bound.h"
+#include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/planner/factory.h"
 
 namespace infinipipe {
@@ -82,13 +83,9 @@ std::vector<Parallelism> pipeline_parallelisms(const SystemContext& context) {
       if ((context.devices / stages) % degree != 0) continue;
       if (degree > 1 && !context.profile.links.all_to_all.contains(degree)) continue;
       const int replicas = context.devices / stages / degree;
-      const LinkCost& links = context.profile.links;
-      // Replicas' gradients are reduced, which needs its bandwidth.
-      if (replicas > 1 && !links.all_gather.empty() &&
-          !(links.all_gather.contains(replicas) && links.reduce_scatter.contains(replicas))) {
-        continue;
-      }
-      result.push_back({stages, degree, replicas});
+      const Parallelism parallelism{stages, degree, replicas};
+      if (!knows_step_overhead(context.profile, parallelism, context.devices_per_node)) continue;
+      result.push_back(parallelism);
     }
   }
   return result;

@@ -23,6 +23,7 @@ struct Options {
   std::string planners;
   std::string calibration;
   std::int64_t threads = 0;
+  std::size_t gathers = 0;  // overlapped, waited
   std::string json;
   std::string html;
   ConfigFlags config;
@@ -95,7 +96,8 @@ void run(const Options& options, Console& console) {
   } else {
     request.planners = system_names();
   }
-  const SystemContext context = configured_cluster(config, options.config);
+  SystemContext context = configured_cluster(config, options.config);
+  context.overlap_gathers = options.gathers == 0;
   const std::vector<Tokens> lengths = read_lengths(options.lengths);
   if (request.calibration) {
     request.batches = calibration_batches(
@@ -149,6 +151,10 @@ Command compare_command() {
         flags.text("--calibration", "NAME", options->calibration,
                    "lengths, systems and settings as in a published experiment: flexsp "
                    "(arXiv 2412.01523)");
+        flags.choice(
+            "--gathers", {"overlapped", "waited"}, options->gathers,
+            "ZeRO-3's gathers in deepspeed, flexsp and pipelines: hidden behind compute, or "
+            "waited for (default overlapped)");
         flags.integer("--threads", "T", options->threads, 1,
                       "at work at once; the result does not depend on it (default: all cores)",
                       1024);

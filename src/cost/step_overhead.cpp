@@ -10,10 +10,48 @@ namespace {
 
 double bandwidth(const std::map<int, double>& bandwidths, const char* name, int degree) {
   if (const auto found = bandwidths.find(degree); found != bandwidths.end()) return found->second;
-  throw InputError(std::string("profile: links.") + name,
-                   "no bandwidth for degree " + std::to_string(degree),
-                   "expected its bytes per second",
-                   "measure it, or choose other degrees of parallelism");
+  throw InputError(
+      std::string("profile: links.") + name, "no bandwidth for degree " + std::to_string(degree),
+      "expected its bytes per second", "measure it, or choose other degrees of parallelism");
+}
+
+// `bytes` gathered by (or reduced to shares of) each of `devices`, `beside` of which share a node:
+// inside it every device over its own link, across nodes each of them a part of the bytes, at the
+// rate for `span` devices. The slower of the two counts.
+Seconds collective(const std::map<int, double>& bandwidths, const char* name, Bytes bytes,
+                   int devices, int beside, int span) {
+  Seconds inside = 0.0;
+  if (beside > 1) inside = bytes * (beside - 1) / beside / bandwidth(bandwidths, name, beside);
+  if (beside == devices) return inside;
+  const double nodes = static_cast<double>(devices) / beside;
+  const Seconds across = bytes / beside * (nodes - 1.0) / nodes / bandwidth(bandwidths, name, span);
+  return std::max(inside, across);
+}
+
+// Devices that share a stage's states, and how many such groups there are.
+struct Sharing {
+  int group = 1;
+  int replicas = 1;
+
+  Sharing(const Profile& profile, const Parallelism& parallelism)
+      : group(parallelism.sequence_parallel), replicas(parallelism.data_parallel) {
+    if (!profile.memory.state_sharded_over_all) return;
+    group *= replicas * parallelism.stages;
+    replicas = 1;
+  }
+  // Of a stage's replicas, how many share a node.
+  int beside(int devices_per_node) const {
+    return std::clamp(devices_per_node / group, 1, replicas);
+  }
+};
+
+// Bytes of weights in bytes of states; gradients are as many.
+double weight_share(const Profile& profile) {
+  return (profile.dtype == "bfloat16" ? 2.0 : 4.0) / 16.0;
+}
+
+bool has_gathers(const Profile& profile) {
+  return !profile.links.all_gather.empty() || !profile.links.reduce_scatter.empty();
 }
 
 class Overhead final {
@@ -22,22 +60,16 @@ class Overhead final {
       : plan_(plan),
         cost_(cost),
         links_(cost.profile().links),
-        group_(cost.parallelism().sequence_parallel),
-        replicas_(cost.parallelism().data_parallel),
-        per_node_(devices_per_node) {
-    if (cost.profile().memory.state_sharded_over_all) {
-      group_ *= replicas_ * cost.stage_count();
-      replicas_ = 1;
-    }
-  }
+        sharing_(cost.profile(), cost.parallelism()),
+        per_node_(devices_per_node) {}
 
   StepOverhead run() const {
     StepOverhead result;
-    if (links_.all_gather.empty() && links_.reduce_scatter.empty()) return result;
+    if (!has_gathers(cost_.profile())) return result;
     for (int p = 0; p < cost_.stage_count(); ++p) {
       const StageId stage(p);
       result.reduction = std::max(result.reduction, reduction(stage));
-      if (group_ == 1) continue;
+      if (sharing_.group == 1) continue;
       for (const Replica& replica : plan_.replicas) {
         result.gathers = std::max(result.gathers, gathers(stage, replica));
       }
@@ -49,19 +81,19 @@ class Overhead final {
   // Weights of a stage, whole; its gradients are as many bytes.
   Bytes weight_bytes(StageId stage) const {
     const MemoryCost& memory = cost_.profile().memory;
-    const Bytes states =
-        cost_.layers(stage) * memory.state_bytes_per_layer +
-        (stage.value() == 0 ? memory.state_embedding_bytes : 0.0) +
-        (stage.value() + 1 == cost_.stage_count() ? memory.state_head_bytes : 0.0);
-    return states * (cost_.profile().dtype == "bfloat16" ? 2.0 : 4.0) / 16.0;
+    const Bytes states = cost_.layers(stage) * memory.state_bytes_per_layer +
+                         (stage.value() == 0 ? memory.state_embedding_bytes : 0.0) +
+                         (stage.value() + 1 == cost_.stage_count() ? memory.state_head_bytes : 0.0);
+    return states * weight_share(cost_.profile());
   }
 
   Seconds gathers(StageId stage, const Replica& replica) const {
-    const int beside = std::min(group_, per_node_);
+    const int group = sharing_.group;
+    const int beside = std::min(group, per_node_);
     const Bytes bytes = weight_bytes(stage);
-    const Seconds gather = collective(links_.all_gather, "all_gather", bytes, group_, beside, group_);
+    const Seconds gather = collective(links_.all_gather, "all_gather", bytes, group, beside, group);
     const Seconds reduce =
-        collective(links_.reduce_scatter, "reduce_scatter", bytes, group_, beside, group_);
+        collective(links_.reduce_scatter, "reduce_scatter", bytes, group, beside, group);
     const std::vector<bool> cut = plan_.cut_sequences();
     Seconds sum = 0.0;
     for (const Instruction& i : replica.instructions.at(stage.index())) {
@@ -86,34 +118,20 @@ class Overhead final {
     return sum;
   }
 
-  // `bytes` gathered by (or reduced to shares of) each of `devices`, `beside` of which share a node:
-  // inside it every device over its own link, across nodes each of them a part of the bytes, at the
-  // rate for `span` devices. The slower of the two counts.
-  static Seconds collective(const std::map<int, double>& bandwidths, const char* name, Bytes bytes,
-                            int devices, int beside, int span) {
-    Seconds inside = 0.0;
-    if (beside > 1) inside = bytes * (beside - 1) / beside / bandwidth(bandwidths, name, beside);
-    if (beside == devices) return inside;
-    const double nodes = static_cast<double>(devices) / beside;
-    const Seconds across =
-        bytes / beside * (nodes - 1.0) / nodes / bandwidth(bandwidths, name, span);
-    return std::max(inside, across);
-  }
-
   Seconds reduction(StageId stage) const {
-    if (replicas_ == 1) return 0.0;
-    const Bytes bytes = weight_bytes(stage) / group_;
-    const int beside = std::clamp(per_node_ / group_, 1, replicas_);
-    const int span = group_ * replicas_;
-    return collective(links_.reduce_scatter, "reduce_scatter", bytes, replicas_, beside, span) +
-           collective(links_.all_gather, "all_gather", bytes, replicas_, beside, span);
+    const int replicas = sharing_.replicas;
+    if (replicas == 1) return 0.0;
+    const Bytes bytes = weight_bytes(stage) / sharing_.group;
+    const int beside = sharing_.beside(per_node_);
+    const int span = sharing_.group * replicas;
+    return collective(links_.reduce_scatter, "reduce_scatter", bytes, replicas, beside, span) +
+           collective(links_.all_gather, "all_gather", bytes, replicas, beside, span);
   }
 
   const Plan& plan_;
   const CostModel& cost_;
   const LinkCost& links_;
-  int group_;     // devices that share a stage's states
-  int replicas_;  // of those groups
+  Sharing sharing_;
   int per_node_;
 };
 
@@ -122,6 +140,44 @@ class Overhead final {
 StepOverhead step_overhead(const Plan& plan, const CostModel& cost, int devices_per_node) {
   INFINIPIPE_ASSERT(devices_per_node >= 1, "a node without devices");
   return Overhead(plan, cost, devices_per_node).run();
+}
+
+bool knows_step_overhead(const Profile& profile, const Parallelism& parallelism,
+                         int devices_per_node) {
+  INFINIPIPE_ASSERT(devices_per_node >= 1, "a node without devices");
+  if (!has_gathers(profile)) return true;
+  const Sharing sharing(profile, parallelism);
+  const auto known = [&](int devices, int beside, int span) {
+    const auto rate = [&](int degree) {
+      return profile.links.all_gather.contains(degree) &&
+             profile.links.reduce_scatter.contains(degree);
+    };
+    return (beside == 1 || rate(beside)) && (beside == devices || rate(span));
+  };
+  return known(sharing.group, std::min(sharing.group, devices_per_node), sharing.group) &&
+         known(sharing.replicas, sharing.beside(devices_per_node),
+               sharing.group * sharing.replicas);
+}
+
+Profile with_waited_gathers(Profile profile, const Parallelism& parallelism, int layers,
+                            int devices_per_node) {
+  INFINIPIPE_ASSERT(devices_per_node >= 1, "a node without devices");
+  const int group = Sharing(profile, parallelism).group;
+  if (group == 1 || !has_gathers(profile)) return profile;
+  const MemoryCost& memory = profile.memory;
+  const Bytes bytes = (layers * memory.state_bytes_per_layer + memory.state_embedding_bytes +
+                       memory.state_head_bytes) *
+                      weight_share(profile);
+  const int beside = std::min(group, devices_per_node);
+  const Seconds gather =
+      collective(profile.links.all_gather, "all_gather", bytes, group, beside, group);
+  const Seconds reduce =
+      collective(profile.links.reduce_scatter, "reduce_scatter", bytes, group, beside, group);
+  // The constants are then divided by the sequence-parallel degree.
+  const double whole = profile.seconds_per_chunk_divided ? parallelism.sequence_parallel : 1.0;
+  profile.forward.seconds_per_chunk += whole * gather;
+  profile.backward.seconds_per_chunk += whole * (gather + reduce);
+  return profile;
 }
 
 }  // namespace infinipipe

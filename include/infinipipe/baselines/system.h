@@ -28,7 +28,11 @@ struct SystemContext {
   // For pipeline systems: fixed degrees (their product is `devices`), else each system's own best.
   std::optional<Parallelism> parallelism;
   std::optional<std::vector<int>> layers_per_stage;  // with `parallelism` only
-  PlannerConfig planner;                             // of pipeline systems; `name` is ignored
+  // ZeRO-3's gathers and reduce-scatters, of deepspeed's and flexsp's micro-batches and of
+  // pipelines' chunks: hidden behind compute where it is longer, or waited for in full.
+  // docs/baselines.md compares both with published figures.
+  bool overlap_gathers = true;
+  PlannerConfig planner;  // of pipeline systems; `name` is ignored
   // Judges pipeline plans; must use the memory limit above. Analytic systems do not need it.
   std::shared_ptr<const Evaluator> evaluator;
 

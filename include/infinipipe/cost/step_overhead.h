@@ -16,12 +16,26 @@ struct StepOverhead {
   Seconds total() const { return gathers + reduction; }
 };
 
-// The plan must be valid, `cost` of its layout. Devices are placed so that a sequence-parallel group
-// lies within a node where it can, the same stage's replicas beside it in the node, then stages.
-// Weights and gradients are each 2 of the 16 bytes of state a parameter has with bfloat16, 4 with
-// any other type. A profile without gather bandwidths has no such cost: it is part of its per-chunk
-// cost. Throws InputError for a degree that is needed and absent: the group's own within a node,
-// sequence_parallel x data_parallel across nodes.
+// The plan must be valid, `cost` of its layout. Devices are placed so that a sequence-parallel
+// group lies within a node where it can, the same stage's replicas beside it in the node, then
+// stages. Weights and gradients are each 2 of the 16 bytes of state a parameter has with bfloat16,
+// 4 with any other type. A profile without gather bandwidths has no such cost: it is part of its
+// per-chunk cost. Throws InputError for a degree that is needed and absent: the group's own within
+// a node, sequence_parallel x data_parallel across nodes.
 StepOverhead step_overhead(const Plan& plan, const CostModel& cost, int devices_per_node);
+
+// Whether the profile has every bandwidth that step_overhead() of this layout asks for (also where
+// it asks for none).
+bool knows_step_overhead(const Profile& profile, const Parallelism& parallelism,
+                         int devices_per_node);
+
+// The same machine where nothing hides the gathers of a model of `layers` layers: each chunk pays
+// the gather of a stage's weights in its forward, the gather and the reduction of gradients in its
+// backward, as part of the profile's per-chunk constants. These are shared out over the layers, so
+// embedding and head are spread over all stages, and a layer that is recomputed pays its forward's
+// gather again. Of step_overhead() only `reduction` is then left to add. Throws InputError for the
+// group's own degree where it is absent.
+Profile with_waited_gathers(Profile profile, const Parallelism& parallelism, int layers,
+                            int devices_per_node);
 
 }  // namespace infinipipe

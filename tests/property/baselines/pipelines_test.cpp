@@ -1,12 +1,13 @@
 // What baselines say of pipelines, against the event simulator.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <numeric>
 
 #include "baselines/pipeline_1f1b.h"
-#include "baselines/pipeline_system.h"
 #include "infinipipe/core/validate.h"
+#include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
 #include "planner/static_planner.h"
@@ -14,6 +15,14 @@
 
 namespace infinipipe {
 namespace {
+
+using ::testing::Contains;
+using ::testing::Not;
+
+StepOverhead overhead_of(const SystemContext& context, const Plan& plan) {
+  return step_overhead(plan, CostModel(context.profile, plan.parallelism, plan.stages),
+                       context.devices_per_node);
+}
 
 SystemContext judged_cluster(int devices, Bytes bytes, bool gathers = false) {
   SystemContext context = testing::toy_cluster(devices, gathers);
@@ -95,7 +104,7 @@ TEST(Pipelines, SystemsRunThePlannersAtTheirBestLayout) {
       EXPECT_LE(best.lower_bound, best.seconds);
       for (const Bytes peak : best.peak_bytes) EXPECT_LE(peak, 6e6 * (1 + 1e-9));
       EXPECT_NEAR(best.seconds,
-                  best.plan->predicted->seconds + replica_overhead(context, *best.plan), 1e-12);
+                  best.plan->predicted->seconds + overhead_of(context, *best.plan).total(), 1e-12);
       // No other layout is better, each on its own.
       for (const Parallelism& parallelism : pipeline_parallelisms(context)) {
         SystemContext fixed = context;
@@ -146,17 +155,65 @@ TEST(Pipelines, TuningKeepsOneLayoutAndIsNotBeatenInTotal) {
 TEST(Pipelines, ReplicasReduceTheirGradientsOnceAStep) {
   const SystemContext context = judged_cluster(8, 2e7, true);
   SystemContext fixed = context;
-  fixed.parallelism = Parallelism{1, 2, 4};
+  fixed.profile.dtype = "bfloat16";
+  fixed.parallelism = Parallelism{1, 4, 2};
   const SystemResult result = make_system("1f1b", fixed)->run({400, 300, 200, 100});
   ASSERT_EQ(result.status, SystemStatus::kOk);
-  // 2/16 of the states each way, halved over the group; two groups a node share its network.
-  const Bytes part = (8 * 4096.0 + 2 * 8192.0) / 2 / 8;
-  const Seconds each = std::max(part / 2 * 0.5 / 4e6, part / 2 / 4e6);
-  EXPECT_NEAR(replica_overhead(fixed, *result.plan), 2 * each, 1e-12);
+  // 2/16 of the states each way, a quarter of it a device. A group fills a node: its two replicas
+  // lie on two nodes and have the rate of 8 devices, not the one of 2.
+  const Bytes part = (8 * 4096.0 + 2 * 8192.0) / 8 / 4;
+  EXPECT_NEAR(result.settings.at("replica_overhead_seconds").get<double>(), 2 * part / 2 / 2e6,
+              1e-12);
   EXPECT_GT(result.bubble, 0.0);
   fixed.parallelism = Parallelism{2, 4, 1};
   EXPECT_EQ(make_system("1f1b", fixed)->run({400, 300}).settings.at("replica_overhead_seconds"),
             0.0);
+}
+
+// Hidden gathers cost what compute is too short for; waited for, every chunk pays its own, and the
+// planner knows.
+TEST(Pipelines, GathersAreHiddenOrPaidByEveryChunk) {
+  SystemContext context = judged_cluster(8, 2e7, true);
+  context.profile.dtype = "bfloat16";
+  context.parallelism = Parallelism{2, 4, 1};
+  const std::vector<Tokens> sequences = {4000, 3000, 2000, 1000, 500};
+  for (const std::string& name : planner_names()) {
+    SCOPED_TRACE(name);
+    context.overlap_gathers = true;
+    const SystemResult hidden = make_system(name, context)->run(sequences);
+    context.overlap_gathers = false;
+    const SystemResult waited = make_system(name, context)->run(sequences);
+    ASSERT_EQ(hidden.status, SystemStatus::kOk);
+    ASSERT_EQ(waited.status, SystemStatus::kOk);
+    EXPECT_EQ(hidden.settings.at("gathers"), "overlapped");
+    EXPECT_EQ(waited.settings.at("gathers"), "waited for");
+    EXPECT_EQ(waited.settings.at("exposed_gather_seconds"), 0.0);
+    EXPECT_GT(waited.seconds, hidden.seconds);
+    EXPECT_LE(waited.lower_bound, waited.seconds);
+    // A chunk's two gathers and reduction of the whole model, at a node's rate.
+    const Seconds gather = (8 * 4096.0 + 2 * 8192.0) / 8 * 3 / 4 / 4e6;
+    SystemContext plain = context;
+    plain.overlap_gathers = true;
+    plain.profile.forward.seconds_per_chunk += gather;
+    plain.profile.backward.seconds_per_chunk += 2 * gather;
+    plain.profile.links.all_gather.clear();
+    plain.profile.links.reduce_scatter.clear();
+    const SystemResult paid = make_system(name, plain)->run(sequences);
+    EXPECT_NEAR(waited.seconds, paid.seconds, 1e-12);
+    EXPECT_EQ(paid.settings.at("gathers"), "in the profile");
+  }
+}
+
+// Layouts that a missing bandwidth leaves without an overhead are not tried.
+TEST(Pipelines, LayoutsWithoutTheirBandwidthsAreLeftOut) {
+  SystemContext context = judged_cluster(8, 2e7, true);
+  EXPECT_THAT(pipeline_parallelisms(context), Contains(Parallelism{1, 4, 2}));
+  context.profile.links.reduce_scatter.erase(8);
+  EXPECT_THAT(pipeline_parallelisms(context), Not(Contains(Parallelism{1, 4, 2})));
+  EXPECT_THAT(pipeline_parallelisms(context), Contains(Parallelism{2, 2, 2}));
+  context.profile.links.all_gather.erase(2);
+  EXPECT_THAT(pipeline_parallelisms(context), Not(Contains(Parallelism{4, 2, 1})));
+  EXPECT_THAT(pipeline_parallelisms(context), Contains(Parallelism{8, 1, 1}));
 }
 
 TEST(Pipelines, OutOfMemoryIsAStatus) {

@@ -114,6 +114,53 @@ TEST_F(CompareTest, ThreadsDoNotChangeTheResult) {
   EXPECT_THAT(read("1.html"), HasSubstr("<svg"));
 }
 
+// More devices than the published clusters had, and both readings of ZeRO-3's gathers.
+TEST_F(CompareTest, GathersOverManyNodesAreHiddenOrWaitedFor) {
+  const std::vector<std::string> base = {"compare",
+                                         "--lengths",
+                                         kWikipedia,
+                                         "--batch",
+                                         "256",
+                                         "--data.max_sequence_length",
+                                         "16384",
+                                         "--cluster.profile",
+                                         testing::profile_path("llama-7b-a800.json"),
+                                         "--cluster.devices",
+                                         "128",
+                                         "--model.num_hidden_layers",
+                                         "32",
+                                         "--parallelism.stages",
+                                         "4",
+                                         "--parallelism.sequence_parallel",
+                                         "8",
+                                         "--parallelism.data_parallel",
+                                         "4",
+                                         "--planners",
+                                         "1f1b,deepspeed,flexsp"};
+  ASSERT_EQ(run(with(base, {"--json", "hidden.json"})).code, 0);
+  ASSERT_EQ(run(with(base, {"--gathers", "waited", "--json", "waited.json"})).code, 0);
+  const Json hidden = read_json_file(path("hidden.json"));
+  const Json waited = read_json_file(path("waited.json"));
+  ASSERT_EQ(hidden.at("results").size(), 3u);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const Json& one = hidden.at("results").at(i);
+    const Json& other = waited.at("results").at(i);
+    ASSERT_EQ(one.at("status"), "ok") << one;
+    ASSERT_EQ(other.at("status"), "ok") << other;
+    EXPECT_EQ(one.at("settings").at("gathers"), "overlapped");
+    EXPECT_EQ(other.at("settings").at("gathers"), "waited for");
+    EXPECT_GT(other.at("seconds").get<double>(), one.at("seconds").get<double>()) << one;
+  }
+  // 7.5e9 parameters of 2 bytes over 128 devices of 16 nodes: an eighth of 15/16 of them a device
+  // at 6.25e9 bytes/s, three times a micro-batch.
+  const double states = 32 * 3238002688.0 + 2 * 8388608000.0;
+  const Json& deepspeed = waited.at("results").at(1);
+  EXPECT_GE(deepspeed.at("seconds").get<double>(),
+            3 * states / 8 / 8 * 15 / 16 / 6.25e9 *
+                deepspeed.at("settings").at("micro_batches").get<double>());
+  expect_error(with(base, {"--gathers", "half"}), 2, "--gathers");
+}
+
 TEST_F(CompareTest, OutOfMemoryIsARowNotAFailure) {
   write("long.txt", "3000000\n100\n");
   const testing::Outcome outcome =

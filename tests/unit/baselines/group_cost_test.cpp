@@ -115,6 +115,19 @@ TEST(GroupCost, GathersHideBehindComputeAndCountWhereTheyDoNot) {
   EXPECT_GT(cost.peak_bytes({}), without.peak_bytes({}));
 }
 
+TEST(GroupCost, GathersThatAreWaitedForAreAConstant) {
+  SystemContext context = testing::toy_cluster(8, true);
+  const GroupCost hidden(context, 2, 0);
+  context.overlap_gathers = false;
+  const GroupCost waited(context, 2, 0);
+  const GroupLoad heavy = load_of({20000, 20000});
+  EXPECT_NEAR(waited.seconds(heavy) - hidden.seconds(heavy), hidden.gather_seconds(), 1e-12);
+  EXPECT_EQ(waited.capacity(), hidden.capacity());
+  EXPECT_STREQ(hidden.gathers(), "overlapped");
+  EXPECT_STREQ(waited.gathers(), "waited for");
+  EXPECT_STREQ(GroupCost(testing::toy_cluster(8), 2, 0).gathers(), "in the profile");
+}
+
 TEST(GroupCost, ExchangesAcrossNodesKeepGathersWaiting) {
   // Degree 4 stays within a node of four, degree 8 does not.
   SystemContext context = testing::toy_cluster(8, true);

@@ -94,7 +94,8 @@ TEST(StepOverhead, ReplicasAcrossNodesNeedTheSpansBandwidth) {
   // Groups of 4 fill a node: 200 bytes a device, half of it moved each way at 10 bytes/s.
   const Plan two = plan_of({.sequence_parallel = 4, .data_parallel = 2}, 1000);
   EXPECT_DOUBLE_EQ(overhead(profile_of(1), two).reduction, 10.0 + 10.0);
-  // Groups of 2: two replicas a node, two nodes. 400 bytes a device: across nodes 400/2 x 1/2 at 10.
+  // Groups of 2: two replicas a node, two nodes. 400 bytes a device: across nodes 400/2 x 1/2
+  // at 10.
   const Plan four = plan_of({.sequence_parallel = 2, .data_parallel = 4}, 1000);
   EXPECT_DOUBLE_EQ(overhead(profile_of(1), four).reduction, 10.0 + 10.0);
   // The busiest stage counts: here the one with the embedding.
@@ -120,6 +121,74 @@ TEST(StepOverhead, ProfilesWithoutGathersHaveNone) {
   bare.links.reduce_scatter.clear();
   const Plan plan = plan_of({.sequence_parallel = 4, .data_parallel = 2}, 8);
   EXPECT_EQ(overhead(bare, plan).total(), 0.0);
+}
+
+TEST(StepOverhead, GathersWaitedForAreChunkConstants) {
+  Profile profile = profile_of(2);
+  profile.memory.state_head_bytes = 6400.0;
+  const Parallelism parallelism{.stages = 2, .sequence_parallel = 4};
+  // Three times 800 bytes, 3/4 of it at 100 bytes/s.
+  const Profile waited = with_waited_gathers(profile, parallelism, 2, 4);
+  EXPECT_DOUBLE_EQ(waited.forward.seconds_per_chunk, 18.0);
+  EXPECT_DOUBLE_EQ(waited.backward.seconds_per_chunk, 36.0);
+  EXPECT_EQ(waited.links.all_gather, profile.links.all_gather);
+  // Each of two layers has half of it; nothing is exposed on top where stages are alike.
+  const Plan plan = plan_of(parallelism, 8);
+  const CostModel cost(waited, parallelism, plan.stages);
+  const CostModel free(profile, parallelism, plan.stages);
+  ChunkShape shape;
+  shape.tokens = 8;
+  for (const StageId stage : {StageId(0), StageId(1)}) {
+    EXPECT_DOUBLE_EQ(cost.forward(stage, shape) - free.forward(stage, shape), 9.0);
+    EXPECT_DOUBLE_EQ(cost.backward(stage, shape) - free.backward(stage, shape), 18.0);
+  }
+  // Constants that a profile divides by the group are whole again after it.
+  Profile divided = profile;
+  divided.seconds_per_chunk_divided = true;
+  EXPECT_DOUBLE_EQ(with_waited_gathers(divided, parallelism, 2, 4).forward.seconds_per_chunk, 72.0);
+  // No group, no gathers; a profile without rates has them in its constants.
+  EXPECT_EQ(with_waited_gathers(profile, {.stages = 2}, 2, 4).forward.seconds_per_chunk, 0.0);
+  Profile bare = profile;
+  bare.links.all_gather.clear();
+  bare.links.reduce_scatter.clear();
+  EXPECT_EQ(with_waited_gathers(bare, parallelism, 2, 4).forward.seconds_per_chunk, 0.0);
+  profile.links.all_gather.erase(4);
+  EXPECT_THROW(with_waited_gathers(profile, parallelism, 2, 4), InputError);
+}
+
+// Says yes exactly where nothing is thrown.
+TEST(StepOverhead, KnowsItsBandwidths) {
+  int known = 0;
+  int unknown = 0;
+  for (const int missing : {2, 4, 8, 16}) {
+    Profile profile = profile_of(2);
+    profile.links.reduce_scatter.erase(missing);
+    for (const bool all : {false, true}) {
+      profile.memory.state_sharded_over_all = all;
+      for (const int stages : {1, 2}) {
+        for (const int group : {1, 2, 4, 8}) {
+          for (const int replicas : {1, 2}) {
+            const Parallelism parallelism{stages, group, replicas};
+            bool throws = false;
+            try {
+              overhead(profile, plan_of(parallelism, 8));
+            } catch (const InputError&) {
+              throws = true;
+            }
+            EXPECT_EQ(knows_step_overhead(profile, parallelism, 4), !throws)
+                << stages << " " << group << " " << replicas << " without " << missing;
+            ++(throws ? unknown : known);
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(known, 10);
+  EXPECT_GT(unknown, 10);
+  Profile bare = profile_of(1);
+  bare.links.all_gather.clear();
+  bare.links.reduce_scatter.clear();
+  EXPECT_TRUE(knows_step_overhead(bare, {1, 8, 2}, 4));
 }
 
 TEST(StepOverhead, StatesShardedOverAllDevicesAreGatheredByAll) {
