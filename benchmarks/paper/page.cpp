@@ -257,8 +257,8 @@ std::string gathers_text(const Scope& scope) {
   return text +
          "\n- **Hidden**: a direction of a micro-batch or chunk lasts the larger of compute and "
          "gathers, the most that prefetching can do. A pipeline's planner does not look at "
-         "gathers; what its chunks are too short to hide is added, on the stage where it is "
-         "most.\n"
+         "gathers; what its chunks are too short to hide is added for ours and the paper's "
+         "method, on the stage where it is most, and not held against other pipelines.\n"
          "- **Waited for**: all of it comes on top of compute, in micro-batches and in chunks "
          "alike. Pipelines are planned with it as a constant of each chunk. Embedding and head are "
          "spread over the stages, and a recomputed layer pays its "
