@@ -26,8 +26,7 @@ Error::Error(ErrorKind kind, std::string_view where, std::string_view found,
              std::string_view expected, std::string_view next)
     : std::runtime_error(compose(where, found, expected, next)), kind_(kind) {}
 
-void assertion_failed(const char* condition, const char* file, int line,
-                      std::string_view message) {
+void assertion_failed(const char* condition, const char* file, int line, std::string_view message) {
   throw std::logic_error(std::string("bug: ") + std::string(message) + " (" + condition + " at " +
                          file + ":" + std::to_string(line) + ")");
 }

@@ -85,8 +85,7 @@ void write_file(const std::string& path, std::string_view content) {
     ::unlink(temporary.c_str());
     throw RunError(path, std::string(what) + ": " + why, "", "check the disk and the folder");
   };
-  Descriptor file(
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (file.get() < 0) fail("cannot be created");
   std::size_t done = 0;
   while (done < content.size()) {

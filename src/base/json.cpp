@@ -21,9 +21,7 @@ class StrictHandler final : public nlohmann::json_sax<Json> {
   bool null() override { return builder_.null(); }
   bool boolean(bool value) override { return builder_.boolean(value); }
   bool number_integer(number_integer_t value) override { return builder_.number_integer(value); }
-  bool number_unsigned(number_unsigned_t value) override {
-    return builder_.number_unsigned(value);
-  }
+  bool number_unsigned(number_unsigned_t value) override { return builder_.number_unsigned(value); }
   bool number_float(number_float_t value, const string_t& text) override {
     return builder_.number_float(value, text);
   }

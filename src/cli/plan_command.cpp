@@ -5,8 +5,8 @@
 #include "cli/planning.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/plan_json.h"
-#include "infinipipe/data/lengths.h"
 #include "infinipipe/cost/step_overhead.h"
+#include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/planner/parallel_choice.h"
 #include "infinipipe/report/parallel_text.h"
@@ -63,8 +63,9 @@ void choose(const Options& options, TrainConfig& config, const Console& console)
                      "--cluster.devices 32");
   }
   if (options.batches > 1 && !options.batch) {
-    throw InputError("command line: --batches", std::to_string(options.batches) + " without --batch",
-                     "expected --batch too", "--batch 512 samples 512 sequences a step");
+    throw InputError("command line: --batches",
+                     std::to_string(options.batches) + " without --batch", "expected --batch too",
+                     "--batch 512 samples 512 sequences a step");
   }
   std::vector<std::vector<Tokens>> sample;
   for (std::int64_t i = 0; i < options.batches; ++i) {
@@ -76,9 +77,10 @@ void choose(const Options& options, TrainConfig& config, const Console& console)
                          configured_evaluator(context));
   console.result(parallel_text(choice));
   if (!choice.found()) {
-    throw RunError("plan", "no layout of " + std::to_string(config.cluster.devices) +
-                               " devices can run the sample",
-                   "one that can", "the table says what each lacks");
+    throw RunError(
+        "plan",
+        "no layout of " + std::to_string(config.cluster.devices) + " devices can run the sample",
+        "one that can", "the table says what each lacks");
   }
   const Parallelism& best = choice.options.front().parallelism;
   config.parallelism = {.stages = best.stages,
@@ -89,8 +91,8 @@ void choose(const Options& options, TrainConfig& config, const Console& console)
 
 void run(const Options& options, const Console& console) {
   if (options.out.empty() && !options.explain && !options.choose) {
-    throw InputError("command line", "neither --out nor --explain nor --auto", "expected one of them",
-                     "--out plan.json writes the plan");
+    throw InputError("command line", "neither --out nor --explain nor --auto",
+                     "expected one of them", "--out plan.json writes the plan");
   }
   TrainConfig base;
   base.data.max_sequence_length = std::numeric_limits<Tokens>::max();

@@ -5,6 +5,18 @@
 
 namespace infinipipe {
 
+const char* to_string(ChunkKind kind) {
+  switch (kind) {
+    case ChunkKind::kSplit:
+      return "split";
+    case ChunkKind::kHybrid:
+      return "hybrid";
+    case ChunkKind::kBatched:
+      return "batched";
+  }
+  return "unknown";
+}
+
 Tokens Chunk::tokens() const {
   Tokens sum = 0;
   for (const Slice& slice : slices) sum += slice.tokens();

@@ -22,18 +22,6 @@ Json number_json(double value) {
   return value;
 }
 
-const char* kind_name(ChunkKind kind) {
-  switch (kind) {
-    case ChunkKind::kSplit:
-      return "split";
-    case ChunkKind::kHybrid:
-      return "hybrid";
-    case ChunkKind::kBatched:
-      return "batched";
-  }
-  return "unknown";
-}
-
 // --- reading -------------------------------------------------------------------------------------
 
 int read_int(const JsonView& value, int low = 0) {
@@ -47,7 +35,7 @@ int int_or(const JsonView& parent, std::string_view key, int fallback, int low =
 ChunkKind read_kind(const JsonView& value) {
   const std::string name = value.string();
   for (const ChunkKind kind : {ChunkKind::kSplit, ChunkKind::kHybrid, ChunkKind::kBatched}) {
-    if (name == kind_name(kind)) return kind;
+    if (name == to_string(kind)) return kind;
   }
   value.fail("\"split\", \"hybrid\" or \"batched\"");
 }
@@ -185,7 +173,7 @@ Json chunk_json(const Chunk& chunk) {
     slices.push_back(
         {{"sequence", slice.sequence.value()}, {"begin", slice.begin}, {"end", slice.end}});
   }
-  return {{"kind", kind_name(chunk.kind)},
+  return {{"kind", to_string(chunk.kind)},
           {"context", chunk.slices.empty() ? 0 : chunk.context()},
           {"slices", slices},
           {"recompute", chunk.recompute}};
@@ -364,9 +352,9 @@ Json plan_to_json(const Plan& plan) {
 void write_plan(const std::string& path, const Plan& plan) {
   const Json json = plan_to_json(plan);
   std::string text = "{";
-  constexpr const char* kOrder[] = {"format",    "version",     "planner",      "step",
-                                    "sequences", "parallelism", "stages",       "replicas",
-                                    "predicted", "stage_pace",  "memory",       "profile_hash", "hash"};
+  constexpr const char* kOrder[] = {
+      "format",   "version",   "planner",    "step",   "sequences",    "parallelism", "stages",
+      "replicas", "predicted", "stage_pace", "memory", "profile_hash", "hash"};
   bool first = true;
   for (const std::string key : kOrder) {
     if (!json.contains(key)) continue;

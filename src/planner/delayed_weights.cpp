@@ -20,7 +20,8 @@ class DelayedWeights final {
     for (const Chunk& chunk : pipeline.chunks) {
       if (chunk.kind != ChunkKind::kBatched) cut[chunk.slices.at(0).sequence.index()] = true;
     }
-    for (const Chunk& chunk : pipeline.chunks) shapes_.push_back(chunk_shape(chunk, sequences, cut));
+    for (const Chunk& chunk : pipeline.chunks)
+      shapes_.push_back(chunk_shape(chunk, sequences, cut));
     const auto stages = static_cast<std::size_t>(cost.stage_count());
     stages_.resize(stages);
     const InstructionLists order = one_f_one_b({pipeline}, cost.stage_count());
@@ -53,13 +54,13 @@ class DelayedWeights final {
   struct Stage {
     std::vector<Instruction> order;  // F and B as in 1F1B
     std::size_t next = 0;
-    std::vector<Instruction> list;     // what comes out
-    std::deque<Instruction> waiting;   // W that may run
-    std::vector<Seconds> activation;   // by chunk: when it has come from the stage before
-    std::vector<Seconds> gradient;     // from the stage after
-    Seconds free = 0.0;                // when the stage is
-    Seconds forward_link = 0.0;        // to the stage after
-    Seconds backward_link = 0.0;       // to the stage before
+    std::vector<Instruction> list;    // what comes out
+    std::deque<Instruction> waiting;  // W that may run
+    std::vector<Seconds> activation;  // by chunk: when it has come from the stage before
+    std::vector<Seconds> gradient;    // from the stage after
+    Seconds free = 0.0;               // when the stage is
+    Seconds forward_link = 0.0;       // to the stage after
+    Seconds backward_link = 0.0;      // to the stage before
   };
 
   // Runs the stage's next forward or input gradient, and held weight gradients before it, if what
@@ -79,7 +80,8 @@ class DelayedWeights final {
     if (forward) {
       stage.free += cost_.forward(id, shape);
       if (p + 1 < stages_.size()) {
-        stage.forward_link = std::max(stage.free, stage.forward_link) + cost_.transfer(shape.tokens);
+        stage.forward_link =
+            std::max(stage.free, stage.forward_link) + cost_.transfer(shape.tokens);
         stages_[p + 1].activation[chunk] = stage.forward_link;
       }
       stage.list.push_back(next);

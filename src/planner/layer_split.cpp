@@ -141,7 +141,8 @@ std::vector<LayerRange> stage_layers(const PlanContext& context) {
   if (context.layers_per_stage) return ranges_of(*context.layers_per_stage);
   if (!context.features.layer_split) {
     std::vector<int> counts;
-    for (int p = 0; p < stages; ++p) counts.push_back((p + 1) * layers / stages - p * layers / stages);
+    for (int p = 0; p < stages; ++p)
+      counts.push_back((p + 1) * layers / stages - p * layers / stages);
     return ranges_of(counts);
   }
   return ranges_of(balance_layers(context.profile, context.parallelism, layers, limit));

@@ -148,8 +148,7 @@ ParallelChoice choose_parallelism(const PlanContext& context, int devices, int d
     choice.tokens += std::accumulate(batch.begin(), batch.end(), Tokens{0});
   }
   for (const Parallelism& parallelism : layouts(devices, devices_per_node, context.layers)) {
-    choice.options.push_back(
-        try_layout(context, parallelism, devices_per_node, sample, evaluator));
+    choice.options.push_back(try_layout(context, parallelism, devices_per_node, sample, evaluator));
   }
   std::stable_sort(choice.options.begin(), choice.options.end(),
                    [](const ParallelOption& a, const ParallelOption& b) {
@@ -158,8 +157,8 @@ ParallelChoice choose_parallelism(const PlanContext& context, int devices, int d
                    });
   for (ParallelOption& option : choice.options) {
     if (option.feasible) {
-      option.note = &option == &choice.options.front() ? "fastest"
-                                                       : loss(option, choice.options.front());
+      option.note =
+          &option == &choice.options.front() ? "fastest" : loss(option, choice.options.front());
     }
   }
   return choice;

@@ -19,8 +19,8 @@ struct StaticRecipe {
   int slices = 1;
   Tokens chunk_tokens = 0;
   Chunking chunking;
-  int held_weights = 0;         // "mepipe": how many weight gradients a stage may hold back, -1: any
-  int flushes = 1;              // pipelines that run one after the other (at most one a group)
+  int held_weights = 0;  // "mepipe": how many weight gradients a stage may hold back, -1: any
+  int flushes = 1;       // pipelines that run one after the other (at most one a group)
   bool all_or_nothing = false;  // recompute every layer or none, not the least number that fits
 };
 

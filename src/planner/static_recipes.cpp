@@ -71,9 +71,8 @@ Chunking pack_whole(const std::vector<Tokens>& lengths, Tokens size, const Chunk
     chunks[at].slices.push_back({SequenceId(i), 0, length});
     used[at] += length;
   }
-  std::stable_sort(chunks.begin(), chunks.end(), [&](const Chunk& a, const Chunk& b) {
-    return cost.chunk(a) > cost.chunk(b);
-  });
+  std::stable_sort(chunks.begin(), chunks.end(),
+                   [&](const Chunk& a, const Chunk& b) { return cost.chunk(a) > cost.chunk(b); });
   Chunking result;
   result.target_tokens = size;
   for (Chunk& chunk : chunks) {
@@ -101,7 +100,8 @@ std::vector<StaticRecipe> packed_recipes(const std::string& schedule,
   std::vector<StaticRecipe> recipes;
   for (const Tokens size : sizes) {
     const int slices = site.config().slices.value_or(1);
-    recipes.push_back({.schedule = schedule, .slices = slices, .chunk_tokens = size, .chunking = {}});
+    recipes.push_back(
+        {.schedule = schedule, .slices = slices, .chunk_tokens = size, .chunking = {}});
     recipes.back().chunking =
         size < longest && capacity == 0 && slices == 1
             ? pack_whole(lengths, size, cost)

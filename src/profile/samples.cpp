@@ -8,22 +8,6 @@
 #include "infinipipe/base/statistics.h"
 
 namespace infinipipe {
-namespace {
-
-const char* name_of(ChunkKind kind) {
-  switch (kind) {
-    case ChunkKind::kSplit:
-      return "split";
-    case ChunkKind::kHybrid:
-      return "hybrid";
-    case ChunkKind::kBatched:
-      return "batched";
-  }
-  return "";
-}
-
-}  // namespace
-
 std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk) {
   INFINIPIPE_ASSERT(trace.memory.size() == 2 * trace.events.size(),
                     "a measured trace has two memory samples an instruction");
@@ -43,7 +27,7 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
     sample.stage = event.stage;
     sample.op = event.instruction.op;
     sample.shape = chunk_shape(chunk, plan.sequences, cut);
-    sample.kind = name_of(chunk.kind);
+    sample.kind = to_string(chunk.kind);
     sample.context = chunk.context();
     sample.recompute = chunk.recompute[event.stage.index()];
     sample.recompute_seconds = event.recompute;

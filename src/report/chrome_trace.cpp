@@ -31,18 +31,6 @@ const char* category(Op op) {
   return "unknown";
 }
 
-const char* kind_name(ChunkKind kind) {
-  switch (kind) {
-    case ChunkKind::kSplit:
-      return "split";
-    case ChunkKind::kHybrid:
-      return "hybrid";
-    case ChunkKind::kBatched:
-      return "batched";
-  }
-  return "unknown";
-}
-
 const Chunk* find_chunk(const Plan* plan, ReplicaId replica, const Instruction& instruction) {
   if (plan == nullptr || replica.index() >= plan->replicas.size()) return nullptr;
   const auto& pipelines = plan->replicas[replica.index()].pipelines;
@@ -93,7 +81,7 @@ void write_event(const TraceEvent& event, const Plan* plan, const std::function<
                    {"recompute_us", event.recompute * kMicroseconds}}}};
   if (const Chunk* chunk = find_chunk(plan, event.replica, event.instruction)) {
     Json& args = record["args"];
-    args["kind"] = kind_name(chunk->kind);
+    args["kind"] = to_string(chunk->kind);
     args["tokens"] = chunk->tokens();
     args["context"] = chunk->context();
     args["slices"] = chunk->slices.size();

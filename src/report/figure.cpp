@@ -52,11 +52,20 @@ std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -78,8 +87,8 @@ class Canvas final {
  public:
   Canvas(const std::string& title, const std::string& subtitle,
          const std::vector<FigureSeries>& series) {
-    body_ += text_at(kLeft, 30, title, "font-size=\"17\" font-weight=\"600\" fill=\"" +
-                                           std::string(kInk) + "\"");
+    body_ += text_at(kLeft, 30, title,
+                     "font-size=\"17\" font-weight=\"600\" fill=\"" + std::string(kInk) + "\"");
     double y = 50.0;
     if (!subtitle.empty()) {
       body_ += text_at(kLeft, y, subtitle, muted(12));
@@ -97,8 +106,8 @@ class Canvas final {
       }
       body_ += "<rect x=\"" + at(x) + "\" y=\"" + at(y - 10.0) +
                "\" width=\"12\" height=\"12\" rx=\"2\" fill=\"" + colour(i) + "\"/>\n";
-      body_ += text_at(x + 17.0, y, series[i].name, "font-size=\"12\" fill=\"" +
-                                                        std::string(kInk) + "\"");
+      body_ += text_at(x + 17.0, y, series[i].name,
+                       "font-size=\"12\" fill=\"" + std::string(kInk) + "\"");
       x += width + 10.0;
     }
     top_ = y + 22.0;
@@ -147,8 +156,7 @@ class Canvas final {
 std::string bar(double x, double y, double width, double height, const std::string& colour,
                 const std::string& hover) {
   return "<rect x=\"" + at(x) + "\" y=\"" + at(y) + "\" width=\"" + at(width) + "\" height=\"" +
-         at(height) + "\" fill=\"" + colour + "\"><title>" + escaped(hover) +
-         "</title></rect>\n";
+         at(height) + "\" fill=\"" + colour + "\"><title>" + escaped(hover) + "</title></rect>\n";
 }
 
 // Colours that need dark text on them.
@@ -191,9 +199,7 @@ std::string bar_figure(const BarFigure& figure) {
   const double room = figure.stacked ? 1.0 : 1.02;  // for labels above the bars
   const double step = tick_step(most * room);
   const double scale_top = step * std::ceil(most * room / step - 1e-9);
-  const auto y_of = [&](double value) {
-    return canvas.bottom() - kPlotHeight * value / scale_top;
-  };
+  const auto y_of = [&](double value) { return canvas.bottom() - kPlotHeight * value / scale_top; };
   for (int i = 0; i * step <= scale_top * (1.0 + 1e-9); ++i) {
     canvas.grid(y_of(i * step), value_text(i * step), i == 0 ? "#9aa1aa" : kGrid);
   }

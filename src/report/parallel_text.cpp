@@ -36,8 +36,8 @@ std::string percent(double share) {
 
 // The fault alone: what to do about it does not help here.
 std::string fault(const std::string& note) {
-  std::string text = note.substr(0, std::min({note.find(" ("), note.find(';'),
-                                              note.find(", expected")}));
+  std::string text =
+      note.substr(0, std::min({note.find(" ("), note.find(';'), note.find(", expected")}));
   if (text.starts_with("plan: ")) text = text.substr(6);
   return text;
 }
@@ -52,9 +52,8 @@ std::string parallel_text(const ParallelChoice& choice) {
           " tokens\n";
   if (choice.found()) {
     const Parallelism& best = choice.options.front().parallelism;
-    text += "chosen: " + std::to_string(best.stages) +
-            (best.stages == 1 ? " stage" : " stages") + " x sequence parallel " +
-            std::to_string(best.sequence_parallel) + " x data parallel " +
+    text += "chosen: " + std::to_string(best.stages) + (best.stages == 1 ? " stage" : " stages") +
+            " x sequence parallel " + std::to_string(best.sequence_parallel) + " x data parallel " +
             std::to_string(best.data_parallel) + ", layers " +
             layers(choice.options.front().stages) + "\n";
   } else {

@@ -35,8 +35,8 @@ class Engine final {
     std::string device = "cpu";
     int threads_per_stage = 1;
     std::int64_t seed = 1;
-    // Constant tables are made for documents of so many tokens at once, so that memory does not grow
-    // with the first long one. Longer ones may come.
+    // Constant tables are made for documents of so many tokens at once, so that memory does not
+    // grow with the first long one. Longer ones may come.
     Tokens longest = 0;
     OptimizerConfig optimizer;
     int total_steps = 1;          // for the learning-rate schedule

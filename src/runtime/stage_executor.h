@@ -44,7 +44,7 @@ class StageExecutor final {
     StageModel::Options model;
     OptimizerConfig optimizer;
     int total_steps = 1;
-    Tokens longest = 0;  // Engine::Options::longest
+    Tokens longest = 0;                  // Engine::Options::longest
     InstructionHook before_instruction;  // may be empty
   };
 

@@ -62,8 +62,8 @@ class Run final {
   int resume_step(const CheckpointInfo& checkpoint) {
     const auto step =
         sampler_.restore({checkpoint.sampler, checkpoint.folder + "/manifest.json", "sampler"});
-    if (checkpoint.planning.is_object() && checkpoint.config.parallelism.stages ==
-                                               static_cast<int>(stages_.size())) {
+    if (checkpoint.planning.is_object() &&
+        checkpoint.config.parallelism.stages == static_cast<int>(stages_.size())) {
       calibrator_.restore(
           {checkpoint.planning["calibration"], checkpoint.folder + "/manifest.json", "planning"});
     }
@@ -127,10 +127,9 @@ class Run final {
       const int every = config_.checkpoint.every;
       if (!config_.checkpoint.path.empty() &&
           (last || (every > 0 && result.next_step % every == 0))) {
-        result.checkpoint =
-            save_checkpoint(engine_, config_, result.next_step, sampler_.state(result.next_step),
-                            {{"profile", profile_to_json(context_.profile)},
-                             {"calibration", calibrator_.state()}});
+        result.checkpoint = save_checkpoint(
+            engine_, config_, result.next_step, sampler_.state(result.next_step),
+            {{"profile", profile_to_json(context_.profile)}, {"calibration", calibrator_.state()}});
         options_.log("saved   " + result.checkpoint);
       }
       if (result.stopped) {
@@ -270,7 +269,8 @@ TrainResult train(const TrainOptions& options) {
     require_same_run(config, checkpoint->config, checkpoint->folder);
   }
 
-  // A resumed run plans for the machine that the checkpoint's plans were for, unless told otherwise.
+  // A resumed run plans for the machine that the checkpoint's plans were for, unless told
+  // otherwise.
   const bool same_profile =
       checkpoint && config.cluster.profile.empty() && checkpoint->planning.is_object();
   Run run(options, config,

@@ -20,18 +20,18 @@ struct ParallelOption {
   Seconds lower_bound = 0.0;  // of the instructions alone
   Seconds compute = 0.0;      // all-to-all included
   Seconds recompute = 0.0;
-  Seconds wait = 0.0;         // for other stages, and for the slowest replica
-  Seconds gathers = 0.0;      // as cost/step_overhead.h, like the next
+  Seconds wait = 0.0;     // for other stages, and for the slowest replica
+  Seconds gathers = 0.0;  // as cost/step_overhead.h, like the next
   Seconds reduction = 0.0;
-  double bubble = 0.0;        // wait / (compute + recompute + wait)
+  double bubble = 0.0;  // wait / (compute + recompute + wait)
   double tokens_per_second = 0.0;
-  Bytes peak_bytes = 0.0;     // of any stage in any step
+  Bytes peak_bytes = 0.0;  // of any stage in any step
 };
 
 struct ParallelChoice {
   int devices = 0;
   int batches = 0;
-  Tokens tokens = 0;  // of all batches
+  Tokens tokens = 0;             // of all batches
   Bytes bytes_per_device = 0.0;  // 0: no limit
   // Feasible ones first, fastest first; then the others by (stages, sequence_parallel).
   std::vector<ParallelOption> options;

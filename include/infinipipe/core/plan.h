@@ -28,6 +28,8 @@ enum class ChunkKind {
   kBatched,  // whole sequences only
 };
 
+const char* to_string(ChunkKind kind);  // "split", "hybrid", "batched"
+
 // The unit that is pipelined. Its tokens are its slices' tokens, one after the other; no slice
 // attends to another of the same chunk.
 struct Chunk {

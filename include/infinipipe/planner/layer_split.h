@@ -7,7 +7,8 @@
 
 namespace infinipipe {
 
-// As the context says, else balanced, or equal where the context switches layer_split off. Throws InputError for stages that the layers cannot fill.
+// As the context says, else balanced, or equal where the context switches layer_split off. Throws
+// InputError for stages that the layers cannot fill.
 std::vector<LayerRange> stage_layers(const PlanContext& context);
 
 // Layers per stage with the least time on the busiest stage (embedding, head and stage speeds

@@ -19,10 +19,10 @@ struct BarFigure {
   std::string y_axis;
   std::vector<std::string> groups;  // '\n' starts a second line
   std::vector<FigureSeries> series;
-  bool stacked = false;             // one bar a group, the series on top of one another
-  double reference = 0.0;           // a dashed line there; 0: none
-  std::string absent = "x";         // stands where a value is NaN
-  int decimals = 2;                 // of the values that are written at the bars
+  bool stacked = false;      // one bar a group, the series on top of one another
+  double reference = 0.0;    // a dashed line there; 0: none
+  std::string absent = "x";  // stands where a value is NaN
+  int decimals = 2;          // of the values that are written at the bars
 };
 
 // Points are joined in order of x.

@@ -16,8 +16,8 @@ namespace {
 
 PlanContext llama_7b() {
   PlanContext context;
-  context.profile = read_profile(std::string(INFINIPIPE_GOLDEN) +
-                                 "/../../profiles/llama-7b-a800.json");
+  context.profile =
+      read_profile(std::string(INFINIPIPE_GOLDEN) + "/../../profiles/llama-7b-a800.json");
   context.layers = 32;
   return context;
 }
@@ -67,8 +67,7 @@ TEST(ParallelChoice, EveryLayoutIsWhatPlanningItGives) {
     EXPECT_NEAR(option.seconds, seconds / 2.0, 1e-9 * seconds);
     EXPECT_EQ(option.peak_bytes, peak);
     EXPECT_LE(option.peak_bytes, context.profile.device_memory_bytes);
-    EXPECT_NEAR(option.compute + option.recompute + option.wait + option.gathers +
-                    option.reduction,
+    EXPECT_NEAR(option.compute + option.recompute + option.wait + option.gathers + option.reduction,
                 option.seconds, 1e-9 * seconds);
     EXPECT_GE(option.seconds, option.lower_bound * (1.0 - 1e-9));
   }

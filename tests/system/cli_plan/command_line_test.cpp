@@ -201,8 +201,8 @@ TEST_F(CommandLine, WhatCannotBePlannedIsARefusedRun) {
 }
 
 TEST_F(CommandLine, AutoChoosesTheParallelism) {
-  const std::vector<std::string> base = {"plan", "--lengths", "lengths.txt", "--auto",
-                                         "--model.num_hidden_layers", "4"};
+  const std::vector<std::string> base = {
+      "plan", "--lengths", "lengths.txt", "--auto", "--model.num_hidden_layers", "4"};
   const auto with = [&](std::vector<std::string> more) {
     more.insert(more.begin(), base.begin(), base.end());
     return more;

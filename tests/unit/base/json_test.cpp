@@ -70,7 +70,9 @@ TEST(JsonView, WholeNumbersMayBeWrittenAsFloats) {
 
 TEST(JsonView, ChecksFormatAndVersion) {
   const Json json = parse_json(R"({"format": "infinipipe.plan", "version": 2})", "p.json");
-  EXPECT_THAT(message_of([&] { check_format({json, "p.json"}, "infinipipe.plan"); }),
+  EXPECT_THAT(message_of([&] {
+                check_format({json, "p.json"}, "infinipipe.plan");
+              }),
               HasSubstr("p.json: version: found 2, expected 1"));
   EXPECT_THROW(check_format({json, "p.json"}, "infinipipe.profile"), InputError);
 }

@@ -5,9 +5,9 @@
 
 #include <algorithm>
 
+#include "clock_evaluator.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
-#include "clock_evaluator.h"
 
 namespace infinipipe {
 namespace {

@@ -89,7 +89,8 @@ inline std::vector<Tokens> batch(Random& random) {
   return lengths;
 }
 
-inline Bytes tight_limit(Random& random, const PlanContext& context, const std::vector<Tokens>& lengths) {
+inline Bytes tight_limit(Random& random, const PlanContext& context,
+                         const std::vector<Tokens>& lengths) {
   Tokens total = 0;
   for (const Tokens n : lengths) total += n;
   const double layers = static_cast<double>(context.layers) / context.parallelism.stages;
@@ -97,7 +98,7 @@ inline Bytes tight_limit(Random& random, const PlanContext& context, const std::
 }
 
 inline std::optional<Plan> plan_with(PlanContext context, const std::string& name,
-                              const std::vector<Tokens>& lengths) {
+                                     const std::vector<Tokens>& lengths) {
   context.config.name = name;
   try {
     return make_planner(context, std::make_shared<ClockEvaluator>(context.bytes_per_stage))

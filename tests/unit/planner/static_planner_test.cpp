@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <map>
 
+#include "clock_evaluator.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
 #include "planner/delayed_weights.h"
-#include "clock_evaluator.h"
 
 namespace infinipipe {
 namespace {
@@ -101,10 +101,9 @@ TEST(StaticPlanner, PlansAreProvenRepeatableAndTellTheirSettings) {
       const std::vector<Candidate>& candidates = plan->planner.candidates;
       ASSERT_FALSE(candidates.empty());
       EXPECT_TRUE(candidates.front().note.starts_with("fastest; ")) << candidates.front().note;
-      EXPECT_TRUE(std::is_sorted(candidates.begin(), candidates.end(),
-                                 [](const Candidate& a, const Candidate& b) {
-                                   return a.seconds < b.seconds;
-                                 }));
+      EXPECT_TRUE(std::is_sorted(
+          candidates.begin(), candidates.end(),
+          [](const Candidate& a, const Candidate& b) { return a.seconds < b.seconds; }));
       // One recomputation setting for all chunks.
       for (const Replica& replica : plan->replicas) {
         for (const Pipeline& pipeline : replica.pipelines) {

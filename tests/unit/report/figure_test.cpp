@@ -53,8 +53,10 @@ BarFigure bars() {
 
 // y and height of the bar whose hover text begins so.
 std::pair<double, double> bar_of(const std::string& svg, const std::string& hover) {
-  const std::regex shape("<rect x=\"[^\"]+\" y=\"([^\"]+)\" width=\"[^\"]+\" height=\"([^\"]+)\" "
-                         "fill=\"[^\"]+\"><title>" + hover);
+  const std::regex shape(
+      "<rect x=\"[^\"]+\" y=\"([^\"]+)\" width=\"[^\"]+\" height=\"([^\"]+)\" "
+      "fill=\"[^\"]+\"><title>" +
+      hover);
   std::smatch match;
   if (!std::regex_search(svg, match, shape)) {
     ADD_FAILURE() << "no bar " << hover;

@@ -45,20 +45,21 @@ TEST(ParallelText, TellsTheChoiceTheOthersAndWhatIsNotPossible) {
                             .stages = {},
                             .note = "profile: links.all_to_all: found no degree 16, expected its "
                                     "bytes per second"});
-  EXPECT_EQ(parallel_text(choice),
-            "devices: 32 of 7.5 GiB; sample: 2 steps, 2,469,134 tokens\n"
-            "chosen: 4 stages x sequence parallel 8 x data parallel 1, layers 9+9+8+6\n"
-            "\n"
-            "  PP x SP x DP   layers     step  at least  tokens/s  bubble  recompute   outside     "
-            "peak  note\n"
-            "     4 x 8 x 1  9+9+8+6  10.00 s    9.50 s   123,456    7.7%      10.0%  250.0 ms  2.8 "
-            "GiB  fastest\n"
-            "    16 x 2 x 1   2 each  10.00 s    9.50 s   123,456    7.7%      10.0%         -  2.8 "
-            "GiB  +10.0%: +1.00 s waiting\n"
-            "\n"
-            "not possible:\n"
-            "  1 x 32 x 1: stage 0 needs 9 GiB of 8 GiB\n"
-            "  2 x 16 x 1: profile: links.all_to_all: found no degree 16\n");
+  EXPECT_EQ(
+      parallel_text(choice),
+      "devices: 32 of 7.5 GiB; sample: 2 steps, 2,469,134 tokens\n"
+      "chosen: 4 stages x sequence parallel 8 x data parallel 1, layers 9+9+8+6\n"
+      "\n"
+      "  PP x SP x DP   layers     step  at least  tokens/s  bubble  recompute   outside     "
+      "peak  note\n"
+      "     4 x 8 x 1  9+9+8+6  10.00 s    9.50 s   123,456    7.7%      10.0%  250.0 ms  2.8 "
+      "GiB  fastest\n"
+      "    16 x 2 x 1   2 each  10.00 s    9.50 s   123,456    7.7%      10.0%         -  2.8 "
+      "GiB  +10.0%: +1.00 s waiting\n"
+      "\n"
+      "not possible:\n"
+      "  1 x 32 x 1: stage 0 needs 9 GiB of 8 GiB\n"
+      "  2 x 16 x 1: profile: links.all_to_all: found no degree 16\n");
 }
 
 TEST(ParallelText, NothingPossible) {
