@@ -343,8 +343,14 @@ class Timeline extends TimePlot {
 
 class Memory extends TimePlot {
   constructor(parent, trace) {
-    super(parent, 'Memory, ' + trace.name, DATA.limit > 0 ? 'the red line is the budget of ' +
-        bytes(DATA.limit) + ' a stage' : 'no budget is set');
+    // A budget far above all peaks would leave the curves flat: it is told instead of drawn.
+    const highest = Math.max(1, ...DATA.traces.flatMap(t => Array.from({length: stageCount}, (_, p) => peakOf(t, p))));
+    const far = DATA.limit > 4 * highest;
+    super(parent, 'Memory, ' + trace.name, !(DATA.limit > 0) ? 'no budget is set' : far ?
+        'the budget of ' + bytes(DATA.limit) + ' a stage is ' + (DATA.limit / highest).toFixed(0) +
+        ' times the highest peak, beyond this scale' :
+        'the red line is the budget of ' + bytes(DATA.limit) + ' a stage');
+    this.line = DATA.limit > 0 && !far ? DATA.limit : 0;
     this.trace = trace;
     this.peaks = [];
     for (let p = 0; p < stageCount; p++) this.peaks.push(peakOf(trace, p));
@@ -359,7 +365,7 @@ class Memory extends TimePlot {
   paint(g, width) {
     const row = this.row, x = scaleX(width), pad = row > 60 ? 8 : 4;
     axis(g, width, 0, row * stageCount);
-    const most = Math.max(DATA.limit, ...DATA.traces.flatMap((t, k) => plotsOf(Memory)
+    const most = Math.max(this.line, ...DATA.traces.flatMap((t, k) => plotsOf(Memory)
         .filter(m => m.trace === t).flatMap(m => m.peaks)), 1);
     this.most = most;
     for (let p = 0; p < stageCount; p++) {
@@ -397,9 +403,9 @@ class Memory extends TimePlot {
           under += b;
         }
       }
-      if (DATA.limit > 0) {
+      if (this.line > 0) {
         g.strokeStyle = css('--over'); g.lineWidth = 1.2;
-        const line = Math.round(y(DATA.limit)) + .5;
+        const line = Math.round(y(this.line)) + .5;
         g.beginPath(); g.moveTo(LEFT, line); g.lineTo(width - RIGHT, line); g.stroke();
       }
       g.restore();
