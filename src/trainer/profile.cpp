@@ -69,6 +69,10 @@ Profile resolve_profile(const TrainConfig& config,
   options.seconds = seconds;
   log("profile none of this machine and model yet: measuring for about " +
       format_seconds(options.seconds));
+  options.progress = [&log](const std::string& what, double share) {
+    log("profile " + what + ", " + std::to_string(static_cast<int>(100.0 * share)) +
+        "% of the time");
+  };
   const ProfileResult result = profile_machine(options);
   make_folder(std::filesystem::path(path).parent_path().string());
   write_file(path, profile_to_json(result.profile).dump(1) + "\n");

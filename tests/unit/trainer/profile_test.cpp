@@ -63,7 +63,12 @@ TEST_F(CachedProfile, IsMeasuredOnce) {
   EXPECT_THAT(path, StartsWith(folder_ + "/infinipipe/profiles/"));
   EXPECT_FALSE(std::filesystem::exists(path));
   const Profile measured = resolve();
-  EXPECT_THAT(lines_, ElementsAre(HasSubstr("measuring for about"), HasSubstr(path)));
+  ASSERT_GE(lines_.size(), 4u);  // what it does, how far it is, where the result lies
+  EXPECT_THAT(lines_.front(), HasSubstr("measuring for about"));
+  for (std::size_t i = 1; i + 1 < lines_.size(); ++i) {
+    EXPECT_THAT(lines_[i], HasSubstr("% of the time"));
+  }
+  EXPECT_THAT(lines_.back(), HasSubstr(path));
   EXPECT_EQ(measured.source, "measured");
   const std::string file = read_file(path);
 
@@ -83,10 +88,11 @@ TEST_F(CachedProfile, ADamagedFileIsMeasuredAgain) {
        {std::string(), file.substr(0, file.size() / 2), negative.dump()}) {
     write_file(path, damage);
     const Profile profile = resolve();
-    ASSERT_EQ(lines_.size(), 3u);
+    ASSERT_GE(lines_.size(), 3u);
     EXPECT_THAT(lines_[0], HasSubstr(path));
     EXPECT_THAT(lines_[0], HasSubstr("measuring again"));
     EXPECT_THAT(lines_[1], HasSubstr("measuring for about"));
+    EXPECT_THAT(lines_.back(), HasSubstr(path));
     EXPECT_EQ(profile_hash(read_profile(path)), profile_hash(profile)) << "written anew";
   }
 }
