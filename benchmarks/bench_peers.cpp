@@ -29,6 +29,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
+#include "infinipipe/base/statistics.h"
 #include "infinipipe/core/model_spec.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/data/safetensors.h"
@@ -43,12 +44,6 @@ namespace {
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2.0;
 }
 
 using Arguments = std::map<std::string, std::string>;

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "infinipipe/base/random.h"
+#include "infinipipe/base/statistics.h"
 #include "infinipipe/core/model_spec.h"
 #include "property/training/sliced_plan.h"
 #include "runtime/allocator.h"
@@ -30,12 +31,6 @@ using testing::sliced_plan;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2.0;
 }
 
 void print_row(const char* what, double value, const char* unit, const std::string& target) {
