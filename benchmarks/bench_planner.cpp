@@ -80,8 +80,7 @@ struct Run {
 
 Run plan_with(PlanContext context, const char* name, const std::vector<Tokens>& lengths) {
   context.config.name = name;
-  const Bytes limit =
-      context.bytes_per_stage > 0.0 ? context.bytes_per_stage : context.profile.device_memory_bytes;
+  const Bytes limit = context.profile.limit(context.bytes_per_stage);
   const auto planner = make_planner(context, std::make_shared<SimulatorEvaluator>(limit));
   PlanRequest request;
   request.sequences = lengths;

@@ -1,17 +1,18 @@
 // Whether predictions hold and elastic pipelines win, on real runs:
 //
-//   bench_training CONFIG.toml [--steps N] [--section.key value ...]
+//   bench_training CONFIG.toml [--steps N] [--planners epp,seq1f1b,1f1b,gpipe]
+//                  [--budgets 1,0.5,0.25] [--section.key value ...]
 //
 // The same batches under epp, seq1f1b, 1f1b and gpipe, in turn, at three memory budgets: all that
 // full storage needs, and half and a quarter of it beyond the model states. For each: predicted and
 // measured time and peak memory, tokens per second, bubble, recomputation. One run, medians.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -20,17 +21,20 @@
 #include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/data/sampler.h"
+#include "infinipipe/planner/factory.h"
 #include "infinipipe/planner/layer_split.h"
-#include "infinipipe/trainer/profile.h"
+#include "real_run.h"
 #include "trainer/calibrator.h"
-#include "trainer/paced_planner.h"
-#include "trainer/setup.h"
 
 namespace infinipipe {
 namespace {
 
-const std::vector<std::string> kPlanners = {"epp", "seq1f1b", "1f1b", "gpipe"};
-const std::vector<double> kBudgets = {1.0, 0.5, 0.25};
+std::vector<std::string> words(const std::string& list) {
+  std::vector<std::string> result;
+  std::istringstream stream(list);
+  for (std::string word; std::getline(stream, word, ',');) result.push_back(word);
+  return result;
+}
 
 double largest(const std::vector<double>& values) {
   return values.empty() ? 0.0 : *std::max_element(values.begin(), values.end());
@@ -50,43 +54,18 @@ struct Runs {
   int failed = 0;  // steps that do not fit
 };
 
-struct Options {
-  TrainConfig config;
-  int steps = 6;
-};
-
-Options parse(int count, char** arguments) {
-  if (count < 2 || arguments[1][0] == '-') {
-    throw InputError("bench_training", "no configuration",
-                     "expected CONFIG.toml as the first argument");
-  }
-  Options options;
-  options.config = read_config(arguments[1]);
-  for (int i = 2; i + 1 < count; i += 2) {
-    const std::string key = arguments[i];
-    if (key == "--steps") {
-      options.steps = std::atoi(arguments[i + 1]);
-    } else if (key.rfind("--", 0) == 0) {
-      set_config(options.config, key.substr(2), arguments[i + 1], "command line");
-    }
-  }
-  options.config.check();
-  return options;
-}
-
 class Bench final {
  public:
-  explicit Bench(Options options)
-      : options_(std::move(options)),
-        config_(options_.config),
+  Bench(TrainConfig config, int steps, std::vector<std::string> planners,
+        std::vector<double> budgets)
+      : steps_(steps),
+        planners_(std::move(planners)),
+        budgets_(std::move(budgets)),
+        config_(std::move(config)),
         dataset_(config_.data.path),
         sampler_(dataset_.documents(), config_.training.sequences_per_step, config_.training.seed),
         batches_(dataset_, sampler_, config_.data.max_sequence_length, config_.model.vocab_size),
-        context_(make_plan_context(config_, resolve_profile(config_,
-                                                            [](const std::string& line) {
-                                                              std::fprintf(stderr, "%s\n",
-                                                                           line.c_str());
-                                                            }))),
+        context_(plan_context(config_, bench_profile(config_))),
         stages_(stage_layers(context_)),
         engine_(make_engine_options(config_, stages_)) {}
 
@@ -94,21 +73,21 @@ class Bench final {
     // Pace is followed as in training, from one undisturbed series for all: the machine's, not a
     // planner's.
     Calibrator calibrator(static_cast<int>(stages_.size()), 0, true);
-    for (int step = 0; step < options_.steps; ++step) {
+    for (int step = 0; step < steps_; ++step) {
       const PlanRequest request = request_of(step, calibrator);
       const Bytes full = most_bytes(request);
-      for (const double share : kBudgets) {
+      for (const double share : budgets_) {
         const Bytes budget = states() + share * (full - states());
         std::map<std::string, double> seconds;
-        for (const std::string& planner : kPlanners) {
+        for (const std::string& planner : planners_) {
           one(planner, share, budget, request, calibrator, seconds);
         }
-        for (const std::string& planner : kPlanners) {
+        for (const std::string& planner : planners_) {
           if (!seconds.contains(planner) || !seconds.contains("epp")) continue;
           runs_[{share, planner}].against_epp.push_back(seconds[planner] / seconds["epp"]);
         }
       }
-      std::fprintf(stderr, "step %d of %d\n", step + 1, options_.steps);
+      std::fprintf(stderr, "step %d of %d\n", step + 1, steps_);
     }
     print();
   }
@@ -123,13 +102,7 @@ class Bench final {
   }
 
   std::unique_ptr<Planner> planner(const std::string& name, Bytes budget) const {
-    PlanContext context = context_;
-    context.config.name = name;
-    context.bytes_per_stage = budget;
-    std::vector<int> layers;
-    for (const LayerRange& range : stages_) layers.push_back(range.count());
-    context.layers_per_stage = layers;
-    return make_paced_planner(context);
+    return planner_at(context_, stages_, name, budget);
   }
 
   Bytes states() const {
@@ -141,15 +114,20 @@ class Bench final {
     return most;
   }
 
-  // What the whole sequences' activations need without recomputation: the most that any of the
-  // planners takes with no limit.
+  // What the hungriest of the planners takes with no limit, and the message that planning keeps in
+  // hand. Of the same planners whatever runs, so that budgets are the same; gpipe, which holds all
+  // activations at once, recomputes at any of them.
   Bytes most_bytes(const PlanRequest& request) const {
     Bytes most = 0.0;
-    for (const std::string& name : kPlanners) {
-      if (name == "gpipe") continue;
+    for (const char* name : {"epp", "seq1f1b", "1f1b"}) {
       const Plan plan = planner(name, 1e18)->plan(request);
+      Tokens largest = 0;
+      for (const Pipeline& pipeline : plan.replicas[0].pipelines) {
+        for (const Chunk& chunk : pipeline.chunks) largest = std::max(largest, chunk.tokens());
+      }
+      const CostModel cost(context_.profile, context_.parallelism, stages_);
       for (const StagePrediction& stage : plan.predicted->stages) {
-        most = std::max(most, stage.peak_bytes);
+        most = std::max(most, 1.001 * (stage.peak_bytes + cost.message_bytes(largest)));
       }
     }
     return most;
@@ -171,7 +149,9 @@ class Bench final {
     const StepResult result = engine_.run(plan, batch);
     const double measured = result.trace.seconds;
     seconds[name] = measured;
-    if (name == "epp" && share == 1.0) calibrator.observe(request.step, plan, result.trace);
+    if (name == planners_.front() && share == budgets_.front()) {
+      calibrator.observe(request.step, plan, result.trace);
+    }
     runs.tokens_per_second.push_back(static_cast<double>(plan.total_tokens()) / measured);
     runs.bubble.push_back(result.trace.bubble());
     runs.plan_seconds.push_back(plan.planner.seconds);
@@ -214,14 +194,14 @@ class Bench final {
 
   void print() const {
     std::printf("%zu stages, %d steps of %d documents cut at %lld tokens, %s\n", stages_.size(),
-                options_.steps, config_.training.sequences_per_step,
+                steps_, config_.training.sequences_per_step,
                 static_cast<long long>(config_.data.max_sequence_length),
                 config_.training.dtype.c_str());
     std::printf(
         "budget  planner   tokens/s  time/epp (least..most)   bubble  recomputed  step err  "
         "instr err  peak err (most)  peak/budget  does not fit\n");
-    for (const double share : kBudgets) {
-      for (const std::string& name : kPlanners) {
+    for (const double share : budgets_) {
+      for (const std::string& name : planners_) {
         const auto found = runs_.find({share, name});
         if (found == runs_.end()) continue;
         const Runs& r = found->second;
@@ -247,7 +227,9 @@ class Bench final {
     }
   }
 
-  Options options_;
+  int steps_;
+  std::vector<std::string> planners_;
+  std::vector<double> budgets_;
   TrainConfig config_;
   IndexedDataset dataset_;
   Sampler sampler_;
@@ -262,11 +244,26 @@ class Bench final {
 }  // namespace infinipipe
 
 int main(int count, char** arguments) {
-  try {
-    infinipipe::Bench(infinipipe::parse(count, arguments)).run();
-    return 0;
-  } catch (const infinipipe::Error& error) {
-    std::fprintf(stderr, "error: %s\n", error.what());
-    return error.exit_code();
-  }
+  using namespace infinipipe;
+  return bench_main([&] {
+    BenchArguments given = bench_arguments(
+        count, arguments, "bench_training",
+        {{"steps", "6"}, {"planners", "epp,seq1f1b,1f1b,gpipe"}, {"budgets", "1,0.5,0.25"}});
+    std::vector<double> budgets;
+    for (const std::string& share : words(given.own["budgets"])) {
+      budgets.push_back(std::atof(share.c_str()));
+      if (!(budgets.back() > 0.0)) {
+        throw InputError("bench_training: budgets", "found " + share, "expected shares above 0");
+      }
+    }
+    for (const std::string& name : words(given.own["planners"])) {
+      const auto known = planner_names();
+      if (std::find(known.begin(), known.end(), name) == known.end()) {
+        throw InputError("bench_training: planners", "found " + name, "expected planners' names");
+      }
+    }
+    Bench(std::move(given.config), std::atoi(given.own["steps"].c_str()),
+          words(given.own["planners"]), budgets)
+        .run();
+  });
 }

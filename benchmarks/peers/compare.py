@@ -24,6 +24,10 @@ NAMES = {"ours": "infinipipe, epp", "single": "PyTorch, 2 threads, no pipeline",
          "pipe": "PyTorch 1F1B", "compiled": "PyTorch 1F1B, compiled"}
 
 
+LOSS_TOLERANCE = 1e-5  # relative, of step 0
+DISAGREEMENTS = []
+
+
 def arguments():
     ap = argparse.ArgumentParser()
     ap.add_argument("--source", required=True)
@@ -111,6 +115,9 @@ def table(a, layers, cap, results):
         if others and own:
             far = max(abs(own / loss - 1) for loss in others)
             lines.append(f"\nLosses agree within {far:.1e} (relative).")
+            if far > LOSS_TOLERANCE:
+                DISAGREEMENTS.append(f"cap {cap}, {layers} layers: losses are {far:.1e} apart, "
+                                     f"expected at most {LOSS_TOLERANCE:.0e}")
         lines.append(parts(results["ours"]))
     return "\n".join(lines)
 
@@ -151,6 +158,8 @@ def main():
         print(report[-1] + "\n", flush=True)
     if a.report:
         pathlib.Path(a.report).write_text("\n\n".join(report) + "\n")
+    if DISAGREEMENTS:
+        sys.exit("error: peers: " + "; ".join(DISAGREEMENTS))
 
 
 main()

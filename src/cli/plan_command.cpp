@@ -71,7 +71,7 @@ void choose(const Options& options, TrainConfig& config, const Console& console)
   for (std::int64_t i = 0; i < options.batches; ++i) {
     sample.push_back(batch_lengths(options, options.step + i, config, console));
   }
-  const PlanContext context = configured_context(config, configured_profile(config));
+  const PlanContext context = plan_context(config, configured_profile(config));
   const ParallelChoice choice =
       choose_parallelism(context, config.cluster.devices, config.cluster.devices_per_node, sample,
                          configured_evaluator(context));

@@ -11,26 +11,12 @@ Profile configured_profile(const TrainConfig& config) {
   return estimated_profile(config.model, config.training.dtype);
 }
 
-PlanContext configured_context(const TrainConfig& config, Profile profile) {
-  PlanContext context;
-  context.profile = std::move(profile);
-  context.layers = static_cast<int>(config.model.num_hidden_layers);
-  context.parallelism = {config.parallelism.stages, config.parallelism.sequence_parallel,
-                         config.parallelism.data_parallel};
-  context.layers_per_stage = config.parallelism.layers_per_stage;
-  context.bytes_per_stage = config.memory.bytes_per_stage;
-  context.config = config.planner;
-  return context;
-}
-
 std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context) {
-  const Bytes limit =
-      context.bytes_per_stage > 0.0 ? context.bytes_per_stage : context.profile.device_memory_bytes;
-  return std::make_shared<SimulatorEvaluator>(limit);
+  return std::make_shared<SimulatorEvaluator>(context.profile.limit(context.bytes_per_stage));
 }
 
 std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile) {
-  const PlanContext context = configured_context(config, std::move(profile));
+  const PlanContext context = plan_context(config, std::move(profile));
   return make_planner(context, configured_evaluator(context));
 }
 

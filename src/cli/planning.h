@@ -14,8 +14,6 @@ namespace infinipipe::cli {
 // The file that cluster.profile names, else an estimate from the model's FLOPs.
 Profile configured_profile(const TrainConfig& config);
 
-PlanContext configured_context(const TrainConfig& config, Profile profile);
-
 // The simulator under the context's memory limit.
 std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context);
 

@@ -33,13 +33,12 @@ Json prediction_json(const Plan& plan, const Profile& profile) {
 void run(const Options& options, const Console& console) {
   Plan plan = read_plan(options.plan);
   require_valid(plan, options.plan);
-  const Profile profile = at_pace(read_profile(options.profile), plan.stage_pace);
-  const CostModel cost(profile, plan.parallelism, plan.stages);
+  const Profile profile = read_profile(options.profile);
+  const CostModel cost(at_pace(profile, plan.stage_pace), plan.parallelism, plan.stages);
   if (!plan.profile_hash.empty() && plan.profile_hash != profile_hash(profile)) {
     console.detail(options.profile + " is not the profile that this plan was made with");
   }
-  const Bytes limit =
-      plan.bytes_per_stage > 0.0 ? plan.bytes_per_stage : profile.device_memory_bytes;
+  const Bytes limit = profile.limit(plan.bytes_per_stage);
   const Simulation simulation = simulate(plan, cost);
   plan.predicted = simulation.prediction;
   std::optional<Trace> measured;

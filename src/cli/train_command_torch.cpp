@@ -50,6 +50,12 @@ void run(const Options& options, Console& console) {
                  std::to_string(train_options.config.training.steps) + " (training.steps)");
     return;
   }
+  std::array<char, 16> share{};
+  std::snprintf(share.data(), share.size(), "%.1f%%",
+                100.0 * result.plan_cpu_seconds / result.cpu_seconds);
+  console.info("planned in " + format_seconds(result.plan_cpu_seconds) + " of processor time, " +
+               share.data() + " of the run's; training waited " +
+               format_seconds(result.plan_wait_seconds) + " for plans after its first step");
   std::array<char, 64> losses{};
   std::snprintf(losses.data(), losses.size(), "%.4f -> %.4f", result.first_loss, result.last_loss);
   console.info("trained " + std::to_string(result.steps_done) + " steps, loss " + losses.data() +

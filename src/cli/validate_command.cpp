@@ -32,8 +32,7 @@ void run(const Options& options, const Console& console) {
   require_valid(plan, options.plan);
   if (!options.profile.empty()) {
     const CostModel cost(read_profile(options.profile), plan.parallelism, plan.stages);
-    const Bytes limit =
-        plan.bytes_per_stage > 0.0 ? plan.bytes_per_stage : cost.profile().device_memory_bytes;
+    const Bytes limit = cost.profile().limit(plan.bytes_per_stage);
     require_fits(plan, cost, limit);
   }
   const JsonView document(json, options.plan);

@@ -24,13 +24,15 @@ constexpr double kHeadBlockBytes = 64.0 * 1024 * 1024;
 struct DtypeBytes {
   double element = 4.0;      // activations and messages
   double accumulator = 4.0;  // softmax statistics, dK and dV
-  double state = 16.0;       // a parameter's weight, gradient and AdamW moments
+  double state = 16.0;       // a parameter's weight, gradient and AdamW moments; of it:
+  double gradient = 4.0;
+  double moments = 8.0;
 };
 
 DtypeBytes dtype_bytes(const std::string& dtype) {
-  if (dtype == "float64") return {8.0, 8.0, 32.0};
+  if (dtype == "float64") return {8.0, 8.0, 32.0, 8.0, 16.0};
   if (dtype == "float32") return {4.0, 4.0, 16.0};
-  if (dtype == "bfloat16") return {2.0, 4.0, 18.0};  // and the float32 master
+  if (dtype == "bfloat16") return {2.0, 4.0, 18.0, 4.0, 8.0};  // and the float32 master
   throw InputError("training.dtype", "found \"" + dtype + "\"",
                    "expected float64, float32 or bfloat16");
 }
@@ -81,6 +83,8 @@ Profile estimated_profile(const ModelSpec& model, const std::string& dtype,
   memory.state_bytes_per_layer = static_cast<double>(model.parameters_per_layer()) * bytes.state;
   memory.state_embedding_bytes = vocabulary * hidden * bytes.state;
   memory.state_head_bytes = (vocabulary + 1.0) * hidden * bytes.state;
+  memory.state_gradient_share = bytes.gradient / bytes.state;
+  memory.state_optimizer_share = bytes.moments / bytes.state;
 
   profile.links.p2p_seconds = kLinkSeconds;
   profile.links.p2p_bytes_per_second = kLinkBytesPerSecond;

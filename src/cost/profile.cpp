@@ -59,6 +59,13 @@ void visit_layerwise(AnyLayerwise& layerwise, const Visit& visit) {
   visit("head_block_bytes_per_token", layerwise.head_block_bytes_per_token);
 }
 
+// The optional numbers of memory.state.
+template <class AnyMemory, class Visit>
+void visit_state_shares(AnyMemory& memory, const Visit& visit) {
+  visit("gradient_share", memory.state_gradient_share);
+  visit("optimizer_share", memory.state_optimizer_share);
+}
+
 template <class AnyLinks, class Visit>
 void visit_bandwidths(AnyLinks& links, const Visit& visit) {
   visit("all_to_all", links.all_to_all);
@@ -140,6 +147,14 @@ Profile profile_from_json(const Json& json, const std::string& where) {
   profile.head_in_forward = follow(root, "head.in_forward").boolean();
   profile.memory.state_sharded_over_all =
       read_sharded_over_all(follow(root, "memory.state.sharded_over"));
+  const JsonView state = follow(root, "memory.state");
+  visit_state_shares(profile.memory, [&](const char* name, double& share) {
+    if (!state.has(name)) return;
+    share = state.at(name).number(0.0);
+    if (profile.memory.state_gradient_share + profile.memory.state_optimizer_share > 1.0) {
+      state.at(name).fail("a share, and both shares together at most 1");
+    }
+  });
   const JsonView links = root.at("links");
   visit_bandwidths(profile.links, [&](const char* name, std::map<int, double>& bandwidth) {
     bandwidth = read_bandwidths(links.at(name));
@@ -191,6 +206,10 @@ Json profile_to_json(const Profile& profile) {
   store(json, "head.in_forward", profile.head_in_forward);
   store(json, "memory.state.sharded_over",
         profile.memory.state_sharded_over_all ? "all" : "sequence_parallel");
+  visit_state_shares(profile.memory, [&](const char* name, const double& share) {
+    json["memory"]["state"].erase(name);
+    if (share > 0.0) json["memory"]["state"][name] = share;
+  });
   visit_bandwidths(profile.links, [&](const char* name, const std::map<int, double>& bandwidth) {
     Json values = Json::object();
     for (const auto& [degree, value] : bandwidth) values[std::to_string(degree)] = value;

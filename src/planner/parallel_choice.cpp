@@ -141,9 +141,7 @@ ParallelChoice choose_parallelism(const PlanContext& context, int devices, int d
   ParallelChoice choice;
   choice.devices = devices;
   choice.batches = static_cast<int>(sample.size());
-  choice.bytes_per_device = context.bytes_per_stage > 0.0
-                                ? context.bytes_per_stage
-                                : std::max(0.0, context.profile.device_memory_bytes);
+  choice.bytes_per_device = context.profile.limit(context.bytes_per_stage);
   for (const std::vector<Tokens>& batch : sample) {
     choice.tokens += std::accumulate(batch.begin(), batch.end(), Tokens{0});
   }

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <ctime>
 #include <exception>
 #include <map>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -15,6 +15,22 @@
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Seconds since(Clock::time_point began) {
+  return std::chrono::duration<double>(Clock::now() - began).count();
+}
+
+// Processor time of the calling thread.
+Seconds thread_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+}  // namespace
 
 class PlanService::Impl final {
  public:
@@ -37,15 +53,15 @@ class PlanService::Impl final {
   }
 
   Ready get(int step) {
-    const auto began = std::chrono::steady_clock::now();
     if (step < options_.first || step >= options_.end) {
       throw InputError("plan service", "step " + std::to_string(step),
                        "expected a step from " + std::to_string(options_.first) + " to " +
                            std::to_string(options_.end - 1));
     }
-    Ready ready;
-    ready.plan = options_.ahead == 0 ? planner_->plan(request_(step)) : wait_for(step);
-    ready.waited = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    if (options_.ahead > 0) return wait_for(step);
+    const Clock::time_point began = Clock::now();
+    Ready ready = make(request_(step));
+    ready.waited = since(began);
     return ready;
   }
 
@@ -54,11 +70,19 @@ class PlanService::Impl final {
   struct Job {
     State state = State::kQueued;
     PlanRequest request;
-    std::optional<Plan> plan;
+    Ready ready;
     std::exception_ptr error;
   };
 
-  Plan wait_for(int step) {
+  Ready make(const PlanRequest& request) const {
+    const Seconds began = thread_seconds();
+    Ready ready;
+    ready.plan = planner_->plan(request);
+    ready.processor = thread_seconds() - began;
+    return ready;
+  }
+
+  Ready wait_for(int step) {
     std::unique_lock lock(mutex_);
     // Earlier steps are forgotten, except one that a thread is at: it forgets it itself.
     first_wanted_ = step;
@@ -71,11 +95,17 @@ class PlanService::Impl final {
       if (!jobs_.contains(s)) enqueue(s, lock);
     }
     wake_.notify_all();
-    done_.wait(lock, [&] { return jobs_.at(step).state == State::kDone; });
+    Seconds waited = 0.0;
+    if (jobs_.at(step).state != State::kDone) {
+      const Clock::time_point began = Clock::now();
+      done_.wait(lock, [&] { return jobs_.at(step).state == State::kDone; });
+      waited = since(began);
+    }
     auto node = jobs_.extract(step);
     lock.unlock();
     if (node.mapped().error) std::rethrow_exception(node.mapped().error);
-    return std::move(*node.mapped().plan);
+    node.mapped().ready.waited = waited;
+    return std::move(node.mapped().ready);
   }
 
   void enqueue(int step, std::unique_lock<std::mutex>& lock) {
@@ -107,15 +137,15 @@ class PlanService::Impl final {
       Job& job = next->second;  // stays: running jobs are not erased
       job.state = State::kRunning;
       lock.unlock();
-      std::optional<Plan> plan;
+      Ready ready;
       std::exception_ptr error;
       try {
-        plan = planner_->plan(job.request);
+        ready = make(job.request);
       } catch (...) {
         error = std::current_exception();
       }
       lock.lock();
-      job.plan = std::move(plan);
+      job.ready = std::move(ready);
       job.error = std::move(error);
       job.state = State::kDone;
       if (step < first_wanted_) jobs_.erase(step);

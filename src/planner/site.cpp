@@ -11,15 +11,6 @@
 
 namespace infinipipe {
 
-namespace {
-
-Bytes resolved_limit(const PlanContext& context) {
-  if (context.bytes_per_stage > 0.0) return context.bytes_per_stage;
-  return std::max(0.0, context.profile.device_memory_bytes);
-}
-
-}  // namespace
-
 std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, const CostModel& cost,
                                         int replicas) {
   std::vector<ReplicaShare> shares(static_cast<std::size_t>(replicas));
@@ -49,7 +40,7 @@ Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluato
     : config_(context.config),
       features_(context.features),
       cost_(context.profile, context.parallelism, stage_layers(context)),
-      limit_(resolved_limit(context)),
+      limit_(context.profile.limit(context.bytes_per_stage)),
       profile_hash_(infinipipe::profile_hash(context.profile)),
       evaluator_(std::move(evaluator)) {
   INFINIPIPE_ASSERT(evaluator_ != nullptr, "a planner needs an evaluator");

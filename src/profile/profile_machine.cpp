@@ -179,6 +179,15 @@ class Measurement final {
           std::max(states_[p], of(MemoryPurpose::kWeights) + of(MemoryPurpose::kGradients) +
                                    of(MemoryPurpose::kOptimizer));
     }
+    // Nothing is workspace after a step's last instruction but what stays for good.
+    for (std::size_t i = 0; i < result.trace.memory.size(); ++i) {
+      const MemorySample& sample = result.trace.memory[i];
+      const bool last =
+          i + 1 == result.trace.memory.size() || result.trace.memory[i + 1].stage != sample.stage;
+      if (!last) continue;
+      workspace_ =
+          std::max(workspace_, sample.bytes[static_cast<std::size_t>(MemoryPurpose::kWorkspace)]);
+    }
     const auto stages = options_.stages.size();
     // An instruction that waited began when its message came: the time since its producer's end is
     // what handing over takes.
@@ -186,32 +195,37 @@ class Measurement final {
     for (const TraceEvent& event : result.trace.events) {
       by_stage[event.stage.index()].push_back(&event);
     }
-    for (std::size_t p = 1; p < stages; ++p) {
+    const auto note_latencies = [&](std::size_t from, std::size_t to, auto hands_over) {
       std::vector<Seconds> sent;
-      for (const TraceEvent* event : by_stage[p - 1]) {
-        if (event->instruction.op == Op::kForward) sent.push_back(event->end);
+      for (const TraceEvent* event : by_stage[from]) {
+        if (hands_over(event->instruction.op)) sent.push_back(event->end);
       }
       std::size_t next = 0;
       Seconds free = 0.0;
-      for (const TraceEvent* event : by_stage[p]) {
-        if (event->instruction.op == Op::kForward) {
+      for (const TraceEvent* event : by_stage[to]) {
+        if (hands_over(event->instruction.op)) {
           if (sent[next] > free) latencies_.push_back(std::max(0.0, event->begin - sent[next]));
           ++next;
         }
         free = event->end;
       }
+    };
+    for (std::size_t p = 1; p < stages; ++p) {
+      note_latencies(p - 1, p, [](Op op) { return op == Op::kForward; });
+      note_latencies(p, p - 1, [](Op op) { return op == Op::kBackward || op == Op::kInputGrad; });
     }
   }
 
   Profile make_profile(const std::vector<InstructionSample>& samples) {
     Profile profile = estimated_profile(options_.model, options_.dtype);
     profile.source = "measured";
-    profile.machine = machine_name();
+    profile.machine = machine_name(options_.device);
     profile.links.p2p_seconds = quantile(latencies_, 0.5);
     profile.links.p2p_bytes_per_second = 1e12;  // handed over, not copied
-    profile.device_memory_bytes = machine_bytes_per_stage(static_cast<int>(options_.stages.size()));
+    profile.device_memory_bytes =
+        machine_bytes_per_stage(static_cast<int>(options_.stages.size()), options_.device);
     profile.step_seconds = quantile(updates_, 0.5);
-    profile.memory.workspace_bytes = 0.0;
+    profile.memory.workspace_bytes = workspace_;
     profile.memory.state_constant_bytes = 0.0;
     const CostModel states(profile, {.stages = static_cast<int>(options_.stages.size())},
                            options_.stages);
@@ -272,6 +286,7 @@ class Measurement final {
   std::vector<Seconds> updates_;
   std::vector<Seconds> latencies_;
   std::vector<Bytes> states_;
+  Bytes workspace_ = 0.0;  // that libraries keep for themselves on a GPU; 0 on the processor
 };
 
 }  // namespace

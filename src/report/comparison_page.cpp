@@ -5,6 +5,7 @@
 #include "infinipipe/base/file.h"
 #include "infinipipe/report/comparison.h"
 #include "report/system_row.h"
+#include "report/text_table.h"
 
 namespace infinipipe {
 
@@ -203,9 +204,9 @@ std::string table(const Comparison& comparison, const std::vector<SystemRow>& ro
             "\"></span>" + escape(s.planner) + "</td>" + cell(std::to_string(s.batches));
     html += cell(any ? fixed(s.seconds_mean, 3) : "-");
     html += cell(any ? format_count(static_cast<std::int64_t>(row.tokens_per_second)) : "-");
-    html += cell(any ? percent_text(row.bubble) : "-");
+    html += cell(any ? percent(row.bubble) : "-");
     html += cell(any ? format_bytes(row.peak) : "-");
-    html += cell(any ? percent_text(s.gap_mean) : "-");
+    html += cell(any ? percent(s.gap_mean) : "-");
     if (speedups) {
       html +=
           cell(s.speedup_mean > 0.0 ? fixed(s.speedup_mean, 2) + "x (" + fixed(s.speedup_min, 2) +
@@ -218,7 +219,7 @@ std::string table(const Comparison& comparison, const std::vector<SystemRow>& ro
       const Seconds with = s.seconds_mean + comparison.allowance;
       html += cell(any ? fixed(with, 3) : "-");
       html += cell(known ? fixed(there.at(s.planner).get<double>(), 2) : "-");
-      html += cell(known ? percent_text(with / there.at(s.planner).get<double>() - 1.0) : "-");
+      html += cell(known ? percent(with / there.at(s.planner).get<double>() - 1.0) : "-");
     }
     html += "<td class=\"text\">" +
             escape(any ? row.settings + " (" + std::to_string(row.settings_count) + ")"

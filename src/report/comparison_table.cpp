@@ -1,47 +1,17 @@
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <map>
 
 #include "infinipipe/report/comparison.h"
 #include "report/system_row.h"
+#include "report/text_table.h"
 
 namespace infinipipe {
 
 namespace {
 
-// First column to the left, the last as it is, numbers to the right.
-std::string align(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      if (i > 0) text += "  ";
-      const bool left = i == 0 || i + 1 == row.size();
-      if (!left) text.append(widths[i] - row[i].size(), ' ');
-      text += row[i];
-      if (left && i + 1 < row.size()) text.append(widths[i] - row[i].size(), ' ');
-    }
-    text += '\n';
-  }
-  return text;
-}
-
 std::string number_of(const Json& settings, const char* key) { return settings.at(key).dump(); }
 
 }  // namespace
-
-std::string fixed(double value, int digits) {
-  std::array<char, 64> buffer{};
-  std::snprintf(buffer.data(), buffer.size(), "%.*f", digits, value);
-  return buffer.data();
-}
-
-std::string percent_text(double share) { return fixed(100.0 * share, 1) + "%"; }
 
 std::string settings_text(const Json& settings) {
   std::vector<std::string> parts;
@@ -144,9 +114,9 @@ std::string systems_table(const Comparison& comparison) {
     std::vector<std::string> line = {s.planner, std::to_string(s.batches)};
     line.push_back(any ? fixed(s.seconds_mean, 3) : "-");
     line.push_back(any ? format_count(static_cast<std::int64_t>(row.tokens_per_second)) : "-");
-    line.push_back(any ? percent_text(row.bubble) : "-");
+    line.push_back(any ? percent(row.bubble) : "-");
     line.push_back(any ? format_bytes(row.peak) : "-");
-    line.push_back(any ? percent_text(s.gap_mean) : "-");
+    line.push_back(any ? percent(s.gap_mean) : "-");
     if (speedups) {
       line.push_back(s.speedup_mean > 0.0
                          ? fixed(s.speedup_mean, 2) + "x (" + fixed(s.speedup_min, 2) + "-" +
@@ -159,14 +129,14 @@ std::string systems_table(const Comparison& comparison) {
       const Seconds there = known ? measured.at(s.planner).get<double>() : 0.0;
       line.push_back(any ? fixed(with, 3) : "-");
       line.push_back(known ? fixed(there, 2) : "-");
-      line.push_back(known ? percent_text(with / there - 1.0) : "-");
+      line.push_back(known ? percent(with / there - 1.0) : "-");
     }
     line.push_back(any ? format_seconds(row.plan_mean) : "-");
     line.push_back(any ? row.settings : "out of memory");
     table.push_back(std::move(line));
     if (!row.reason.empty()) reasons += s.planner + ": " + row.reason + "\n";
   }
-  std::string text = align(table);
+  std::string text = aligned(table, /*text_ends=*/true);
   if (!reasons.empty()) text += "\n" + reasons;
   if (comparison.allowance > 0.0) {
     text += "\nStep seconds are the model's alone; the allowance is " +

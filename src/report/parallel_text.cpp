@@ -28,12 +28,6 @@ std::string layers(const std::vector<LayerRange>& stages) {
                        : std::to_string(least) + " to " + std::to_string(most) + " each";
 }
 
-std::string percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.1f%%", 100.0 * share);
-  return text;
-}
-
 // The fault alone: what to do about it does not help here.
 std::string fault(const std::string& note) {
   std::string text =

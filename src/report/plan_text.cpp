@@ -2,19 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <map>
 
 #include "report/text_table.h"
 
 namespace infinipipe {
 namespace {
-
-std::string percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.1f%%", 100.0 * share);
-  return text;
-}
 
 std::string counted(std::int64_t count, const char* noun) {
   return format_count(count) + " " + noun + (count == 1 ? "" : "s");

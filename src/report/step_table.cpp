@@ -1,39 +1,14 @@
 #include "infinipipe/report/step_table.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
 #include <map>
 #include <tuple>
 
+#include "report/text_table.h"
+
 namespace infinipipe {
 namespace {
-
-std::string percent(double share) {
-  std::array<char, 32> buffer{};
-  std::snprintf(buffer.data(), buffer.size(), "%.1f%%", 100.0 * share);
-  return buffer.data();
-}
-
-// Columns padded to their widest cell, numbers to the right.
-std::string align(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      if (i > 0) text += "  ";
-      text.append(widths[i] - row[i].size(), ' ');
-      text += row[i];
-    }
-    text += '\n';
-  }
-  return text;
-}
 
 double share_of(double part, double whole) { return whole > 0.0 ? part / whole : 0.0; }
 
@@ -69,6 +44,18 @@ std::vector<Bytes> peak_by_stage(const Trace& trace) {
     peak[sample.stage.index()] = std::max(peak[sample.stage.index()], total);
   }
   return peak;
+}
+
+// The most bytes of each purpose.
+std::vector<MemoryByPurpose> purposes_by_stage(const Trace& trace) {
+  std::vector<MemoryByPurpose> most(stage_count(trace.memory), MemoryByPurpose{});
+  for (const MemorySample& sample : trace.memory) {
+    MemoryByPurpose& of_stage = most[sample.stage.index()];
+    for (std::size_t i = 0; i < kMemoryPurposes; ++i) {
+      of_stage[i] = std::max(of_stage[i], sample.bytes[i]);
+    }
+  }
+  return most;
 }
 
 std::vector<double> errors(const std::vector<double>& predicted,
@@ -115,7 +102,7 @@ std::string step_table(const Plan& plan, const Prediction& prediction, Bytes lim
     if (limit > 0.0) row.push_back(percent(stage.peak_bytes / limit));
     rows.push_back(std::move(row));
   }
-  return text + align(rows);
+  return text + aligned(rows);
 }
 
 TraceComparison compare_traces(const Trace& predicted, const Trace& measured) {
@@ -144,7 +131,17 @@ TraceComparison compare_traces(const Trace& predicted, const Trace& measured) {
     result.error_p95 = at(0.95);
   }
   result.stage_time_error = errors(busy_by_stage(predicted), busy_by_stage(measured));
-  result.stage_memory_error = errors(peak_by_stage(predicted), peak_by_stage(measured));
+  const std::vector<Bytes> peaks = peak_by_stage(measured);
+  result.stage_memory_error = errors(peak_by_stage(predicted), peaks);
+  const std::vector<MemoryByPurpose> expected = purposes_by_stage(predicted);
+  const std::vector<MemoryByPurpose> found = purposes_by_stage(measured);
+  for (std::size_t p = 0; p < std::min(expected.size(), found.size()); ++p) {
+    for (std::size_t i = 0; i < kMemoryPurposes; ++i) {
+      if (expected[p][i] <= 0.0 && found[p][i] <= 0.0) continue;
+      result.memory.push_back(
+          {StageId(p), static_cast<MemoryPurpose>(i), expected[p][i], found[p][i], peaks[p]});
+    }
+  }
   return result;
 }
 
@@ -163,7 +160,15 @@ std::string comparison_table(const TraceComparison& c) {
         {std::to_string(p), percent(c.stage_time_error[p]),
          p < c.stage_memory_error.size() ? percent(c.stage_memory_error[p]) : "not measured"});
   }
-  return text + align(rows);
+  text += aligned(rows);
+  if (c.memory.empty()) return text;
+  rows = {{"stage", "most bytes of", "predicted", "measured", "difference, of the peak"}};
+  for (const PurposePeak& peak : c.memory) {
+    rows.push_back({std::to_string(peak.stage.value()), to_string(peak.purpose),
+                    format_bytes(peak.predicted), format_bytes(peak.measured),
+                    percent(share_of(peak.predicted - peak.measured, peak.stage_peak))});
+  }
+  return text + aligned(rows);
 }
 
 }  // namespace infinipipe

@@ -21,7 +21,4 @@ struct SystemRow {
 
 std::vector<SystemRow> system_rows(const Comparison& comparison);
 
-std::string fixed(double value, int digits);
-std::string percent_text(double share);  // "12.3%"
-
 }  // namespace infinipipe

@@ -12,6 +12,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/units.h"
 #include "runtime/block_pool.h"
+#include "runtime/device_meter.h"
 
 namespace infinipipe {
 
@@ -32,11 +33,7 @@ struct Header {
 };
 static_assert(sizeof(Header) <= kHeaderBytes);
 
-struct Owner {
-  MemoryMeter* meter = nullptr;  // null: unowned
-  MemoryPurpose purpose = MemoryPurpose::kWorkspace;
-};
-thread_local Owner current_owner;
+thread_local MemoryOwner this_thread;  // no meter: unowned
 
 std::atomic<bool> use_pool{true};
 
@@ -76,11 +73,10 @@ class CountingAllocator final : public c10::Allocator {
     } else if (posix_memalign(&block, kHeaderBytes, bytes + kHeaderBytes) != 0) {
       throw std::bad_alloc();
     }
-    const Owner owner = current_owner;
-    MemoryMeter* meter = owner.meter != nullptr ? owner.meter : &memory::unowned_meter();
-    new (block) Header{kMagic, bytes, meter, size_class, owner.purpose};
-    meter->add(owner.purpose, static_cast<std::int64_t>(bytes));
-    meter->note_largest(static_cast<std::int64_t>(bytes));
+    const MemoryOwner owner = memory::current_owner();
+    new (block) Header{kMagic, bytes, owner.meter, size_class, owner.purpose};
+    owner.meter->add(owner.purpose, static_cast<std::int64_t>(bytes));
+    owner.meter->note_largest(static_cast<std::int64_t>(bytes));
     void* data = static_cast<char*>(block) + kHeaderBytes;
     return {data, data, &free_block, cpu};
   }
@@ -123,12 +119,11 @@ void MemoryMeter::add(MemoryPurpose purpose, std::int64_t bytes) {
 
 void MemoryMeter::note_largest(std::int64_t bytes) { raise_to(largest_, bytes); }
 
-MemoryScope::MemoryScope(MemoryMeter& meter, MemoryPurpose purpose)
-    : meter_(current_owner.meter), purpose_(current_owner.purpose) {
-  current_owner = {&meter, purpose};
+MemoryScope::MemoryScope(MemoryMeter& meter, MemoryPurpose purpose) : before_(this_thread) {
+  this_thread = {&meter, purpose};
 }
 
-MemoryScope::~MemoryScope() { current_owner = {meter_, purpose_}; }
+MemoryScope::~MemoryScope() { this_thread = before_; }
 
 namespace memory {
 
@@ -171,9 +166,19 @@ MemoryMeter& unowned_meter() {
   return *instance;
 }
 
+MemoryOwner current_owner() {
+  MemoryOwner owner = this_thread;
+  if (owner.meter == nullptr) owner.meter = &unowned_meter();
+  return owner;
+}
+
 void assign(const at::Tensor& tensor, MemoryMeter& meter, MemoryPurpose purpose) {
   if (!tensor.defined() || !tensor.has_storage()) return;
   const c10::DataPtr& data = tensor.storage().data_ptr();
+  if (!data.device().is_cpu()) {
+    assign_device(data.get(), meter, purpose);
+    return;
+  }
   if (data.get_context() == nullptr || data.get_deleter() != &free_block) return;
   Header* header = header_of(data.get_context());
   INFINIPIPE_ASSERT(header->magic == kMagic, "a tensor's block has lost its header");

@@ -43,6 +43,11 @@ class MemoryMeter final {
   std::array<std::atomic<std::int64_t>, kMemoryPurposes> by_purpose_{};
 };
 
+struct MemoryOwner {
+  MemoryMeter* meter = nullptr;
+  MemoryPurpose purpose = MemoryPurpose::kWorkspace;
+};
+
 // Who owns what this thread allocates, until the scope ends. Without any scope, allocations go to
 // unowned_meter().
 class MemoryScope final {
@@ -53,8 +58,7 @@ class MemoryScope final {
   MemoryScope& operator=(const MemoryScope&) = delete;
 
  private:
-  MemoryMeter* meter_;  // before this scope
-  MemoryPurpose purpose_;
+  MemoryOwner before_;
 };
 
 namespace memory {
@@ -73,9 +77,11 @@ bool pooled();
 MemoryMeter& acquire_meter();
 void release_meter(MemoryMeter& meter);
 MemoryMeter& unowned_meter();
+// Whose this thread's allocations are now; never without a meter.
+MemoryOwner current_owner();
 
-// Moves the bytes of the tensor's storage to another owner; nothing for storages that this
-// allocator did not make.
+// Moves the bytes of the tensor's storage to another owner; nothing for storages that neither this
+// allocator nor a device's (runtime/device_meter.h) counts.
 void assign(const at::Tensor& tensor, MemoryMeter& meter, MemoryPurpose purpose);
 
 // Bytes of free blocks that the pool holds.

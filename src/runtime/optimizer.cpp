@@ -9,6 +9,7 @@
 
 #include "infinipipe/base/error.h"
 #include "runtime/optimizer_loops.h"
+#include "runtime/optimizer_loops_aten.h"
 
 namespace infinipipe {
 
@@ -34,6 +35,7 @@ double clip_factor(const OptimizerConfig& config, double grad_norm) {
 
 double sum_of_squares(const at::Tensor& tensor) {
   INFINIPIPE_ASSERT(tensor.is_contiguous(), "gradients are contiguous");
+  if (!tensor.device().is_cpu()) return device_loops::sum_of_squares(tensor);
   const std::int64_t count = tensor.numel();
   std::vector<double> partial(static_cast<std::size_t>((count + kBlock - 1) / kBlock));
   const auto add = [&](const auto* data) {
@@ -83,6 +85,11 @@ void AdamW::step(int step, double lr, double factor) {
     numbers.keep = parameter.decay ? 1.0 - lr * config_.weight_decay : 1.0;
     numbers.rate = lr / correction1;
     numbers.root = 1.0 / std::sqrt(correction2);
+    if (!parameter.master.device().is_cpu()) {
+      device_loops::adamw(parameter.master, parameter.grad, moments.exp_avg, moments.exp_avg_sq,
+                          numbers);
+      continue;
+    }
     const auto update = [&](auto* weight, const auto* grad, auto* exp_avg, auto* exp_avg_sq) {
       at::parallel_for(0, parameter.master.numel(), kBlock,
                        [&](std::int64_t begin, std::int64_t end) {

@@ -1,5 +1,7 @@
 #include "runtime/stage_executor.h"
 
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
@@ -62,6 +64,10 @@ StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommu
       comm_(std::move(comm)),
       stage_(comm_->stage()),
       meter_(memory::acquire_meter()) {
+  if (!options_.model.device.is_cpu()) {
+    device_reports_.emplace();
+    warm_up_libraries();
+  }
   {
     const MemoryScope scope(meter_, MemoryPurpose::kWeights);
     model_ = std::make_unique<StageModel>(options_.model);
@@ -71,6 +77,15 @@ StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommu
     memory::assign(parameter.grad, meter_, MemoryPurpose::kGradients);
   const MemoryScope scope(meter_, MemoryPurpose::kOptimizer);
   optimizer_ = std::make_unique<AdamW>(options_.optimizer, model_->parameters());
+}
+
+// The matrix library takes its workspace on a device with its first product, and keeps it.
+void StageExecutor::warm_up_libraries() const {
+  const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
+  const at::Tensor one =
+      at::ones({64, 64}, at::TensorOptions(options_.model.device).dtype(options_.model.dtype));
+  at::mm(one, one);
+  synchronize();
 }
 
 StageExecutor::~StageExecutor() {

@@ -17,6 +17,7 @@
 #include "model/stage_model.h"
 #include "runtime/allocator.h"
 #include "runtime/batch.h"
+#include "runtime/device_meter.h"
 #include "runtime/optimizer.h"
 
 namespace infinipipe {
@@ -93,6 +94,7 @@ class StageExecutor final {
   StageId next() const { return StageId(stage_.value() + 1); }
   StageId previous() const { return StageId(stage_.value() - 1); }
 
+  void warm_up_libraries() const;
   void interpret(Step& step);
   void post_receives(Step& step, std::size_t from);
   at::Tensor receive_input(Step& step, const Instruction& instruction, TimePoint& arrived);
@@ -107,6 +109,7 @@ class StageExecutor final {
   void synchronize() const;
 
   Options options_;
+  std::optional<DeviceReports> device_reports_;  // on a GPU; ends last
   std::unique_ptr<TensorCommunicator> comm_;
   StageId stage_;
   MemoryMeter& meter_;

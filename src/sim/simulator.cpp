@@ -33,7 +33,13 @@ class TraceRecorder final {
     const auto put = [&](MemoryPurpose purpose, Bytes value) {
       sample.bytes[static_cast<std::size_t>(purpose)] = value;
     };
-    put(MemoryPurpose::kWeights, bytes.states);  // a profile does not tell states apart
+    const MemoryCost& memory = cost_->profile().memory;
+    const Bytes trained = std::max(0.0, bytes.states - memory.state_constant_bytes);
+    const Bytes gradients = memory.state_gradient_share * trained;
+    const Bytes optimizer = memory.state_optimizer_share * trained;
+    put(MemoryPurpose::kWeights, bytes.states - gradients - optimizer);
+    put(MemoryPurpose::kGradients, gradients);
+    put(MemoryPurpose::kOptimizer, optimizer);
     put(MemoryPurpose::kActivations, bytes.activations);
     put(MemoryPurpose::kKv, bytes.kv);
     put(MemoryPurpose::kKvGrad, bytes.kv_grad);

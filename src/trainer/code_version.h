@@ -3,7 +3,7 @@
 
 namespace infinipipe {
 
-// A hash of the sources of src/model and src/runtime, made by CMake.
+// A hash of those sources and of how they were built, made by CMake (module.cmake).
 extern const char* const kCodeVersion;
 
 }  // namespace infinipipe

@@ -30,6 +30,7 @@ std::string metrics_json(const StepMetrics& m) {
       {"peak_bytes_predicted", m.peak_bytes_predicted},
       {"plan_seconds", m.plan_seconds},
       {"plan_wait_seconds", m.plan_wait_seconds},
+      {"plan_cpu_seconds", m.plan_cpu_seconds},
       {"planner", m.planner},
       {"slices", m.slices},
       {"pipelines", m.pipelines},

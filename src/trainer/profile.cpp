@@ -31,19 +31,21 @@ ProfileOptions profile_options(const TrainConfig& config) {
   options.device = config.runtime.device;
   options.threads_per_stage = config.runtime.threads_per_stage;
   options.longest = config.data.max_sequence_length;
-  options.stages = stage_layers(
-      make_plan_context(config, estimated_profile(config.model, config.training.dtype)));
+  options.stages =
+      stage_layers(plan_context(config, estimated_profile(config.model, config.training.dtype)));
   return options;
 }
 
 std::string cached_profile_path(const TrainConfig& config) {
   Json key = Json::object();
-  key["machine"] = machine_name();
+  key["machine"] = machine_name(config.runtime.device);
   key["model"] = model_to_json(config.model);
   key["dtype"] = config.training.dtype;
   key["device"] = config.runtime.device;
   key["stages"] = config.parallelism.stages;
+  key["layers_per_stage"] = config.parallelism.layers_per_stage.value_or(std::vector<int>{});
   key["threads"] = config.runtime.threads_per_stage;
+  key["pooled"] = config.runtime.pooled_allocator;
   key["longest"] = config.data.max_sequence_length;
   key["code"] = kCodeVersion;
   return cache_folder() + "/" + hash_json(key).substr(0, 16) + ".json";

@@ -1,6 +1,8 @@
 #include "trainer/setup.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 
@@ -14,18 +16,6 @@
 #include "model/dtype.h"
 
 namespace infinipipe {
-
-PlanContext make_plan_context(const TrainConfig& config, Profile profile) {
-  PlanContext context;
-  context.profile = std::move(profile);
-  context.layers = static_cast<int>(config.model.num_hidden_layers);
-  context.parallelism = {config.parallelism.stages, config.parallelism.sequence_parallel,
-                         config.parallelism.data_parallel};
-  context.layers_per_stage = config.parallelism.layers_per_stage;
-  context.bytes_per_stage = config.memory.bytes_per_stage;
-  context.config = config.planner;
-  return context;
-}
 
 Engine::Options make_engine_options(const TrainConfig& config,
                                     const std::vector<LayerRange>& stages) {
@@ -48,23 +38,30 @@ Engine::Options make_engine_options(const TrainConfig& config,
 }
 
 std::unique_ptr<Planner> make_judged_planner(const PlanContext& context) {
-  const Bytes limit =
-      context.bytes_per_stage > 0.0 ? context.bytes_per_stage : context.profile.device_memory_bytes;
-  return make_planner(context, std::make_shared<SimulatorEvaluator>(limit));
+  return make_planner(context, std::make_shared<SimulatorEvaluator>(
+                                   context.profile.limit(context.bytes_per_stage)));
+}
+
+double devices_at_work(const std::string& device, std::size_t stages) {
+  const auto count = static_cast<double>(stages);
+  if (device == "cpu" || !at::globalContext().hasCUDA()) return count;
+  return std::min(count, static_cast<double>(at::detail::getCUDAHooks().deviceCount()));
 }
 
 double measured_matmul_flops(const Engine::Options& options) {
-  constexpr std::int64_t kRows = 1024;
-  constexpr std::int64_t kInner = 512;
-  constexpr std::int64_t kColumns = 512;
+  // A GPU is not busy with less, and waiting for it must not count.
+  const bool cpu = options.device == "cpu";
+  const std::int64_t rows = cpu ? 1024 : 8192;
+  const std::int64_t inner = cpu ? 512 : 4096;
+  const std::int64_t columns = cpu ? 512 : 4096;
   constexpr int kRepeats = 9;
   double best = 0.0;
   std::thread worker([&] {  // its own thread: the intra-op thread count is per thread
     at::set_num_threads(options.threads_per_stage);
     const auto tensor_options =
         at::TensorOptions().dtype(parse_dtype(options.dtype)).device(at::Device(options.device));
-    const at::Tensor a = at::randn({kRows, kInner}, tensor_options);
-    const at::Tensor b = at::randn({kInner, kColumns}, tensor_options);
+    const at::Tensor a = at::randn({rows, inner}, tensor_options);
+    const at::Tensor b = at::randn({inner, columns}, tensor_options);
     at::matmul(a, b);
     std::vector<double> rates;
     for (int i = 0; i < kRepeats; ++i) {
@@ -72,7 +69,7 @@ double measured_matmul_flops(const Engine::Options& options) {
       // Reading one element waits for the device.
       at::matmul(a, b).select(0, 0).select(0, 0).item();
       const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-      rates.push_back(2.0 * kRows * kInner * kColumns / taken.count());
+      rates.push_back(2.0 * static_cast<double>(rows * inner * columns) / taken.count());
     }
     std::nth_element(rates.begin(), rates.begin() + kRepeats / 2, rates.end());
     best = rates[kRepeats / 2];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <ctime>
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -34,6 +35,18 @@ Seconds seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// Processor time of all threads of this process.
+Seconds process_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+// What a checkpoint knows of planning; only where it is an object.
+JsonView saved_planning(const CheckpointInfo& checkpoint) {
+  return {checkpoint.planning, checkpoint.folder + "/manifest.json", "planning"};
+}
+
 std::string numbered(const std::string& folder, int step) {
   std::string digits = std::to_string(step);
   digits.insert(0, 6 - std::min<std::size_t>(6, digits.size()), '0');
@@ -49,11 +62,11 @@ class Run final {
         dataset_(config.data.path),
         sampler_(dataset_.documents(), config.training.sequences_per_step, config.training.seed),
         batches_(dataset_, sampler_, config.data.max_sequence_length, config.model.vocab_size),
-        context_(make_plan_context(config, std::move(profile))),
+        context_(plan_context(config, std::move(profile))),
         stages_(stage_layers(context_)),
         engine_(make_engine_options(config, stages_)),
         device_flops_(measured_matmul_flops(engine_.options()) *
-                      static_cast<double>(stages_.size())),
+                      devices_at_work(config.runtime.device, stages_.size())),
         calibrator_(static_cast<int>(stages_.size()), config.planner.ahead,
                     config.planner.recalibrate) {}
 
@@ -62,10 +75,11 @@ class Run final {
   int resume_step(const CheckpointInfo& checkpoint) {
     const auto step =
         sampler_.restore({checkpoint.sampler, checkpoint.folder + "/manifest.json", "sampler"});
+    // Paces are against a profile: another one's say nothing.
     if (checkpoint.planning.is_object() &&
-        checkpoint.config.parallelism.stages == static_cast<int>(stages_.size())) {
-      calibrator_.restore(
-          {checkpoint.planning["calibration"], checkpoint.folder + "/manifest.json", "planning"});
+        hash_json(saved_planning(checkpoint).at("profile").json()) ==
+            profile_hash(context_.profile)) {
+      calibrator_.restore(saved_planning(checkpoint).at("calibration"));
     }
     return static_cast<int>(step);
   }
@@ -92,6 +106,7 @@ class Run final {
     result.next_step = first;
     MetricsFile metrics_file(config_.metrics.path, first);
     const Clock::time_point started = Clock::now();
+    const Seconds processor = process_seconds();
     const auto planner = std::shared_ptr<const Planner>(make_paced_planner(context_));
     PlanServiceOptions service;
     service.ahead = config_.planner.ahead;
@@ -117,6 +132,9 @@ class Run final {
         if (result.steps_done == result.skipped) result.first_loss = metrics.loss;
         result.last_loss = metrics.loss;
       }
+      result.plan_cpu_seconds += metrics.plan_cpu_seconds;
+      if (step > first) result.plan_wait_seconds += metrics.plan_wait_seconds;
+      result.cpu_seconds = process_seconds() - processor;
       ++result.steps_done;
       result.next_step = step + 1;
 
@@ -156,6 +174,7 @@ class Run final {
 
     fill_plan_metrics(plan, metrics);
     metrics.plan_wait_seconds = ready.waited;
+    metrics.plan_cpu_seconds = ready.processor;
     engine_.zero_grad();
     if (batch.target_weight() > 0.0) {
       const StepResult result = engine_.run(plan, batch);
@@ -172,6 +191,7 @@ class Run final {
       calibrator_.observe(step, plan, result.trace);
       metrics.bubble_measured = result.trace.bubble();
       metrics.peak_bytes = result.peak_bytes;
+      warn_over_budget(step, plan, result.peak_bytes);
       if (!options_.trace_dir.empty()) {
         write_trace(numbered(options_.trace_dir, step) + ".json", result.trace, &plan);
       }
@@ -184,6 +204,19 @@ class Run final {
     metrics.flops_per_second = training_flops(config_.model, plan.sequences) / metrics.seconds;
     metrics.mfu = metrics.flops_per_second / device_flops_;
     return metrics;
+  }
+
+  // A budget is kept by planning; where a measurement says otherwise, somebody must hear of it.
+  void warn_over_budget(int step, const Plan& plan, const std::vector<Bytes>& peaks) const {
+    if (plan.bytes_per_stage <= 0.0) return;
+    for (std::size_t p = 0; p < peaks.size(); ++p) {
+      if (peaks[p] <= plan.bytes_per_stage) continue;
+      options_.log("warning step " + std::to_string(step) + ": stage " + std::to_string(p) +
+                   " held " + format_bytes(peaks[p]) + " of a limit of " +
+                   format_bytes(plan.bytes_per_stage) + "; planned " +
+                   format_bytes(plan.predicted ? plan.predicted->stages.at(p).peak_bytes : 0.0) +
+                   (context_.profile.source == "measured" ? "" : " (the profile is not measured)"));
+    }
   }
 
   static void fill_plan_metrics(const Plan& plan, StepMetrics& metrics) {
@@ -244,6 +277,16 @@ void require_same_run(const TrainConfig& now, const TrainConfig& saved, const st
           std::to_string(saved.training.sequences_per_step));
 }
 
+// Whether a profile that was measured for one of them holds for the other, on the same machine.
+bool measured_alike(const TrainConfig& a, const TrainConfig& b) {
+  return a.parallelism.stages == b.parallelism.stages &&
+         a.parallelism.layers_per_stage == b.parallelism.layers_per_stage &&
+         a.runtime.device == b.runtime.device &&
+         a.runtime.threads_per_stage == b.runtime.threads_per_stage &&
+         a.runtime.pooled_allocator == b.runtime.pooled_allocator &&
+         a.data.max_sequence_length == b.data.max_sequence_length;
+}
+
 }  // namespace
 
 TrainResult train(const TrainOptions& options) {
@@ -271,10 +314,11 @@ TrainResult train(const TrainOptions& options) {
 
   // A resumed run plans for the machine that the checkpoint's plans were for, unless told
   // otherwise.
-  const bool same_profile =
-      checkpoint && config.cluster.profile.empty() && checkpoint->planning.is_object();
+  const bool same_profile = checkpoint && config.cluster.profile.empty() &&
+                            checkpoint->planning.is_object() &&
+                            measured_alike(config, checkpoint->config);
   Run run(options, config,
-          same_profile ? profile_from_json(checkpoint->planning["profile"],
+          same_profile ? profile_from_json(saved_planning(*checkpoint).at("profile").json(),
                                            checkpoint->folder + "/manifest.json: planning.profile")
                        : resolve_profile(config, options.log));
   int first = 0;

@@ -36,9 +36,7 @@ struct SystemContext {
   // Judges pipeline plans; must use the memory limit above. Analytic systems do not need it.
   std::shared_ptr<const Evaluator> evaluator;
 
-  Bytes limit() const {
-    return bytes_per_device > 0.0 ? bytes_per_device : profile.device_memory_bytes;
-  }
+  Bytes limit() const { return profile.limit(bytes_per_device); }
 };
 
 enum class SystemStatus {

@@ -13,7 +13,7 @@ namespace infinipipe {
 
 // What a stage's bytes are for.
 enum class MemoryPurpose {
-  kWeights,
+  kWeights,  // constant tables and, with bfloat16, masters included
   kGradients,
   kOptimizer,
   kActivations,  // of chunks between forward and backward, K and V of kept layers included

@@ -50,6 +50,10 @@ struct MemoryCost {
   double state_head_bytes = 0.0;
   double state_constant_bytes = 0.0;
   bool state_sharded_over_all = false;  // else over sequence_parallel
+  // What of the states (constant bytes left out) is gradients and what the optimizer's; the rest is
+  // weights. For reports; 0 where a profile does not tell them apart.
+  double state_gradient_share = 0.0;
+  double state_optimizer_share = 0.0;
   std::optional<LayerwiseMemory> layerwise;
 };
 
@@ -80,6 +84,12 @@ struct Profile {
   LinkCost links;
   double device_memory_bytes = 0.0;
   std::string raw;  // the document's JSON text: fields by later versions
+
+  // What a stage may take: `bytes_per_stage` where it is set, else the device's memory; 0: no
+  // limit.
+  double limit(double bytes_per_stage) const {
+    return bytes_per_stage > 0.0 ? bytes_per_stage : device_memory_bytes;
+  }
 };
 
 // Throws InputError naming file and field for what is missing, negative or not finite.

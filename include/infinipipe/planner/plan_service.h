@@ -22,7 +22,8 @@ class PlanService final {
  public:
   struct Ready {
     Plan plan;
-    Seconds waited = 0.0;  // time that get() took
+    Seconds waited = 0.0;     // how long get() stood still for it; 0 where it was made before
+    Seconds processor = 0.0;  // that making it took
   };
 
   // `request` gives a step's batch. It is called by the thread that calls the constructor or get(),

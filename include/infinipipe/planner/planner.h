@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,9 @@ struct PlanContext {
   PlannerConfig config;
   PlannerFeatures features;
 };
+
+// What a configuration asks for, on the machine of this profile.
+PlanContext plan_context(const TrainConfig& config, Profile profile);
 
 // A planner is immutable and thread-safe; one per run.
 class Planner {

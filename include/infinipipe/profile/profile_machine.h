@@ -52,10 +52,11 @@ struct ProfileResult {
 // should use the machine meanwhile.
 ProfileResult profile_machine(const ProfileOptions& options);
 
-// "AMD EPYC 7763, 2 cores, 23.4 GiB".
-std::string machine_name();
+// "AMD EPYC 7763, 2 cores, 23.4 GiB"; for "cuda" the GPU's name and the processor's.
+std::string machine_name(const std::string& device = "cpu");
 // Bytes that a stage may take on this machine: its memory (that of its control group, where that is
-// less), less a tenth and 1 GiB for everything else, shared by `stages`.
-Bytes machine_bytes_per_stage(int stages);
+// less; for "cuda" the GPU's), less three tenths and half a GiB for everything else and what the
+// allocator's blocks take beyond their tensors, shared by the stages that share it.
+Bytes machine_bytes_per_stage(int stages, const std::string& device = "cpu");
 
 }  // namespace infinipipe

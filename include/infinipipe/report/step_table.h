@@ -13,6 +13,16 @@ namespace infinipipe {
 // layers, compute, recompute, wait, peak memory, share of `limit` (0: the plan's).
 std::string step_table(const Plan& plan, const Prediction& prediction, Bytes limit = 0.0);
 
+// The most bytes that a stage held for one purpose at any time; purposes have theirs at different
+// times, so they do not add up to the peak.
+struct PurposePeak {
+  StageId stage;
+  MemoryPurpose purpose = MemoryPurpose::kWeights;
+  Bytes predicted = 0.0;
+  Bytes measured = 0.0;
+  Bytes stage_peak = 0.0;  // measured, all purposes together
+};
+
 // How well a prediction met the measurement, over instructions that both traces have.
 struct TraceComparison {
   std::size_t instructions = 0;
@@ -24,6 +34,7 @@ struct TraceComparison {
   double error_p95 = 0.0;
   std::vector<double> stage_time_error;    // of busy time, (predicted - measured) / measured
   std::vector<double> stage_memory_error;  // of the peak, likewise; empty without samples
+  std::vector<PurposePeak> memory;         // by stage; purposes that either trace has
 };
 
 TraceComparison compare_traces(const Trace& predicted, const Trace& measured);

@@ -32,7 +32,8 @@ struct StepMetrics {
   std::vector<Bytes> peak_bytes;  // per stage
   std::vector<Bytes> peak_bytes_predicted;
   Seconds plan_seconds = 0.0;       // planner's own time
-  Seconds plan_wait_seconds = 0.0;  // training stood still for the plan
+  Seconds plan_wait_seconds = 0.0;  // training stood still for the plan; 0: it was there
+  Seconds plan_cpu_seconds = 0.0;   // processor time of making it
   std::string planner;
   int slices = 0;
   int pipelines = 0;
@@ -68,8 +69,11 @@ struct TrainResult {
   double first_loss = 0.0;  // of steps that were not skipped
   double last_loss = 0.0;
   int skipped = 0;
-  std::string checkpoint;  // folder of the last one written; empty: none
-  bool stopped = false;    // by `stop` or the time limit
+  Seconds plan_cpu_seconds = 0.0;   // processor time of planning, all steps
+  Seconds cpu_seconds = 0.0;        // of the whole process while it trained
+  Seconds plan_wait_seconds = 0.0;  // stood still for plans after the first step
+  std::string checkpoint;           // folder of the last one written; empty: none
+  bool stopped = false;             // by `stop` or the time limit
 };
 
 // Throws InputError for a configuration or data that cannot be trained on, RunError for a run that

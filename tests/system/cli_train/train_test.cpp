@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "infinipipe/base/json.h"
+#include "infinipipe/cost/profile.h"
 #include "support/file_size_limit.h"
 #include "system/cli_plan/program.h"
 
@@ -73,6 +74,36 @@ std::vector<std::string> lines_of(const std::string& text) {
     begin = end == std::string::npos ? text.size() : end + 1;
   }
   return lines;
+}
+
+// A step's plan, made at the pace of the steps before it, beside what the step did.
+TEST_F(TrainCommand, StepsLieBesideTheirPrediction) {
+  ModelSpec model;
+  model.vocab_size = 257;
+  model.hidden_size = 32;
+  model.intermediate_size = 64;
+  model.num_hidden_layers = 2;
+  model.num_attention_heads = 2;
+  model.num_key_value_heads = 2;
+  write("profile.json", profile_to_json(estimated_profile(model, "float32")).dump());
+  const Outcome trained =
+      run(train({"--training.steps", "8", "--plan-dir", "run/plans", "--trace-dir", "run/traces",
+                 "--cluster.profile", "profile.json"}));
+  ASSERT_EQ(trained.code, 0) << trained.error;
+  EXPECT_THAT(trained.out, HasSubstr("of the run's; training waited"));
+  const std::string plan = "run/plans/step-000007.json";
+  const Json planned = parse_json(read(plan), "plan");
+  EXPECT_TRUE(planned.contains("stage_pace"));
+  const Json simulated = parse_json(
+      run({"simulate", plan, "--profile", "profile.json", "--json", "-"}).out, "simulation");
+  EXPECT_EQ(simulated["profile_hash"], planned["profile_hash"]);
+  const Outcome beside = run({"simulate", plan, "--profile", "profile.json", "--measured",
+                              "run/traces/step-000007.json"});
+  ASSERT_EQ(beside.code, 0) << beside.error;
+  EXPECT_THAT(beside.out, HasSubstr("most bytes of"));
+  for (const char* purpose : {"weights", "gradients", "optimizer", "activations", "workspace"}) {
+    EXPECT_THAT(beside.out, HasSubstr(purpose));
+  }
 }
 
 TEST_F(TrainCommand, TrainsResumesEvaluatesAndGenerates) {

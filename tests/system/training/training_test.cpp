@@ -1,14 +1,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
+#include "infinipipe/cost/profile.h"
+#include "infinipipe/trainer/profile.h"
 #include "system/training/fixture.h"
 
 namespace infinipipe {
@@ -58,6 +62,7 @@ TEST_F(TrainingTest, LearnsAndWritesMetricsPlansAndACheckpoint) {
                             "peak_bytes_predicted",
                             "plan_seconds",
                             "plan_wait_seconds",
+                            "plan_cpu_seconds",
                             "planner",
                             "slices",
                             "pipelines",
@@ -107,6 +112,49 @@ TEST_F(TrainingTest, ResumeAtAnotherNumberOfStagesGoesOn) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_NEAR(after[i].loss, straight[i + 3].loss, 1e-4 * straight[i + 3].loss);
   }
+}
+
+// A measured profile is of its stages: the two's, which differ, is nothing for four.
+TEST_F(TrainingTest, ResumeTakesTheProfileOfWhatRunsNow) {
+  ::setenv("XDG_CACHE_HOME", (folder_ + "/cache").c_str(), 1);
+  TrainConfig two = config(2);
+  two.cluster.profile = "";
+  two.planner.recalibrate = true;
+  two.training.steps = 3;
+  TrainConfig four = two;
+  four.parallelism.stages = 4;
+  Profile profile = estimated_profile(two.model, "float32");
+  fs::create_directories(fs::path(cached_profile_path(two)).parent_path());
+  write_file(cached_profile_path(four), profile_to_json(profile).dump());
+  profile.stage_speed = {1.0, 0.5};
+  write_file(cached_profile_path(two), profile_to_json(profile).dump());
+  run(two);
+  // The same stages go on with what the checkpoint knows, with no need of the cache.
+  fs::remove(cached_profile_path(two));
+  two.training.steps = four.training.steps = 6;
+  EXPECT_EQ(run(two, true).size(), 3U);
+  EXPECT_FALSE(fs::exists(cached_profile_path(two)));
+  fs::remove_all(two.checkpoint.path + "/step-000006");
+  EXPECT_EQ(run(four, true).size(), 3U);
+  ::unsetenv("XDG_CACHE_HOME");
+}
+
+// A budget that did not hold is not passed over in silence: here the profile says that nothing takes
+// memory.
+TEST_F(TrainingTest, SaysWhereABudgetWasExceeded) {
+  TrainConfig c = config(2);
+  c.training.steps = 2;
+  c.memory.bytes_per_stage = 1e5;
+  Profile profile = estimated_profile(c.model, "float32");
+  profile.memory = {};
+  c.cluster.profile = folder_ + "/profile.json";
+  write_file(c.cluster.profile, profile_to_json(profile).dump());
+  std::vector<std::string> lines;
+  TrainOptions options;
+  options.config = c;
+  options.log = [&lines](const std::string& line) { lines.push_back(line); };
+  EXPECT_EQ(train(options).steps_done, 2);
+  EXPECT_THAT(lines, ::testing::Contains(HasSubstr("warning step 1: stage 0 held ")));
 }
 
 // A checkpoint knows tied embeddings once, so that it fits any number of stages.

@@ -112,6 +112,22 @@ TEST(CorruptedProfile, EveryLayerwiseNumberIsCheckedByName) {
   }
 }
 
+TEST(Profile, SharesOfStatesAreReadAndWritten) {
+  Json json = good();
+  EXPECT_EQ(profile_from_json(json, "p.json").memory.state_gradient_share, 0.0);
+  json["memory"]["state"]["gradient_share"] = 0.25;
+  json["memory"]["state"]["optimizer_share"] = 0.5;
+  const Profile profile = profile_from_json(json, "p.json");
+  EXPECT_EQ(profile.memory.state_gradient_share, 0.25);
+  EXPECT_EQ(profile.memory.state_optimizer_share, 0.5);
+  EXPECT_EQ(profile_to_json(profile), json);
+  json["memory"]["state"]["optimizer_share"] = 0.875;
+  EXPECT_THAT(refusal(json),
+              HasSubstr("p.json: memory.state.optimizer_share: found 0.875, expected a share"));
+  json["memory"]["state"]["gradient_share"] = -0.25;
+  EXPECT_THAT(refusal(json), HasSubstr("memory.state.gradient_share: found -0.25"));
+}
+
 TEST(Profile, StepSecondsAreReadAndWritten) {
   Json json = good();
   EXPECT_EQ(profile_from_json(json, "p.json").step_seconds, 0.0);

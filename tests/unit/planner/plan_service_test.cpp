@@ -71,6 +71,26 @@ TEST(PlanService, PlansAheadWhileTheCallerIsBusy) {
   EXPECT_EQ(highest, 3);
 }
 
+TEST(PlanService, TellsWaitingFromWorking) {
+  std::atomic<int> done{0};
+  const auto planner = std::make_shared<FakePlanner>([&](int step) {
+    if (step == 0) doze(30);
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(5);
+    while (std::chrono::steady_clock::now() < until) {
+    }
+    ++done;
+  });
+  PlanService service(planner, request_of, {.ahead = 2, .threads = 1, .first = 0, .end = 9});
+  const auto first = service.get(0);
+  EXPECT_GE(first.waited, 0.03) << "nothing was there yet";
+  EXPECT_LT(first.processor, first.waited) << "sleeping takes no processor";
+  while (done < 3) doze(1);
+  doze(20);
+  const auto second = service.get(1);
+  EXPECT_EQ(second.waited, 0.0) << "it was there";
+  EXPECT_GT(second.processor, 0.0);
+}
+
 TEST(PlanService, AsksForRequestsInOrderOnTheCallersThread) {
   const auto caller = std::this_thread::get_id();
   std::vector<int> asked;

@@ -74,6 +74,37 @@ TEST(CompareTraces, MeasuresRelativeToTheMeasurement) {
   EXPECT_THAT(text, HasSubstr("100.0%"));
 }
 
+TEST(CompareTraces, SetsTheMostOfEachPurposeSideBySide) {
+  const Plan plan = make_plan();
+  const Trace predicted = make_trace(plan);
+  Trace measured = predicted;
+  const auto weights = static_cast<std::size_t>(MemoryPurpose::kWeights);
+  const auto kv = static_cast<std::size_t>(MemoryPurpose::kKv);
+  for (MemorySample& sample : measured.memory) sample.bytes[weights] = 800.0;
+  measured.memory.back().bytes[kv] = 64.0;
+  const TraceComparison c = compare_traces(predicted, measured);
+  int found = 0;
+  for (const PurposePeak& peak : c.memory) {
+    if (peak.purpose == MemoryPurpose::kWeights) {
+      EXPECT_EQ(peak.predicted, 1000.0);
+      EXPECT_EQ(peak.measured, 800.0);
+      EXPECT_GT(peak.stage_peak, 800.0);
+      ++found;
+    } else if (peak.purpose == MemoryPurpose::kKv) {
+      EXPECT_EQ(peak.stage, measured.memory.back().stage);
+      EXPECT_EQ(peak.predicted, 0.0);
+      EXPECT_EQ(peak.measured, 64.0);
+      ++found;
+    } else {
+      EXPECT_EQ(peak.purpose, MemoryPurpose::kActivations) << "others have nothing";
+      EXPECT_EQ(peak.predicted, peak.measured);
+    }
+  }
+  EXPECT_EQ(found, 3) << "weights of two stages, K and V of one";
+  EXPECT_THAT(comparison_table(c), HasSubstr("activations"));
+  EXPECT_THAT(comparison_table(c), HasSubstr("1000 B     800 B"));
+}
+
 TEST(CompareTraces, OneOddInstructionIsInTheTailOnly) {
   const Plan plan = make_plan();
   const Trace predicted = make_trace(plan);

@@ -8,6 +8,8 @@
 #include <limits>
 #include <vector>
 
+#include "runtime/optimizer_loops_aten.h"
+
 namespace infinipipe {
 namespace {
 
@@ -106,6 +108,35 @@ struct Textbook {
     w = w - lr * m_hat / (v_hat.sqrt() + c.eps);
   }
 };
+
+// What GPUs run, here on the processor.
+TEST(DeviceLoops, FollowTheProcessorsLoops) {
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    const at::Tensor grad = at::randn({301, 7}, at::dtype(dtype));
+    at::Tensor a[3] = {at::randn_like(grad), at::randn_like(grad), at::rand_like(grad)};
+    at::Tensor b[3] = {a[0].clone(), a[1].clone(), a[2].clone()};
+    loops::AdamWNumbers numbers;
+    numbers.factor = 0.5;
+    numbers.keep = 0.99;
+    numbers.rate = 0.02;
+    numbers.root = 1.5;
+    device_loops::adamw(a[0], grad, a[1], a[2], numbers);
+    if (dtype == at::kDouble) {
+      loops::adamw(b[0].mutable_data_ptr<double>(), grad.const_data_ptr<double>(),
+                   b[1].mutable_data_ptr<double>(), b[2].mutable_data_ptr<double>(), grad.numel(),
+                   numbers);
+    } else {
+      loops::adamw(b[0].mutable_data_ptr<float>(), grad.const_data_ptr<float>(),
+                   b[1].mutable_data_ptr<float>(), b[2].mutable_data_ptr<float>(), grad.numel(),
+                   numbers);
+    }
+    const double bound = dtype == at::kDouble ? 1e-14 : 1e-6;
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_LT(((a[i] - b[i]).norm() / b[i].norm()).item<double>(), bound);
+    }
+    EXPECT_NEAR(device_loops::sum_of_squares(grad), sum_of_squares(grad), 1e-3);
+  }
+}
 
 class AdamWPrecision : public ::testing::TestWithParam<at::ScalarType> {};
 INSTANTIATE_TEST_SUITE_P(Dtypes, AdamWPrecision, ::testing::Values(at::kDouble, at::kFloat));

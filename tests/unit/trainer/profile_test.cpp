@@ -122,6 +122,8 @@ TEST_F(CachedProfile, EveryPartOfTheKeyCounts) {
   EXPECT_TRUE(changed([](TrainConfig& c) { c.training.dtype = "bfloat16"; }));
   EXPECT_TRUE(changed([](TrainConfig& c) { c.parallelism.stages = 2; }));
   EXPECT_TRUE(changed([](TrainConfig& c) { c.runtime.threads_per_stage = 2; }));
+  EXPECT_TRUE(changed([](TrainConfig& c) { c.parallelism.layers_per_stage = {2}; }));
+  EXPECT_TRUE(changed([](TrainConfig& c) { c.runtime.pooled_allocator = false; }));
   EXPECT_TRUE(changed([](TrainConfig& c) { c.runtime.device = "cuda"; }));
   EXPECT_TRUE(changed([](TrainConfig& c) { c.data.max_sequence_length = 512; }));
   EXPECT_FALSE(changed([](TrainConfig& c) { c.optimizer.lr = 0.5; })) << "does not change times";
