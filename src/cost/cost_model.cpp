@@ -17,6 +17,7 @@ ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
     const auto end = static_cast<double>(slice.end);
     shape.token2 += end * end - begin * begin;
     shape.tokens += slice.tokens();
+    shape.context += slice.begin;
     if (!cut[slice.sequence.index()]) continue;
     shape.cut_tokens = slice.tokens();
     const Tokens whole = sequences[slice.sequence.index()];
@@ -83,7 +84,8 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
     if (!profile_.stage_speed.empty()) {
       const double speed = profile_.stage_speed[p];
       for (Coefficients* c : {&cost.forward, &cost.backward, &cost.layer_forward}) {
-        *c = {c->token2 / speed, c->token / speed, c->slice / speed, c->chunk / speed};
+        *c = {c->token2 / speed, c->token / speed, c->slice / speed, c->chunk / speed,
+              c->context / speed};
       }
       cost.weight_per_token /= speed;
     }
@@ -178,6 +180,7 @@ CostModel::Coefficients CostModel::layers_cost(const DirectionCost& cost, double
   result.token2 = cost.seconds_per_token2 * share / degree;
   result.token = cost.seconds_per_token * share / degree;
   result.slice = cost.seconds_per_slice * share / degree;
+  result.context = cost.seconds_per_context_token * share / degree;
   result.chunk =
       cost.seconds_per_chunk * share / (profile_.seconds_per_chunk_divided ? degree : 1.0);
   if (parallelism_.sequence_parallel > 1) {

@@ -66,6 +66,13 @@ void visit_state_shares(AnyMemory& memory, const Visit& visit) {
   visit("optimizer_share", memory.state_optimizer_share);
 }
 
+// The optional number of both directions.
+template <class AnyProfile, class Visit>
+void visit_context(AnyProfile& profile, const Visit& visit) {
+  visit("forward", profile.forward.seconds_per_context_token);
+  visit("backward", profile.backward.seconds_per_context_token);
+}
+
 template <class AnyLinks, class Visit>
 void visit_bandwidths(AnyLinks& links, const Visit& visit) {
   visit("all_to_all", links.all_to_all);
@@ -147,6 +154,11 @@ Profile profile_from_json(const Json& json, const std::string& where) {
   profile.head_in_forward = follow(root, "head.in_forward").boolean();
   profile.memory.state_sharded_over_all =
       read_sharded_over_all(follow(root, "memory.state.sharded_over"));
+  constexpr const char* kContext = "seconds_per_context_token";
+  visit_context(profile, [&](const char* direction, double& value) {
+    const JsonView cost = root.at(direction);
+    if (cost.has(kContext)) value = cost.at(kContext).number(0.0);
+  });
   const JsonView state = follow(root, "memory.state");
   visit_state_shares(profile.memory, [&](const char* name, double& share) {
     if (!state.has(name)) return;
@@ -206,6 +218,10 @@ Json profile_to_json(const Profile& profile) {
   store(json, "head.in_forward", profile.head_in_forward);
   store(json, "memory.state.sharded_over",
         profile.memory.state_sharded_over_all ? "all" : "sequence_parallel");
+  visit_context(profile, [&](const char* name, const double& value) {
+    json[name].erase("seconds_per_context_token");
+    if (value > 0.0) json[name]["seconds_per_context_token"] = value;
+  });
   visit_state_shares(profile.memory, [&](const char* name, const double& share) {
     json["memory"]["state"].erase(name);
     if (share > 0.0) json["memory"]["state"][name] = share;

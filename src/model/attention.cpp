@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/log_sigmoid.h>
 #include <ATen/ops/sigmoid.h>
+#include <ATen/ops/zeros.h>
 
 #include "infinipipe/base/error.h"
 #include "model/attention_tiled.h"
@@ -21,6 +22,9 @@ using block::Inputs;
 // Context blocks with fewer keys than this are joined before they are computed: a call has its
 // cost.
 constexpr std::int64_t kSmallBlock = 256;
+// On the processor larger blocks are computed in parts of at most so many keys, so that what a call
+// holds for itself does not grow with other chunks' slices. A GPU is only busy with whole ones.
+constexpr std::int64_t kLargeBlock = 512;
 
 block::Forward forward_block(const Inputs& inputs) {
   return inputs.query.device().is_cpu() ? block::forward_cpu(inputs) : block::forward_cuda(inputs);
@@ -36,23 +40,31 @@ at::Tensor split_heads(const at::Tensor& x, std::int64_t dim) {
   return x.view({x.size(0), x.size(1) / dim, dim});
 }
 
-// Neighbouring context blocks that are computed together: blocks [first, last).
+// Keys that are computed together: of neighbouring context blocks [first, last), all of them, or of
+// one block rows [row, row + rows).
 struct Group {
   std::size_t first;
   std::size_t last;
+  std::int64_t row = 0;
+  std::int64_t rows = 0;  // of all its blocks
+  bool whole = true;
 };
 
-std::vector<Group> group(std::span<const KvBlock> context) {
+std::vector<Group> group(std::span<const KvBlock> context, bool in_parts) {
   std::vector<Group> groups;
-  std::int64_t keys = kSmallBlock;
   for (std::size_t i = 0; i < context.size(); ++i) {
     const std::int64_t size = context[i].end - context[i].begin;
-    if (keys < kSmallBlock) {
+    if (in_parts && size > kLargeBlock) {
+      const std::int64_t parts = (size + kLargeBlock - 1) / kLargeBlock;
+      for (std::int64_t p = 0; p < parts; ++p) {
+        const std::int64_t row = size * p / parts;
+        groups.push_back({i, i + 1, row, size * (p + 1) / parts - row, false});
+      }
+    } else if (!groups.empty() && groups.back().whole && groups.back().rows < kSmallBlock) {
       groups.back().last = i + 1;
-      keys += size;
+      groups.back().rows += size;
     } else {
-      groups.push_back({i, i + 1});
-      keys = size;
+      groups.push_back({i, i + 1, 0, size});
     }
   }
   return groups;
@@ -65,9 +77,13 @@ at::Tensor joined(std::span<const KvBlock> blocks, at::Tensor KvBlock::*member) 
   return at::cat(parts, 0);
 }
 
-Inputs context_inputs(const at::Tensor& query, std::span<const KvBlock> blocks, std::int64_t dim) {
-  return {query, split_heads(joined(blocks, &KvBlock::key), dim),
-          split_heads(joined(blocks, &KvBlock::value), dim), false};
+Inputs context_inputs(const at::Tensor& query, std::span<const KvBlock> context,
+                      const Group& group) {
+  const auto blocks = context.subspan(group.first, group.last - group.first);
+  const auto rows = [&](at::Tensor KvBlock::*member) {
+    return split_heads(joined(blocks, member).narrow(0, group.row, group.rows), query.size(2));
+  };
+  return {query, rows(&KvBlock::key), rows(&KvBlock::value), false};
 }
 
 // Joins two partial softmaxes over disjoint keys, in acc.
@@ -82,10 +98,8 @@ block::Forward slice_forward(const Inputs& own, std::span<const KvBlock> context
   if (context.empty()) return total;
   const auto type = own.query.scalar_type();
   total.output = total.output.to(accumulate_dtype(type));
-  for (const Group& each : group(context)) {
-    join(total,
-         forward_block(context_inputs(
-             own.query, context.subspan(each.first, each.last - each.first), own.query.size(2))));
+  for (const Group& each : group(context, own.query.device().is_cpu())) {
+    join(total, forward_block(context_inputs(own.query, context, each)));
   }
   total.output = total.output.to(type);
   return total;
@@ -101,17 +115,29 @@ void add_to(at::Tensor& sum, const at::Tensor& part, at::ScalarType acc) {
   if (sum.nbytes() < sum.storage().nbytes()) sum = sum.clone();
 }
 
+// The same for rows from `row` on of a sum of like's shape.
+void add_to_rows(at::Tensor& sum, const at::Tensor& part, const at::Tensor& like, std::int64_t row,
+                 at::ScalarType acc) {
+  if (!sum.defined()) sum = at::zeros(like.sizes(), like.options().dtype(acc));
+  sum.narrow(0, row, part.size(0)).add_(part);
+}
+
 // The context's share of a slice's backward: adds to query_grad (acc) and to the blocks.
 void context_backward(const Inputs& own, const block::Forward& result,
                       const at::Tensor& output_grad, std::span<KvBlock> context,
                       at::Tensor& query_grad) {
   const auto acc = accumulate_dtype(own.query.scalar_type());
-  for (const Group& each : group(context)) {
+  for (const Group& each : group(context, own.query.device().is_cpu())) {
     const auto blocks = context.subspan(each.first, each.last - each.first);
     const block::Backward part =
-        backward_block(context_inputs(own.query, blocks, own.query.size(2)), result, output_grad);
+        backward_block(context_inputs(own.query, context, each), result, output_grad);
     query_grad.add_(part.query);
     const at::Tensor key = part.key.flatten(1), value = part.value.flatten(1);
+    if (!each.whole) {
+      add_to_rows(blocks[0].key_grad, key, blocks[0].key, each.row, acc);
+      add_to_rows(blocks[0].value_grad, value, blocks[0].value, each.row, acc);
+      continue;
+    }
     std::int64_t row = 0;
     for (KvBlock& target : blocks) {
       const std::int64_t size = target.end - target.begin;

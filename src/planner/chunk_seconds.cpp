@@ -30,6 +30,7 @@ ChunkSeconds chunk_seconds(const CostModel& cost, bool forward_only) {
   result.per_token2 = slope(ChunkShape{.token2 = kToken2}, kToken2);
   result.per_token = slope(ChunkShape{.tokens = kTokens}, static_cast<double>(kTokens));
   result.per_slice = slope(ChunkShape{.slices = kSlices}, kSlices);
+  result.per_context = slope(ChunkShape{.context = kTokens}, static_cast<double>(kTokens));
   return result;
 }
 

@@ -6,22 +6,25 @@
 
 namespace infinipipe {
 
-// The cost model is linear in what a chunk's shape counts (method.md §3 eq. 1-4), so four numbers
+// The cost model is linear in what a chunk's shape counts (method.md §3 eq. 1-4), so five numbers
 // say it all. Recomputation and transfers are left out. Value type.
 struct ChunkSeconds {
   double per_token2 = 0.0;  // of (C+s)^2 - C^2
   double per_token = 0.0;
   double per_slice = 0.0;
   double per_chunk = 0.0;
+  double per_context = 0.0;  // of C
 
-  // Tokens [begin, end) of one sequence, without what is paid per slice and per chunk.
+  // Tokens [begin, end) of one sequence, without what is paid per slice, chunk and context.
   Seconds tokens(Tokens begin, Tokens end) const {
     const auto b = static_cast<double>(begin);
     const auto e = static_cast<double>(end);
     return per_token2 * (e * e - b * b) + per_token * (e - b);
   }
   // One slice inside a chunk.
-  Seconds slice(Tokens begin, Tokens end) const { return tokens(begin, end) + per_slice; }
+  Seconds slice(Tokens begin, Tokens end) const {
+    return tokens(begin, end) + per_slice + per_context * static_cast<double>(begin);
+  }
   Seconds chunk(const Chunk& chunk) const;
 };
 

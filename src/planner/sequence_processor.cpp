@@ -27,6 +27,39 @@ ChunkSeconds with_slope(ChunkSeconds cost) {
   return cost;
 }
 
+// slice_mesh() where a slice also pays for the context that it reads: later slices have fewer
+// tokens. `slices` x `cap` >= `longest`.
+std::vector<Tokens> context_mesh(Tokens longest, Tokens slices, Tokens cap,
+                                 const ChunkSeconds& cost) {
+  // Where a slice of so many seconds that begins at `at` ends.
+  const auto end_of = [&](double at, Seconds seconds) {
+    const Seconds before = cost.per_token2 * at * at + cost.per_token * at;
+    const double end = tokens_of(before + std::max(0.0, seconds - cost.per_context * at), cost);
+    return std::clamp(end, at + 1.0, at + static_cast<double>(cap));
+  };
+  const auto reaches = [&](Seconds seconds) {
+    double at = 0.0;
+    for (Tokens i = 0; i < slices; ++i) at = end_of(at, seconds);
+    return at >= static_cast<double>(longest);
+  };
+  Seconds low = 0.0;
+  Seconds high = cost.tokens(0, longest) + cost.per_context * static_cast<double>(longest);
+  for (int i = 0; i < 60; ++i) {
+    const Seconds middle = 0.5 * (low + high);
+    (reaches(middle) ? high : low) = middle;
+  }
+  std::vector<Tokens> mesh;
+  Tokens at = 0;
+  for (Tokens left = slices - 1; left > 0; --left) {
+    const Tokens end = std::llround(end_of(static_cast<double>(at), high));
+    at =
+        std::clamp(end, std::max(at + 1, longest - left * cap), std::min(at + cap, longest - left));
+    mesh.push_back(at);
+  }
+  mesh.push_back(longest);
+  return mesh;
+}
+
 // One bucket's content while shorts are dealt out.
 struct Filling {
   std::optional<int> tail_of;  // position in the list of cut sequences
@@ -271,6 +304,7 @@ std::vector<Tokens> slice_mesh(Tokens longest, int slices, Tokens capacity,
   const Tokens cap = capacity > 0 ? capacity : longest;
   const Tokens count = std::max(std::min<Tokens>(slices, longest), (longest + cap - 1) / cap);
   const ChunkSeconds line = with_slope(cost);
+  if (line.per_context > 0.0) return context_mesh(longest, count, cap, line);
   const Seconds total = line.tokens(0, longest);
   std::vector<Tokens> mesh;
   Tokens at = 0;

@@ -101,7 +101,7 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
     cut(longest, coarse / 2, coarse);
     mixture(2048);
     whole(std::max<Tokens>(256, longest / 8), 1);
-    cut(longest / 2, 256, coarse);
+    cut(longest / 2, 128, 512);  // short slices behind long contexts
     whole(128, 12);
     mixture(1024);
     whole(512, 1);

@@ -16,8 +16,9 @@ constexpr double kSameSpeed = 0.015;
 // Chunks below so many tokens say more about fixed costs than about bytes a token.
 constexpr Tokens kMemoryTokens = 256;
 
-// token2, token, slice, chunk of `share` of the model's layers; then embedding, head, weight.
-enum Feature { kToken2, kToken, kSlice, kChunk, kEmbedding, kHead, kWeight, kFeatures };
+// token2, token, slice, chunk, context of `share` of the model's layers; then embedding, head,
+// weight.
+enum Feature { kToken2, kToken, kSlice, kChunk, kContext, kEmbedding, kHead, kWeight, kFeatures };
 
 std::vector<double> layer_features(const ChunkShape& shape, double share) {
   std::vector<double> features(kFeatures, 0.0);
@@ -25,6 +26,7 @@ std::vector<double> layer_features(const ChunkShape& shape, double share) {
   features[kToken] = static_cast<double>(shape.tokens) * share;
   features[kSlice] = shape.slices * share;
   features[kChunk] = share;
+  features[kContext] = static_cast<double>(shape.context) * share;
   return features;
 }
 
@@ -77,23 +79,25 @@ Observations observe(const std::vector<InstructionSample>& samples,
 }
 
 DirectionCost direction(const std::vector<double>& x) {
-  return {x[kToken2], x[kToken], x[kChunk], x[kSlice]};
+  return {x[kToken2], x[kToken], x[kChunk], x[kSlice], x[kContext]};
 }
 
 void fit_with_speed(const std::vector<InstructionSample>& samples,
                     const std::vector<LayerRange>& stages, const std::vector<double>& speed,
                     Profile& profile) {
   const Observations all = observe(samples, stages, speed);
+  // Contexts are in every form: few chunks are short slices behind long contexts, so a median would
+  // hardly see what they say, and where they say nothing the coefficient is 0.
   const std::vector<std::vector<bool>> forward_forms = {
-      form({kToken2, kToken, kEmbedding, kHead}),
-      form({kToken2, kToken, kChunk, kEmbedding, kHead}),
-      form({kToken2, kToken, kChunk, kSlice, kEmbedding, kHead})};
+      form({kToken2, kToken, kContext, kEmbedding, kHead}),
+      form({kToken2, kToken, kContext, kChunk, kEmbedding, kHead}),
+      form({kToken2, kToken, kContext, kChunk, kSlice, kEmbedding, kHead})};
   const auto& forward_form = forward_forms[simplest_form(all.forward, forward_forms)];
   const std::vector<double> f = fit_relative(all.forward, forward_form).coefficients;
   const std::vector<std::vector<bool>> backward_forms = {
-      form({kToken2, kToken, kEmbedding, kWeight}),
-      form({kToken2, kToken, kChunk, kEmbedding, kWeight}),
-      form({kToken2, kToken, kChunk, kSlice, kEmbedding, kWeight})};
+      form({kToken2, kToken, kContext, kEmbedding, kWeight}),
+      form({kToken2, kToken, kContext, kChunk, kEmbedding, kWeight}),
+      form({kToken2, kToken, kContext, kChunk, kSlice, kEmbedding, kWeight})};
   const auto& backward_form = backward_forms[simplest_form(all.backward, backward_forms)];
   const std::vector<double> b = fit_relative(all.backward, backward_form).coefficients;
   profile.forward = direction(f);
@@ -103,6 +107,19 @@ void fit_with_speed(const std::vector<InstructionSample>& samples,
   profile.head = {f[kHead] / 3.0, f[kHead] * 2.0 / 3.0};
   profile.head_in_forward = true;
   profile.backward_weight_seconds_per_token = std::min(b[kWeight], b[kToken]);
+}
+
+// What the coefficients must be multiplied by so that no chunk of some size holds more: a budget is
+// kept by the most, not by the mean.
+double most_over(const std::vector<Observation>& observations,
+                 const std::vector<double>& coefficients) {
+  constexpr double kRounding = 1.02;
+  double most = 1.0;
+  for (const Observation& one : observations) {
+    if (one.features[0] < static_cast<double>(kMemoryTokens)) continue;
+    most = std::max(most, one.value / predict(coefficients, one));
+  }
+  return most > kRounding ? most : 1.0;
 }
 
 }  // namespace
@@ -140,6 +157,8 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
 void fit_temporaries(const std::vector<InstructionSample>& samples,
                      const std::vector<LayerRange>& stages, Profile& profile) {
   LayerwiseMemory memory = profile.memory.layerwise.value_or(LayerwiseMemory{});
+  // In bfloat16 chunks with a context hold more for each token than others.
+  const bool uneven = profile.dtype == "bfloat16";
   // What is left of each measured figure once its known parts are taken off.
   std::vector<double> forward;       // a token
   std::vector<double> forward_last;  // the same, from the last stage
@@ -192,14 +211,15 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
   }
   if (!backward.empty()) {
     const Fit fit = fit_relative(backward, {true, true});
-    memory.backward_bytes_per_token = fit.coefficients[0];
-    memory.backward_bytes = fit.coefficients[1];
+    const double most = uneven ? most_over(backward, fit.coefficients) : 1.0;
+    memory.backward_bytes_per_token = most * fit.coefficients[0];
+    memory.backward_bytes = most * fit.coefficients[1];
   }
   // On the last stage the head may have held more: each figure is as much as a layer holds or more.
   if (forward.empty() && !forward_last.empty()) {
     forward = {*std::min_element(forward_last.begin(), forward_last.end())};
   }
-  memory.forward_bytes_per_token = std::max(0.0, median(forward));
+  memory.forward_bytes_per_token = std::max(0.0, uneven ? quantile(forward, 1.0) : median(forward));
   // Where layers hold more than the head, the figure says nothing of it.
   const double layers_hold = memory.forward_bytes_per_token - profile.memory.head_bytes_per_token;
   std::erase_if(head, [&](const InstructionSample* sample) {

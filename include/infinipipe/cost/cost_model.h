@@ -16,6 +16,7 @@ struct ChunkShape {
   int slices = 0;
   Tokens cut_tokens = 0;           // of its slice of a cut sequence; 0 if it has none
   Tokens cut_sequence_tokens = 0;  // whole length of that sequence, where this is its last slice
+  Tokens context = 0;              // tokens before its slices, all together
 };
 
 ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
@@ -91,17 +92,18 @@ class CostModel final {
   Profile profile_;
   Parallelism parallelism_;
   std::vector<LayerRange> stages_;
-  // Seconds of one instruction = token2 x .. + tokens x .. + slices x .. + per chunk, with
-  // everything that the stage's layers, degree and speed do to it worked in.
+  // Seconds of one instruction = token2 x .. + tokens x .. + slices x .. + context x .. + chunk,
+  // with everything that the stage's layers, degree and speed do to it worked in.
   struct Coefficients {
     double token2 = 0.0;
     double token = 0.0;
     double slice = 0.0;
     double chunk = 0.0;
+    double context = 0.0;
 
     Seconds operator()(const ChunkShape& shape) const {
       return token2 * shape.token2 + token * static_cast<double>(shape.tokens) +
-             slice * shape.slices + chunk;
+             slice * shape.slices + context * static_cast<double>(shape.context) + chunk;
     }
   };
   struct StageCost {

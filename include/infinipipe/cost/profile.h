@@ -18,6 +18,9 @@ struct DirectionCost {
   double seconds_per_token = 0.0;
   double seconds_per_chunk = 0.0;
   double seconds_per_slice = 0.0;
+  // A token of context that a slice reads, whatever the slice's own length: short slices behind
+  // long contexts take longer than (C+s)^2 - C^2 says.
+  double seconds_per_context_token = 0.0;
 };
 
 struct PerTokenPair {

@@ -61,6 +61,10 @@ inline Profile random_profile(Random& random, int layers) {
                       .seconds_per_token = token * 2.0,
                       .seconds_per_chunk = profile.forward.seconds_per_chunk * 2.0,
                       .seconds_per_slice = profile.forward.seconds_per_slice};
+  if (random.uniform() < 0.3) {
+    profile.forward.seconds_per_context_token = 0.1 * token * random.uniform();
+    profile.backward.seconds_per_context_token = 0.2 * token * random.uniform();
+  }
   profile.head = {.forward_seconds_per_token = token * 0.3 * random.uniform(),
                   .backward_seconds_per_token = token * 0.5 * random.uniform()};
   profile.head_in_forward = random.uniform() < 0.5;

@@ -148,15 +148,18 @@ class NaiveChecker {
   double layers_seconds(const char* direction, const Instruction& i, double l) const {
     const Json& d = profile_.at(direction);
     double token2 = 0.0;
+    double contexts = 0.0;
     for (const Slice& s : replica_.chunk(i).slices) {
       const auto c = static_cast<double>(s.begin);
       const auto n = static_cast<double>(s.end - s.begin);
       token2 += (c + n) * (c + n) - c * c;
+      contexts += c;
     }
     const auto slices = static_cast<double>(replica_.chunk(i).slices.size());
     double time = (token2 * d["seconds_per_token2"].get<double>() +
                    tokens(i) * d["seconds_per_token"].get<double>() +
-                   slices * d["seconds_per_slice"].get<double>()) *
+                   slices * d["seconds_per_slice"].get<double>() +
+                   contexts * d.value("seconds_per_context_token", 0.0)) *
                   l / L() / ds();
     const bool divided = profile_.value("seconds_per_chunk_divided", false);
     time += d["seconds_per_chunk"].get<double>() * l / L() / (divided ? ds() : 1.0);

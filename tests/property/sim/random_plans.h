@@ -234,10 +234,12 @@ inline Json random_profile(Random& random, const RandomShape& shape) {
     return low + (high - low) * random.uniform();
   };
   const auto direction = [&] {
-    return Json{{"seconds_per_token2", number(1e-7, 1e-5)},
-                {"seconds_per_token", number(1e-4, 1e-2)},
-                {"seconds_per_chunk", pick(random, 0, 1) == 0 ? 0.0 : number(0.0, 2.0)},
-                {"seconds_per_slice", pick(random, 0, 1) == 0 ? 0.0 : number(0.0, 0.1)}};
+    Json cost = {{"seconds_per_token2", number(1e-7, 1e-5)},
+                 {"seconds_per_token", number(1e-4, 1e-2)},
+                 {"seconds_per_chunk", pick(random, 0, 1) == 0 ? 0.0 : number(0.0, 2.0)},
+                 {"seconds_per_slice", pick(random, 0, 1) == 0 ? 0.0 : number(0.0, 0.1)}};
+    if (pick(random, 0, 1) == 0) cost["seconds_per_context_token"] = number(0.0, 1e-3);
+    return cost;
   };
   const auto pair = [&] {
     return Json{{"forward_seconds_per_token", number(0.0, 1e-3)},

@@ -61,12 +61,26 @@ ChunkShape small_chunk() {
   return shape;
 }
 
+TEST(CostModel, ASlicePaysForTheContextThatItReads) {
+  ChunkShape shape = small_chunk();
+  shape.context = 4;
+  Profile profile = small_profile();
+  const CostModel without(profile, {.stages = 2}, kSmallStages);
+  profile.forward.seconds_per_context_token = 8.0;  // of 4 layers
+  profile.backward.seconds_per_context_token = 20.0;
+  const CostModel with(profile, {.stages = 2}, kSmallStages);
+  EXPECT_DOUBLE_EQ(with.forward(kFirst, shape) - without.forward(kFirst, shape), 8.0);
+  EXPECT_DOUBLE_EQ(with.backward(kLast, shape) - without.backward(kLast, shape), 60.0);
+  EXPECT_DOUBLE_EQ(with.recompute_layer(kLast, shape) - without.recompute_layer(kLast, shape), 8.0);
+}
+
 TEST(ChunkShape, CountsContextAndCutSequences) {
   const std::vector<Tokens> sequences = {6, 3, 4};
   const std::vector<bool> cut = {true, false, false};
   Chunk hybrid{ChunkKind::kHybrid, {{SequenceId(0), 4, 6}, {SequenceId(1), 0, 3}}, {0, 0}};
   const ChunkShape shape = chunk_shape(hybrid, sequences, cut);
   EXPECT_EQ(shape.token2, 29.0);
+  EXPECT_EQ(shape.context, 4);
   EXPECT_EQ(shape.tokens, 5);
   EXPECT_EQ(shape.slices, 2);
   EXPECT_EQ(shape.cut_tokens, 2);

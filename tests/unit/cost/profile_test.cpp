@@ -112,6 +112,19 @@ TEST(CorruptedProfile, EveryLayerwiseNumberIsCheckedByName) {
   }
 }
 
+TEST(Profile, SecondsOfContextAreReadAndWritten) {
+  Json json = good();
+  EXPECT_EQ(profile_from_json(json, "p.json").forward.seconds_per_context_token, 0.0);
+  json["forward"]["seconds_per_context_token"] = 1e-9;
+  json["backward"]["seconds_per_context_token"] = 2e-9;
+  const Profile profile = profile_from_json(json, "p.json");
+  EXPECT_EQ(profile.forward.seconds_per_context_token, 1e-9);
+  EXPECT_EQ(profile.backward.seconds_per_context_token, 2e-9);
+  EXPECT_EQ(profile_to_json(profile), json);
+  json["backward"]["seconds_per_context_token"] = "much";
+  EXPECT_THAT(refusal(json), HasSubstr("p.json: backward.seconds_per_context_token: found"));
+}
+
 TEST(Profile, SharesOfStatesAreReadAndWritten) {
   Json json = good();
   EXPECT_EQ(profile_from_json(json, "p.json").memory.state_gradient_share, 0.0);

@@ -59,6 +59,35 @@ TEST(SliceMesh, EqualTimeSlicesGetShorterWithContext) {
   }
 }
 
+TEST(SliceMesh, SlicesThatPayForTheirContextAreOfEqualTimeToo) {
+  ChunkSeconds cost = kCost;
+  cost.per_context = 0.05 * cost.per_token;
+  for (const int slices : {1, 2, 5, 17}) {
+    const auto mesh = slice_mesh(100000, slices, 0, cost);
+    ASSERT_EQ(mesh.size(), static_cast<std::size_t>(slices));
+    EXPECT_EQ(mesh.back(), 100000);
+    const Seconds first = cost.slice(0, mesh[0]);
+    Tokens begin = 0;
+    for (const Tokens end : mesh) {
+      EXPECT_NEAR(cost.slice(begin, end), first, first * 1e-3);
+      begin = end;
+    }
+  }
+  // However dear a context is, there are as many slices as asked for, and none above the capacity.
+  cost.per_context = 100.0 * cost.per_token;
+  for (const Tokens capacity : {Tokens{0}, Tokens{300}, Tokens{900}}) {
+    const auto mesh = slice_mesh(5000, 20, capacity, cost);
+    EXPECT_EQ(mesh.size(), 20u);
+    Tokens begin = 0;
+    for (const Tokens end : mesh) {
+      EXPECT_GT(end, begin);
+      EXPECT_LE(end - begin, capacity > 0 ? capacity : 5000);
+      begin = end;
+    }
+    EXPECT_EQ(begin, 5000);
+  }
+}
+
 TEST(SliceMesh, TokenCostsAloneGiveEqualSlices) {
   EXPECT_EQ(slice_mesh(12, 4, 0, {.per_token = 1.0}), (std::vector<Tokens>{3, 6, 9, 12}));
   EXPECT_EQ(slice_mesh(12, 4, 0, {}), (std::vector<Tokens>{3, 6, 9, 12}));

@@ -105,6 +105,19 @@ TEST(FitTimes, RecoversWhatWasPlanted) {
   }
 }
 
+// Short slices behind long contexts: a seventh of their time that (C+s)^2 - C^2 does not know.
+TEST(FitTimes, FindsWhatAContextCosts) {
+  Profile truth = planted();
+  EXPECT_LT(fitted(measure(truth, 2, 0.0)).forward.seconds_per_context_token, 3e-9);
+  truth.forward.seconds_per_context_token = 3e-7;
+  truth.backward.seconds_per_context_token = 8e-7;
+  const Case c = measure(truth, 2, 0.0);
+  const Profile profile = fitted(c);
+  EXPECT_LT(worst(residuals(c, profile)), 0.01);
+  EXPECT_NEAR(profile.forward.seconds_per_context_token, 3e-7, 3e-8);
+  EXPECT_NEAR(profile.backward.seconds_per_context_token, 8e-7, 8e-8);
+}
+
 TEST(FitTimes, NoiseAveragesOut) {
   const Case c = measure(planted(), 2, 0.05);
   const Profile profile = fitted(c);
