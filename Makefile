@@ -27,7 +27,7 @@ train: build corpus  ## train a small Llama on Debian's Go sources over 2 pipeli
 corpus: build  ## the default corpus as an indexed dataset under corpus/
 	@tools/corpus.sh $(BINARY)
 
-bench: build  ## benchmarks: executor, planner (about 15 minutes)
+bench: build  ## benchmarks: executor, planner, real runs (about half an hour)
 	@tools/bench.sh build/$(PRESET)
 
 peers: build  ## side by side with PyTorch's pipelining (an hour; PEERS_FLAGS for a quick look)

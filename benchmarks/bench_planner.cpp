@@ -13,7 +13,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -23,6 +22,8 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
+#include "infinipipe/base/processor_time.h"
+#include "infinipipe/base/statistics.h"
 #include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
@@ -46,19 +47,6 @@ struct Machine {
   int layers;
 };
 constexpr Machine kMachines[] = {{"7b", 32}, {"13b", 40}, {"30b", 60}};
-
-double processor_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-double quantile(std::vector<double> values, double share) {
-  std::sort(values.begin(), values.end());
-  const auto last = static_cast<double>(values.size() - 1);
-  return values[static_cast<std::size_t>(share * last + 0.5)];
-}
-double median(const std::vector<double>& values) { return quantile(values, 0.5); }
 
 PlanContext context_for(const Options& options, const Machine& machine) {
   PlanContext context;
@@ -86,12 +74,12 @@ Run plan_with(PlanContext context, const char* name, const std::vector<Tokens>& 
   request.sequences = lengths;
   Run run;
   const auto began = std::chrono::steady_clock::now();
-  const double processor = processor_seconds();
+  const double processor = process_seconds();
   try {
     run.plan = planner->plan(request);
   } catch (const RunError&) {
   }
-  run.processor = processor_seconds() - processor;
+  run.processor = process_seconds() - processor;
   run.wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   return run;
 }

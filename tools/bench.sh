@@ -14,5 +14,9 @@ run() {  # NAME [ARGUMENT ...]; a build without LibTorch has the planner's alone
 }
 run bench_planner
 run bench_runtime
-[ ! -f corpus/go.idx ] || run bench_training configs/default.toml --steps 9
+if [ -f corpus/go.idx ]; then
+  run bench_training configs/default.toml --steps 9
+  run bench_dtype configs/default.toml --steps 60
+  run bench_reach configs/default.toml --model.preset 25m --data.max_sequence_length 65536
+fi
 [ -n "$found" ] || { echo "error: bench: no benchmark in $build/benchmarks; build it first" >&2; exit 2; }

@@ -104,6 +104,7 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
     cut(longest / 2, 128, 512);  // short slices behind long contexts
     whole(128, 12);
     mixture(1024);
+    cut(std::min<Tokens>(longest, 1536), 32, 96);  // what a chunk costs however small it is
     whole(512, 1);
     whole(2048, 1);
     whole(512, 5);

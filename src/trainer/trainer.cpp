@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <ctime>
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -12,6 +11,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
+#include "infinipipe/base/processor_time.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
@@ -33,13 +33,6 @@ using Clock = std::chrono::steady_clock;
 
 Seconds seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Processor time of all threads of this process.
-Seconds process_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 // What a checkpoint knows of planning; only where it is an object.
