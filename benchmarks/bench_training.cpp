@@ -73,21 +73,25 @@ class Bench final {
     // Pace is followed as in training, from one undisturbed series for all: the machine's, not a
     // planner's.
     Calibrator calibrator(static_cast<int>(stages_.size()), 0, true);
-    for (int step = 0; step < steps_; ++step) {
+    // The first pass, over step 0, warms everything up and does not count.
+    for (int pass = -1; pass < steps_; ++pass) {
+      const int step = std::max(0, pass);
       const PlanRequest request = request_of(step, calibrator);
       const Bytes full = most_bytes(request);
       for (const double share : budgets_) {
         const Bytes budget = states() + share * (full - states());
         std::map<std::string, double> seconds;
-        for (const std::string& planner : planners_) {
-          one(planner, share, budget, request, calibrator, seconds);
+        for (std::size_t i = 0; i < planners_.size(); ++i) {  // nobody is always first
+          const auto turn = (i + static_cast<std::size_t>(step)) % planners_.size();
+          one(planners_[turn], share, budget, request, calibrator, seconds);
         }
         for (const std::string& planner : planners_) {
           if (!seconds.contains(planner) || !seconds.contains("epp")) continue;
           runs_[{share, planner}].against_epp.push_back(seconds[planner] / seconds["epp"]);
         }
       }
-      std::fprintf(stderr, "step %d of %d\n", step + 1, steps_);
+      if (pass < 0) runs_.clear();
+      std::fprintf(stderr, "step %d of %d\n", pass + 1, steps_);
     }
     print();
   }
