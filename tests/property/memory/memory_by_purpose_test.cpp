@@ -102,10 +102,16 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
     const StepResult result = engine.run(tight, batch);
     const TraceComparison compared = compare_traces(simulate(tight, cost).trace, result.trace);
     SCOPED_TRACE("batch " + std::to_string(i) + "\n" + comparison_table(compared));
+    Tokens largest = 0;
+    for (const Pipeline& pipeline : tight.replicas[0].pipelines) {
+      for (const Chunk& chunk : pipeline.chunks) largest = std::max(largest, chunk.tokens());
+    }
+    const Bytes message = cost.message_bytes(largest);
     ASSERT_EQ(compared.stage_memory_error.size(), std::size_t{kStages});
     for (std::size_t p = 0; p < kStages; ++p) {
       EXPECT_LE(result.peak_bytes[p], narrow ? 1.10 * budget : budget);
-      EXPECT_GE(compared.stage_memory_error[p], -too_little);
+      // On a busy machine one message more may wait than predicted: what planning keeps in hand.
+      EXPECT_GE(compared.stage_memory_error[p], -too_little - message / result.peak_bytes[p]);
       EXPECT_LE(compared.stage_memory_error[p], too_much);
       worst_peak = std::max(worst_peak, std::abs(compared.stage_memory_error[p]));
     }
