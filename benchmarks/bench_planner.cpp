@@ -68,7 +68,7 @@ struct Run {
 
 Run plan_with(PlanContext context, const char* name, const std::vector<Tokens>& lengths) {
   context.config.name = name;
-  const Bytes limit = context.profile.limit(context.bytes_per_stage);
+  const Bytes limit = context.limit();
   const auto planner = make_planner(context, std::make_shared<SimulatorEvaluator>(limit));
   PlanRequest request;
   request.sequences = lengths;

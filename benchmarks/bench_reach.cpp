@@ -11,7 +11,6 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -135,18 +134,9 @@ int main(int count, char** arguments) {
   return bench_main([&] {
     BenchArguments given = bench_arguments(count, arguments, "bench_reach",
                                            {{"budgets", "384,512,768"}, {"unit", "256"}});
-    std::vector<double> budgets;
-    std::istringstream list(given.own["budgets"]);
-    for (std::string word; std::getline(list, word, ',');) {
-      budgets.push_back(std::atof(word.c_str()) * 1024.0 * 1024.0);
-    }
+    std::vector<double> budgets = positive_numbers(given, "bench_reach", "budgets");
+    for (double& budget : budgets) budget *= 1024.0 * 1024.0;
     const Tokens unit = std::max(1, std::atoi(given.own["unit"].c_str()));
-    for (const double budget : budgets) {
-      if (!(budget > 0.0)) {
-        throw InputError("bench_reach: budgets", "found " + given.own["budgets"],
-                         "expected MiB a stage, above 0");
-      }
-    }
     Bench(std::move(given.config), unit).run(budgets);
   });
 }

@@ -12,7 +12,6 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -28,13 +27,6 @@
 
 namespace infinipipe {
 namespace {
-
-std::vector<std::string> words(const std::string& list) {
-  std::vector<std::string> result;
-  std::istringstream stream(list);
-  for (std::string word; std::getline(stream, word, ',');) result.push_back(word);
-  return result;
-}
 
 double largest(const std::vector<double>& values) {
   return values.empty() ? 0.0 : *std::max_element(values.begin(), values.end());
@@ -253,13 +245,7 @@ int main(int count, char** arguments) {
     BenchArguments given = bench_arguments(
         count, arguments, "bench_training",
         {{"steps", "6"}, {"planners", "epp,seq1f1b,1f1b,gpipe"}, {"budgets", "1,0.5,0.25"}});
-    std::vector<double> budgets;
-    for (const std::string& share : words(given.own["budgets"])) {
-      budgets.push_back(std::atof(share.c_str()));
-      if (!(budgets.back() > 0.0)) {
-        throw InputError("bench_training: budgets", "found " + share, "expected shares above 0");
-      }
-    }
+    const std::vector<double> budgets = positive_numbers(given, "bench_training", "budgets");
     for (const std::string& name : words(given.own["planners"])) {
       const auto known = planner_names();
       if (std::find(known.begin(), known.end(), name) == known.end()) {

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -42,6 +44,27 @@ inline BenchArguments bench_arguments(int count, char** arguments, const std::st
     }
   }
   result.config.check();
+  return result;
+}
+
+// The words between commas.
+inline std::vector<std::string> words(const std::string& list) {
+  std::vector<std::string> result;
+  std::istringstream stream(list);
+  for (std::string word; std::getline(stream, word, ',');) result.push_back(word);
+  return result;
+}
+
+// A flag's numbers, each above 0. Throws InputError.
+inline std::vector<double> positive_numbers(const BenchArguments& given, const std::string& program,
+                                            const std::string& flag) {
+  std::vector<double> result;
+  for (const std::string& word : words(given.own.at(flag))) {
+    result.push_back(std::atof(word.c_str()));
+    if (!(result.back() > 0.0)) {
+      throw InputError(program + ": " + flag, "found " + word, "expected numbers above 0");
+    }
+  }
   return result;
 }
 

@@ -12,7 +12,7 @@ Profile configured_profile(const TrainConfig& config) {
 }
 
 std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context) {
-  return std::make_shared<SimulatorEvaluator>(context.profile.limit(context.bytes_per_stage));
+  return std::make_shared<SimulatorEvaluator>(context.limit());
 }
 
 std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile) {

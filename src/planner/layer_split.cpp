@@ -136,7 +136,7 @@ std::vector<LayerRange> stage_layers(const PlanContext& context) {
         "expected at least one layer on every stage and all layers placed",
         "change parallelism.stages or parallelism.layers_per_stage");
   }
-  const Bytes limit = context.profile.limit(context.bytes_per_stage);
+  const Bytes limit = context.limit();
   if (context.layers_per_stage) return ranges_of(*context.layers_per_stage);
   if (!context.features.layer_split) {
     std::vector<int> counts;

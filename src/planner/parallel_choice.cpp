@@ -141,7 +141,7 @@ ParallelChoice choose_parallelism(const PlanContext& context, int devices, int d
   ParallelChoice choice;
   choice.devices = devices;
   choice.batches = static_cast<int>(sample.size());
-  choice.bytes_per_device = context.profile.limit(context.bytes_per_stage);
+  choice.bytes_per_device = context.limit();
   for (const std::vector<Tokens>& batch : sample) {
     choice.tokens += std::accumulate(batch.begin(), batch.end(), Tokens{0});
   }

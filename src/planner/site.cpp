@@ -40,7 +40,7 @@ Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluato
     : config_(context.config),
       features_(context.features),
       cost_(context.profile, context.parallelism, stage_layers(context)),
-      limit_(context.profile.limit(context.bytes_per_stage)),
+      limit_(context.limit()),
       profile_hash_(infinipipe::profile_hash(context.profile)),
       evaluator_(std::move(evaluator)) {
   INFINIPIPE_ASSERT(evaluator_ != nullptr, "a planner needs an evaluator");

@@ -1,6 +1,4 @@
 // What this machine is, from the operating system and, for a GPU, LibTorch.
-#include <ATen/Context.h>
-#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <unistd.h>
 
@@ -15,6 +13,7 @@
 
 #include "infinipipe/base/units.h"
 #include "infinipipe/profile/profile_machine.h"
+#include "runtime/cuda_devices.h"
 
 namespace infinipipe {
 namespace {
@@ -86,7 +85,7 @@ std::string graphics_processor() {
 
 // All of it, of the smallest of them; the second is how many there are.
 std::pair<Bytes, int> graphics_memory() {
-  const int devices = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+  const int devices = cuda_devices();
   Bytes least = 0.0;
   for (int i = 0; i < devices; ++i) {
     const auto total = static_cast<Bytes>(c10::getDeviceAllocator(c10::kCUDA)

@@ -169,6 +169,8 @@ class Measurement final {
 
   // Latencies of messages and the bytes of model states.
   void note(const StepResult& result) {
+    // Nothing is workspace after a stage's last instruction but what stays for good.
+    std::vector<Bytes> left(options_.stages.size(), 0.0);
     for (const MemorySample& sample : result.trace.memory) {
       const auto of = [&](MemoryPurpose purpose) {
         return sample.bytes[static_cast<std::size_t>(purpose)];
@@ -178,16 +180,9 @@ class Measurement final {
       states_[p] =
           std::max(states_[p], of(MemoryPurpose::kWeights) + of(MemoryPurpose::kGradients) +
                                    of(MemoryPurpose::kOptimizer));
+      left[p] = of(MemoryPurpose::kWorkspace);
     }
-    // Nothing is workspace after a step's last instruction but what stays for good.
-    for (std::size_t i = 0; i < result.trace.memory.size(); ++i) {
-      const MemorySample& sample = result.trace.memory[i];
-      const bool last =
-          i + 1 == result.trace.memory.size() || result.trace.memory[i + 1].stage != sample.stage;
-      if (!last) continue;
-      workspace_ =
-          std::max(workspace_, sample.bytes[static_cast<std::size_t>(MemoryPurpose::kWorkspace)]);
-    }
+    workspace_ = std::max(workspace_, *std::max_element(left.begin(), left.end()));
     const auto stages = options_.stages.size();
     // An instruction that waited began when its message came: the time since its producer's end is
     // what handing over takes.

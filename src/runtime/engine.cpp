@@ -1,8 +1,5 @@
 #include "runtime/engine.h"
 
-#include <ATen/Context.h>
-#include <ATen/detail/CUDAHooksInterface.h>
-
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -11,6 +8,7 @@
 #include "comm/thread_communicator.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
+#include "runtime/cuda_devices.h"
 #include "runtime/stage_thread.h"
 
 namespace infinipipe {
@@ -30,7 +28,7 @@ at::Device stage_device(const std::string& name, std::size_t stage) {
   if (name != "cuda") {
     throw InputError("config: runtime.device", "found " + name, "expected cpu or cuda");
   }
-  const int devices = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+  const int devices = cuda_devices();
   if (devices == 0) {
     throw RunError("config: runtime.device", "found cuda", "but this machine or build has no GPU",
                    "use --runtime.device cpu");

@@ -3,9 +3,10 @@
 file(GLOB timed_sources CONFIGURE_DEPENDS
   "${PROJECT_SOURCE_DIR}/src/model/*" "${PROJECT_SOURCE_DIR}/src/runtime/*"
   "${PROJECT_SOURCE_DIR}/src/comm/*" "${PROJECT_SOURCE_DIR}/src/profile/*"
-  "${PROJECT_SOURCE_DIR}/src/cost/*")
+  "${PROJECT_SOURCE_DIR}/src/cost/*"
+  "${INFINIPIPE_SITE}/torch/include/torch/headeronly/version.h")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${timed_sources})
-set(hashes "${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} ${CMAKE_CXX_COMPILER_VERSION} ${Torch_VERSION}")
+set(hashes "${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} ${CMAKE_CXX_COMPILER_VERSION}")
 foreach(source IN LISTS timed_sources)
   file(SHA256 "${source}" hash)
   string(APPEND hashes "${hash}")

@@ -1,8 +1,6 @@
 #include "trainer/setup.h"
 
-#include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 
@@ -14,6 +12,7 @@
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
 #include "model/dtype.h"
+#include "runtime/cuda_devices.h"
 
 namespace infinipipe {
 
@@ -38,14 +37,12 @@ Engine::Options make_engine_options(const TrainConfig& config,
 }
 
 std::unique_ptr<Planner> make_judged_planner(const PlanContext& context) {
-  return make_planner(context, std::make_shared<SimulatorEvaluator>(
-                                   context.profile.limit(context.bytes_per_stage)));
+  return make_planner(context, std::make_shared<SimulatorEvaluator>(context.limit()));
 }
 
 double devices_at_work(const std::string& device, std::size_t stages) {
   const auto count = static_cast<double>(stages);
-  if (device == "cpu" || !at::globalContext().hasCUDA()) return count;
-  return std::min(count, static_cast<double>(at::detail::getCUDAHooks().deviceCount()));
+  return device == "cpu" ? count : std::min(count, static_cast<double>(cuda_devices()));
 }
 
 double measured_matmul_flops(const Engine::Options& options) {

@@ -127,7 +127,6 @@ class Run final {
       }
       result.plan_cpu_seconds += metrics.plan_cpu_seconds;
       if (step > first) result.plan_wait_seconds += metrics.plan_wait_seconds;
-      result.cpu_seconds = process_seconds() - processor;
       ++result.steps_done;
       result.next_step = step + 1;
 
@@ -148,6 +147,7 @@ class Run final {
         break;
       }
     }
+    result.cpu_seconds = process_seconds() - processor;
     return result;
   }
 

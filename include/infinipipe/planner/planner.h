@@ -46,6 +46,8 @@ struct PlanContext {
   Bytes bytes_per_stage = 0.0;  // 0: the profile's device memory; both 0: no limit
   PlannerConfig config;
   PlannerFeatures features;
+
+  Bytes limit() const { return profile.limit(bytes_per_stage); }
 };
 
 // What a configuration asks for, on the machine of this profile.
