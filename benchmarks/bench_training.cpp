@@ -3,6 +3,7 @@
 //   bench_training CONFIG.toml [--steps N] [--planners epp,seq1f1b,1f1b,gpipe]
 //                  [--budgets 1,0.5,0.25] [--section.key value ...]
 //
+// A planner may be told what its recomputed layers keep: seq1f1b:attention, epp:input.
 // The same batches under epp, seq1f1b, 1f1b and gpipe, in turn, at three memory budgets: all that
 // full storage needs, and half and a quarter of it beyond the model states. For each: predicted and
 // measured time and peak memory, tokens per second, bubble, recomputation. One run, medians.
@@ -154,7 +155,7 @@ class Bench final {
     runs.time_error.push_back(std::abs(plan.predicted->seconds / measured - 1.0));
     double busy = 0.0;
     double again = 0.0;
-    const CostModel cost(at_pace(context_.profile, plan.stage_pace), plan.parallelism, stages_);
+    const CostModel cost = plan_cost(context_.profile, plan);
     const std::vector<bool> cut = plan.cut_sequences();
     for (const TraceEvent& event : result.trace.events) {
       busy += event.end - event.begin;
@@ -194,15 +195,15 @@ class Bench final {
                 static_cast<long long>(config_.data.max_sequence_length),
                 config_.training.dtype.c_str());
     std::printf(
-        "budget  planner   tokens/s  time/epp (least..most)   bubble  recomputed  step err  "
-        "instr err  peak err (most)  peak/budget  does not fit\n");
+        "budget  planner            tokens/s  time/epp (least..most)   bubble  recomputed  "
+        "step err  instr err  peak err (most)  peak/budget  does not fit\n");
     for (const double share : budgets_) {
       for (const std::string& name : planners_) {
         const auto found = runs_.find({share, name});
         if (found == runs_.end()) continue;
         const Runs& r = found->second;
         if (r.tokens_per_second.empty()) {
-          std::printf("%5.0f%%   %-8s  does not fit in any of %d steps\n", 100.0 * share,
+          std::printf("%5.0f%%   %-17s  does not fit in any of %d steps\n", 100.0 * share,
                       name.c_str(), r.failed);
           continue;
         }
@@ -212,7 +213,7 @@ class Bench final {
                 : std::pair{*std::min_element(r.against_epp.begin(), r.against_epp.end()),
                             largest(r.against_epp)};
         std::printf(
-            "%5.0f%%   %-8s %9.0f   %6.3f (%.3f..%.3f)   %6.1f%%   %6.1f%%   %6.1f%%   %6.1f%%   "
+            "%5.0f%%   %-17s %9.0f   %6.3f (%.3f..%.3f)   %6.1f%%   %6.1f%%   %6.1f%%   %6.1f%%   "
             "%5.1f%% (%.1f%%)   %8.3f   %d\n",
             100.0 * share, name.c_str(), median(r.tokens_per_second), median(r.against_epp), low,
             high, 100.0 * median(r.bubble), 100.0 * median(r.recompute),
@@ -247,9 +248,13 @@ int main(int count, char** arguments) {
         {{"steps", "6"}, {"planners", "epp,seq1f1b,1f1b,gpipe"}, {"budgets", "1,0.5,0.25"}});
     const std::vector<double> budgets = positive_numbers(given, "bench_training", "budgets");
     for (const std::string& name : words(given.own["planners"])) {
-      const auto known = planner_names();
+      std::vector<std::string> known = planner_names();
+      for (const std::string& plain : planner_names()) {
+        for (const char* keeps : {":input", ":attention"}) known.push_back(plain + keeps);
+      }
       if (std::find(known.begin(), known.end(), name) == known.end()) {
-        throw InputError("bench_training: planners", "found " + name, "expected planners' names");
+        throw InputError("bench_training: planners", "found " + name,
+                         "expected planners' names, each with :input or :attention or neither");
       }
     }
     Bench(std::move(given.config), std::atoi(given.own["steps"].c_str()),

@@ -74,11 +74,14 @@ inline Profile bench_profile(const TrainConfig& config) {
       config, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
 }
 
-// As training would have it, with another name and limit; the layer split is the run's.
+// As training would have it, with another name and limit; the layer split is the run's. A name may
+// say what recomputed layers keep: "seq1f1b:attention".
 inline std::unique_ptr<Planner> planner_at(PlanContext context,
                                            const std::vector<LayerRange>& stages,
                                            const std::string& name, Bytes budget) {
-  context.config.name = name;
+  const std::size_t colon = name.find(':');
+  context.config.name = name.substr(0, colon);
+  if (colon != std::string::npos) context.config.recompute_keeps = name.substr(colon + 1);
   context.bytes_per_stage = budget;
   std::vector<int> layers;
   for (const LayerRange& range : stages) layers.push_back(range.count());

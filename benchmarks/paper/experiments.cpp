@@ -131,7 +131,7 @@ Cell run_planner(const std::string& name, const PlanContext& context,
     const auto planner = make_planner(context, judge(context.profile));
     for (const auto& step : steps) {
       const Plan plan = planner->plan({.sequences = step});
-      const CostModel cost(context.profile, plan.parallelism, plan.stages);
+      const CostModel cost = plan_cost(context.profile, plan);
       StepOverhead overhead = step_overhead(plan, cost, kPerNode);
       // Other systems' tuning does not look at gathers either, which drives it to small slices:
       // what these expose is not held against them.

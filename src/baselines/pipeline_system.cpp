@@ -148,7 +148,7 @@ class PipelineSystem final : public System {
     const Plan& plan = *result.plan;
     INFINIPIPE_ASSERT(plan.predicted.has_value(), "a plan without a prediction");
     const Prediction& predicted = *plan.predicted;
-    const CostModel cost(choices_[choice].profile, plan.parallelism, plan.stages);
+    const CostModel cost = plan_cost(choices_[choice].profile, plan);
     StepOverhead overhead = step_overhead(plan, cost, context_.devices_per_node);
     // What is waited for is in the chunks. Planners do not look at gathers that are hidden, which
     // drives some to small slices: what these expose is not held against other systems.

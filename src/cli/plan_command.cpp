@@ -110,7 +110,7 @@ void run(const Options& options, const Console& console) {
   request.forward_only = options.evaluation;
   Plan plan = planner->plan(request);
   if (options.choose && !options.evaluation) {
-    const CostModel cost(configured_profile(config), plan.parallelism, plan.stages);
+    const CostModel cost = plan_cost(configured_profile(config), plan);
     plan.predicted->step_overhead =
         step_overhead(plan, cost, config.cluster.devices_per_node).total();
   }

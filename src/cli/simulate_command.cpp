@@ -34,7 +34,7 @@ void run(const Options& options, const Console& console) {
   Plan plan = read_plan(options.plan);
   require_valid(plan, options.plan);
   const Profile profile = read_profile(options.profile);
-  const CostModel cost(at_pace(profile, plan.stage_pace), plan.parallelism, plan.stages);
+  const CostModel cost = plan_cost(profile, plan);
   if (!plan.profile_hash.empty() && plan.profile_hash != profile_hash(profile)) {
     console.detail(options.profile + " is not the profile that this plan was made with");
   }

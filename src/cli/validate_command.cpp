@@ -31,7 +31,7 @@ void run(const Options& options, const Console& console) {
   const Plan plan = read_any_plan(json, options.plan);
   require_valid(plan, options.plan);
   if (!options.profile.empty()) {
-    const CostModel cost(read_profile(options.profile), plan.parallelism, plan.stages);
+    const CostModel cost = plan_cost(read_profile(options.profile), plan);
     const Bytes limit = cost.profile().limit(plan.bytes_per_stage);
     require_fits(plan, cost, limit);
   }

@@ -242,6 +242,9 @@ void add_planning(Table& t) {
                     INFINIPIPE_FIELD(planner.slices));
   t.integer_or_auto("planner.chunk_tokens", "most tokens of a chunk, or auto",
                     INFINIPIPE_FIELD(planner.chunk_tokens));
+  t.text("planner.recompute_keeps",
+         "what recomputed layers keep: input, attention (their attention's output too), or auto",
+         INFINIPIPE_FIELD(planner.recompute_keeps));
   t.number("planner.solver_gap", "the integer programme may stop this near to its bound",
            INFINIPIPE_FIELD(planner.solver_gap));
   t.integer("planner.solver_nodes", "branch-and-bound nodes of the integer programme",

@@ -45,6 +45,23 @@ std::string to_string(const Instruction& instruction) {
   return text;
 }
 
+const char* to_string(RecomputeKeeps keeps) {
+  return keeps == RecomputeKeeps::kInput ? "input" : "attention";
+}
+
+bool Plan::recomputes() const {
+  for (const Replica& replica : replicas) {
+    for (const Pipeline& pipeline : replica.pipelines) {
+      for (const Chunk& chunk : pipeline.chunks) {
+        for (const int layers : chunk.recompute) {
+          if (layers > 0) return true;
+        }
+      }
+    }
+  }
+  return false;
+}
+
 Tokens Plan::total_tokens() const {
   return std::accumulate(sequences.begin(), sequences.end(), Tokens{0});
 }

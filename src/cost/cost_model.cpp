@@ -48,7 +48,7 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
   const MemoryCost& memory = profile_.memory;
   activation_per_layer_token_ = memory.activation_bytes_per_token / total / degree;
   recompute_saves_per_token_ =
-      (memory.activation_bytes_per_token / total - memory.input_bytes_per_token) / degree;
+      (memory.activation_bytes_per_token / total - profile_.recomputed_bytes_per_token()) / degree;
   kv_per_token_ = memory.kv_bytes_per_token / degree;
   kv_grad_per_token_ = memory.kv_grad_bytes_per_token / degree;
   message_per_token_ = profile_.links.p2p_bytes_per_token / degree;
@@ -59,6 +59,14 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
                             ? degree * parallelism_.stages * parallelism_.data_parallel
                             : degree;
 
+  if (memory.layerwise) {
+    // What the forward holds, or, where that ends before its output, a normed input.
+    again_per_token_ = memory.layerwise->forward_bytes_per_token;
+    if (profile_.recompute_keeps == RecomputeKeeps::kAttention) {
+      again_per_token_ = std::min(again_per_token_, memory.input_bytes_per_token / degree);
+    }
+  }
+
   for (std::size_t p = 0; p < count; ++p) {
     const bool first = p == 0;
     const bool last = p + 1 == count;
@@ -66,7 +74,7 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
     StageCost cost;
     cost.forward = layers_cost(profile_.forward, layers);
     cost.backward = layers_cost(profile_.backward, layers);
-    cost.layer_forward = layers_cost(profile_.forward, 1.0);
+    cost.layer_again = layers_cost(profile_.recompute_cost(), 1.0);
     const double weight = profile_.backward_weight_seconds_per_token >= 0.0
                               ? profile_.backward_weight_seconds_per_token
                               : 0.5 * profile_.backward.seconds_per_token;
@@ -83,7 +91,7 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
     }
     if (!profile_.stage_speed.empty()) {
       const double speed = profile_.stage_speed[p];
-      for (Coefficients* c : {&cost.forward, &cost.backward, &cost.layer_forward}) {
+      for (Coefficients* c : {&cost.forward, &cost.backward, &cost.layer_again}) {
         *c = {c->token2 / speed, c->token / speed, c->slice / speed, c->chunk / speed,
               c->context / speed};
       }
@@ -135,11 +143,12 @@ Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, int 
   const Bytes own_grads = closes ? 0.0 : kv_grad_per_token_ * cut;
   const Bytes own_kv = closes ? 0.0 : kv_per_token_ * cut;
   const Bytes kept = activation_per_layer_token_ * tokens;
-  const Bytes input = kept - recompute_saves_per_token_ * tokens;  // all that a recomputed one has
+  const Bytes input =
+      kept - recompute_saves_per_token_ * tokens;  // all that a recomputed one keeps
   const Bytes gradient = is_last(stage) ? 0.0 : message_per_token_ * tokens;  // the head's is kept
   const Bytes backward = memory.backward_bytes_per_token * tokens + memory.backward_bytes +
                          gradient + opens - own_grads;
-  const Bytes forward = memory.forward_bytes_per_token * tokens + gradient;
+  const Bytes forward = again_per_token_ * tokens + gradient;
   const Bytes again = (kept - input) + std::max(forward, backward - own_kv);
   const int kept_layers = layers(stage) - recompute;
   const Bytes pending = op == Op::kInputGrad ? memory.pending_bytes_per_token * tokens : 0.0;
@@ -188,6 +197,11 @@ CostModel::Coefficients CostModel::layers_cost(const DirectionCost& cost, double
     result.token += profile_.links.all_to_all_bytes_per_token * share / degree / bandwidth;
   }
   return result;
+}
+
+CostModel plan_cost(const Profile& profile, const Plan& plan) {
+  return CostModel(keeping(at_pace(profile, plan.stage_pace), plan.recompute_keeps),
+                   plan.parallelism, plan.stages);
 }
 
 }  // namespace infinipipe

@@ -162,9 +162,9 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const Bytes room = available(layers, end) * degree_;  // of the whole group, as what follows
   const double layer = memory.activation_bytes_per_token / L;
   const double head = end.last ? memory.head_bytes_per_token : 0.0;
-  const double saved = layer - memory.input_bytes_per_token;
-  const DirectionCost& f = profile_.forward;
-  // One layer's forward of `count` tokens that have no context.
+  const double saved = layer - profile_.recomputed_bytes_per_token();
+  const DirectionCost& f = profile_.recompute_cost();
+  // Recomputing one layer for `count` tokens that have no context.
   const auto layer_seconds = [&](double count) {
     return (f.seconds_per_token2 * count * count + f.seconds_per_token * count) / L / degree_ +
            all_to_all_ * count;
@@ -214,7 +214,8 @@ double Bound::chunk_capacity(int layers, End end) const {
   const double layer = memory.activation_bytes_per_token / layers_;
   const double kept = layer * layers;
   const bool whole_layer = !forward_only_ && !memory.layerwise;
-  const double recomputed = memory.input_bytes_per_token * layers + (whole_layer ? layer : 0.0);
+  const double recomputed =
+      profile_.recomputed_bytes_per_token() * layers + (whole_layer ? layer : 0.0);
   const double per_token =
       std::min(kept, recomputed) + (end.last ? memory.head_bytes_per_token : 0.0);
   const Bytes room = available(layers, end) * degree_;
@@ -425,7 +426,16 @@ LowerBound lower_bound(const Profile& profile, const Parallelism& parallelism, i
     any.push_back({p, p + 1 == parallelism.stages ? layers : p + 1});
   }
   const CostModel checked(profile, parallelism, any);
-  return bound_of(checked.profile(), parallelism, layers, {}, sequences, limit, forward_only);
+  const auto bound = [&](RecomputeKeeps keeps) {
+    return bound_of(keeping(checked.profile(), keeps), parallelism, layers, {}, sequences, limit,
+                    forward_only);
+  };
+  const LowerBound input = bound(RecomputeKeeps::kInput);
+  if (!profile.around_attention || limit <= 0.0 || forward_only) return input;
+  // A plan recomputes in one way or in the other.
+  const LowerBound attention = bound(RecomputeKeeps::kAttention);
+  if (!attention.fits || !input.fits) return input.fits ? input : attention;
+  return attention.seconds < input.seconds ? attention : input;
 }
 
 LowerBound lower_bound(const CostModel& cost, std::span<const Tokens> sequences, Bytes limit,

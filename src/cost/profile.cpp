@@ -10,23 +10,26 @@ namespace infinipipe {
 namespace {
 
 constexpr std::string_view kFormat = "infinipipe.profile";
+constexpr const char* kContext = "seconds_per_context_token";
+
+template <class AnyDirection, class Visit>
+void visit_direction(const std::string& name, AnyDirection& cost, const Visit& visit) {
+  visit(name + ".seconds_per_token2", cost.seconds_per_token2);
+  visit(name + ".seconds_per_token", cost.seconds_per_token);
+  visit(name + ".seconds_per_chunk", cost.seconds_per_chunk);
+  visit(name + ".seconds_per_slice", cost.seconds_per_slice);
+}
 
 // Calls visit(path, number) for every required number, in document order; the one list of names
 // that reading and writing share. Path elements are separated by dots.
 template <class AnyProfile, class Visit>
 void visit_numbers(AnyProfile& profile, const Visit& visit) {
-  const auto direction = [&](const std::string& name, auto& cost) {
-    visit(name + ".seconds_per_token2", cost.seconds_per_token2);
-    visit(name + ".seconds_per_token", cost.seconds_per_token);
-    visit(name + ".seconds_per_chunk", cost.seconds_per_chunk);
-    visit(name + ".seconds_per_slice", cost.seconds_per_slice);
-  };
   const auto pair = [&](const std::string& name, auto& cost) {
     visit(name + ".forward_seconds_per_token", cost.forward_seconds_per_token);
     visit(name + ".backward_seconds_per_token", cost.backward_seconds_per_token);
   };
-  direction("forward", profile.forward);
-  direction("backward", profile.backward);
+  visit_direction("forward", profile.forward, visit);
+  visit_direction("backward", profile.backward, visit);
   pair("embedding", profile.embedding);
   pair("head", profile.head);
   auto& memory = profile.memory;
@@ -45,6 +48,13 @@ void visit_numbers(AnyProfile& profile, const Visit& visit) {
   visit("links.p2p.bytes_per_token", profile.links.p2p_bytes_per_token);
   visit("links.all_to_all_bytes_per_token", profile.links.all_to_all_bytes_per_token);
   visit("device.memory_bytes", profile.device_memory_bytes);
+}
+
+// The numbers of the optional object recompute_around_attention.
+template <class AnyAround, class Visit>
+void visit_around_attention(AnyAround& around, const Visit& visit) {
+  visit_direction("recompute_around_attention", around.cost, visit);
+  visit("recompute_around_attention.attention_bytes_per_token", around.attention_bytes_per_token);
 }
 
 // The numbers of the optional object memory.layerwise.
@@ -66,11 +76,14 @@ void visit_state_shares(AnyMemory& memory, const Visit& visit) {
   visit("optimizer_share", memory.state_optimizer_share);
 }
 
-// The optional number of both directions.
+// The optional number of every direction.
 template <class AnyProfile, class Visit>
 void visit_context(AnyProfile& profile, const Visit& visit) {
   visit("forward", profile.forward.seconds_per_context_token);
   visit("backward", profile.backward.seconds_per_context_token);
+  if (profile.around_attention) {
+    visit("recompute_around_attention", profile.around_attention->cost.seconds_per_context_token);
+  }
 }
 
 template <class AnyLinks, class Visit>
@@ -154,7 +167,11 @@ Profile profile_from_json(const Json& json, const std::string& where) {
   profile.head_in_forward = follow(root, "head.in_forward").boolean();
   profile.memory.state_sharded_over_all =
       read_sharded_over_all(follow(root, "memory.state.sharded_over"));
-  constexpr const char* kContext = "seconds_per_context_token";
+  if (root.has("recompute_around_attention")) {
+    visit_around_attention(
+        profile.around_attention.emplace(),
+        [&](const std::string& path, double& value) { value = follow(root, path).number(0.0); });
+  }
   visit_context(profile, [&](const char* direction, double& value) {
     const JsonView cost = root.at(direction);
     if (cost.has(kContext)) value = cost.at(kContext).number(0.0);
@@ -206,6 +223,26 @@ Profile at_pace(Profile profile, const std::vector<double>& pace, double mean) {
   return profile;
 }
 
+const DirectionCost& Profile::recompute_cost() const {
+  return recompute_keeps == RecomputeKeeps::kInput ? forward : around_attention->cost;
+}
+
+double Profile::recomputed_bytes_per_token() const {
+  return memory.input_bytes_per_token + (recompute_keeps == RecomputeKeeps::kInput
+                                             ? 0.0
+                                             : around_attention->attention_bytes_per_token);
+}
+
+Profile keeping(Profile profile, RecomputeKeeps keeps) {
+  if (keeps == RecomputeKeeps::kAttention && !profile.around_attention) {
+    throw InputError("profile: recompute_around_attention", "found none",
+                     "expected the cost of layers that are recomputed so",
+                     "measure the machine again, or set planner.recompute_keeps to input");
+  }
+  profile.recompute_keeps = keeps;
+  return profile;
+}
+
 Json profile_to_json(const Profile& profile) {
   Json json = profile.raw.empty() ? Json::object() : parse_json(profile.raw, "profile");
   json["format"] = kFormat;
@@ -218,9 +255,15 @@ Json profile_to_json(const Profile& profile) {
   store(json, "head.in_forward", profile.head_in_forward);
   store(json, "memory.state.sharded_over",
         profile.memory.state_sharded_over_all ? "all" : "sequence_parallel");
+  json.erase("recompute_around_attention");
+  if (profile.around_attention) {
+    visit_around_attention(
+        *profile.around_attention,
+        [&](const std::string& path, const double& value) { store(json, path, value); });
+  }
   visit_context(profile, [&](const char* name, const double& value) {
-    json[name].erase("seconds_per_context_token");
-    if (value > 0.0) json[name]["seconds_per_context_token"] = value;
+    json[name].erase(kContext);
+    if (value > 0.0) json[name][kContext] = value;
   });
   visit_state_shares(profile.memory, [&](const char* name, const double& share) {
     json["memory"]["state"].erase(name);

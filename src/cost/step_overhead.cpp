@@ -177,6 +177,7 @@ Profile with_waited_gathers(Profile profile, const Parallelism& parallelism, int
   const double whole = profile.seconds_per_chunk_divided ? parallelism.sequence_parallel : 1.0;
   profile.forward.seconds_per_chunk += whole * gather;
   profile.backward.seconds_per_chunk += whole * (gather + reduce);
+  if (profile.around_attention) profile.around_attention->cost.seconds_per_chunk += whole * gather;
   return profile;
 }
 

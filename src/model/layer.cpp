@@ -21,10 +21,14 @@ std::int64_t LayerSaved::bytes() const {
   return sum;
 }
 
-void LayerSaved::keep_input_only() {
-  at::Tensor kept = std::move(input);
-  *this = LayerSaved{};
-  input = std::move(kept);
+void LayerSaved::keep_only(RecomputeKeeps keeps) {
+  LayerSaved kept;
+  kept.input = std::move(input);
+  if (keeps == RecomputeKeeps::kAttention) {
+    kept.attention = std::move(attention);
+    kept.lse = std::move(lse);
+  }
+  *this = std::move(kept);
 }
 
 DecoderLayer::DecoderLayer(const ModelSpec& model, LayerParameters& weights, const WorkClock& clock)
@@ -33,8 +37,8 @@ DecoderLayer::DecoderLayer(const ModelSpec& model, LayerParameters& weights, con
       weights_(weights),
       clock_(clock) {}
 
-at::Tensor DecoderLayer::forward(const Chunk& chunk, std::span<const AttentionSlice> slices,
-                                 LayerSaved& saved) const {
+// From the input to queries, keys and values.
+void DecoderLayer::project(const Chunk& chunk, LayerSaved& saved) const {
   at::Tensor normed;
   {
     const auto timer = clock_.elementwise();
@@ -48,36 +52,46 @@ at::Tensor DecoderLayer::forward(const Chunk& chunk, std::span<const AttentionSl
     projected = linear::apply(normed, weights_.qkv);
     normed.reset();
   }
-  {
-    const auto timer = clock_.elementwise();
-    kernels::QueryKeyValue split =
-        kernels::rope_split(projected, chunk.positions, chunk.rope_table, heads_);
-    projected.reset();
-    saved.query = std::move(split.query);
-    saved.key = std::move(split.key);
-    saved.value = std::move(split.value);
-  }
-  {
-    const auto timer = clock_.attention();
-    AttentionResult result = attention_forward(heads_, saved.query, saved.key, saved.value, slices);
-    saved.attention = std::move(result.output);
-    saved.lse = std::move(result.lse);
-  }
+  const auto timer = clock_.elementwise();
+  kernels::QueryKeyValue split =
+      kernels::rope_split(projected, chunk.positions, chunk.rope_table, heads_);
+  saved.query = std::move(split.query);
+  saved.key = std::move(split.key);
+  saved.value = std::move(split.value);
+}
+
+// From attention to gate and up.
+void DecoderLayer::expand(LayerSaved& saved) const {
   {
     const auto timer = clock_.matmul();
     saved.middle = linear::apply_add(saved.input, saved.attention, weights_.output);
   }
+  at::Tensor normed;
   {
     const auto timer = clock_.elementwise();
     kernels::Normed result = kernels::rms_norm(saved.middle, weights_.middle_norm.value, eps_);
     normed = std::move(result.value);
     saved.middle_rstd = std::move(result.rstd);
   }
+  const auto timer = clock_.matmul();
+  saved.gate_up = linear::apply(normed, weights_.gate_up);
+}
+
+void DecoderLayer::recompute_around_attention(const Chunk& chunk, LayerSaved& saved) const {
+  project(chunk, saved);
+  expand(saved);
+}
+
+at::Tensor DecoderLayer::forward(const Chunk& chunk, std::span<const AttentionSlice> slices,
+                                 LayerSaved& saved) const {
+  project(chunk, saved);
   {
-    const auto timer = clock_.matmul();
-    saved.gate_up = linear::apply(normed, weights_.gate_up);
-    normed.reset();
+    const auto timer = clock_.attention();
+    AttentionResult result = attention_forward(heads_, saved.query, saved.key, saved.value, slices);
+    saved.attention = std::move(result.output);
+    saved.lse = std::move(result.lse);
   }
+  expand(saved);
   at::Tensor hidden;
   {
     const auto timer = clock_.elementwise();

@@ -32,6 +32,9 @@ class DecoderLayer final {
   at::Tensor forward(const Chunk& chunk, std::span<const AttentionSlice> slices,
                      LayerSaved& saved) const;
 
+  // Fills what forward left of `saved`, to the bit, where its input, attention and lse are there.
+  void recompute_around_attention(const Chunk& chunk, LayerSaved& saved) const;
+
   // Gradient of the input from that of the output ([T, D], not changed). Needs `saved` as forward
   // left it; leaves what backward_weight needs. Adds to the gradients of the context blocks, of
   // both norms, o_proj and down_proj.
@@ -41,6 +44,8 @@ class DecoderLayer final {
   void backward_weight(LayerSaved& saved);
 
  private:
+  void project(const Chunk& chunk, LayerSaved& saved) const;
+  void expand(LayerSaved& saved) const;
   at::Tensor backward_mlp(LayerSaved& saved, const at::Tensor& output_grad);
 
   kernels::Heads heads_;

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "infinipipe/core/plan.h"
+
 namespace infinipipe {
 
 // Shapes: T tokens, D hidden, Q and KV widths of queries and of keys or values, H query heads, I
@@ -17,7 +19,7 @@ namespace infinipipe {
 // `gate_up` with its gradient, so that what backward_weight needs is never more than the forward
 // kept.
 struct LayerSaved {
-  at::Tensor input;        // [T, D]; all that a recomputed layer keeps
+  at::Tensor input;        // [T, D]; a recomputed layer keeps it, and attention and lse or not
   at::Tensor input_rstd;   // [T] acc
   at::Tensor query;        // [T, Q] after RoPE
   at::Tensor key;          // [T, KV] after RoPE
@@ -31,8 +33,8 @@ struct LayerSaved {
 
   // Bytes of all tensors present.
   std::int64_t bytes() const;
-  // Keeps only the input: a layer to be recomputed.
-  void keep_input_only();
+  // Of a layer to be recomputed: drops the rest.
+  void keep_only(RecomputeKeeps keeps);
 };
 
 }  // namespace infinipipe

@@ -161,9 +161,13 @@ at::Tensor StageModel::Impl::embed(const at::Tensor& ids) {
 void StageModel::Impl::recompute(ChunkState& state, int layer, const DecoderLayer::Chunk& shared,
                                  KvStore& store) {
   const double begin = now_seconds(options.device);
-  const auto slices = forward_slices(state.chunk, layer, store);
   const auto index = static_cast<std::size_t>(layer);
-  layers[index].forward(shared, slices, state.layers[index]);
+  LayerSaved& saved = state.layers[index];
+  if (state.chunk.recompute_keeps == RecomputeKeeps::kAttention) {
+    layers[index].recompute_around_attention(shared, saved);
+  } else {
+    layers[index].forward(shared, forward_slices(state.chunk, layer, store), saved);
+  }
   recompute_seconds += now_seconds(options.device) - begin;
 }
 
@@ -230,7 +234,7 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
         shared, impl.forward_slices(chunk, i, store), saved);
     impl.store_keys(chunk, i, saved, store, keep);
     if (!keep) continue;
-    if (i < chunk.recompute) saved.keep_input_only();
+    if (i < chunk.recompute) saved.keep_only(chunk.recompute_keeps);
     result.state->layers.push_back(std::move(saved));
   }
   if (!impl.options.head) {

@@ -5,6 +5,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
 #include "planner/epp.h"
+#include "planner/recompute_choice.h"
 #include "planner/static_planner.h"
 
 namespace infinipipe {
@@ -12,6 +13,22 @@ namespace infinipipe {
 std::vector<std::string> planner_names() {
   return {"epp", "epp-1f1b", "1f1b", "seq1f1b", "seq1f1b-fixed", "mepipe", "gpipe"};
 }
+
+namespace {
+
+std::unique_ptr<Planner> make_known_planner(const std::string& name,
+                                            std::shared_ptr<const Site> site) {
+  if (name == "1f1b") return make_static_planner(name, std::move(site), packed_1f1b_recipes);
+  if (name == "seq1f1b") return make_static_planner(name, std::move(site), seq1f1b_recipes);
+  if (name == "seq1f1b-fixed") {
+    return make_static_planner(name, std::move(site), seq1f1b_fixed_recipes);
+  }
+  if (name == "mepipe") return make_static_planner(name, std::move(site), mepipe_recipes);
+  if (name == "gpipe") return make_static_planner(name, std::move(site), gpipe_recipes);
+  return make_epp_planner(std::move(site), name == "epp-1f1b");
+}
+
+}  // namespace
 
 std::unique_ptr<Planner> make_planner(const PlanContext& context,
                                       std::shared_ptr<const Evaluator> evaluator) {
@@ -25,15 +42,17 @@ std::unique_ptr<Planner> make_planner(const PlanContext& context,
   }
   PlanContext own = context;
   if (name == "seq1f1b-fixed") own.features.layer_split = false;
-  auto site = std::make_shared<const Site>(own, std::move(evaluator));
-  if (name == "1f1b") return make_static_planner(name, std::move(site), packed_1f1b_recipes);
-  if (name == "seq1f1b") return make_static_planner(name, std::move(site), seq1f1b_recipes);
-  if (name == "seq1f1b-fixed") {
-    return make_static_planner(name, std::move(site), seq1f1b_fixed_recipes);
+  const auto keeping = [&](RecomputeKeeps keeps) {
+    return make_known_planner(name, std::make_shared<const Site>(own, evaluator, keeps));
+  };
+  const std::string& keeps = context.config.recompute_keeps;
+  if (keeps == "attention") return keeping(RecomputeKeeps::kAttention);
+  // What is published of the others recomputes whole layers.
+  if (keeps == "input" || name != "epp" || !context.profile.around_attention) {
+    return keeping(RecomputeKeeps::kInput);
   }
-  if (name == "mepipe") return make_static_planner(name, std::move(site), mepipe_recipes);
-  if (name == "gpipe") return make_static_planner(name, std::move(site), gpipe_recipes);
-  return make_epp_planner(std::move(site), name == "epp-1f1b");
+  return make_recompute_choice(keeping(RecomputeKeeps::kAttention),
+                               keeping(RecomputeKeeps::kInput));
 }
 
 }  // namespace infinipipe

@@ -99,7 +99,7 @@ ParallelOption try_layout(const PlanContext& base, const Parallelism& parallelis
     const auto planner = make_planner(context, evaluator);
     for (std::size_t i = 0; i < sample.size(); ++i) {
       const Plan plan = planner->plan({.sequences = sample[i], .step = static_cast<int>(i)});
-      const CostModel cost(context.profile, parallelism, plan.stages);
+      const CostModel cost = plan_cost(context.profile, plan);
       option.stages = plan.stages;
       add_step(option, plan, cost, *evaluator, devices_per_node);
       tokens += plan.total_tokens();

@@ -36,10 +36,11 @@ std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, co
   return shares;
 }
 
-Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator)
+Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator,
+           RecomputeKeeps keeps)
     : config_(context.config),
       features_(context.features),
-      cost_(context.profile, context.parallelism, stage_layers(context)),
+      cost_(keeping(context.profile, keeps), context.parallelism, stage_layers(context)),
       limit_(context.limit()),
       profile_hash_(infinipipe::profile_hash(context.profile)),
       evaluator_(std::move(evaluator)) {
@@ -81,6 +82,7 @@ Plan Site::start(const PlanRequest& request) const {
   plan.stages = cost_.stages();
   plan.bytes_per_stage = limit_;
   plan.profile_hash = profile_hash_;
+  plan.recompute_keeps = cost_.profile().recompute_keeps;
   Replica empty;
   empty.instructions.resize(plan.stages.size());
   plan.replicas.assign(static_cast<std::size_t>(plan.parallelism.data_parallel), empty);
@@ -100,6 +102,7 @@ void Site::place(Plan& plan, ReplicaId replica, const ReplicaShare& share, Repli
 
 void Site::finish(Plan& plan) const {
   require_valid(plan);
+  if (!plan.recomputes()) plan.recompute_keeps = RecomputeKeeps::kInput;
   Prediction prediction;
   prediction.stages.resize(plan.stages.size());
   for (std::size_t r = 0; r < plan.replicas.size(); ++r) {

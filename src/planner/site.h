@@ -26,8 +26,10 @@ std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, co
 // Immutable; shared between threads.
 class Site final {
  public:
-  // Throws InputError for a context that no batch can be planned for.
-  Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator);
+  // For plans whose recomputed layers keep this. Throws InputError for a context that no batch can
+  // be planned for.
+  Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator,
+       RecomputeKeeps keeps = RecomputeKeeps::kInput);
 
   const CostModel& cost() const { return cost_; }
   const Evaluator& evaluator() const { return *evaluator_; }

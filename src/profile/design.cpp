@@ -135,8 +135,9 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
 }
 
 Plan design_plan(const std::vector<const DesignGroup*>& groups,
-                 const std::vector<LayerRange>& stages) {
+                 const std::vector<LayerRange>& stages, RecomputeKeeps keeps) {
   Plan plan;
+  plan.recompute_keeps = keeps;
   plan.planner.name = "profile";
   plan.parallelism.stages = static_cast<int>(stages.size());
   plan.stages = stages;

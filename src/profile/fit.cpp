@@ -39,6 +39,7 @@ std::vector<bool> form(std::initializer_list<Feature> features) {
 struct Observations {
   std::vector<Observation> forward;
   std::vector<Observation> backward;
+  std::vector<Observation> around_attention;
 };
 
 Observations observe(const std::vector<InstructionSample>& samples,
@@ -64,8 +65,10 @@ Observations observe(const std::vector<InstructionSample>& samples,
         if (sample.op == Op::kInputGrad) one.features[kWeight] = -tokens * share;
         all.backward.push_back(one);
         if (sample.recompute > 0) {
-          all.forward.push_back({layer_features(sample.shape, sample.recompute / total),
-                                 sample.recompute_seconds * speed[p], sample.chunk});
+          const bool around = sample.recompute_keeps == RecomputeKeeps::kAttention;
+          (around ? all.around_attention : all.forward)
+              .push_back({layer_features(sample.shape, sample.recompute / total),
+                          sample.recompute_seconds * speed[p], sample.chunk});
         }
         break;
       case Op::kWeightGrad:
@@ -107,6 +110,13 @@ void fit_with_speed(const std::vector<InstructionSample>& samples,
   profile.head = {f[kHead] / 3.0, f[kHead] * 2.0 / 3.0};
   profile.head_in_forward = true;
   profile.backward_weight_seconds_per_token = std::min(b[kWeight], b[kToken]);
+  if (all.around_attention.empty()) return;
+  const std::vector<std::vector<bool>> forms = {form({kToken}), form({kToken, kChunk}),
+                                                form({kToken, kChunk, kSlice})};
+  const auto& around_form = forms[simplest_form(all.around_attention, forms)];
+  if (!profile.around_attention) profile.around_attention.emplace();
+  profile.around_attention->cost =
+      direction(fit_relative(all.around_attention, around_form).coefficients);
 }
 
 // What the coefficients must be multiplied by so that no chunk of some size holds more: a budget is
@@ -138,7 +148,8 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
     if (sample.op == Op::kBackward) {
       ratios[p].push_back(sample.seconds / cost.backward(sample.stage, sample.shape));
     }
-    if (sample.recompute > 0 && sample.op != Op::kForward && sample.op != Op::kWeightGrad) {
+    if (sample.recompute > 0 && sample.recompute_keeps == RecomputeKeeps::kInput &&
+        sample.op != Op::kForward && sample.op != Op::kWeightGrad) {
       ratios[p].push_back(sample.recompute_seconds /
                           cost.recompute(sample.stage, sample.shape, sample.recompute));
     }
@@ -171,6 +182,7 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
       // Nothing but recomputed layers: the last one's activations are there before the head runs.
       const MemoryCost& known = profile.memory;
       if (sample.op == Op::kForward && sample.shape.tokens >= kMemoryTokens &&
+          sample.recompute_keeps == RecomputeKeeps::kInput &&
           sample.stage.index() + 1 == stages.size() &&
           sample.recompute == stages[sample.stage.index()].count()) {
         // A last slice's K and V are nobody's to keep.
@@ -248,6 +260,12 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
   profile.memory.layerwise = memory;
 }
 
+SampleCosts::SampleCosts(const Profile& profile, const std::vector<LayerRange>& stages)
+    : input_(profile, {.stages = static_cast<int>(stages.size())}, stages) {
+  if (!profile.around_attention) return;
+  attention_.emplace(keeping(profile, RecomputeKeeps::kAttention), input_.parallelism(), stages);
+}
+
 Bytes predicted_temporary(const InstructionSample& sample, const CostModel& cost) {
   if (sample.op != Op::kForward) {
     return cost.backward_temporary(sample.stage, sample.shape, sample.recompute, sample.op);
@@ -264,9 +282,10 @@ Bytes temporary_error(const InstructionSample& sample, Bytes predicted) {
 }
 
 std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples,
-                                   const CostModel& cost) {
+                                   const SampleCosts& costs) {
   std::vector<Residual> residuals;
   for (const InstructionSample& sample : samples) {
+    const CostModel& cost = costs.of(sample);
     Residual one;
     one.kind = sample.kind;
     one.stage = sample.stage.value();
@@ -296,7 +315,8 @@ std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples
     if (sample.recompute == 0 || sample.op == Op::kForward || sample.op == Op::kWeightGrad) {
       continue;
     }
-    one.what = "recompute";
+    one.what =
+        sample.recompute_keeps == RecomputeKeeps::kInput ? "recompute" : "recompute, no attention";
     one.measured = sample.recompute_seconds;
     one.predicted = cost.recompute(sample.stage, sample.shape, sample.recompute);
     residuals.push_back(one);

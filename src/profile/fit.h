@@ -1,6 +1,7 @@
 // From samples to a profile's numbers.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "infinipipe/cost/profile.h"
@@ -9,8 +10,9 @@
 
 namespace infinipipe {
 
-// Fills forward, backward, embedding, head and backward_weight of `profile`, and stage_speed where
-// the stages differ; `layers` of the whole model.
+// Fills forward, backward, embedding, head and backward_weight of `profile`, stage_speed where the
+// stages differ, and, where samples say it, the times of around_attention; `layers` of the whole
+// model.
 void fit_times(const std::vector<InstructionSample>& samples, const std::vector<LayerRange>& stages,
                Profile& profile);
 
@@ -19,13 +21,27 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
 void fit_temporaries(const std::vector<InstructionSample>& samples,
                      const std::vector<LayerRange>& stages, Profile& profile);
 
-// What a layerwise profile says of sample.temporary; W holds nothing.
+// A profile's costs for samples of either way of recomputing.
+class SampleCosts final {
+ public:
+  SampleCosts(const Profile& profile, const std::vector<LayerRange>& stages);
+  const CostModel& of(const InstructionSample& sample) const {
+    return sample.recompute_keeps == RecomputeKeeps::kAttention && attention_ ? *attention_
+                                                                              : input_;
+  }
+
+ private:
+  CostModel input_;
+  std::optional<CostModel> attention_;
+};
+
+// What a layerwise profile says of sample.temporary; W holds nothing. `cost`: as SampleCosts says.
 Bytes predicted_temporary(const InstructionSample& sample, const CostModel& cost);
 // By how much that is off: what was measured is known up to the messages that waited.
 Bytes temporary_error(const InstructionSample& sample, Bytes predicted);
 
 // Every sample beside the profile's prediction; fills profile.fit.
 std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples,
-                                   const CostModel& cost);
+                                   const SampleCosts& costs);
 
 }  // namespace infinipipe

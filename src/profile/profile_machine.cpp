@@ -48,7 +48,8 @@ class Measurement final {
       if (done >= kLeastRounds && since(start) + per_round > options_.seconds) break;
       options_.progress("measuring, round " + std::to_string(done + 1),
                         std::min(0.99, since(start) / std::max(1.0, options_.seconds)));
-      rounds.push_back(round());
+      // Every second round keeps attention in its recomputed layers.
+      rounds.push_back(round(done % 2 == 0 ? RecomputeKeeps::kInput : RecomputeKeeps::kAttention));
     }
     ProfileResult result;
     result.rounds = static_cast<int>(rounds.size());
@@ -136,7 +137,7 @@ class Measurement final {
   }
 
   // All groups once, in an order of its own, in plans of a few groups.
-  std::vector<InstructionSample> round() {
+  std::vector<InstructionSample> round(RecomputeKeeps keeps) {
     std::vector<std::size_t> order(groups_.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     random_.shuffle(order);
@@ -152,7 +153,7 @@ class Measurement final {
           number.push_back(k);
         }
       }
-      const Plan plan = design_plan(groups, options_.stages);
+      const Plan plan = design_plan(groups, options_.stages, keeps);
       const StepResult result = run_plan(plan);
       const Clock::time_point update = Clock::now();
       engine_.optimizer_step(0);
@@ -230,36 +231,45 @@ class Measurement final {
     }
     profile.memory.layerwise = LayerwiseMemory{.pending_bytes_per_token = pending_bytes()};
     fit_times(samples, options_.stages, profile);
+    if (profile.around_attention) {
+      profile.around_attention->attention_bytes_per_token = attention_bytes();
+    }
     fit_temporaries(samples, options_.stages, profile);
     return profile;
+  }
+
+  double element() const {
+    return options_.dtype == "float64" ? 8.0 : options_.dtype == "float32" ? 4.0 : 2.0;
+  }
+  double statistic() const { return options_.dtype == "float64" ? 8.0 : 4.0; }
+
+  // src/model/layer_saved.h: attention's output, and a statistic of each head.
+  double attention_bytes() const {
+    return static_cast<double>(options_.model.query_width()) * element() +
+           static_cast<double>(options_.model.num_attention_heads) * statistic();
   }
 
   // src/model/layer_saved.h: after backward_input a kept layer has its input, its middle, the
   // gradients of gate and up and of query, key and value, and two norms' statistics.
   double pending_bytes() const {
     const ModelSpec& model = options_.model;
-    const double element = options_.dtype == "float64"   ? 8.0
-                           : options_.dtype == "float32" ? 4.0
-                                                         : 2.0;
-    const double statistic = options_.dtype == "float64" ? 8.0 : 4.0;
     const double numbers = 2.0 * static_cast<double>(model.hidden_size) +
                            2.0 * static_cast<double>(model.intermediate_size) +
                            static_cast<double>(model.query_width()) +
                            2.0 * static_cast<double>(model.kv_width());
-    return numbers * element + 2.0 * statistic;
+    return numbers * element() + 2.0 * statistic();
   }
 
   void finish(const std::vector<InstructionSample>& samples, ProfileResult& result) {
-    const CostModel cost(result.profile, {.stages = static_cast<int>(options_.stages.size())},
-                         options_.stages);
-    result.residuals = residuals_of(samples, cost);
+    const SampleCosts costs(result.profile, options_.stages);
+    result.residuals = residuals_of(samples, costs);
     std::vector<double> errors;
     for (const Residual& residual : result.residuals) {
       errors.push_back(std::abs(residual.predicted / residual.measured - 1.0));
     }
     for (const InstructionSample& sample : samples) {
       if (sample.shape.tokens < 256 || sample.op == Op::kWeightGrad) continue;
-      const Bytes error = temporary_error(sample, predicted_temporary(sample, cost));
+      const Bytes error = temporary_error(sample, predicted_temporary(sample, costs.of(sample)));
       result.memory_error_max = std::max(result.memory_error_max, error / sample.temporary);
     }
     Json fit = Json::object();

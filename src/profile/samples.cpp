@@ -30,6 +30,7 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
     sample.kind = to_string(chunk.kind);
     sample.context = chunk.context();
     sample.recompute = chunk.recompute[event.stage.index()];
+    if (sample.recompute > 0) sample.recompute_keeps = plan.recompute_keeps;
     sample.recompute_seconds = event.recompute;
     sample.seconds = event.end - event.begin - event.recompute;
     sample.temporary =
@@ -41,12 +42,12 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
 }
 
 std::vector<InstructionSample> medians(const std::vector<std::vector<InstructionSample>>& rounds) {
-  using Key = std::tuple<int, int, Op>;
+  using Key = std::tuple<int, int, Op, RecomputeKeeps>;
   std::map<Key, std::vector<const InstructionSample*>> by_key;
   std::vector<Key> order;
   for (const auto& round : rounds) {
     for (const InstructionSample& sample : round) {
-      const Key key{sample.chunk, sample.stage.value(), sample.op};
+      const Key key{sample.chunk, sample.stage.value(), sample.op, sample.recompute_keeps};
       auto& list = by_key[key];
       if (list.empty()) order.push_back(key);
       list.push_back(&sample);

@@ -178,10 +178,11 @@ std::string explain_plan(const Plan& plan) {
         "\n";
   }
   const double runs = static_cast<double>(std::max<std::int64_t>(counts.layer_runs, 1));
-  text += "recomputed: " + percent(static_cast<double>(counts.recomputed) / runs) +
-          " of all layers' forwards (" + format_count(counts.recomputed) + " of " +
-          format_count(counts.layer_runs) + ")" +
-          (counts.recomputed == 0 ? ": everything fits\n" : "\n");
+  text +=
+      "recomputed: " + percent(static_cast<double>(counts.recomputed) / runs) +
+      " of all layers' forwards (" + format_count(counts.recomputed) + " of " +
+      format_count(counts.layer_runs) + ")" + (counts.recomputed == 0 ? ": everything fits" : "") +
+      (plan.recompute_keeps == RecomputeKeeps::kAttention ? ", their attention kept" : "") + "\n";
   if (plan.predicted) text += "predicted: " + prediction_text(*plan.predicted) + "\n";
   return text + stages_text(plan) + candidates_text(plan.planner);
 }

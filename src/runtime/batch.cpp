@@ -68,6 +68,7 @@ ChunkWork chunk_work(const StepInput& input, const Chunk& chunk, StageId stage) 
                            slice.end == input.plan.sequences[i]});
   }
   work.recompute = input.evaluation ? 0 : chunk.recompute[stage.index()];
+  work.recompute_keeps = input.plan.recompute_keeps;
   return work;
 }
 

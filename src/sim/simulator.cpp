@@ -98,6 +98,8 @@ std::vector<StagePrediction> stages_of(const ReplicaRun& run) {
 
 void check_shape(const Plan& plan, const CostModel& cost) {
   INFINIPIPE_ASSERT(plan.stages == cost.stages(), "the cost model is of another layer split");
+  INFINIPIPE_ASSERT(plan.recompute_keeps == cost.profile().recompute_keeps || !plan.recomputes(),
+                    "the cost model is of another way of recomputing");
 }
 
 }  // namespace

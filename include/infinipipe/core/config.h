@@ -51,8 +51,9 @@ struct MemoryConfig {
 
 struct PlannerConfig {
   std::string name = "epp";
-  std::optional<int> slices;           // K; empty: "auto"
-  std::optional<Tokens> chunk_tokens;  // capacity; empty: "auto"
+  std::optional<int> slices;             // K; empty: "auto"
+  std::optional<Tokens> chunk_tokens;    // capacity; empty: "auto"
+  std::string recompute_keeps = "auto";  // or "input", "attention": RecomputeKeeps
   double solver_gap = 0.02;
   int solver_nodes = 200;
   double solver_seconds = 10.0;  // emergency stop

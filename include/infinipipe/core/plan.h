@@ -30,6 +30,15 @@ enum class ChunkKind {
 
 const char* to_string(ChunkKind kind);  // "split", "hybrid", "batched"
 
+// What recomputed layers keep from the forward to the backward, beside the K and V of cut
+// sequences.
+enum class RecomputeKeeps {
+  kInput,      // a layer's input; the backward runs its whole forward again
+  kAttention,  // its attention's output too; what is around attention runs again
+};
+
+const char* to_string(RecomputeKeeps keeps);  // "input", "attention"
+
 // The unit that is pipelined. Its tokens are its slices' tokens, one after the other; no slice
 // attends to another of the same chunk.
 struct Chunk {
@@ -155,6 +164,7 @@ struct Plan {
   // How long stages took against that profile when the plan was made (1.1: a tenth longer), as
   // `predicted` counts; empty: as the profile says.
   std::vector<double> stage_pace;
+  RecomputeKeeps recompute_keeps = RecomputeKeeps::kInput;  // of all chunks and stages
 
   int stage_count() const { return static_cast<int>(stages.size()); }
   int layer_count() const { return stages.empty() ? 0 : stages.back().end; }
@@ -163,6 +173,8 @@ struct Plan {
   std::vector<bool> cut_sequences() const;
   // No instruction but forwards.
   bool forward_only() const;
+  // Some stage recomputes some layer of some chunk.
+  bool recomputes() const;
 };
 
 }  // namespace infinipipe

@@ -109,7 +109,7 @@ class CostModel final {
   struct StageCost {
     Coefficients forward;
     Coefficients backward;
-    Coefficients layer_forward;  // one layer, without embedding and head
+    Coefficients layer_again;  // recomputing one layer
     double weight_per_token = 0.0;
     double kept_per_token = 0.0;  // bytes of the chunk's activations, nothing recomputed
     Bytes states = 0.0;
@@ -123,11 +123,16 @@ class CostModel final {
   double transfer_per_token_ = 0.0;
   double activation_per_layer_token_ = 0.0;  // bytes on one device of the group, as the next three
   double recompute_saves_per_token_ = 0.0;
+  double again_per_token_ = 0.0;  // held while a layer runs again, beyond its activations
   double kv_per_token_ = 0.0;
   double kv_grad_per_token_ = 0.0;
   double message_per_token_ = 0.0;
   double head_kept_per_token_ = 0.0;
 };
+
+// The cost model that a plan was made with, from the profile that it was made from: the plan's
+// layout, pace and way of recomputing.
+CostModel plan_cost(const Profile& profile, const Plan& plan);
 
 // Inline: a search asks for these millions of times.
 
@@ -148,7 +153,7 @@ inline Seconds CostModel::weight_grad(StageId stage, const ChunkShape& chunk) co
 }
 
 inline Seconds CostModel::recompute_layer(StageId stage, const ChunkShape& chunk) const {
-  return costs_[stage.index()].layer_forward(chunk);
+  return costs_[stage.index()].layer_again(chunk);
 }
 
 inline Seconds CostModel::transfer(Tokens tokens) const {

@@ -49,9 +49,10 @@ TEST(LowerBoundProperty, NoRandomPlanIsFaster) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Random random(static_cast<std::uint64_t>(seed), 43);
     const RandomShape shape = testing::random_shape(random);
-    const Plan plan = testing::random_plan(random, shape);
-    const CostModel cost(profile_from_json(testing::random_profile(random, shape), "random"),
-                         plan.parallelism, plan.stages);
+    Plan plan = testing::random_plan(random, shape);
+    const Json json = testing::random_profile(random, shape);
+    testing::random_recompute(random, json, plan);
+    const CostModel cost = plan_cost(profile_from_json(json, "random"), plan);
     ASSERT_NO_FATAL_FAILURE(expect_below(plan, cost));
   }
 }
@@ -74,8 +75,9 @@ TEST(LowerBoundProperty, NoPlanUnderMemoryPressureIsFaster) {
         }
       }
     }
-    Profile profile = profile_from_json(testing::random_profile(random, shape), "random");
-    const CostModel cost(profile, plan.parallelism, plan.stages);
+    const Json json = testing::random_profile(random, shape);
+    testing::random_recompute(random, json, plan);
+    const CostModel cost = plan_cost(profile_from_json(json, "random"), plan);
     ASSERT_NO_FATAL_FAILURE(expect_below(plan, cost));
     forced += lower_bound(cost, plan.sequences, peak_of(simulate(plan, cost))).recompute > 0.0;
   }

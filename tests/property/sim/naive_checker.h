@@ -197,9 +197,16 @@ class NaiveChecker {
 
   double recompute_seconds(const Instruction& i, int p) const {
     if (i.op == Op::kForward || i.op == Op::kWeightGrad || r(i, p) == 0) return 0.0;
-    return r(i, p) / l(p) * layers_seconds("forward", i, l(p)) / speed(p);
+    const char* direction = keeps_attention() ? "recompute_around_attention" : "forward";
+    return r(i, p) / l(p) * layers_seconds(direction, i, l(p)) / speed(p);
   }
 
+  bool keeps_attention() const { return plan_.recompute_keeps == RecomputeKeeps::kAttention; }
+  // Of a recomputed layer.
+  double kept_per_token() const {
+    return get("/memory/input_bytes_per_token") +
+           (keeps_attention() ? get("/recompute_around_attention/attention_bytes_per_token") : 0.0);
+  }
   double cut_tokens(const Instruction& i) const {
     const Slice& s = replica_.chunk(i).slices[0];
     return is_cut(s) ? static_cast<double>(s.tokens()) : 0.0;
@@ -213,7 +220,7 @@ class NaiveChecker {
   double activations(const Instruction& i, int p) const {
     const double layer = get("/memory/activation_bytes_per_token") / L();
     double bytes = tokens(i) * layer * l(p) / ds() -
-                   r(i, p) * (layer - get("/memory/input_bytes_per_token")) * tokens(i) / ds() +
+                   r(i, p) * (layer - kept_per_token()) * tokens(i) / ds() +
                    r(i, p) * get("/memory/kv_bytes_per_token") * cut_tokens(i) / ds();
     if (last(p)) bytes += get("/memory/head_bytes_per_token") * tokens(i) / ds();
     return bytes;
@@ -258,7 +265,7 @@ class NaiveChecker {
   }
   // Activations of one layer of the stage from forward to backward, and its K and V kept apart.
   double stored(const Instruction& i, int p, int layer) const {
-    return layer < r(i, p) ? bytes("input_bytes_per_token", tokens(i)) : whole_layer(i);
+    return layer < r(i, p) ? kept_per_token() * tokens(i) / ds() : whole_layer(i);
   }
   double stored_kv(const Instruction& i, int p, int layer) const {
     return layer < r(i, p) ? bytes("kv_bytes_per_token", cut_tokens(i)) : 0.0;
@@ -319,7 +326,9 @@ class NaiveChecker {
       const bool again = layer < r(i, p);
       if (again) {
         held += whole_layer(i) - stored(i, p, layer);
-        most = std::max(most, held + gradient + layer_bytes("forward_bytes_per_token", tokens(i)));
+        double runs = layer_bytes("forward_bytes_per_token", tokens(i));
+        if (keeps_attention()) runs = std::min(runs, bytes("input_bytes_per_token", tokens(i)));
+        most = std::max(most, held + gradient + runs);
         if (!closes) held -= stored_kv(i, p, layer);
       }
       held += bytes("kv_grad_bytes_per_token", earlier) - bytes("kv_grad_bytes_per_token", own);

@@ -291,10 +291,22 @@ inline Json random_profile(Random& random, const RandomShape& shape) {
     json["backward_weight"]["seconds_per_token"] =
         number(0.0, json["backward"]["seconds_per_token"].get<double>());
   }
+  if (pick(random, 0, 1) == 0) {
+    const double kept = json["memory"]["activation_bytes_per_token"].get<double>() / shape.layers;
+    json["recompute_around_attention"] = direction();
+    json["recompute_around_attention"]["attention_bytes_per_token"] = number(0.0, 0.5 * kept);
+  }
   if (pick(random, 0, 2) == 0) {
     for (int p = 0; p < shape.stages; ++p) json["stage_speed"].push_back(number(0.5, 1.5));
   }
   return json;
+}
+
+// Half of the plans for a machine that can, recompute around attention.
+inline void random_recompute(Random& random, const Json& profile, Plan& plan) {
+  if (profile.contains("recompute_around_attention") && pick(random, 0, 1) == 0) {
+    plan.recompute_keeps = RecomputeKeeps::kAttention;
+  }
 }
 
 }  // namespace infinipipe::testing

@@ -30,11 +30,12 @@ Case make_case(int seed) {
   result.shape = testing::random_shape(random);
   result.plan = testing::random_plan(random, result.shape);
   result.profile = testing::random_profile(random, result.shape);
+  testing::random_recompute(random, result.profile, result.plan);
   return result;
 }
 
 CostModel cost_of(const Case& c) {
-  return {profile_from_json(c.profile, "random"), c.plan.parallelism, c.plan.stages};
+  return plan_cost(profile_from_json(c.profile, "random"), c.plan);
 }
 
 double tolerance(double value) { return 1e-9 * std::max(1.0, std::abs(value)); }

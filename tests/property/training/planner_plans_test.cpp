@@ -41,6 +41,7 @@ TEST(PlannerPlans, EqualAutogradUnderRandomBudgets) {
   const int cases = scaled(60);
   int ran = 0;
   int recomputing = 0;
+  int around_attention = 0;
   int cutting = 0;
   double worst = 0.0;
   for (int i = 0; i < cases; ++i) {
@@ -53,7 +54,13 @@ TEST(PlannerPlans, EqualAutogradUnderRandomBudgets) {
       lengths.push_back(random.between(1, 60));
     }
     random.shuffle(lengths);
-    const Profile profile = estimated_profile(model, "float64");
+    Profile profile = estimated_profile(model, "float64");
+    if (random.between(0, 1) == 1) {  // as where it was measured
+      profile.around_attention.emplace();
+      profile.around_attention->cost.seconds_per_token = 0.6 * profile.forward.seconds_per_token;
+      profile.around_attention->attention_bytes_per_token =
+          8.0 * static_cast<double>(model.query_width() + model.num_attention_heads);
+    }
     // Elastic plans mostly, and now and then every other planner's.
     const std::string name =
         i % 3 == 0 ? names[static_cast<std::size_t>(i / 3) % names.size()] : "epp";
@@ -74,6 +81,7 @@ TEST(PlannerPlans, EqualAutogradUnderRandomBudgets) {
     }
     ++ran;
     EXPECT_LE(most_bytes(plan), budget) << "case " << i;
+    around_attention += plan.recompute_keeps == RecomputeKeeps::kAttention ? 1 : 0;
     const std::vector<bool> cut = plan.cut_sequences();
     cutting += std::count(cut.begin(), cut.end(), true) > 0 ? 1 : 0;
     for (const Pipeline& pipeline : plan.replicas[0].pipelines) {
@@ -91,6 +99,7 @@ TEST(PlannerPlans, EqualAutogradUnderRandomBudgets) {
   }
   EXPECT_GT(ran, cases / 2);
   EXPECT_GT(recomputing, 20);
+  EXPECT_GT(around_attention, 5);
   EXPECT_GT(cutting, 10);
   std::printf("%d plans under budgets: gradients within %.1e\n", ran, worst);
 }

@@ -46,6 +46,7 @@ Case make_case(Random& random) {
   c.model.tie_word_embeddings = random.between(0, 1) == 1;
   if (random.between(0, 1) == 1) c.model.num_key_value_heads = 2;
   c.plan = random_plan(random, lengths, options);
+  if (random.between(0, 1) == 1) c.plan.recompute_keeps = RecomputeKeeps::kAttention;
   c.batch = random_batch(random, lengths, c.model.vocab_size);
   if (random.between(0, 3) == 0) {
     for (const auto& tokens : c.batch.sequences) {

@@ -162,7 +162,9 @@ TEST_F(TrainCommand, QuietSaysNothing) {
 
 TEST_F(TrainCommand, ATermSignalEndsWithACheckpoint) {
   const std::vector<std::string> flags = train({"--training.steps", "1000000"});
-  std::string command = "cd '" + folder_.string() + "' && timeout --preserve-status -s TERM 5 '" +
+  // In the foreground: else timeout signals its process group as well, and twice ends the run.
+  std::string command = "cd '" + folder_.string() +
+                        "' && timeout --foreground --preserve-status -s TERM 5 '" +
                         INFINIPIPE_BINARY "'";
   for (const std::string& flag : flags) command += " '" + flag + "'";
   const int status = std::system((command + " >out 2>err").c_str());

@@ -125,6 +125,27 @@ TEST(PlanJson, HashCoversDecisionsOnly) {
   EXPECT_TRUE(differs([](Plan& p) { p.replicas[0].instructions[2].back().op = Op::kWeightGrad; }));
 }
 
+TEST(PlanJson, WhatRecomputedLayersKeepIsADecision) {
+  Plan plan = full_plan();
+  EXPECT_FALSE(plan_to_json(plan).contains("recompute_keeps")) << "as plans always were";
+  const std::string hash = plan_hash(plan);
+  plan.recompute_keeps = RecomputeKeeps::kAttention;
+  EXPECT_NE(plan_hash(plan), hash);
+  Json json = plan_to_json(plan);
+  EXPECT_EQ(json["recompute_keeps"], "attention");
+  EXPECT_EQ(plan_from_json(json, "p.json").recompute_keeps, RecomputeKeeps::kAttention);
+  const std::string path = ::testing::TempDir() + "plan_json_keeps_test.json";
+  write_plan(path, plan);
+  EXPECT_EQ(read_plan(path).recompute_keeps, RecomputeKeeps::kAttention);
+  std::filesystem::remove(path);
+  json["recompute_keeps"] = "input";
+  EXPECT_EQ(plan_from_json(json, "p.json", HashCheck::kIgnore).recompute_keeps,
+            RecomputeKeeps::kInput);
+  json["recompute_keeps"] = "middle";
+  EXPECT_THAT(error_of(json), HasSubstr("p.json: recompute_keeps: found \"middle\", expected "
+                                        "\"input\" or \"attention\""));
+}
+
 TEST(PlanJson, RefusesAChangedPlanUnlessAskedNotTo) {
   Json json = plan_to_json(full_plan());
   json["sequences"][0] = 301;

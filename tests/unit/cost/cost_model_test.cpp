@@ -248,6 +248,53 @@ TEST(LayerwiseMemory, BackwardByHand) {
   EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, middle, 2), 157.0 - 24.0);
 }
 
+// Its input and its attention stay, the rest is time and memory around attention.
+TEST(LayerwiseMemory, RecomputationAroundAttentionByHand) {
+  Profile profile = layerwise_profile();
+  profile.around_attention = AroundAttention{{.seconds_per_token = 0.5, .seconds_per_chunk = 2.0},
+                                             6.0};  // bytes, of the group
+  const CostModel input(profile, {2, 2, 1}, kSmallStages);
+  const CostModel cost(keeping(profile, RecomputeKeeps::kAttention), {2, 2, 1}, kSmallStages);
+  const ChunkShape chunk = middle_chunk();
+  const auto tokens = static_cast<double>(chunk.tokens);
+  // 3 bytes a token more on each of two devices.
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, 2),
+                   input.activation_bytes(kLast, chunk, 2) + 2 * 3.0 * tokens);
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, 0), input.activation_bytes(kLast, chunk, 0));
+  EXPECT_DOUBLE_EQ(cost.kept_kv_bytes(kLast, chunk, 2), input.kept_kv_bytes(kLast, chunk, 2));
+  // They are not made again in the backward, whose own peak is the backward's as before.
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, 1),
+                   input.backward_temporary(kFirst, chunk, 1) - 3.0 * tokens);
+  EXPECT_DOUBLE_EQ(cost.forward(kFirst, chunk), input.forward(kFirst, chunk));
+  const Seconds all_to_all = input.recompute_layer(kFirst, chunk) -
+                             (profile.forward.seconds_per_token2 * chunk.token2 +
+                              profile.forward.seconds_per_token * tokens +
+                              profile.forward.seconds_per_slice * chunk.slices) /
+                                 2.0 / cost.total_layers() -
+                             profile.forward.seconds_per_chunk / cost.total_layers();
+  EXPECT_NEAR(cost.recompute_layer(kFirst, chunk),
+              0.5 * tokens / 2.0 / cost.total_layers() + 2.0 / cost.total_layers() + all_to_all,
+              1e-9);
+}
+
+TEST(PlanCost, TakesThePlansPaceLayoutAndWayOfRecomputing) {
+  Profile profile = small_profile();
+  profile.around_attention = AroundAttention{{.seconds_per_token = 0.5}, 6.0};
+  Plan plan;
+  plan.parallelism = {2, 2, 1};
+  plan.stages = kSmallStages;
+  plan.stage_pace = {1.0, 2.0};
+  const ChunkShape chunk = small_chunk();
+  const CostModel plain(profile, plan.parallelism, plan.stages);
+  const CostModel paced = plan_cost(profile, plan);
+  EXPECT_DOUBLE_EQ(paced.backward(kFirst, chunk), plain.backward(kFirst, chunk));
+  EXPECT_DOUBLE_EQ(paced.backward(kLast, chunk), 2.0 * plain.backward(kLast, chunk));
+  EXPECT_DOUBLE_EQ(paced.recompute_layer(kLast, chunk), 2.0 * plain.recompute_layer(kLast, chunk));
+  plan.recompute_keeps = RecomputeKeeps::kAttention;
+  EXPECT_LT(plan_cost(profile, plan).recompute_layer(kLast, chunk),
+            paced.recompute_layer(kLast, chunk));
+}
+
 // A short tail of a long sequence opens more in every layer than the layer frees.
 TEST(LayerwiseMemory, AccumulatorsThatOutgrowActivationsPeakAtTheFirstLayer) {
   const CostModel cost(layerwise_profile(), {2, 2, 1}, kSmallStages);

@@ -125,6 +125,52 @@ TEST(Profile, SecondsOfContextAreReadAndWritten) {
   EXPECT_THAT(refusal(json), HasSubstr("p.json: backward.seconds_per_context_token: found"));
 }
 
+Json around_attention() {
+  return {{"seconds_per_token2", 0.0},
+          {"seconds_per_token", 3e-6},
+          {"seconds_per_chunk", 2e-5},
+          {"seconds_per_slice", 1e-6},
+          {"attention_bytes_per_token", 80.0}};
+}
+
+TEST(Profile, RecomputationAroundAttentionIsReadAndWritten) {
+  Json json = good();
+  const Profile without = profile_from_json(json, "p.json");
+  EXPECT_FALSE(without.around_attention);
+  EXPECT_EQ(without.recompute_cost().seconds_per_token2, without.forward.seconds_per_token2);
+  try {
+    keeping(without, RecomputeKeeps::kAttention);
+    FAIL() << "nothing is known of it";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("recompute_around_attention: found none"));
+  }
+  json["recompute_around_attention"] = around_attention();
+  Profile profile = profile_from_json(json, "p.json");
+  EXPECT_EQ(profile_to_json(profile), json);
+  const Profile keeps = keeping(profile, RecomputeKeeps::kAttention);
+  EXPECT_EQ(profile_to_json(keeps), json) << "a plan's choice is no part of the file";
+  EXPECT_EQ(keeps.recompute_cost().seconds_per_token, 3e-6);
+  EXPECT_EQ(keeps.recomputed_bytes_per_token(), profile.memory.input_bytes_per_token + 80.0);
+  EXPECT_EQ(profile.recomputed_bytes_per_token(), profile.memory.input_bytes_per_token);
+  profile.around_attention.reset();
+  EXPECT_EQ(profile_to_json(profile), good()) << "taken away again";
+}
+
+TEST(CorruptedProfile, EveryNumberAroundAttentionIsCheckedByName) {
+  const Json numbers = around_attention();
+  for (const auto& [key, value] : numbers.items()) {
+    Json broken = good();
+    broken["recompute_around_attention"] = around_attention();
+    broken["recompute_around_attention"].erase(key);
+    const std::string name = "p.json: recompute_around_attention." + key + ": found ";
+    EXPECT_THAT(refusal(broken), HasSubstr(name + "nothing"));
+    for (const Json& bad : {Json(-1.0), Json("1"), Json()}) {
+      broken["recompute_around_attention"][key] = bad;
+      EXPECT_THAT(refusal(broken), HasSubstr(name)) << bad;
+    }
+  }
+}
+
 TEST(Profile, SharesOfStatesAreReadAndWritten) {
   Json json = good();
   EXPECT_EQ(profile_from_json(json, "p.json").memory.state_gradient_share, 0.0);

@@ -47,9 +47,16 @@ Case measure(const Profile& profile, int stages, double noise, Tokens longest = 
   Case result;
   result.stages = stages_of(stages, 8);
   Random random(11);
-  result.plan = plan_of(design_groups(longest, result.stages, Random(5)), result.stages, random);
-  const CostModel cost(profile, {.stages = stages}, result.stages);
-  result.samples = planted_samples(result.plan, cost, noise, random);
+  const auto groups = design_groups(longest, result.stages, Random(5));
+  result.plan = plan_of(groups, result.stages, random);
+  result.samples = planted_samples(result.plan, plan_cost(profile, result.plan), noise, random);
+  if (profile.around_attention) {
+    const Plan around = plan_of(groups, result.stages, random, RecomputeKeeps::kAttention);
+    for (const InstructionSample& sample :
+         planted_samples(around, plan_cost(profile, around), noise, random)) {
+      result.samples.push_back(sample);
+    }
+  }
   return result;
 }
 
@@ -66,8 +73,7 @@ Profile fitted(const Case& c) {
 }
 
 std::vector<Residual> residuals(const Case& c, const Profile& profile) {
-  return residuals_of(c.samples,
-                      CostModel(profile, {.stages = static_cast<int>(c.stages.size())}, c.stages));
+  return residuals_of(c.samples, SampleCosts(profile, c.stages));
 }
 
 // The error that so many of the residuals stay below.
@@ -81,6 +87,19 @@ double error_of(const std::vector<Residual>& residuals, double share) {
 }
 double worst(const std::vector<Residual>& residuals) { return error_of(residuals, 1.0); }
 double most(const std::vector<Residual>& residuals) { return error_of(residuals, 0.9); }
+
+// Bytes of every instruction of at least 256 tokens, as predicted by the fit.
+void expect_bytes(const Case& c, const Profile& profile, double share) {
+  const SampleCosts costs(profile, c.stages);
+  for (const InstructionSample& sample : c.samples) {
+    if (sample.op == Op::kWeightGrad || sample.shape.tokens < 256) continue;
+    const Bytes predicted = predicted_temporary(sample, costs.of(sample));
+    EXPECT_NEAR(predicted, sample.temporary, share * sample.temporary)
+        << op_letter(sample.op) << " of " << sample.shape.tokens << " tokens after "
+        << sample.context << " on stage " << sample.stage.value() << ", " << sample.recompute
+        << " recomputed, closes " << sample.shape.cut_sequence_tokens;
+  }
+}
 
 TEST(FitTimes, RecoversWhatWasPlanted) {
   const Profile truth = planted();
@@ -118,6 +137,23 @@ TEST(FitTimes, FindsWhatAContextCosts) {
   EXPECT_NEAR(profile.backward.seconds_per_context_token, 8e-7, 8e-8);
 }
 
+TEST(FitTimes, FindsWhatRecomputingAroundAttentionTakes) {
+  EXPECT_FALSE(fitted(measure(planted(), 2, 0.0)).around_attention) << "never seen";
+  Profile truth = planted();
+  truth.around_attention =
+      AroundAttention{{.seconds_per_token = 7e-5, .seconds_per_chunk = 1e-3}, 4096.0};
+  const Case c = measure(truth, 2, 0.0);
+  Profile profile = fitted(c);
+  ASSERT_TRUE(profile.around_attention);
+  EXPECT_NEAR(profile.around_attention->cost.seconds_per_token, 7e-5, 7e-7);
+  EXPECT_NEAR(profile.around_attention->cost.seconds_per_chunk, 1e-3, 3e-5);
+  EXPECT_EQ(profile.around_attention->cost.seconds_per_token2, 0.0);
+  EXPECT_NEAR(profile.forward.seconds_per_token, 1.2e-4, 2e-6) << "the forward's own";
+  EXPECT_LT(worst(residuals(c, profile)), 0.01);
+  profile.around_attention->attention_bytes_per_token = 4096.0;
+  expect_bytes(c, profile, 0.01);
+}
+
 TEST(FitTimes, NoiseAveragesOut) {
   const Case c = measure(planted(), 2, 0.05);
   const Profile profile = fitted(c);
@@ -143,19 +179,6 @@ TEST(FitTimes, TellsSlowStagesApart) {
   ASSERT_EQ(profile.stage_speed.size(), 2u);
   EXPECT_NEAR(profile.stage_speed[1] / profile.stage_speed[0], 0.8, 0.02);
   EXPECT_LT(worst(residuals(c, profile)), 0.04);
-}
-
-// Bytes of every instruction of at least 256 tokens, as predicted by the fit.
-void expect_bytes(const Case& c, const Profile& profile, double share) {
-  const CostModel cost(profile, {.stages = static_cast<int>(c.stages.size())}, c.stages);
-  for (const InstructionSample& sample : c.samples) {
-    if (sample.op == Op::kWeightGrad || sample.shape.tokens < 256) continue;
-    const Bytes predicted = predicted_temporary(sample, cost);
-    EXPECT_NEAR(predicted, sample.temporary, share * sample.temporary)
-        << op_letter(sample.op) << " of " << sample.shape.tokens << " tokens after "
-        << sample.context << " on stage " << sample.stage.value() << ", " << sample.recompute
-        << " recomputed, closes " << sample.shape.cut_sequence_tokens;
-  }
 }
 
 TEST(FitTemporaries, RecoversWhatWasPlanted) {
