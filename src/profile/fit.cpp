@@ -237,6 +237,13 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
   std::erase_if(head, [&](const InstructionSample* sample) {
     return sample->temporary <= 1.001 * layers_hold * static_cast<double>(sample->shape.tokens);
   });
+  // Small chunks have constants that would pass for a small block; without others they must do.
+  const auto large = [](const InstructionSample* sample) {
+    return sample->shape.tokens >= kMemoryTokens;
+  };
+  if (std::count_if(head.begin(), head.end(), large) >= 4) {
+    std::erase_if(head, [&](const InstructionSample* sample) { return !large(sample); });
+  }
   // The head's block is a power of two: the one that explains most.
   double best = std::numeric_limits<double>::infinity();
   for (double block = 16.0; block <= 4096.0 && !head.empty(); block *= 2.0) {

@@ -211,6 +211,18 @@ TEST(FitTemporaries, KnowsWhatAccumulatorsOpen) {
   expect_bytes(c, profile, 0.01);
 }
 
+// Small chunks hold constants besides; they must not pass for a small block of the head.
+TEST(FitTemporaries, SmallChunksDoNotHideTheHeadsBlock) {
+  Case c = measure(planted(), 2, 0.0);
+  for (InstructionSample& sample : c.samples) {
+    if (sample.op == Op::kForward && sample.shape.tokens < 256) sample.temporary += 3e5;
+  }
+  const Profile profile = fitted(c);
+  EXPECT_EQ(profile.memory.layerwise->head_block_tokens,
+            planted().memory.layerwise->head_block_tokens);
+  expect_bytes(c, profile, 0.01);
+}
+
 TEST(FitTemporaries, NothingMeasuredLeavesNothing) {
   Profile profile = planted();
   profile.memory.layerwise.reset();
