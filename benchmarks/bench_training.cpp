@@ -163,7 +163,7 @@ class Bench final {
       const Chunk& chunk = plan.replicas[0].chunk(event.instruction);
       const ChunkShape shape = chunk_shape(chunk, plan.sequences, cut);
       const Seconds predicted =
-          predicted_seconds(cost, event, shape, chunk.recompute[event.stage.index()]);
+          predicted_seconds(cost, event, shape, chunk.recompute_on(event.stage));
       runs.event_error.push_back(std::abs(predicted / (event.end - event.begin) - 1.0));
     }
     runs.recompute.push_back(again / busy);
@@ -175,7 +175,7 @@ class Bench final {
   }
 
   static Seconds predicted_seconds(const CostModel& cost, const TraceEvent& event,
-                                   const ChunkShape& shape, int recompute) {
+                                   const ChunkShape& shape, Recompute recompute) {
     switch (event.instruction.op) {
       case Op::kForward:
         return cost.forward(event.stage, shape);

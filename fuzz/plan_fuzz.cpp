@@ -22,9 +22,13 @@ void check_round_trip(const Plan& plan) {
 
 void check_valid_plan(const Plan& plan) {
   require(!plan_line(plan).empty() && !explain_plan(plan).empty(), "a plan without words");
-  static const Profile profile = estimated_profile(ModelSpec{}, "float32");
+  static const Profile profile = [] {
+    Profile estimate = estimated_profile(ModelSpec{}, "float32");
+    estimate.around_attention = AroundAttention{estimate.forward, 64.0};
+    return estimate;
+  }();
   if (plan.parallelism.sequence_parallel > 1) return;  // needs bandwidths that this profile lacks
-  const CostModel cost(profile, plan.parallelism, plan.stages);
+  const CostModel cost = plan_cost(profile, plan);
   const Simulation simulation = simulate(plan, cost);
   std::size_t instructions = 0;
   for (const Replica& replica : plan.replicas) {

@@ -45,21 +45,17 @@ std::string to_string(const Instruction& instruction) {
   return text;
 }
 
-const char* to_string(RecomputeKeeps keeps) {
-  return keeps == RecomputeKeeps::kInput ? "input" : "attention";
-}
-
-bool Plan::recomputes() const {
+Recompute Plan::recomputed() const {
+  Recompute sum;
   for (const Replica& replica : replicas) {
     for (const Pipeline& pipeline : replica.pipelines) {
       for (const Chunk& chunk : pipeline.chunks) {
-        for (const int layers : chunk.recompute) {
-          if (layers > 0) return true;
-        }
+        for (const int layers : chunk.recompute) sum.layers += layers;
+        for (const int layers : chunk.attention_kept) sum.attention_kept += layers;
       }
     }
   }
-  return false;
+  return sum;
 }
 
 Tokens Plan::total_tokens() const {

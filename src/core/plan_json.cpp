@@ -1,5 +1,6 @@
 #include "infinipipe/core/plan_json.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -40,14 +41,6 @@ ChunkKind read_kind(const JsonView& value) {
   value.fail("\"split\", \"hybrid\" or \"batched\"");
 }
 
-RecomputeKeeps read_recompute_keeps(const JsonView& value) {
-  const std::string name = value.string();
-  for (const RecomputeKeeps keeps : {RecomputeKeeps::kInput, RecomputeKeeps::kAttention}) {
-    if (name == to_string(keeps)) return keeps;
-  }
-  value.fail("\"input\" or \"attention\"");
-}
-
 Instruction read_instruction(const JsonView& value) {
   const std::string text = value.string();
   constexpr std::string_view kExpected = "F, B, I or W, then pipeline.chunk, like \"F0.3\"";
@@ -86,6 +79,11 @@ Chunk read_chunk(const JsonView& value) {
   value.at("recompute").for_each([&](const JsonView& entry) {
     chunk.recompute.push_back(read_int(entry));
   });
+  if (value.has("attention_kept")) {
+    value.at("attention_kept").for_each([&](const JsonView& entry) {
+      chunk.attention_kept.push_back(read_int(entry));
+    });
+  }
   if (value.has("context")) {
     const JsonView context = value.at("context");
     const bool starts = chunk.kind == ChunkKind::kBatched || chunk.slices.empty();
@@ -181,10 +179,15 @@ Json chunk_json(const Chunk& chunk) {
     slices.push_back(
         {{"sequence", slice.sequence.value()}, {"begin", slice.begin}, {"end", slice.end}});
   }
-  return {{"kind", to_string(chunk.kind)},
-          {"context", chunk.slices.empty() ? 0 : chunk.context()},
-          {"slices", slices},
-          {"recompute", chunk.recompute}};
+  Json json = {{"kind", to_string(chunk.kind)},
+               {"context", chunk.slices.empty() ? 0 : chunk.context()},
+               {"slices", slices},
+               {"recompute", chunk.recompute}};
+  const auto& kept = chunk.attention_kept;
+  if (std::any_of(kept.begin(), kept.end(), [](int layers) { return layers != 0; })) {
+    json["attention_kept"] = kept;
+  }
+  return json;
 }
 
 Json replica_json(const Replica& replica) {
@@ -214,7 +217,7 @@ Json decided_json(const Plan& plan) {
   Json replicas = Json::array();
   for (const Replica& replica : plan.replicas) replicas.push_back(replica_json(replica));
   const PlannerReport& planner = plan.planner;
-  Json json = {
+  return {
       {"format", "infinipipe.plan"},
       {"version", 1},
       {"planner",
@@ -232,10 +235,6 @@ Json decided_json(const Plan& plan) {
       {"replicas", std::move(replicas)},
       {"memory", {{"bytes_per_stage", number_json(plan.bytes_per_stage)}}},
       {"profile_hash", plan.profile_hash}};
-  if (plan.recompute_keeps != RecomputeKeeps::kInput) {
-    json["recompute_keeps"] = to_string(plan.recompute_keeps);
-  }
-  return json;
 }
 
 Json prediction_json(const Prediction& prediction) {
@@ -319,9 +318,6 @@ Plan plan_from_json(const Json& json, const std::string& where, HashCheck hash_c
   document.at("replicas").for_each([&](const JsonView& entry) {
     plan.replicas.push_back(read_replica(entry));
   });
-  if (document.has("recompute_keeps")) {
-    plan.recompute_keeps = read_recompute_keeps(document.at("recompute_keeps"));
-  }
   if (document.has("predicted")) plan.predicted = read_prediction(document.at("predicted"));
   if (document.has("memory")) {
     plan.bytes_per_stage = document.at("memory").number_or("bytes_per_stage", 0.0);
@@ -367,10 +363,9 @@ Json plan_to_json(const Plan& plan) {
 void write_plan(const std::string& path, const Plan& plan) {
   const Json json = plan_to_json(plan);
   std::string text = "{";
-  constexpr const char* kOrder[] = {"format",       "version",     "planner",    "step",
-                                    "sequences",    "parallelism", "stages",     "recompute_keeps",
-                                    "replicas",     "predicted",   "stage_pace", "memory",
-                                    "profile_hash", "hash"};
+  constexpr const char* kOrder[] = {
+      "format",   "version",   "planner",    "step",   "sequences",    "parallelism", "stages",
+      "replicas", "predicted", "stage_pace", "memory", "profile_hash", "hash"};
   bool first = true;
   for (const std::string key : kOrder) {
     if (!json.contains(key)) continue;

@@ -64,9 +64,12 @@ Problem check_shape(const Plan& plan) {
   }
   return each_chunk(plan, [&](const Place& at, const Chunk& chunk) -> Problem {
     if (chunk.slices.empty()) return shape(at.str(), "no slices", "at least one");
-    if (chunk.recompute.size() == stages) return {};
-    return shape(at.str(), text(chunk.recompute.size()) + " recompute counts",
-                 "one per stage (" + text(stages) + ")");
+    const std::string expected = "one per stage (" + text(stages) + ")";
+    if (chunk.recompute.size() != stages) {
+      return shape(at.str(), text(chunk.recompute.size()) + " recompute counts", expected);
+    }
+    if (chunk.attention_kept.empty() || chunk.attention_kept.size() == stages) return {};
+    return shape(at.str(), text(chunk.attention_kept.size()) + " attention_kept counts", expected);
   });
 }
 
@@ -104,11 +107,18 @@ Problem check_slices(const Plan& plan) {
     }
     for (std::size_t p = 0; p < chunk.recompute.size(); ++p) {
       const int layers = plan.stages[p].count();
-      if (chunk.recompute[p] >= 0 && chunk.recompute[p] <= layers) continue;
-      return problem(
-          PlanFault::kRecompute, at.str(),
-          "stage " + text(p) + " recomputes " + text(std::int64_t{chunk.recompute[p]}) + " layers",
-          "0 to " + text(std::int64_t{layers}));
+      const Recompute again = chunk.recompute_on(StageId(p));
+      if (again.layers < 0 || again.layers > layers) {
+        return problem(
+            PlanFault::kRecompute, at.str(),
+            "stage " + text(p) + " recomputes " + text(std::int64_t{again.layers}) + " layers",
+            "0 to " + text(std::int64_t{layers}));
+      }
+      if (again.attention_kept >= 0 && again.attention_kept <= again.layers) continue;
+      return problem(PlanFault::kRecompute, at.str(),
+                     "stage " + text(p) + " keeps the attention of " +
+                         text(std::int64_t{again.attention_kept}) + " recomputed layers",
+                     "0 to " + text(std::int64_t{again.layers}));
     }
     return {};
   });

@@ -48,7 +48,10 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
   const MemoryCost& memory = profile_.memory;
   activation_per_layer_token_ = memory.activation_bytes_per_token / total / degree;
   recompute_saves_per_token_ =
-      (memory.activation_bytes_per_token / total - profile_.recomputed_bytes_per_token()) / degree;
+      (memory.activation_bytes_per_token / total - memory.input_bytes_per_token) / degree;
+  if (profile_.around_attention) {
+    attention_per_token_ = profile_.around_attention->attention_bytes_per_token / degree;
+  }
   kv_per_token_ = memory.kv_bytes_per_token / degree;
   kv_grad_per_token_ = memory.kv_grad_bytes_per_token / degree;
   message_per_token_ = profile_.links.p2p_bytes_per_token / degree;
@@ -59,14 +62,6 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
                             ? degree * parallelism_.stages * parallelism_.data_parallel
                             : degree;
 
-  if (memory.layerwise) {
-    // What the forward holds, or, where that ends before its output, a normed input.
-    again_per_token_ = memory.layerwise->forward_bytes_per_token;
-    if (profile_.recompute_keeps == RecomputeKeeps::kAttention) {
-      again_per_token_ = std::min(again_per_token_, memory.input_bytes_per_token / degree);
-    }
-  }
-
   for (std::size_t p = 0; p < count; ++p) {
     const bool first = p == 0;
     const bool last = p + 1 == count;
@@ -74,7 +69,10 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
     StageCost cost;
     cost.forward = layers_cost(profile_.forward, layers);
     cost.backward = layers_cost(profile_.backward, layers);
-    cost.layer_again = layers_cost(profile_.recompute_cost(), 1.0);
+    cost.layer_again = layers_cost(profile_.forward, 1.0);
+    if (profile_.around_attention) {
+      cost.around_attention = layers_cost(profile_.around_attention->cost, 1.0);
+    }
     const double weight = profile_.backward_weight_seconds_per_token >= 0.0
                               ? profile_.backward_weight_seconds_per_token
                               : 0.5 * profile_.backward.seconds_per_token;
@@ -91,7 +89,8 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
     }
     if (!profile_.stage_speed.empty()) {
       const double speed = profile_.stage_speed[p];
-      for (Coefficients* c : {&cost.forward, &cost.backward, &cost.layer_again}) {
+      for (Coefficients* c :
+           {&cost.forward, &cost.backward, &cost.layer_again, &cost.around_attention}) {
         *c = {c->token2 / speed, c->token / speed, c->slice / speed, c->chunk / speed,
               c->context / speed};
       }
@@ -115,21 +114,23 @@ Bytes CostModel::head_temporary(double tokens) const {
          memory.head_block_bytes_per_token * std::min(tokens, memory.head_block_tokens);
 }
 
-Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk, int recompute) const {
+Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk,
+                                   Recompute recompute) const {
   if (!layerwise()) return 0.0;
   const auto tokens = static_cast<double>(chunk.tokens);
   Bytes layer = profile_.memory.layerwise->forward_bytes_per_token * tokens;
   // All recomputed: the last layer's activations are there for a moment. Else kept layers follow.
-  if (recompute == layers(stage)) {
+  if (recompute.layers == layers(stage)) {
     layer +=
         recompute_saves_per_token_ * tokens - kv_per_token_ * static_cast<double>(chunk.cut_tokens);
+    if (recompute.attention_kept == recompute.layers) layer -= attention_per_token_ * tokens;
   }
   if (!is_last(stage)) return layer;
   // What the head leaves is not there yet while layers run.
   return std::max({0.0, layer - head_kept_per_token_ * tokens, head_temporary(tokens)});
 }
 
-Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, int recompute,
+Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, Recompute recompute,
                                     Op op) const {
   if (!layerwise()) return 0.0;
   const LayerwiseMemory& memory = *profile_.memory.layerwise;
@@ -143,25 +144,29 @@ Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, int 
   const Bytes own_grads = closes ? 0.0 : kv_grad_per_token_ * cut;
   const Bytes own_kv = closes ? 0.0 : kv_per_token_ * cut;
   const Bytes kept = activation_per_layer_token_ * tokens;
-  const Bytes input =
-      kept - recompute_saves_per_token_ * tokens;  // all that a recomputed one keeps
+  const Bytes input = kept - recompute_saves_per_token_ * tokens;
   const Bytes gradient = is_last(stage) ? 0.0 : message_per_token_ * tokens;  // the head's is kept
   const Bytes backward = memory.backward_bytes_per_token * tokens + memory.backward_bytes +
                          gradient + opens - own_grads;
-  const Bytes forward = again_per_token_ * tokens + gradient;
-  const Bytes again = (kept - input) + std::max(forward, backward - own_kv);
-  const int kept_layers = layers(stage) - recompute;
+  const Bytes forward = memory.forward_bytes_per_token * tokens + gradient;
+  const Bytes again = std::max(forward, backward - own_kv);
   const Bytes pending = op == Op::kInputGrad ? memory.pending_bytes_per_token * tokens : 0.0;
-  const Bytes kept_change = opens - own_grads - kept + pending;
-  const Bytes again_change = opens - own_grads - input - kv_per_token_ * cut;
-  // Each run of alike layers is linear in the step, so its ends have the most.
+  // From the last layer to the first, in runs of alike layers. Each run is linear in the layer, so
+  // its ends have the most.
+  Bytes held = 0.0;
   Bytes most = 0.0;
-  if (kept_layers > 0) {
-    most = std::max({most, backward, (kept_layers - 1) * kept_change + backward});
-  }
-  if (recompute > 0) {
-    const Bytes start = kept_layers * kept_change;
-    most = std::max({most, start + again, start + (recompute - 1) * again_change + again});
+  const auto run = [&](int count, Bytes layer_most, Bytes layer_leaves) {
+    if (count <= 0) return;
+    most = std::max({most, held + layer_most, held + (count - 1) * layer_leaves + layer_most});
+    held += count * layer_leaves;
+  };
+  const auto run_again = [&](int count, Bytes stored) {
+    run(count, (kept - stored) + again, opens - own_grads - stored - kv_per_token_ * cut);
+  };
+  run(layers(stage) - recompute.layers, backward, opens - own_grads - kept + pending);
+  run_again(recompute.layers - recompute.attention_kept, input);
+  if (recompute.attention_kept > 0) {
+    run_again(recompute.attention_kept, input + attention_per_token_ * tokens);
   }
   return most;
 }
@@ -200,8 +205,13 @@ CostModel::Coefficients CostModel::layers_cost(const DirectionCost& cost, double
 }
 
 CostModel plan_cost(const Profile& profile, const Plan& plan) {
-  return CostModel(keeping(at_pace(profile, plan.stage_pace), plan.recompute_keeps),
-                   plan.parallelism, plan.stages);
+  if (const int kept = plan.recomputed().attention_kept; kept > 0 && !profile.around_attention) {
+    throw InputError("profile: recompute_around_attention", "found none",
+                     "expected it, as the plan has " + std::to_string(kept) +
+                         " recomputed layers that keep their attention",
+                     "use the profile that the plan was made with");
+  }
+  return CostModel(at_pace(profile, plan.stage_pace), plan.parallelism, plan.stages);
 }
 
 }  // namespace infinipipe

@@ -162,12 +162,42 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const Bytes room = available(layers, end) * degree_;  // of the whole group, as what follows
   const double layer = memory.activation_bytes_per_token / L;
   const double head = end.last ? memory.head_bytes_per_token : 0.0;
-  const double saved = layer - profile_.recomputed_bytes_per_token();
-  const DirectionCost& f = profile_.recompute_cost();
-  // Recomputing one layer for `count` tokens that have no context.
+  const double saved = layer - memory.input_bytes_per_token;
+  const DirectionCost& f = profile_.forward;
+  // One layer's forward of `count` tokens that have no context.
   const auto layer_seconds = [&](double count) {
     return (f.seconds_per_token2 * count * count + f.seconds_per_token * count) / L / degree_ +
            all_to_all_ * count;
+  };
+  // The least seconds that save so many bytes of all layers' tokens: `full` bytes of one that keeps
+  // its input, less of one that keeps its attention besides, whose cost does not grow with the
+  // context. full_seconds(count): of so many that keep their input. The sum is convex in them.
+  const auto cheapest = [&](Bytes bytes, double full, const auto& full_seconds) -> Seconds {
+    const double most = n * layers;
+    if (bytes > most * full * (1.0 + 1e-12)) return kInfinity;
+    const double all = bytes / full;  // that keep their input, where nothing keeps attention
+    if (!profile_.around_attention) return full_seconds(all);
+    const double part = full - profile_.around_attention->attention_bytes_per_token;
+    if (part <= 0.0) return full_seconds(all);
+    const double around =
+        profile_.around_attention->cost.seconds_per_token / L / degree_ + all_to_all_;
+    const auto seconds = [&](double count) {
+      return full_seconds(count) + std::max(0.0, (bytes - count * full) / part) * around;
+    };
+    // No more than `most` tokens in all.
+    double low = std::max(0.0, (bytes - most * part) / (full - part));
+    double high = all;
+    low = std::min(low, high);
+    for (int step = 0; step < 60; ++step) {
+      const double left = low + (high - low) / 3.0;
+      const double right = high - (high - low) / 3.0;
+      if (seconds(left) <= seconds(right)) {
+        high = right;
+      } else {
+        low = left;
+      }
+    }
+    return seconds(low) * (1.0 - 1e-9);
   };
 
   // Whole, in one chunk: its backward holds its activations and one recomputed layer. Layer by
@@ -177,8 +207,14 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const Bytes kept = n * (layer * layers + head);
   Seconds whole = kept <= room ? 0.0 : kInfinity;
   if (kept > room && saved > 0.0) {
-    const double recomputed = std::ceil((kept + again - room) / (n * saved) * (1.0 - 1e-12));
-    if (recomputed <= layers) whole = recomputed * layer_seconds(n);
+    const Bytes over = kept + again - room;
+    const double recomputed = std::ceil(over / (n * saved) * (1.0 - 1e-12));
+    if (recomputed <= layers) {
+      whole = profile_.around_attention
+                  ? cheapest(std::min(over, n * layers * saved), saved,
+                             [&](double count) { return count / n * layer_seconds(n); })
+                  : recomputed * layer_seconds(n);
+    }
   }
   // Cut: when its last slice's backward begins, all its slices and all of dK and dV are there;
   // layer by layer dK and dV open later.
@@ -186,10 +222,9 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   Seconds cut = cut_kept <= room ? 0.0 : kInfinity;
   const double cut_saved = saved - memory.kv_bytes_per_token;
   if (cut_kept > room && cut_saved > 0.0) {
-    const double layer_tokens = (cut_kept - room) / cut_saved;
     // Cheapest where the context is shortest, alike in all layers.
-    if (layer_tokens <= n * layers * (1.0 + 1e-12))
-      cut = layers * layer_seconds(layer_tokens / layers);
+    cut = cheapest(cut_kept - room, cut_saved,
+                   [&](double count) { return layers * layer_seconds(count / layers); });
   }
   return std::min(whole, cut);
 }
@@ -214,8 +249,7 @@ double Bound::chunk_capacity(int layers, End end) const {
   const double layer = memory.activation_bytes_per_token / layers_;
   const double kept = layer * layers;
   const bool whole_layer = !forward_only_ && !memory.layerwise;
-  const double recomputed =
-      profile_.recomputed_bytes_per_token() * layers + (whole_layer ? layer : 0.0);
+  const double recomputed = memory.input_bytes_per_token * layers + (whole_layer ? layer : 0.0);
   const double per_token =
       std::min(kept, recomputed) + (end.last ? memory.head_bytes_per_token : 0.0);
   const Bytes room = available(layers, end) * degree_;
@@ -426,16 +460,7 @@ LowerBound lower_bound(const Profile& profile, const Parallelism& parallelism, i
     any.push_back({p, p + 1 == parallelism.stages ? layers : p + 1});
   }
   const CostModel checked(profile, parallelism, any);
-  const auto bound = [&](RecomputeKeeps keeps) {
-    return bound_of(keeping(checked.profile(), keeps), parallelism, layers, {}, sequences, limit,
-                    forward_only);
-  };
-  const LowerBound input = bound(RecomputeKeeps::kInput);
-  if (!profile.around_attention || limit <= 0.0 || forward_only) return input;
-  // A plan recomputes in one way or in the other.
-  const LowerBound attention = bound(RecomputeKeeps::kAttention);
-  if (!attention.fits || !input.fits) return input.fits ? input : attention;
-  return attention.seconds < input.seconds ? attention : input;
+  return bound_of(checked.profile(), parallelism, layers, {}, sequences, limit, forward_only);
 }
 
 LowerBound lower_bound(const CostModel& cost, std::span<const Tokens> sequences, Bytes limit,

@@ -223,26 +223,6 @@ Profile at_pace(Profile profile, const std::vector<double>& pace, double mean) {
   return profile;
 }
 
-const DirectionCost& Profile::recompute_cost() const {
-  return recompute_keeps == RecomputeKeeps::kInput ? forward : around_attention->cost;
-}
-
-double Profile::recomputed_bytes_per_token() const {
-  return memory.input_bytes_per_token + (recompute_keeps == RecomputeKeeps::kInput
-                                             ? 0.0
-                                             : around_attention->attention_bytes_per_token);
-}
-
-Profile keeping(Profile profile, RecomputeKeeps keeps) {
-  if (keeps == RecomputeKeeps::kAttention && !profile.around_attention) {
-    throw InputError("profile: recompute_around_attention", "found none",
-                     "expected the cost of layers that are recomputed so",
-                     "measure the machine again, or set planner.recompute_keeps to input");
-  }
-  profile.recompute_keeps = keeps;
-  return profile;
-}
-
 Json profile_to_json(const Profile& profile) {
   Json json = profile.raw.empty() ? Json::object() : parse_json(profile.raw, "profile");
   json["format"] = kFormat;
@@ -255,8 +235,9 @@ Json profile_to_json(const Profile& profile) {
   store(json, "head.in_forward", profile.head_in_forward);
   store(json, "memory.state.sharded_over",
         profile.memory.state_sharded_over_all ? "all" : "sequence_parallel");
-  json.erase("recompute_around_attention");
-  if (profile.around_attention) {
+  if (!profile.around_attention) {
+    json.erase("recompute_around_attention");
+  } else {
     visit_around_attention(
         *profile.around_attention,
         [&](const std::string& path, const double& value) { store(json, path, value); });

@@ -99,7 +99,7 @@ class Overhead final {
     for (const Instruction& i : replica.instructions.at(stage.index())) {
       const Chunk& chunk = replica.chunk(i);
       const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut);
-      const Seconds again = cost_.recompute(stage, shape, chunk.recompute.at(stage.index()));
+      const Seconds again = cost_.recompute(stage, shape, chunk.recompute_on(stage));
       switch (i.op) {
         case Op::kForward:
           sum += std::max(0.0, gather - cost_.forward(stage, shape));

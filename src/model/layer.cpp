@@ -21,10 +21,10 @@ std::int64_t LayerSaved::bytes() const {
   return sum;
 }
 
-void LayerSaved::keep_only(RecomputeKeeps keeps) {
+void LayerSaved::keep_input(bool and_attention) {
   LayerSaved kept;
   kept.input = std::move(input);
-  if (keeps == RecomputeKeeps::kAttention) {
+  if (and_attention) {
     kept.attention = std::move(attention);
     kept.lse = std::move(lse);
   }

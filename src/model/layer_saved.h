@@ -6,8 +6,6 @@
 
 #include <cstdint>
 
-#include "infinipipe/core/plan.h"
-
 namespace infinipipe {
 
 // Shapes: T tokens, D hidden, Q and KV widths of queries and of keys or values, H query heads, I
@@ -33,8 +31,8 @@ struct LayerSaved {
 
   // Bytes of all tensors present.
   std::int64_t bytes() const;
-  // Of a layer to be recomputed: drops the rest.
-  void keep_only(RecomputeKeeps keeps);
+  // Of a layer to be recomputed: keeps its input, and its attention and lse if asked to.
+  void keep_input(bool and_attention);
 };
 
 }  // namespace infinipipe

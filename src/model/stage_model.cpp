@@ -163,7 +163,7 @@ void StageModel::Impl::recompute(ChunkState& state, int layer, const DecoderLaye
   const double begin = now_seconds(options.device);
   const auto index = static_cast<std::size_t>(layer);
   LayerSaved& saved = state.layers[index];
-  if (state.chunk.recompute_keeps == RecomputeKeeps::kAttention) {
+  if (layer < state.chunk.recompute.attention_kept) {
     layers[index].recompute_around_attention(shared, saved);
   } else {
     layers[index].forward(shared, forward_slices(state.chunk, layer, store), saved);
@@ -181,7 +181,7 @@ at::Tensor StageModel::Impl::backward(ChunkState& state, const at::Tensor& outpu
                     "a backward needs the gradient of the chunk's output");
   for (int i = static_cast<int>(layers.size()) - 1; i >= 0; --i) {
     const auto index = static_cast<std::size_t>(i);
-    const bool again = i < state.chunk.recompute;
+    const bool again = i < state.chunk.recompute.layers;
     if (again) recompute(state, i, shared, store);
     auto slices = backward_slices(state.chunk, i, store);
     LayerSaved& saved = state.layers[index];
@@ -218,8 +218,9 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
   Impl& impl = *impl_;
   INFINIPIPE_ASSERT(input.defined() && input.size(0) == chunk.tokens() && chunk.tokens() > 0,
                     "a forward's input must have the chunk's tokens");
-  INFINIPIPE_ASSERT(chunk.recompute >= 0 && chunk.recompute <= impl.options.layers.count(),
-                    "more recomputed layers than the stage has");
+  INFINIPIPE_ASSERT(
+      chunk.recompute.layers >= 0 && chunk.recompute.layers <= impl.options.layers.count(),
+      "more recomputed layers than the stage has");
   const DecoderLayer::Chunk shared = impl.layer_chunk(chunk);
   Output result;
   if (keep) {
@@ -234,7 +235,7 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
         shared, impl.forward_slices(chunk, i, store), saved);
     impl.store_keys(chunk, i, saved, store, keep);
     if (!keep) continue;
-    if (i < chunk.recompute) saved.keep_only(chunk.recompute_keeps);
+    if (i < chunk.recompute.layers) saved.keep_input(i < chunk.recompute.attention_kept);
     result.state->layers.push_back(std::move(saved));
   }
   if (!impl.options.head) {
@@ -260,7 +261,7 @@ at::Tensor StageModel::backward_input(ChunkState& state, const at::Tensor& outpu
 void StageModel::backward_weight(ChunkState& state) {
   INFINIPIPE_ASSERT(state.input_done, "a chunk's weight gradient ran before its input gradient");
   for (std::size_t i = state.layers.size(); i-- > 0;) {
-    if (static_cast<int>(i) >= state.chunk.recompute)
+    if (static_cast<int>(i) >= state.chunk.recompute.layers)
       impl_->layers[i].backward_weight(state.layers[i]);
   }
   state.layers.clear();

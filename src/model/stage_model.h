@@ -46,8 +46,7 @@ struct SliceWork {
 
 struct ChunkWork {
   std::vector<SliceWork> slices;
-  int recompute = 0;  // layers of this stage whose activations are not kept (the first ones)
-  RecomputeKeeps recompute_keeps = RecomputeKeeps::kInput;  // but for this
+  Recompute recompute;  // on this stage
 
   Tokens tokens() const;
 };

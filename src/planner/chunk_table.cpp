@@ -14,10 +14,11 @@ constexpr double kWaitingMessages = 2.0;
 }  // namespace
 
 ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequences,
-                       const CostModel& cost, Bytes limit)
+                       const CostModel& cost, Bytes limit, bool keeps)
     : stages(cost.stage_count()),
       chunks(static_cast<int>(chunking.chunks.size())),
-      groups(chunking.groups) {
+      groups(chunking.groups),
+      keeps_attention(keeps) {
   entries.resize(static_cast<std::size_t>(stages) * static_cast<std::size_t>(chunks));
   transfer.resize(static_cast<std::size_t>(chunks));
   group_of.resize(static_cast<std::size_t>(chunks));
@@ -48,9 +49,10 @@ ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequ
       entry.forward = cost.forward(stage, shape);
       entry.backward = cost.backward(stage, shape);
       entry.weight = cost.weight_grad(stage, shape);
-      entry.layer = cost.recompute_layer(stage, shape);
+      entry.layer = cost.recompute_layer(stage, shape, keeps_attention);
       entry.activation = cost.activation_bytes(stage, shape, 0);
-      entry.saved = entry.activation - cost.activation_bytes(stage, shape, 1) -
+      entry.saved = entry.activation -
+                    cost.activation_bytes(stage, shape, {1, keeps_attention ? 1 : 0}) -
                     cost.kept_kv_bytes(stage, shape, 1);
       entry.workspace = cost.recompute_workspace_bytes(stage, shape);
       entry.grads_open = cost.kv_grad_bytes(stage, shape.cut_sequence_tokens);

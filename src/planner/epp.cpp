@@ -20,8 +20,6 @@ constexpr std::size_t kFinalists = 3;
 constexpr std::size_t kReported = 6;
 // Searches with less memory than there is, after one whose plans did not fit.
 constexpr int kAttempts = 4;
-// Of a stage's memory: below it plans are not shaped by what they may take.
-constexpr double kPlenty = 0.5;
 
 std::string percent_slower(Seconds seconds, Seconds best) {
   char text[64];
@@ -62,14 +60,7 @@ class EppPlanner final : public Planner {
     } catch (const RunError&) {
       failure = std::current_exception();
     }
-    if (plan) {
-      const auto& stages = plan->predicted->stages;
-      const Bytes plenty = kPlenty * site_->limit();
-      const bool binds = std::any_of(stages.begin(), stages.end(), [&](const auto& stage) {
-        return stage.recompute > 0.0 || stage.peak_bytes > plenty;
-      });
-      if (!binds) return std::move(*plan);
-    }
+    if (plan && !site_->memory_binds(*plan)) return std::move(*plan);
     try {
       Plan other = ordinary_->plan(request);
       if (!plan || other.predicted->seconds < plan->predicted->seconds) return other;

@@ -42,17 +42,23 @@ std::unique_ptr<Planner> make_planner(const PlanContext& context,
   }
   PlanContext own = context;
   if (name == "seq1f1b-fixed") own.features.layer_split = false;
-  const auto keeping = [&](RecomputeKeeps keeps) {
-    return make_known_planner(name, std::make_shared<const Site>(own, evaluator, keeps));
+  const auto site = [&](bool keeps_attention) {
+    return std::make_shared<const Site>(own, evaluator, keeps_attention);
   };
   const std::string& keeps = context.config.recompute_keeps;
-  if (keeps == "attention") return keeping(RecomputeKeeps::kAttention);
-  // What is published of the others recomputes whole layers.
-  if (keeps == "input" || name != "epp" || !context.profile.around_attention) {
-    return keeping(RecomputeKeeps::kInput);
+  if (keeps == "attention") return make_known_planner(name, site(true));
+  if (keeps == "input") return make_known_planner(name, site(false));
+  if (keeps != "auto") {
+    throw InputError("planner.recompute_keeps", "found " + keeps,
+                     "expected auto, input or attention");
   }
-  return make_recompute_choice(keeping(RecomputeKeeps::kAttention),
-                               keeping(RecomputeKeeps::kInput));
+  auto keeps_input = site(false);
+  // What is published of the others recomputes whole layers.
+  if (name != "epp" || !context.profile.around_attention) {
+    return make_known_planner(name, std::move(keeps_input));
+  }
+  return make_recompute_choice(keeps_input, make_known_planner(name, site(true)),
+                               make_known_planner(name, keeps_input));
 }
 
 }  // namespace infinipipe

@@ -28,6 +28,7 @@ struct MemoryFloor {
 };
 
 // limit 0: none.
-MemoryFloor memory_floor(const CostModel& cost, const std::vector<Tokens>& lengths, Bytes limit);
+MemoryFloor memory_floor(const CostModel& cost, const std::vector<Tokens>& lengths, Bytes limit,
+                         bool keeps_attention = false);
 
 }  // namespace infinipipe

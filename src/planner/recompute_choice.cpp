@@ -1,47 +1,78 @@
 #include "planner/recompute_choice.h"
 
+#include <chrono>
+#include <cstdio>
 #include <optional>
 #include <utility>
 
 #include "infinipipe/base/error.h"
+#include "planner/storage.h"
 
 namespace infinipipe {
 namespace {
 
 class RecomputeChoice final : public Planner {
  public:
-  RecomputeChoice(std::unique_ptr<Planner> attention, std::unique_ptr<Planner> input)
-      : attention_(std::move(attention)), input_(std::move(input)) {}
+  RecomputeChoice(std::shared_ptr<const Site> site, std::unique_ptr<Planner> attention,
+                  std::unique_ptr<Planner> input)
+      : site_(std::move(site)), attention_(std::move(attention)), input_(std::move(input)) {}
 
   Plan plan(const PlanRequest& request) const override {
-    std::optional<Plan> first;
-    try {
-      first = attention_->plan(request);
-      if (!first->recomputes()) return std::move(*first);
-    } catch (const RunError&) {
-      return input_->plan(request);  // or what it throws: it needs the least memory
-    }
-    try {
-      Plan second = input_->plan(request);
-      const Seconds both = first->planner.seconds + second.planner.seconds;
-      if (second.predicted->seconds < first->predicted->seconds) std::swap(*first, second);
-      first->planner.seconds = both;
-    } catch (const RunError&) {
-      // The first one stands.
-    }
-    return std::move(*first);
+    if (request.forward_only) return input_->plan(request);
+    const auto started = std::chrono::steady_clock::now();
+    Plan plan = choose(request);
+    plan.planner.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    return plan;
   }
 
  private:
+  Plan choose(const PlanRequest& request) const {
+    std::optional<Plan> best;
+    try {
+      best = attention_->plan(request);
+    } catch (const RunError&) {
+      return mixed(input_->plan(request));  // or what it throws: it needs the least memory
+    }
+    if (!site_->memory_binds(*best)) return std::move(*best);
+    best = mixed(std::move(*best));
+    try {
+      Plan other = mixed(input_->plan(request));
+      if (other.predicted->seconds < best->predicted->seconds) best = std::move(other);
+    } catch (const RunError&) {
+      // The first one stands.
+    }
+    return std::move(*best);
+  }
+
+  Plan mixed(Plan plan) const {
+    if (plan.recomputed().layers == 0) return plan;
+    std::optional<Plan> anew = store_anew(plan, *site_);
+    if (!anew) return plan;
+    if (auto& candidates = anew->planner.candidates; !candidates.empty()) {
+      Candidate winner = candidates.front();
+      char slower[64];
+      std::snprintf(slower, sizeof(slower), "%.1f%% slower; one way of recomputing for all layers",
+                    100.0 * (plan.predicted->seconds / anew->predicted->seconds - 1.0));
+      candidates.front().note = slower;
+      winner.seconds = anew->predicted->seconds;
+      candidates.insert(candidates.begin(), std::move(winner));
+    }
+    return std::move(*anew);
+  }
+
+  std::shared_ptr<const Site> site_;
   std::unique_ptr<Planner> attention_;
   std::unique_ptr<Planner> input_;
 };
 
 }  // namespace
 
-std::unique_ptr<Planner> make_recompute_choice(std::unique_ptr<Planner> keeps_attention,
+std::unique_ptr<Planner> make_recompute_choice(std::shared_ptr<const Site> site,
+                                               std::unique_ptr<Planner> keeps_attention,
                                                std::unique_ptr<Planner> keeps_input) {
-  return std::make_unique<RecomputeChoice>(std::move(keeps_attention), std::move(keeps_input));
+  return std::make_unique<RecomputeChoice>(std::move(site), std::move(keeps_attention),
+                                           std::move(keeps_input));
 }
 
 }  // namespace infinipipe

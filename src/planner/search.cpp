@@ -31,7 +31,8 @@ class Search final {
 
   SearchResult run() {
     SearchResult result;
-    const MemoryFloor floor = memory_floor(site_.cost(), lengths_, site_.limit());
+    const MemoryFloor floor =
+        memory_floor(site_.cost(), lengths_, site_.limit(), site_.keeps_attention());
     if (floor.ways.empty()) {
       result.over_stage = floor.stage;
       result.over_bytes = floor.over;

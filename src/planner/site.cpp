@@ -37,14 +37,20 @@ std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, co
 }
 
 Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator,
-           RecomputeKeeps keeps)
+           bool keeps_attention)
     : config_(context.config),
       features_(context.features),
-      cost_(keeping(context.profile, keeps), context.parallelism, stage_layers(context)),
+      cost_(context.profile, context.parallelism, stage_layers(context)),
+      keeps_attention_(keeps_attention),
       limit_(context.limit()),
       profile_hash_(infinipipe::profile_hash(context.profile)),
       evaluator_(std::move(evaluator)) {
   INFINIPIPE_ASSERT(evaluator_ != nullptr, "a planner needs an evaluator");
+  if (keeps_attention && !context.profile.around_attention) {
+    throw InputError("planner.recompute_keeps",
+                     "found attention, and a profile without recompute_around_attention",
+                     "expected auto or input", "or measure the machine again");
+  }
   if (config_.slices && *config_.slices < 1) {
     throw InputError("planner.slices", "found " + std::to_string(*config_.slices),
                      "expected at least 1, or \"auto\"");
@@ -56,7 +62,7 @@ Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluato
 }
 
 ChunkTable Site::table(const Chunking& chunking, const std::vector<Tokens>& lengths) const {
-  ChunkTable table(chunking, lengths, cost_, limit_);
+  ChunkTable table(chunking, lengths, cost_, limit_, keeps_attention_);
   table.features = features_;
   return table;
 }
@@ -82,7 +88,6 @@ Plan Site::start(const PlanRequest& request) const {
   plan.stages = cost_.stages();
   plan.bytes_per_stage = limit_;
   plan.profile_hash = profile_hash_;
-  plan.recompute_keeps = cost_.profile().recompute_keeps;
   Replica empty;
   empty.instructions.resize(plan.stages.size());
   plan.replicas.assign(static_cast<std::size_t>(plan.parallelism.data_parallel), empty);
@@ -102,7 +107,6 @@ void Site::place(Plan& plan, ReplicaId replica, const ReplicaShare& share, Repli
 
 void Site::finish(Plan& plan) const {
   require_valid(plan);
-  if (!plan.recomputes()) plan.recompute_keeps = RecomputeKeeps::kInput;
   Prediction prediction;
   prediction.stages.resize(plan.stages.size());
   for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
@@ -120,6 +124,14 @@ void Site::finish(Plan& plan) const {
   plan.predicted = std::move(prediction);
 }
 
+bool Site::memory_binds(const Plan& plan) const {
+  constexpr double kPlenty = 0.5;  // of a stage's memory: below it plans are not shaped by it
+  const auto& stages = plan.predicted->stages;
+  return std::any_of(stages.begin(), stages.end(), [&](const StagePrediction& stage) {
+    return stage.recompute > 0.0 || (limit_ > 0.0 && stage.peak_bytes > kPlenty * limit_);
+  });
+}
+
 void Site::fail_memory(const Plan& plan, StageId stage, Bytes over) const {
   const Tokens longest =
       plan.sequences.empty() ? 0 : *std::max_element(plan.sequences.begin(), plan.sequences.end());
@@ -128,7 +140,8 @@ void Site::fail_memory(const Plan& plan, StageId stage, Bytes over) const {
                      format_bytes(limit_ + over) + " of " + format_bytes(limit_) + " (" +
                      format_bytes(cost_.state_bytes(stage)) +
                      " of it model states; longest sequence " + format_count(longest) +
-                     " tokens), even with full recomputation",
+                     " tokens), even with full recomputation" +
+                     (keeps_attention_ ? " that keeps attention" : ""),
                  "a batch that fits",
                  "raise memory.bytes_per_stage, add stages or sequence parallelism, or lower "
                  "data.max_sequence_length");

@@ -26,18 +26,21 @@ std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, co
 // Immutable; shared between threads.
 class Site final {
  public:
-  // For plans whose recomputed layers keep this. Throws InputError for a context that no batch can
-  // be planned for.
+  // `keeps_attention`: recomputed layers do, in all that is planned here. Throws InputError for a
+  // context that no batch can be planned for.
   Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator,
-       RecomputeKeeps keeps = RecomputeKeeps::kInput);
+       bool keeps_attention = false);
 
   const CostModel& cost() const { return cost_; }
   const Evaluator& evaluator() const { return *evaluator_; }
   const PlannerConfig& config() const { return config_; }
   const PlannerFeatures& features() const { return features_; }
   int stages() const { return cost_.stage_count(); }
+  bool keeps_attention() const { return keeps_attention_; }
   // Bytes per stage; 0: no limit.
   Bytes limit() const { return limit_; }
+  // Whether a finished plan recomputes, or takes so much that memory may have shaped it.
+  bool memory_binds(const Plan& plan) const;
   // Costs of one chunking of `lengths`.
   ChunkTable table(const Chunking& chunking, const std::vector<Tokens>& lengths) const;
   // The same site with less memory to plan for; plans are still judged under the whole limit.
@@ -57,6 +60,7 @@ class Site final {
   PlannerConfig config_;
   PlannerFeatures features_;
   CostModel cost_;
+  bool keeps_attention_ = false;
   Bytes limit_ = 0.0;
   std::string profile_hash_;
   std::shared_ptr<const Evaluator> evaluator_;

@@ -58,9 +58,11 @@ std::vector<StaticRecipe> mepipe_recipes(const std::vector<Tokens>& lengths, con
 Chunking uniform_slices(const std::vector<Tokens>& lengths, Tokens chunk_tokens,
                         const ChunkSeconds& cost);
 
-// A replica that runs the recipe on `lengths`, every stage recomputing min(recompute, its layers).
+// A replica that runs the recipe on `lengths`, every stage recomputing min(recompute, its layers),
+// which keep their attention or not.
 Replica static_replica(const StaticRecipe& recipe, const std::vector<Tokens>& lengths,
-                       int recompute, const CostModel& cost, bool forward_only);
+                       int recompute, const CostModel& cost, bool forward_only,
+                       bool keeps_attention = false);
 
 // The same in one flush of "1f1b" or "gpipe", for chunks that come from elsewhere.
 Replica static_replica(const std::vector<Chunk>& chunks, const std::string& schedule, int recompute,

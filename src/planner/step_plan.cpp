@@ -31,6 +31,7 @@ std::vector<Pipeline> make_pipelines(const Chunking& chunking, const ChunkTable&
       for (int p = 0; p < table.stages; ++p) {
         chunks[k].recompute.push_back(recompute[table.index(p, first[i] + static_cast<int>(k))]);
       }
+      if (table.keeps_attention) chunks[k].attention_kept = chunks[k].recompute;
     }
     pipelines.push_back(make_pipeline(std::move(chunks)));
   }

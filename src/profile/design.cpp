@@ -135,9 +135,8 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
 }
 
 Plan design_plan(const std::vector<const DesignGroup*>& groups,
-                 const std::vector<LayerRange>& stages, RecomputeKeeps keeps) {
+                 const std::vector<LayerRange>& stages, bool keeps_attention) {
   Plan plan;
-  plan.recompute_keeps = keeps;
   plan.planner.name = "profile";
   plan.parallelism.stages = static_cast<int>(stages.size());
   plan.stages = stages;
@@ -151,6 +150,7 @@ Plan design_plan(const std::vector<const DesignGroup*>& groups,
     plan.sequences.insert(plan.sequences.end(), group->sequences.begin(), group->sequences.end());
     for (Chunk chunk : group->chunks) {
       for (Slice& slice : chunk.slices) slice.sequence = SequenceId(base + slice.sequence.index());
+      if (keeps_attention) chunk.attention_kept = chunk.recompute;
       pipeline.chunks.push_back(std::move(chunk));
     }
     ranges.emplace_back(first, static_cast<int>(pipeline.chunks.size()));

@@ -23,10 +23,10 @@ struct DesignGroup {
 std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRange>& stages,
                                        Random random);
 
-// One plan of the groups in this order, whose recomputed layers keep this. Every stage runs the
-// forwards of a group, then the backwards of the group before it, so that two groups are in flight.
+// One plan of the groups in this order, whose recomputed layers keep their attention or not. Every
+// stage runs the forwards of a group, then the backwards of the group before it, so that two groups
+// are in flight.
 Plan design_plan(const std::vector<const DesignGroup*>& groups,
-                 const std::vector<LayerRange>& stages,
-                 RecomputeKeeps keeps = RecomputeKeeps::kInput);
+                 const std::vector<LayerRange>& stages, bool keeps_attention = false);
 
 }  // namespace infinipipe

@@ -53,6 +53,12 @@ Observations observe(const std::vector<InstructionSample>& samples,
     const bool first = p == 0;
     const bool last = p + 1 == stages.size();
     Observation one{layer_features(sample.shape, share), sample.seconds * speed[p], sample.chunk};
+    const Observation again{layer_features(sample.shape, sample.recompute.layers / total),
+                            sample.recompute_seconds * speed[p], sample.chunk};
+    if (sample.recompute.attention_kept > 0) {  // the same chunk without says the rest
+      if (sample.op != Op::kForward) all.around_attention.push_back(again);
+      continue;
+    }
     switch (sample.op) {
       case Op::kForward:
         if (first) one.features[kEmbedding] = tokens;
@@ -64,12 +70,7 @@ Observations observe(const std::vector<InstructionSample>& samples,
         if (first) one.features[kEmbedding] = tokens;
         if (sample.op == Op::kInputGrad) one.features[kWeight] = -tokens * share;
         all.backward.push_back(one);
-        if (sample.recompute > 0) {
-          const bool around = sample.recompute_keeps == RecomputeKeeps::kAttention;
-          (around ? all.around_attention : all.forward)
-              .push_back({layer_features(sample.shape, sample.recompute / total),
-                          sample.recompute_seconds * speed[p], sample.chunk});
-        }
+        if (sample.recompute.layers > 0) all.forward.push_back(again);
         break;
       case Op::kWeightGrad:
         one.features.assign(kFeatures, 0.0);
@@ -148,7 +149,7 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
     if (sample.op == Op::kBackward) {
       ratios[p].push_back(sample.seconds / cost.backward(sample.stage, sample.shape));
     }
-    if (sample.recompute > 0 && sample.recompute_keeps == RecomputeKeeps::kInput &&
+    if (sample.recompute.layers > 0 && sample.recompute.attention_kept == 0 &&
         sample.op != Op::kForward && sample.op != Op::kWeightGrad) {
       ratios[p].push_back(sample.recompute_seconds /
                           cost.recompute(sample.stage, sample.shape, sample.recompute));
@@ -178,13 +179,12 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
   const double layer = profile.memory.activation_bytes_per_token / stages.back().end;
   for (const InstructionSample& sample : samples) {
     if (sample.temporary <= 0.0) continue;
-    if (sample.recompute > 0) {
+    if (sample.recompute.layers > 0) {
       // Nothing but recomputed layers: the last one's activations are there before the head runs.
       const MemoryCost& known = profile.memory;
       if (sample.op == Op::kForward && sample.shape.tokens >= kMemoryTokens &&
-          sample.recompute_keeps == RecomputeKeeps::kInput &&
           sample.stage.index() + 1 == stages.size() &&
-          sample.recompute == stages[sample.stage.index()].count()) {
+          sample.recompute == Recompute(stages[sample.stage.index()].count())) {
         // A last slice's K and V are nobody's to keep.
         const double cut = sample.shape.cut_sequence_tokens > 0
                                ? 0.0
@@ -267,12 +267,6 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
   profile.memory.layerwise = memory;
 }
 
-SampleCosts::SampleCosts(const Profile& profile, const std::vector<LayerRange>& stages)
-    : input_(profile, {.stages = static_cast<int>(stages.size())}, stages) {
-  if (!profile.around_attention) return;
-  attention_.emplace(keeping(profile, RecomputeKeeps::kAttention), input_.parallelism(), stages);
-}
-
 Bytes predicted_temporary(const InstructionSample& sample, const CostModel& cost) {
   if (sample.op != Op::kForward) {
     return cost.backward_temporary(sample.stage, sample.shape, sample.recompute, sample.op);
@@ -289,10 +283,10 @@ Bytes temporary_error(const InstructionSample& sample, Bytes predicted) {
 }
 
 std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples,
-                                   const SampleCosts& costs) {
+                                   const CostModel& cost) {
   std::vector<Residual> residuals;
   for (const InstructionSample& sample : samples) {
-    const CostModel& cost = costs.of(sample);
+    const bool around = sample.recompute.attention_kept > 0;  // the rest is reported once
     Residual one;
     one.kind = sample.kind;
     one.stage = sample.stage.value();
@@ -318,12 +312,11 @@ std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples
         one.predicted = cost.weight_grad(sample.stage, sample.shape);
         break;
     }
-    residuals.push_back(one);
-    if (sample.recompute == 0 || sample.op == Op::kForward || sample.op == Op::kWeightGrad) {
+    if (!around) residuals.push_back(one);
+    if (sample.recompute.layers == 0 || sample.op == Op::kForward || sample.op == Op::kWeightGrad) {
       continue;
     }
-    one.what =
-        sample.recompute_keeps == RecomputeKeeps::kInput ? "recompute" : "recompute, no attention";
+    one.what = around ? "recompute, no attention" : "recompute";
     one.measured = sample.recompute_seconds;
     one.predicted = cost.recompute(sample.stage, sample.shape, sample.recompute);
     residuals.push_back(one);

@@ -1,7 +1,6 @@
 // From samples to a profile's numbers.
 #pragma once
 
-#include <optional>
 #include <vector>
 
 #include "infinipipe/cost/profile.h"
@@ -21,27 +20,13 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
 void fit_temporaries(const std::vector<InstructionSample>& samples,
                      const std::vector<LayerRange>& stages, Profile& profile);
 
-// A profile's costs for samples of either way of recomputing.
-class SampleCosts final {
- public:
-  SampleCosts(const Profile& profile, const std::vector<LayerRange>& stages);
-  const CostModel& of(const InstructionSample& sample) const {
-    return sample.recompute_keeps == RecomputeKeeps::kAttention && attention_ ? *attention_
-                                                                              : input_;
-  }
-
- private:
-  CostModel input_;
-  std::optional<CostModel> attention_;
-};
-
-// What a layerwise profile says of sample.temporary; W holds nothing. `cost`: as SampleCosts says.
+// What a layerwise profile says of sample.temporary; W holds nothing.
 Bytes predicted_temporary(const InstructionSample& sample, const CostModel& cost);
 // By how much that is off: what was measured is known up to the messages that waited.
 Bytes temporary_error(const InstructionSample& sample, Bytes predicted);
 
 // Every sample beside the profile's prediction; fills profile.fit.
 std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples,
-                                   const SampleCosts& costs);
+                                   const CostModel& cost);
 
 }  // namespace infinipipe

@@ -49,7 +49,7 @@ class Measurement final {
       options_.progress("measuring, round " + std::to_string(done + 1),
                         std::min(0.99, since(start) / std::max(1.0, options_.seconds)));
       // Every second round keeps attention in its recomputed layers.
-      rounds.push_back(round(done % 2 == 0 ? RecomputeKeeps::kInput : RecomputeKeeps::kAttention));
+      rounds.push_back(round(done % 2 == 1));
     }
     ProfileResult result;
     result.rounds = static_cast<int>(rounds.size());
@@ -137,7 +137,7 @@ class Measurement final {
   }
 
   // All groups once, in an order of its own, in plans of a few groups.
-  std::vector<InstructionSample> round(RecomputeKeeps keeps) {
+  std::vector<InstructionSample> round(bool keeps_attention) {
     std::vector<std::size_t> order(groups_.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     random_.shuffle(order);
@@ -153,7 +153,7 @@ class Measurement final {
           number.push_back(k);
         }
       }
-      const Plan plan = design_plan(groups, options_.stages, keeps);
+      const Plan plan = design_plan(groups, options_.stages, keeps_attention);
       const StepResult result = run_plan(plan);
       const Clock::time_point update = Clock::now();
       engine_.optimizer_step(0);
@@ -261,15 +261,16 @@ class Measurement final {
   }
 
   void finish(const std::vector<InstructionSample>& samples, ProfileResult& result) {
-    const SampleCosts costs(result.profile, options_.stages);
-    result.residuals = residuals_of(samples, costs);
+    const CostModel cost(result.profile, {.stages = static_cast<int>(options_.stages.size())},
+                         options_.stages);
+    result.residuals = residuals_of(samples, cost);
     std::vector<double> errors;
     for (const Residual& residual : result.residuals) {
       errors.push_back(std::abs(residual.predicted / residual.measured - 1.0));
     }
     for (const InstructionSample& sample : samples) {
       if (sample.shape.tokens < 256 || sample.op == Op::kWeightGrad) continue;
-      const Bytes error = temporary_error(sample, predicted_temporary(sample, costs.of(sample)));
+      const Bytes error = temporary_error(sample, predicted_temporary(sample, cost));
       result.memory_error_max = std::max(result.memory_error_max, error / sample.temporary);
     }
     Json fit = Json::object();

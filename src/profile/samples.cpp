@@ -29,8 +29,7 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
     sample.shape = chunk_shape(chunk, plan.sequences, cut);
     sample.kind = to_string(chunk.kind);
     sample.context = chunk.context();
-    sample.recompute = chunk.recompute[event.stage.index()];
-    if (sample.recompute > 0) sample.recompute_keeps = plan.recompute_keeps;
+    sample.recompute = chunk.recompute_on(event.stage);
     sample.recompute_seconds = event.recompute;
     sample.seconds = event.end - event.begin - event.recompute;
     sample.temporary =
@@ -42,12 +41,14 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
 }
 
 std::vector<InstructionSample> medians(const std::vector<std::vector<InstructionSample>>& rounds) {
-  using Key = std::tuple<int, int, Op, RecomputeKeeps>;
+  using Key = std::tuple<int, int, Op, int>;  // the last: layers that keep their attention
   std::map<Key, std::vector<const InstructionSample*>> by_key;
+  std::map<std::tuple<int, int, Op>, std::vector<double>> all_seconds;
   std::vector<Key> order;
   for (const auto& round : rounds) {
     for (const InstructionSample& sample : round) {
-      const Key key{sample.chunk, sample.stage.value(), sample.op, sample.recompute_keeps};
+      const Key key{sample.chunk, sample.stage.value(), sample.op, sample.recompute.attention_kept};
+      all_seconds[{sample.chunk, sample.stage.value(), sample.op}].push_back(sample.seconds);
       auto& list = by_key[key];
       if (list.empty()) order.push_back(key);
       list.push_back(&sample);
@@ -62,7 +63,7 @@ std::vector<InstructionSample> medians(const std::vector<std::vector<Instruction
       for (const InstructionSample* each : list) values.push_back(each->*member);
       return median(values);
     };
-    sample.seconds = middle(&InstructionSample::seconds);
+    sample.seconds = median(all_seconds[{sample.chunk, sample.stage.value(), sample.op}]);
     sample.recompute_seconds = middle(&InstructionSample::recompute_seconds);
     Bytes most = sample.temporary + sample.waited;
     for (const InstructionSample* each : list) {

@@ -14,12 +14,11 @@ struct InstructionSample {
   StageId stage;
   Op op = Op::kForward;
   ChunkShape shape;
-  std::string kind;    // "split", "hybrid", "batched": for the report
-  Tokens context = 0;  // of its first slice
-  int recompute = 0;
-  RecomputeKeeps recompute_keeps = RecomputeKeeps::kInput;  // of recomputed layers, else kInput
+  std::string kind;                 // "split", "hybrid", "batched": for the report
+  Tokens context = 0;               // of its first slice
+  Recompute recompute;              // all of its layers keep their attention, or none
   Seconds seconds = 0.0;            // whole instruction, recomputation left out
-  Seconds recompute_seconds = 0.0;  // of `recompute` layers
+  Seconds recompute_seconds = 0.0;  // of recompute.layers
   Bytes waited = 0.0;               // messages at its begin; if taken before its peak, `temporary`
                                     // is too small by as much
   Bytes temporary = 0.0;            // held beyond what stands before (B, I) or after it (F)
@@ -29,8 +28,9 @@ struct InstructionSample {
 // them. `first_chunk`: the design's number of the plan's chunk 0.
 std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk);
 
-// Medians over rounds of samples of the same chunk, stage, op and way of recomputing, in their
-// order of first appearance. Of bytes the most, as messages taken in the middle of an instruction
+// Medians over rounds of samples of the same chunk, stage, op and recomputation, in their order of
+// first appearance; `seconds`, which recomputation has no part in, over all of a chunk, stage and
+// op. Of bytes the most, as messages taken in the middle of an instruction
 // make the figure smaller and nothing makes it larger; `waited` is what is left of the doubt.
 std::vector<InstructionSample> medians(const std::vector<std::vector<InstructionSample>>& rounds);
 

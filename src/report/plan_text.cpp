@@ -18,7 +18,7 @@ struct Counts {
   std::int64_t chunks = 0;
   std::int64_t pipelines = 0;
   std::int64_t packed_sequences = 0;  // whole sequences that share a chunk
-  std::int64_t recomputed = 0;        // layers, over chunks and stages
+  Recompute recomputed;               // layers, over chunks and stages
   std::int64_t layer_runs = 0;        // layers x chunks
   Tokens smallest = 0;                // tokens of a chunk
   Tokens largest = 0;
@@ -27,6 +27,7 @@ struct Counts {
 
 Counts count(const Plan& plan) {
   Counts counts;
+  counts.recomputed = plan.recomputed();
   const std::vector<bool> cut = plan.cut_sequences();
   for (const Replica& replica : plan.replicas) {
     for (const Pipeline& pipeline : replica.pipelines) {
@@ -38,7 +39,6 @@ Counts count(const Plan& plan) {
         counts.largest = std::max(counts.largest, tokens);
         ++counts.chunks;
         counts.layer_runs += plan.layer_count();
-        for (const int layers : chunk.recompute) counts.recomputed += layers;
         for (const Slice& slice : chunk.slices) {
           if (cut[slice.sequence.index()]) {
             counts.slices[slice.sequence.value()].push_back(slice.tokens());
@@ -178,11 +178,15 @@ std::string explain_plan(const Plan& plan) {
         "\n";
   }
   const double runs = static_cast<double>(std::max<std::int64_t>(counts.layer_runs, 1));
-  text +=
-      "recomputed: " + percent(static_cast<double>(counts.recomputed) / runs) +
-      " of all layers' forwards (" + format_count(counts.recomputed) + " of " +
-      format_count(counts.layer_runs) + ")" + (counts.recomputed == 0 ? ": everything fits" : "") +
-      (plan.recompute_keeps == RecomputeKeeps::kAttention ? ", their attention kept" : "") + "\n";
+  const Recompute& again = counts.recomputed;
+  text += "recomputed: " + percent(static_cast<double>(again.layers) / runs) +
+          " of all layers' forwards (" + format_count(again.layers) + " of " +
+          format_count(counts.layer_runs) + ")";
+  if (again.layers == 0) text += ": everything fits";
+  if (again.attention_kept > 0) {
+    text += ", " + format_count(again.attention_kept) + " of them without attention";
+  }
+  text += "\n";
   if (plan.predicted) text += "predicted: " + prediction_text(*plan.predicted) + "\n";
   return text + stages_text(plan) + candidates_text(plan.planner);
 }

@@ -67,8 +67,7 @@ ChunkWork chunk_work(const StepInput& input, const Chunk& chunk, StageId stage) 
     work.slices.push_back({slice.sequence, slice.begin, slice.end, input.cut[i],
                            slice.end == input.plan.sequences[i]});
   }
-  work.recompute = input.evaluation ? 0 : chunk.recompute[stage.index()];
-  work.recompute_keeps = input.plan.recompute_keeps;
+  if (!input.evaluation) work.recompute = chunk.recompute_on(stage);
   return work;
 }
 

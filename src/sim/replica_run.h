@@ -23,14 +23,16 @@ class FlatReplica final {
     return first_[instruction.pipeline.index()] + instruction.chunk.index();
   }
   const ChunkShape& shape(std::size_t chunk) const { return shapes_[chunk]; }
-  int recompute(std::size_t chunk, std::size_t stage) const { return recompute_[chunk][stage]; }
+  Recompute recompute(std::size_t chunk, std::size_t stage) const {
+    return chunks_[chunk]->recompute_on(StageId(stage));
+  }
   bool evaluation() const { return evaluation_; }  // forwards only
 
  private:
   const Replica* replica_;
   std::vector<std::size_t> first_;  // per pipeline: flat index of its first chunk
   std::vector<ChunkShape> shapes_;
-  std::vector<const int*> recompute_;  // per chunk: layers by stage
+  std::vector<const Chunk*> chunks_;
   bool evaluation_ = true;
 };
 
@@ -81,11 +83,11 @@ class StageLedger final {
     peak_ = bytes_.total();
   }
 
-  void begin(const Instruction& instruction, const ChunkShape& chunk, int recompute) {
+  void begin(const Instruction& instruction, const ChunkShape& chunk, Recompute recompute) {
     switch (instruction.op) {
       case Op::kForward:
         bytes_.activations += cost_->activation_bytes(stage_, chunk, recompute);
-        bytes_.kv += cost_->kept_kv_bytes(stage_, chunk, recompute);
+        bytes_.kv += cost_->kept_kv_bytes(stage_, chunk, recompute.layers);
         temporary_ = cost_->forward_temporary(stage_, chunk, recompute);
         bytes_.workspace += temporary_;
         break;
@@ -99,7 +101,8 @@ class StageLedger final {
         if (chunk.cut_sequence_tokens > 0) {
           bytes_.kv_grad += cost_->kv_grad_bytes(stage_, chunk.cut_sequence_tokens);
         }
-        if (recompute > 0) bytes_.workspace += cost_->recompute_workspace_bytes(stage_, chunk);
+        if (recompute.layers > 0)
+          bytes_.workspace += cost_->recompute_workspace_bytes(stage_, chunk);
         break;
       case Op::kWeightGrad:
         return;
@@ -110,7 +113,7 @@ class StageLedger final {
     }
   }
 
-  void end(Op op, const ChunkShape& chunk, int recompute, bool evaluation) {
+  void end(Op op, const ChunkShape& chunk, Recompute recompute, bool evaluation) {
     if (op == Op::kForward) {
       bytes_.workspace -= temporary_;
       temporary_ = 0.0;
@@ -122,14 +125,14 @@ class StageLedger final {
         bytes_.workspace -= temporary_;
         temporary_ = 0.0;
         bytes_.kv_grad += cost_->kv_grad_bytes(stage_, chunk.cut_sequence_tokens);
-      } else if (recompute > 0) {
+      } else if (recompute.layers > 0) {
         bytes_.workspace -= cost_->recompute_workspace_bytes(stage_, chunk);
       }
       if (chunk.cut_tokens > 0) bytes_.kv_grad -= cost_->kv_grad_bytes(stage_, chunk.cut_tokens);
     }
     if (cost_->layerwise() && op != Op::kBackward) {
       // I leaves what W needs.
-      const Bytes pending = cost_->pending_bytes(stage_, chunk, recompute);
+      const Bytes pending = cost_->pending_bytes(stage_, chunk, recompute.layers);
       if (op == Op::kWeightGrad) {
         bytes_.activations -= pending;
         return;
@@ -146,15 +149,15 @@ class StageLedger final {
   const Instruction& peak_at() const { return peak_at_; }
 
  private:
-  void free_activations(const ChunkShape& chunk, int recompute) {
+  void free_activations(const ChunkShape& chunk, Recompute recompute) {
     bytes_.activations -= cost_->activation_bytes(stage_, chunk, recompute);
-    bytes_.kv -= cost_->kept_kv_bytes(stage_, chunk, recompute);
+    bytes_.kv -= cost_->kept_kv_bytes(stage_, chunk, recompute.layers);
   }
 
   // Only K and V of a cut sequence's tokens outlive the forward, until its last slice has run. One
   // cut sequence's slices may be followed by another's before that, so each is counted apart by
   // what its chunks say.
-  void end_evaluation(const ChunkShape& chunk, int recompute) {
+  void end_evaluation(const ChunkShape& chunk, Recompute recompute) {
     free_activations(chunk, recompute);
     bytes_.kv += cost_->evaluation_kv_bytes(stage_, chunk);
     if (chunk.cut_sequence_tokens > 0) {
@@ -298,7 +301,7 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
       const Instruction& instruction = list[self.next];
       const std::size_t c = flat.index(instruction);
       const ChunkShape& chunk = flat.shape(c);
-      const int layers = flat.recompute(c, p);
+      const Recompute again = flat.recompute(c, p);
       Seconds arrival = 0.0;
       Seconds compute = 0.0;
       Seconds recompute = 0.0;
@@ -310,12 +313,12 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
         case Op::kBackward:
           arrival = backward_at[p * chunks + c];
           compute = cost.backward(stage, chunk);
-          recompute = cost.recompute(stage, chunk, layers);
+          recompute = cost.recompute(stage, chunk, again);
           break;
         case Op::kInputGrad:
           arrival = backward_at[p * chunks + c];
           compute = cost.input_grad(stage, chunk);
-          recompute = cost.recompute(stage, chunk, layers);
+          recompute = cost.recompute(stage, chunk, again);
           break;
         case Op::kWeightGrad:
           compute = cost.weight_grad(stage, chunk);
@@ -328,7 +331,7 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
       run.recompute += recompute;
       recorder.ran(stage, instruction, begin, self.free, recompute);
       StageLedger& ledger = ledgers[p];
-      ledger.begin(instruction, chunk, layers);
+      ledger.begin(instruction, chunk, again);
       if (layerwise) {
         const bool takes = instruction.op == Op::kForward
                                ? p > 0
@@ -339,11 +342,11 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
           waiting[from].messages[at].taken = begin;
         }
         waiting[p].ran.push_back({instruction, begin, self.free, ledger.bytes(), {}});
-        ledger.end(instruction.op, chunk, layers, flat.evaluation());
+        ledger.end(instruction.op, chunk, again, flat.evaluation());
         waiting[p].ran.back().after = ledger.bytes();
       } else {
         recorder.memory(stage, begin, ledger.bytes());
-        ledger.end(instruction.op, chunk, layers, flat.evaluation());
+        ledger.end(instruction.op, chunk, again, flat.evaluation());
         recorder.memory(stage, self.free, ledger.bytes());
       }
       if (instruction.op == Op::kForward) {

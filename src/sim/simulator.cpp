@@ -98,8 +98,6 @@ std::vector<StagePrediction> stages_of(const ReplicaRun& run) {
 
 void check_shape(const Plan& plan, const CostModel& cost) {
   INFINIPIPE_ASSERT(plan.stages == cost.stages(), "the cost model is of another layer split");
-  INFINIPIPE_ASSERT(plan.recompute_keeps == cost.profile().recompute_keeps || !plan.recomputes(),
-                    "the cost model is of another way of recomputing");
 }
 
 }  // namespace
@@ -112,11 +110,11 @@ FlatReplica::FlatReplica(const Plan& plan, const Replica& replica, const std::ve
     count += pipeline.chunks.size();
   }
   shapes_.reserve(count);
-  recompute_.reserve(count);
+  chunks_.reserve(count);
   for (const Pipeline& pipeline : replica.pipelines) {
     for (const Chunk& chunk : pipeline.chunks) {
       shapes_.push_back(chunk_shape(chunk, plan.sequences, cut));
-      recompute_.push_back(chunk.recompute.data());
+      chunks_.push_back(&chunk);
     }
   }
   if (!replica.instructions.empty()) {

@@ -36,6 +36,7 @@ std::string metrics_json(const StepMetrics& m) {
       {"pipelines", m.pipelines},
       {"chunks", m.chunks},
       {"recomputed_layers", m.recomputed_layers},
+      {"attention_kept_layers", m.attention_kept_layers},
       {"skipped", m.skipped},
       {"truncated_sequences", m.truncated_sequences},
       {"truncated_tokens", m.truncated_tokens},

@@ -223,12 +223,10 @@ class Run final {
       metrics.pipelines += static_cast<int>(replica.pipelines.size());
       for (const Pipeline& pipeline : replica.pipelines) {
         metrics.chunks += static_cast<int>(pipeline.chunks.size());
-        for (const Chunk& chunk : pipeline.chunks) {
-          metrics.recomputed_layers +=
-              std::accumulate(chunk.recompute.begin(), chunk.recompute.end(), 0);
-        }
       }
     }
+    metrics.recomputed_layers = plan.recomputed().layers;
+    metrics.attention_kept_layers = plan.recomputed().attention_kept;
     if (plan.predicted) {
       metrics.seconds_predicted = plan.predicted->seconds + plan.predicted->step_overhead;
       metrics.bubble_predicted = plan.predicted->bubble;

@@ -51,9 +51,11 @@ struct MemoryConfig {
 
 struct PlannerConfig {
   std::string name = "epp";
-  std::optional<int> slices;             // K; empty: "auto"
-  std::optional<Tokens> chunk_tokens;    // capacity; empty: "auto"
-  std::string recompute_keeps = "auto";  // or "input", "attention": RecomputeKeeps
+  std::optional<int> slices;           // K; empty: "auto"
+  std::optional<Tokens> chunk_tokens;  // capacity; empty: "auto"
+  // Of recomputed layers: "input", "attention" (its output too) or "auto": what is fastest for epp,
+  // "input" for others.
+  std::string recompute_keeps = "auto";
   double solver_gap = 0.02;
   int solver_nodes = 200;
   double solver_seconds = 10.0;  // emergency stop

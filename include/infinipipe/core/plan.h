@@ -30,14 +30,16 @@ enum class ChunkKind {
 
 const char* to_string(ChunkKind kind);  // "split", "hybrid", "batched"
 
-// What recomputed layers keep from the forward to the backward, beside the K and V of cut
-// sequences.
-enum class RecomputeKeeps {
-  kInput,      // a layer's input; the backward runs its whole forward again
-  kAttention,  // its attention's output too; what is around attention runs again
-};
+// What a stage runs again in a chunk's backward, because it was not kept.
+struct Recompute {
+  int layers = 0;  // the stage's first ones: they keep their input (and K and V of a cut sequence)
+  // Of these, the first ones: they keep their attention's output too, and run again around it.
+  int attention_kept = 0;
 
-const char* to_string(RecomputeKeeps keeps);  // "input", "attention"
+  // NOLINTNEXTLINE(google-explicit-constructor): a number of layers is one
+  constexpr Recompute(int all = 0, int kept = 0) : layers(all), attention_kept(kept) {}
+  bool operator==(const Recompute&) const = default;
+};
 
 // The unit that is pipelined. Its tokens are its slices' tokens, one after the other; no slice
 // attends to another of the same chunk.
@@ -45,7 +47,12 @@ struct Chunk {
   ChunkKind kind = ChunkKind::kBatched;
   std::vector<Slice> slices;   // of a split or hybrid chunk, slices[0] is the cut sequence's
   std::vector<int> recompute;  // per stage: layers recomputed in the backward, 0..layers(stage)
+  // Per stage: of these, how many keep their attention's output, 0..recompute; empty: none.
+  std::vector<int> attention_kept = {};
 
+  Recompute recompute_on(StageId stage) const {
+    return {recompute[stage.index()], attention_kept.empty() ? 0 : attention_kept[stage.index()]};
+  }
   Tokens context() const { return kind == ChunkKind::kBatched ? 0 : slices.at(0).begin; }
   Tokens tokens() const;
   bool operator==(const Chunk&) const = default;
@@ -164,7 +171,6 @@ struct Plan {
   // How long stages took against that profile when the plan was made (1.1: a tenth longer), as
   // `predicted` counts; empty: as the profile says.
   std::vector<double> stage_pace;
-  RecomputeKeeps recompute_keeps = RecomputeKeeps::kInput;  // of all chunks and stages
 
   int stage_count() const { return static_cast<int>(stages.size()); }
   int layer_count() const { return stages.empty() ? 0 : stages.back().end; }
@@ -173,8 +179,8 @@ struct Plan {
   std::vector<bool> cut_sequences() const;
   // No instruction but forwards.
   bool forward_only() const;
-  // Some stage recomputes some layer of some chunk.
-  bool recomputes() const;
+  // Over all chunks and stages.
+  Recompute recomputed() const;
 };
 
 }  // namespace infinipipe

@@ -41,23 +41,27 @@ class CostModel final {
   Seconds backward(StageId stage, const ChunkShape& chunk) const;     // B
   Seconds input_grad(StageId stage, const ChunkShape& chunk) const;   // I = B - W
   Seconds weight_grad(StageId stage, const ChunkShape& chunk) const;  // W
-  // Recomputing one layer of this stage for this chunk.
-  Seconds recompute_layer(StageId stage, const ChunkShape& chunk) const;
+  // Recomputing one layer of this stage for this chunk: all of its forward, or, where its attention
+  // was kept, what is around that.
+  Seconds recompute_layer(StageId stage, const ChunkShape& chunk,
+                          bool attention_kept = false) const;
   // A message between neighbouring stages; both directions alike.
   Seconds transfer(Tokens tokens) const;
 
-  // Seconds of `recompute` layers, all of them or none within one B or I.
-  Seconds recompute(StageId stage, const ChunkShape& chunk, int layers) const {
-    return layers * recompute_layer(stage, chunk);
+  // Seconds of all that is recomputed within one B or I.
+  Seconds recompute(StageId stage, const ChunkShape& chunk, Recompute again) const {
+    const Seconds whole = (again.layers - again.attention_kept) * recompute_layer(stage, chunk);
+    if (again.attention_kept == 0) return whole;
+    return whole + again.attention_kept * recompute_layer(stage, chunk, true);
   }
 
   // Bytes. States and workspace, always there.
   Bytes state_bytes(StageId stage) const;
   Bytes workspace_bytes() const { return profile_.memory.workspace_bytes; }
-  // Held from the start of F to the end of B (or W), with `recompute` layers recomputed.
+  // Held from the start of F to the end of B (or W).
   // Split in what reports show apart, so that a chunk holds the sum of the two: activations (head
   // bytes and the K and V of kept layers included), and K and V kept for recomputed layers.
-  Bytes activation_bytes(StageId stage, const ChunkShape& chunk, int recompute) const;
+  Bytes activation_bytes(StageId stage, const ChunkShape& chunk, Recompute recompute) const;
   Bytes kept_kv_bytes(StageId stage, const ChunkShape& chunk, int recompute) const;
   // dK and dV accumulators of `tokens` tokens of a cut sequence.
   Bytes kv_grad_bytes(StageId stage, Tokens tokens) const;
@@ -72,10 +76,10 @@ class CostModel final {
   // such profiles; for others every figure below is 0.
   bool layerwise() const { return profile_.memory.layerwise.has_value(); }
   // The most that an F holds beyond what it leaves.
-  Bytes forward_temporary(StageId stage, const ChunkShape& chunk, int recompute) const;
+  Bytes forward_temporary(StageId stage, const ChunkShape& chunk, Recompute recompute) const;
   // The most that a B or I (`op`) holds beyond what was there before it, its opening accumulators
   // included. An I leaves pending_bytes() in place of kept layers, layer by layer. At least 0.
-  Bytes backward_temporary(StageId stage, const ChunkShape& chunk, int recompute,
+  Bytes backward_temporary(StageId stage, const ChunkShape& chunk, Recompute recompute,
                            Op op = Op::kBackward) const;
   // Held between I and W: what weight gradients of kept layers need.
   Bytes pending_bytes(StageId stage, const ChunkShape& chunk, int recompute) const;
@@ -109,7 +113,8 @@ class CostModel final {
   struct StageCost {
     Coefficients forward;
     Coefficients backward;
-    Coefficients layer_again;  // recomputing one layer
+    Coefficients layer_again;       // recomputing one layer
+    Coefficients around_attention;  // the same without attention
     double weight_per_token = 0.0;
     double kept_per_token = 0.0;  // bytes of the chunk's activations, nothing recomputed
     Bytes states = 0.0;
@@ -121,9 +126,9 @@ class CostModel final {
 
   std::vector<StageCost> costs_;
   double transfer_per_token_ = 0.0;
-  double activation_per_layer_token_ = 0.0;  // bytes on one device of the group, as the next three
+  double activation_per_layer_token_ = 0.0;  // bytes on one device of the group, as the next four
   double recompute_saves_per_token_ = 0.0;
-  double again_per_token_ = 0.0;  // held while a layer runs again, beyond its activations
+  double attention_per_token_ = 0.0;
   double kv_per_token_ = 0.0;
   double kv_grad_per_token_ = 0.0;
   double message_per_token_ = 0.0;
@@ -131,7 +136,8 @@ class CostModel final {
 };
 
 // The cost model that a plan was made with, from the profile that it was made from: the plan's
-// layout, pace and way of recomputing.
+// layout and pace. Throws InputError where the plan keeps attention and the profile does not know
+// what that costs.
 CostModel plan_cost(const Profile& profile, const Plan& plan);
 
 // Inline: a search asks for these millions of times.
@@ -152,8 +158,10 @@ inline Seconds CostModel::weight_grad(StageId stage, const ChunkShape& chunk) co
   return costs_[stage.index()].weight_per_token * static_cast<double>(chunk.tokens);
 }
 
-inline Seconds CostModel::recompute_layer(StageId stage, const ChunkShape& chunk) const {
-  return costs_[stage.index()].layer_again(chunk);
+inline Seconds CostModel::recompute_layer(StageId stage, const ChunkShape& chunk,
+                                          bool attention_kept) const {
+  const StageCost& cost = costs_[stage.index()];
+  return attention_kept ? cost.around_attention(chunk) : cost.layer_again(chunk);
 }
 
 inline Seconds CostModel::transfer(Tokens tokens) const {
@@ -163,8 +171,11 @@ inline Seconds CostModel::transfer(Tokens tokens) const {
 inline Bytes CostModel::state_bytes(StageId stage) const { return costs_[stage.index()].states; }
 
 inline Bytes CostModel::activation_bytes(StageId stage, const ChunkShape& chunk,
-                                         int recompute) const {
-  return (costs_[stage.index()].kept_per_token - recompute * recompute_saves_per_token_) *
+                                         Recompute recompute) const {
+  const double kept =
+      costs_[stage.index()].kept_per_token - recompute.layers * recompute_saves_per_token_;
+  if (recompute.attention_kept == 0) return kept * static_cast<double>(chunk.tokens);
+  return (kept + recompute.attention_kept * attention_per_token_) *
          static_cast<double>(chunk.tokens);
 }
 

@@ -21,15 +21,13 @@ struct LowerBound {
 };
 
 // Over every chunking, packing, order, recomputation, splitting of backwards and assignment to
-// replicas, for the given parallelism, and over every layer split with at least one layer a stage
-// and every RecomputeKeeps that the profile knows.
+// replicas, for the given parallelism, and over every layer split with at least one layer a stage.
 // `limit`: bytes per stage, 0: none. `forward_only`: an evaluation of the batch.
 // O(layers x sequences + stages x layers x log). Throws as CostModel does.
 LowerBound lower_bound(const Profile& profile, const Parallelism& parallelism, int layers,
                        std::span<const Tokens> sequences, Bytes limit, bool forward_only = false);
 
-// The same for the cost model's own layer split and way of recomputing: never less than the bound
-// over all.
+// The same for the cost model's own layer split: never less than the bound over every split.
 LowerBound lower_bound(const CostModel& cost, std::span<const Tokens> sequences, Bytes limit,
                        bool forward_only = false);
 

@@ -9,7 +9,6 @@
 #include "infinipipe/base/json.h"
 #include "infinipipe/base/units.h"
 #include "infinipipe/core/model_spec.h"
-#include "infinipipe/core/plan.h"
 
 namespace infinipipe {
 
@@ -24,7 +23,7 @@ struct DirectionCost {
   double seconds_per_context_token = 0.0;
 };
 
-// Recomputation that leaves attention and the layer's output out (RecomputeKeeps::kAttention).
+// Recomputation that leaves attention and the layer's output out (Recompute::attention_kept).
 struct AroundAttention {
   DirectionCost cost;                      // of all layers on one device
   double attention_bytes_per_token = 0.0;  // that one recomputed layer keeps beside its input
@@ -89,9 +88,7 @@ struct Profile {
   bool seconds_per_chunk_divided = false;  // b1 is divided by the sequence-parallel degree too
   double backward_weight_seconds_per_token = -1.0;  // < 0: half of backward's per-token term
   std::vector<double> stage_speed;                  // empty: all 1
-  std::optional<AroundAttention> around_attention;  // absent: all recomputation is the forward's
-  // The way of recomputing that costs are asked for: of a plan, not of the file. See keeping().
-  RecomputeKeeps recompute_keeps = RecomputeKeeps::kInput;
+  std::optional<AroundAttention> around_attention;  // absent: attention_kept must be 0
   double step_seconds = 0.0;  // a step's optimizer and bookkeeping, outside its instructions
   MemoryCost memory;
   LinkCost links;
@@ -103,11 +100,6 @@ struct Profile {
   double limit(double bytes_per_stage) const {
     return bytes_per_stage > 0.0 ? bytes_per_stage : device_memory_bytes;
   }
-
-  // Of all layers, as recompute_keeps has it: the forward's, or that around attention.
-  const DirectionCost& recompute_cost() const;
-  // What a recomputed layer keeps of a token, K and V left out.
-  double recomputed_bytes_per_token() const;
 };
 
 // Throws InputError naming file and field for what is missing, negative or not finite.
@@ -116,9 +108,6 @@ Profile read_profile(const std::string& path);
 // The profile of the same machine with stage p running pace[p] / mean times as long (1.1: a tenth
 // slower). One pace a stage, all above 0.
 Profile at_pace(Profile profile, const std::vector<double>& pace, double mean = 1.0);
-// The profile for plans whose recomputed layers keep this. Throws InputError where the profile does
-// not know what that costs.
-Profile keeping(Profile profile, RecomputeKeeps keeps);
 Json profile_to_json(const Profile& profile);
 std::string profile_hash(const Profile& profile);
 

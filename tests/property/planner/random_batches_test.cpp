@@ -94,6 +94,7 @@ std::optional<Seconds> full_recomputation(const Case& c) {
 struct Tally {
   int planned = 0;
   int recomputed = 0;  // plans that recompute something
+  int mixed = 0;       // plans that recompute with attention and without
   int cut = 0;         // plans that cut some sequence
   int rivals = 0;      // plans with something to compare with
   int layerwise = 0;   // recomputing plans whose memory is counted layer by layer
@@ -104,6 +105,8 @@ void count_kinds(const Plan& plan, Tally& tally) {
   bool recomputed = false;
   for (const StagePrediction& stage : plan.predicted->stages) recomputed |= stage.recompute > 0.0;
   tally.recomputed += recomputed;
+  const Recompute again = plan.recomputed();
+  tally.mixed += again.attention_kept > 0 && again.attention_kept < again.layers;
   const std::vector<bool> cut = plan.cut_sequences();
   tally.cut += std::find(cut.begin(), cut.end(), true) != cut.end();
 }
@@ -117,6 +120,12 @@ void check(std::uint64_t seed, const Case& c, Tally& tally) {
     if (std::string(name) == "epp-1f1b" && seed % 3 != 0) continue;
     const auto rival = try_plan(c.context, name, c.request);
     if (rival) rivals.emplace_back(name, rival->predicted->seconds);
+  }
+  if (c.context.profile.around_attention) {
+    PlanContext keeping = c.context;
+    keeping.config.recompute_keeps = "attention";
+    const auto rival = try_plan(keeping, "seq1f1b", c.request);
+    if (rival) rivals.emplace_back("seq1f1b that keeps attention", rival->predicted->seconds);
   }
   if (c.context.parallelism.data_parallel == 1) {
     const auto full = full_recomputation(c);

@@ -51,7 +51,7 @@ TEST(LowerBoundProperty, NoRandomPlanIsFaster) {
     const RandomShape shape = testing::random_shape(random);
     Plan plan = testing::random_plan(random, shape);
     const Json json = testing::random_profile(random, shape);
-    testing::random_recompute(random, json, plan);
+    testing::random_attention(random, json, plan);
     const CostModel cost = plan_cost(profile_from_json(json, "random"), plan);
     ASSERT_NO_FATAL_FAILURE(expect_below(plan, cost));
   }
@@ -76,7 +76,7 @@ TEST(LowerBoundProperty, NoPlanUnderMemoryPressureIsFaster) {
       }
     }
     const Json json = testing::random_profile(random, shape);
-    testing::random_recompute(random, json, plan);
+    testing::random_attention(random, json, plan);
     const CostModel cost = plan_cost(profile_from_json(json, "random"), plan);
     ASSERT_NO_FATAL_FAILURE(expect_below(plan, cost));
     forced += lower_bound(cost, plan.sequences, peak_of(simulate(plan, cost))).recompute > 0.0;

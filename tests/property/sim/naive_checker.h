@@ -110,6 +110,11 @@ class NaiveChecker {
   int r(const Instruction& i, int p) const {
     return replica_.chunk(i).recompute[static_cast<std::size_t>(p)];
   }
+  // Of these, the first ones, that keep their attention.
+  int a(const Instruction& i, int p) const {
+    const auto& kept = replica_.chunk(i).attention_kept;
+    return kept.empty() ? 0 : kept[static_cast<std::size_t>(p)];
+  }
   bool evaluation() const {
     for (const auto& list : replica_.instructions) {
       for (const Instruction& i : list) {
@@ -197,15 +202,15 @@ class NaiveChecker {
 
   double recompute_seconds(const Instruction& i, int p) const {
     if (i.op == Op::kForward || i.op == Op::kWeightGrad || r(i, p) == 0) return 0.0;
-    const char* direction = keeps_attention() ? "recompute_around_attention" : "forward";
-    return r(i, p) / l(p) * layers_seconds(direction, i, l(p)) / speed(p);
+    double time = (r(i, p) - a(i, p)) / l(p) * layers_seconds("forward", i, l(p));
+    if (a(i, p) > 0) {
+      time += a(i, p) / l(p) * layers_seconds("recompute_around_attention", i, l(p));
+    }
+    return time / speed(p);
   }
 
-  bool keeps_attention() const { return plan_.recompute_keeps == RecomputeKeeps::kAttention; }
-  // Of a recomputed layer.
-  double kept_per_token() const {
-    return get("/memory/input_bytes_per_token") +
-           (keeps_attention() ? get("/recompute_around_attention/attention_bytes_per_token") : 0.0);
+  double attention(const Instruction& i) const {
+    return get("/recompute_around_attention/attention_bytes_per_token") * tokens(i) / ds();
   }
   double cut_tokens(const Instruction& i) const {
     const Slice& s = replica_.chunk(i).slices[0];
@@ -220,8 +225,9 @@ class NaiveChecker {
   double activations(const Instruction& i, int p) const {
     const double layer = get("/memory/activation_bytes_per_token") / L();
     double bytes = tokens(i) * layer * l(p) / ds() -
-                   r(i, p) * (layer - kept_per_token()) * tokens(i) / ds() +
+                   r(i, p) * (layer - get("/memory/input_bytes_per_token")) * tokens(i) / ds() +
                    r(i, p) * get("/memory/kv_bytes_per_token") * cut_tokens(i) / ds();
+    if (a(i, p) > 0) bytes += a(i, p) * attention(i);
     if (last(p)) bytes += get("/memory/head_bytes_per_token") * tokens(i) / ds();
     return bytes;
   }
@@ -265,7 +271,8 @@ class NaiveChecker {
   }
   // Activations of one layer of the stage from forward to backward, and its K and V kept apart.
   double stored(const Instruction& i, int p, int layer) const {
-    return layer < r(i, p) ? kept_per_token() * tokens(i) / ds() : whole_layer(i);
+    if (layer >= r(i, p)) return whole_layer(i);
+    return bytes("input_bytes_per_token", tokens(i)) + (layer < a(i, p) ? attention(i) : 0.0);
   }
   double stored_kv(const Instruction& i, int p, int layer) const {
     return layer < r(i, p) ? bytes("kv_bytes_per_token", cut_tokens(i)) : 0.0;
@@ -326,9 +333,7 @@ class NaiveChecker {
       const bool again = layer < r(i, p);
       if (again) {
         held += whole_layer(i) - stored(i, p, layer);
-        double runs = layer_bytes("forward_bytes_per_token", tokens(i));
-        if (keeps_attention()) runs = std::min(runs, bytes("input_bytes_per_token", tokens(i)));
-        most = std::max(most, held + gradient + runs);
+        most = std::max(most, held + gradient + layer_bytes("forward_bytes_per_token", tokens(i)));
         if (!closes) held -= stored_kv(i, p, layer);
       }
       held += bytes("kv_grad_bytes_per_token", earlier) - bytes("kv_grad_bytes_per_token", own);

@@ -302,10 +302,19 @@ inline Json random_profile(Random& random, const RandomShape& shape) {
   return json;
 }
 
-// Half of the plans for a machine that can, recompute around attention.
-inline void random_recompute(Random& random, const Json& profile, Plan& plan) {
-  if (profile.contains("recompute_around_attention") && pick(random, 0, 1) == 0) {
-    plan.recompute_keeps = RecomputeKeeps::kAttention;
+// Where the machine knows it, some of the recomputed layers keep their attention.
+inline void random_attention(Random& random, const Json& profile, Plan& plan) {
+  if (!profile.contains("recompute_around_attention")) return;
+  for (Replica& replica : plan.replicas) {
+    for (Pipeline& pipeline : replica.pipelines) {
+      for (Chunk& chunk : pipeline.chunks) {
+        if (pick(random, 0, 2) == 0) continue;
+        for (const int layers : chunk.recompute) {
+          chunk.attention_kept.push_back(pick(random, 0, 1) == 0 ? layers
+                                                                 : pick(random, 0, layers));
+        }
+      }
+    }
   }
 }
 

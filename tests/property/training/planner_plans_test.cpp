@@ -81,7 +81,7 @@ TEST(PlannerPlans, EqualAutogradUnderRandomBudgets) {
     }
     ++ran;
     EXPECT_LE(most_bytes(plan), budget) << "case " << i;
-    around_attention += plan.recompute_keeps == RecomputeKeeps::kAttention ? 1 : 0;
+    around_attention += plan.recomputed().attention_kept > 0 ? 1 : 0;
     const std::vector<bool> cut = plan.cut_sequences();
     cutting += std::count(cut.begin(), cut.end(), true) > 0 ? 1 : 0;
     for (const Pipeline& pipeline : plan.replicas[0].pipelines) {

@@ -46,7 +46,14 @@ Case make_case(Random& random) {
   c.model.tie_word_embeddings = random.between(0, 1) == 1;
   if (random.between(0, 1) == 1) c.model.num_key_value_heads = 2;
   c.plan = random_plan(random, lengths, options);
-  if (random.between(0, 1) == 1) c.plan.recompute_keeps = RecomputeKeeps::kAttention;
+  for (Pipeline& pipeline : c.plan.replicas[0].pipelines) {
+    for (Chunk& chunk : pipeline.chunks) {
+      if (random.between(0, 1) == 0) continue;
+      for (const int layers : chunk.recompute) {
+        chunk.attention_kept.push_back(static_cast<int>(random.between(0, layers)));
+      }
+    }
+  }
   c.batch = random_batch(random, lengths, c.model.vocab_size);
   if (random.between(0, 3) == 0) {
     for (const auto& tokens : c.batch.sequences) {

@@ -271,6 +271,8 @@ TEST(Config, CheckRefusesWhatCannotBe) {
       {{{"planner.name", ""}}, "planner.name: found nothing"},
       {{{"planner.slices", "0"}}, "planner.slices: found 0, expected at least 1"},
       {{{"planner.chunk_tokens", "0"}}, "planner.chunk_tokens: found 0"},
+      {{{"planner.recompute_keeps", "atention"}},
+       "planner.recompute_keeps: found 'atention', expected auto, input or attention"},
       {{{"planner.solver_gap", "1"}}, "planner.solver_gap: found 1"},
       {{{"planner.solver_nodes", "-1"}}, "planner.solver_nodes: found -1"},
       {{{"planner.solver_seconds", "-1"}}, "planner.solver_seconds: found -1"},

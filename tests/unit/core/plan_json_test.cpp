@@ -127,23 +127,24 @@ TEST(PlanJson, HashCoversDecisionsOnly) {
 
 TEST(PlanJson, WhatRecomputedLayersKeepIsADecision) {
   Plan plan = full_plan();
-  EXPECT_FALSE(plan_to_json(plan).contains("recompute_keeps")) << "as plans always were";
+  Chunk& chunk = plan.replicas[0].pipelines[0].chunks[2];
   const std::string hash = plan_hash(plan);
-  plan.recompute_keeps = RecomputeKeeps::kAttention;
+  chunk.attention_kept = {0, 0, 0};
+  EXPECT_EQ(plan_hash(plan), hash) << "none, as plans always were";
+  const Json before = plan_to_json(plan);
+  EXPECT_FALSE(before["replicas"][0]["pipelines"][0]["chunks"][2].contains("attention_kept"));
+  ASSERT_EQ(chunk.recompute[0], 2);
+  chunk.attention_kept = {1, 0, 0};
   EXPECT_NE(plan_hash(plan), hash);
   Json json = plan_to_json(plan);
-  EXPECT_EQ(json["recompute_keeps"], "attention");
-  EXPECT_EQ(plan_from_json(json, "p.json").recompute_keeps, RecomputeKeeps::kAttention);
-  const std::string path = ::testing::TempDir() + "plan_json_keeps_test.json";
-  write_plan(path, plan);
-  EXPECT_EQ(read_plan(path).recompute_keeps, RecomputeKeeps::kAttention);
-  std::filesystem::remove(path);
-  json["recompute_keeps"] = "input";
-  EXPECT_EQ(plan_from_json(json, "p.json", HashCheck::kIgnore).recompute_keeps,
-            RecomputeKeeps::kInput);
-  json["recompute_keeps"] = "middle";
-  EXPECT_THAT(error_of(json), HasSubstr("p.json: recompute_keeps: found \"middle\", expected "
-                                        "\"input\" or \"attention\""));
+  const Json& written = json["replicas"][0]["pipelines"][0]["chunks"][2]["attention_kept"];
+  EXPECT_EQ(written, Json({1, 0, 0}));
+  const Plan again = plan_from_json(json, "p.json");
+  EXPECT_EQ(again.replicas[0].pipelines[0].chunks[2].recompute_on(StageId(0)), Recompute(2, 1));
+  EXPECT_EQ(again.replicas[0].pipelines[0].chunks[1].recompute_on(StageId(0)).attention_kept, 0);
+  EXPECT_EQ(again.recomputed().attention_kept, 1);
+  json["replicas"][0]["pipelines"][0]["chunks"][2]["attention_kept"][0] = -1;
+  EXPECT_THAT(error_of(json), HasSubstr("attention_kept[0]: found -1"));
 }
 
 TEST(PlanJson, RefusesAChangedPlanUnlessAskedNotTo) {

@@ -197,6 +197,14 @@ const std::vector<Breakage>& breakages() {
        "chunk 1: stage 1 recomputes 3 layers, expected 0 to 2"},
       {"recompute negative", kRecompute, [](Plan& p) { chunk(p, 1).recompute[0] = -1; },
        "recomputes -1 layers"},
+      {"attention of too many", kRecompute,
+       [](Plan& p) {
+         chunk(p, 1).recompute = {1, 1};
+         chunk(p, 1).attention_kept = {1, 2};
+       },
+       "chunk 1: stage 1 keeps the attention of 2 recomputed layers, expected 0 to 1"},
+      {"attention counts", kShape, [](Plan& p) { chunk(p, 1).attention_kept = {0}; },
+       "1 attention_kept counts, expected one per stage (2)"},
 
       {"chunk out of range", kUnknownChunk, [](Plan& p) { list(p, 1)[0].chunk = ChunkId(5); },
        "replica 0, stage 1: F0.5, expected a chunk of the replica's pipelines"},

@@ -248,38 +248,42 @@ TEST(LayerwiseMemory, BackwardByHand) {
   EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, middle, 2), 157.0 - 24.0);
 }
 
-// Its input and its attention stay, the rest is time and memory around attention.
+// Of a stage's recomputed layers the first ones keep their attention.
 TEST(LayerwiseMemory, RecomputationAroundAttentionByHand) {
   Profile profile = layerwise_profile();
-  profile.around_attention = AroundAttention{{.seconds_per_token = 0.5, .seconds_per_chunk = 2.0},
-                                             6.0};  // bytes, of the group
-  const CostModel input(profile, {2, 2, 1}, kSmallStages);
-  const CostModel cost(keeping(profile, RecomputeKeeps::kAttention), {2, 2, 1}, kSmallStages);
+  profile.around_attention =
+      AroundAttention{{.seconds_per_token = 0.5, .seconds_per_chunk = 2.0}, 6.0};
+  const CostModel cost(profile, {2, 2, 1}, kSmallStages);
   const ChunkShape chunk = middle_chunk();
   const auto tokens = static_cast<double>(chunk.tokens);
-  // 3 bytes a token more on each of two devices.
-  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, 2),
-                   input.activation_bytes(kLast, chunk, 2) + 2 * 3.0 * tokens);
-  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, 0), input.activation_bytes(kLast, chunk, 0));
-  EXPECT_DOUBLE_EQ(cost.kept_kv_bytes(kLast, chunk, 2), input.kept_kv_bytes(kLast, chunk, 2));
-  // They are not made again in the backward, whose own peak is the backward's as before.
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, 1),
-                   input.backward_temporary(kFirst, chunk, 1) - 3.0 * tokens);
-  EXPECT_DOUBLE_EQ(cost.forward(kFirst, chunk), input.forward(kFirst, chunk));
-  const Seconds all_to_all = input.recompute_layer(kFirst, chunk) -
-                             (profile.forward.seconds_per_token2 * chunk.token2 +
-                              profile.forward.seconds_per_token * tokens +
-                              profile.forward.seconds_per_slice * chunk.slices) /
-                                 2.0 / cost.total_layers() -
-                             profile.forward.seconds_per_chunk / cost.total_layers();
-  EXPECT_NEAR(cost.recompute_layer(kFirst, chunk),
-              0.5 * tokens / 2.0 / cost.total_layers() + 2.0 / cost.total_layers() + all_to_all,
-              1e-9);
+  const Bytes attention = 3.0 * tokens;  // 6 bytes a token on two devices
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, {2, 1}),
+                   cost.activation_bytes(kLast, chunk, 2) + attention);
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, {3, 3}),
+                   cost.activation_bytes(kLast, chunk, 3) + 3 * attention);
+  // Not made again in the backward, whose own peak is as before.
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, {1, 1}),
+                   cost.backward_temporary(kFirst, chunk, 1) - attention);
+  // The last of three layers has the most while the forward runs: there only if it keeps it too.
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, {1, 1}),
+                   cost.forward_temporary(kFirst, chunk, 1) - attention);
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, {3, 2}),
+                   cost.forward_temporary(kLast, chunk, 3));
+  const Seconds whole = cost.recompute_layer(kLast, chunk);
+  const Seconds around = cost.recompute_layer(kLast, chunk, true);
+  EXPECT_LT(around, whole);
+  EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, {3, 1}), 2 * whole + around);
+  EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, 3), 3 * whole);
+  // Half a second a token and two a chunk, of all layers; the same all-to-all as a forward's.
+  Profile none = profile;
+  none.around_attention->cost = {};
+  const Seconds all_to_all =
+      CostModel(none, {2, 2, 1}, kSmallStages).recompute_layer(kLast, chunk, true);
+  EXPECT_NEAR(around, (0.5 * tokens / 2.0 + 2.0) / cost.total_layers() + all_to_all, 1e-9);
 }
 
-TEST(PlanCost, TakesThePlansPaceLayoutAndWayOfRecomputing) {
+TEST(PlanCost, TakesThePlansPaceAndLayoutAndKnowsWhatItKeeps) {
   Profile profile = small_profile();
-  profile.around_attention = AroundAttention{{.seconds_per_token = 0.5}, 6.0};
   Plan plan;
   plan.parallelism = {2, 2, 1};
   plan.stages = kSmallStages;
@@ -290,9 +294,23 @@ TEST(PlanCost, TakesThePlansPaceLayoutAndWayOfRecomputing) {
   EXPECT_DOUBLE_EQ(paced.backward(kFirst, chunk), plain.backward(kFirst, chunk));
   EXPECT_DOUBLE_EQ(paced.backward(kLast, chunk), 2.0 * plain.backward(kLast, chunk));
   EXPECT_DOUBLE_EQ(paced.recompute_layer(kLast, chunk), 2.0 * plain.recompute_layer(kLast, chunk));
-  plan.recompute_keeps = RecomputeKeeps::kAttention;
-  EXPECT_LT(plan_cost(profile, plan).recompute_layer(kLast, chunk),
-            paced.recompute_layer(kLast, chunk));
+  Chunk& first = plan.replicas.emplace_back().pipelines.emplace_back().chunks.emplace_back();
+  first.recompute = {1, 2};
+  EXPECT_NO_THROW(plan_cost(profile, plan));
+  first.attention_kept = {1, 2};
+  try {
+    plan_cost(profile, plan);
+    FAIL() << "nothing is known of it";
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(),
+                 "profile: recompute_around_attention: found none, expected it, as the plan has 3 "
+                 "recomputed layers that keep their attention; use the profile that the plan was "
+                 "made with");
+  }
+  profile.around_attention = AroundAttention{{.seconds_per_token = 0.5}, 6.0};
+  EXPECT_DOUBLE_EQ(
+      plan_cost(profile, plan).recompute_layer(kLast, chunk, true),
+      2.0 * CostModel(profile, {2, 2, 1}, kSmallStages).recompute_layer(kLast, chunk, true));
 }
 
 // A short tail of a long sequence opens more in every layer than the layer frees.

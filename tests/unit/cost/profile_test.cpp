@@ -135,23 +135,15 @@ Json around_attention() {
 
 TEST(Profile, RecomputationAroundAttentionIsReadAndWritten) {
   Json json = good();
-  const Profile without = profile_from_json(json, "p.json");
-  EXPECT_FALSE(without.around_attention);
-  EXPECT_EQ(without.recompute_cost().seconds_per_token2, without.forward.seconds_per_token2);
-  try {
-    keeping(without, RecomputeKeeps::kAttention);
-    FAIL() << "nothing is known of it";
-  } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("recompute_around_attention: found none"));
-  }
+  EXPECT_FALSE(profile_from_json(json, "p.json").around_attention);
   json["recompute_around_attention"] = around_attention();
+  json["recompute_around_attention"]["seconds_per_context_token"] = 1e-9;
+  json["recompute_around_attention"]["by_a_later_version"] = 7;
   Profile profile = profile_from_json(json, "p.json");
   EXPECT_EQ(profile_to_json(profile), json);
-  const Profile keeps = keeping(profile, RecomputeKeeps::kAttention);
-  EXPECT_EQ(profile_to_json(keeps), json) << "a plan's choice is no part of the file";
-  EXPECT_EQ(keeps.recompute_cost().seconds_per_token, 3e-6);
-  EXPECT_EQ(keeps.recomputed_bytes_per_token(), profile.memory.input_bytes_per_token + 80.0);
-  EXPECT_EQ(profile.recomputed_bytes_per_token(), profile.memory.input_bytes_per_token);
+  EXPECT_EQ(profile.around_attention->cost.seconds_per_token, 3e-6);
+  EXPECT_EQ(profile.around_attention->cost.seconds_per_context_token, 1e-9);
+  EXPECT_EQ(profile.around_attention->attention_bytes_per_token, 80.0);
   profile.around_attention.reset();
   EXPECT_EQ(profile_to_json(profile), good()) << "taken away again";
 }

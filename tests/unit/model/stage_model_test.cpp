@@ -28,14 +28,11 @@ TokenLists mixed_batch(const ModelSpec& model) {
     sequences.push_back(random_tokens(length, model.vocab_size, ++seed));
   return sequences;
 }
-constexpr auto kInput = RecomputeKeeps::kInput;
-constexpr auto kAttention = RecomputeKeeps::kAttention;
-
-std::vector<ChunkWork> mixed_chunks(int recompute = 0, RecomputeKeeps keeps = kInput) {
-  return {{{slice_of(0, 0, 70, 150)}, recompute, keeps},
-          {{slice_of(0, 70, 120, 150)}, recompute, keeps},
-          {{slice_of(0, 120, 150, 150), slice_of(1, 0, 9, 9)}, recompute, keeps},
-          {{slice_of(2, 0, 1, 1), slice_of(3, 0, 40, 40)}, recompute, keeps}};
+std::vector<ChunkWork> mixed_chunks(Recompute recompute = 0) {
+  return {{{slice_of(0, 0, 70, 150)}, recompute},
+          {{slice_of(0, 70, 120, 150)}, recompute},
+          {{slice_of(0, 120, 150, 150), slice_of(1, 0, 9, 9)}, recompute},
+          {{slice_of(2, 0, 1, 1), slice_of(3, 0, 40, 40)}, recompute}};
 }
 
 void expect_gradients(Pipeline& pipeline, const testing::ReferenceModel& oracle, double bound) {
@@ -46,9 +43,8 @@ void expect_gradients(Pipeline& pipeline, const testing::ReferenceModel& oracle,
 struct Case {
   const char* name;
   std::vector<int> layers;
-  int recompute;
+  Recompute recompute;
   bool halves;
-  RecomputeKeeps keeps = kInput;
 };
 
 class StageModelTest : public ::testing::TestWithParam<Case> {};
@@ -59,8 +55,8 @@ TEST_P(StageModelTest, GradientsEqualAutograd) {
   auto oracle = pipeline.reference();
   const TokenLists sequences = mixed_batch(model);
   const double expected = oracle.run(sequences);
-  const double loss = pipeline.run(sequences, mixed_chunks(GetParam().recompute, GetParam().keeps),
-                                   GetParam().halves);
+  const double loss =
+      pipeline.run(sequences, mixed_chunks(GetParam().recompute), GetParam().halves);
   EXPECT_NEAR(loss, expected, 1e-12 * expected);
   expect_gradients(pipeline, oracle, 1e-10);
   for (std::size_t s = 0; s < pipeline.size(); ++s) EXPECT_TRUE(pipeline.store(s).empty());
@@ -71,8 +67,9 @@ INSTANTIATE_TEST_SUITE_P(Ways, StageModelTest,
                                            Case{"halves", {3}, 0, true},
                                            Case{"recomputed", {3}, 2, false},
                                            Case{"recomputed_halves", {3}, 3, true},
-                                           Case{"around_attention", {3}, 2, false, kAttention},
-                                           Case{"around_halves", {2, 1}, 1, true, kAttention},
+                                           Case{"around_attention", {3}, {2, 2}, false},
+                                           Case{"both_ways", {3}, {3, 1}, false},
+                                           Case{"around_halves", {2, 1}, {1, 1}, true},
                                            Case{"two_stages", {2, 1}, 1, false},
                                            Case{"three_stages_halves", {1, 1, 1}, 0, true}),
                          [](const auto& test) { return std::string(test.param.name); });
@@ -110,9 +107,8 @@ TEST(StageModel, GradientsAccumulateAndZero) {
 }
 
 // The same operations in the same order: recomputing changes no bit.
-class Recomputing : public ::testing::TestWithParam<RecomputeKeeps> {};
-INSTANTIATE_TEST_SUITE_P(Keeping, Recomputing, ::testing::Values(kInput, kAttention),
-                         [](const auto& test) { return to_string(test.param); });
+class Recomputing : public ::testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(AttentionKept, Recomputing, ::testing::Values(0, 1, 3));
 
 TEST_P(Recomputing, IsBitEqual) {
   for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
@@ -120,7 +116,7 @@ TEST_P(Recomputing, IsBitEqual) {
     const TokenLists sequences = mixed_batch(model);
     Pipeline kept(model, {3}, dtype), again(model, {3}, dtype);
     EXPECT_EQ(kept.run(sequences, mixed_chunks(0)),
-              again.run(sequences, mixed_chunks(3, GetParam())));
+              again.run(sequences, mixed_chunks({3, GetParam()})));
     const auto expected = kept.parameters();
     for (const auto& [name, parameter] : again.parameters())
       EXPECT_TRUE(at::equal(parameter.grad, expected.at(name).grad)) << name;
@@ -243,18 +239,15 @@ TEST(StageModel, SavedBytesAreAsStated) {
   const std::int64_t q = model.query_width(), kv = model.kv_width(), d = model.hidden_size;
   const std::int64_t layer =
       8 * (2 * d + 2 * q + 2 * kv + 2 * model.intermediate_size + model.num_attention_heads + 2);
-  struct Way {
-    int recompute;
-    RecomputeKeeps keeps;
-  };
-  for (const auto [recompute, keeps] : {Way{0, kInput}, Way{2, kInput}, Way{2, kAttention}}) {
-    const ChunkWork chunk{{slice_of(0, 0, 70, 150)}, recompute, keeps};
-    const std::int64_t kept = d + (keeps == kAttention ? q + model.num_attention_heads : 0);
+  for (const Recompute again : {Recompute(0), Recompute(2), Recompute(2, 1), Recompute(2, 2)}) {
+    const ChunkWork chunk{{slice_of(0, 0, 70, 150)}, again};
+    const std::int64_t kept =
+        again.layers * d + again.attention_kept * (q + model.num_attention_heads);
     const ChunkTargets targets = Pipeline::targets_of(sequences, chunk, {}, 69.0);
     auto out = pipeline.stage(0).forward(chunk, Pipeline::ids(sequences, chunk), &targets,
                                          pipeline.store(0), true);
     const std::int64_t rest = 70 * 8 * (d + 1);  // hidden gradient and token ids
-    EXPECT_EQ(out.state->bytes(), 70 * ((3 - recompute) * layer + recompute * 8 * kept) + rest);
+    EXPECT_EQ(out.state->bytes(), 70 * ((3 - again.layers) * layer + 8 * kept) + rest);
     EXPECT_EQ(pipeline.store(0).kv_bytes(), 70 * 3 * 8 * 2 * kv);
     const std::int64_t before = out.state->bytes();
     pipeline.stage(0).backward_input(*out.state, {}, pipeline.store(0));

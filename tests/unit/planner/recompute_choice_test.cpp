@@ -2,22 +2,36 @@
 
 #include <gtest/gtest.h>
 
-#include "clock_evaluator.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/planner/factory.h"
 
 namespace infinipipe {
 namespace {
 
-// Always the same plan, or none.
+// Nothing fits, so that no plan is stored anew.
+class NothingFits final : public Evaluator {
+ public:
+  Evaluation evaluate(const Plan&, const CostModel&, ReplicaId) const override {
+    Evaluation result;
+    result.over_stage = StageId(0);
+    result.over_bytes = 1.0;
+    return result;
+  }
+};
+
+// Always the same plan of one chunk, or none.
 class FixedPlanner final : public Planner {
  public:
-  FixedPlanner(Seconds seconds, int recompute, RecomputeKeeps keeps, int* asked) : asked_(asked) {
-    plan_.planner.seconds = 1.0;
-    plan_.recompute_keeps = keeps;
+  FixedPlanner(Seconds seconds, int recompute, Bytes peak, const std::string& name, int* asked)
+      : asked_(asked) {
+    plan_.planner.name = name;
+    plan_.stages = {{0, 1}};
+    plan_.sequences = {5};
     plan_.predicted.emplace().seconds = seconds;
+    plan_.predicted->stages = {{.recompute = recompute * 0.1, .peak_bytes = peak}};
     Pipeline& pipeline = plan_.replicas.emplace_back().pipelines.emplace_back();
-    pipeline.chunks.emplace_back().recompute = {0, recompute};
+    Chunk& chunk = pipeline.chunks.emplace_back();
+    chunk.slices = {{SequenceId(0), 0, 5}};
+    chunk.recompute = {recompute};
   }
   Plan plan(const PlanRequest&) const override {
     ++*asked_;
@@ -31,90 +45,58 @@ class FixedPlanner final : public Planner {
 };
 
 struct Outcome {
-  std::string keeps;  // of the plan that won; "none" where there was none
-  int asked = 0;      // how often the second planner was
-  Seconds planning = 0.0;
+  std::string winner = "none";
+  int attention_asked = 0;
+  int input_asked = 0;
 };
 
-// Seconds below 0: that planner has no plan.
-Outcome choose(Seconds attention, int recompute, Seconds input) {
+// Seconds below 0: that planner has no plan. The limit is 1,000 bytes.
+Outcome choose(Seconds attention, int recompute, Seconds input, Bytes peak = 900.0,
+               bool forward_only = false) {
+  PlanContext context;
+  ModelSpec model;
+  model.num_hidden_layers = 1;
+  context.profile = estimated_profile(model, "float32");
+  context.layers = 1;
+  context.bytes_per_stage = 1000.0;
   Outcome outcome;
-  int first = 0;
   const auto planner = make_recompute_choice(
-      std::make_unique<FixedPlanner>(attention, recompute, RecomputeKeeps::kAttention, &first),
-      std::make_unique<FixedPlanner>(input, 1, RecomputeKeeps::kInput, &outcome.asked));
+      std::make_shared<const Site>(context, std::make_shared<NothingFits>()),
+      std::make_unique<FixedPlanner>(attention, recompute, peak, "attention",
+                                     &outcome.attention_asked),
+      std::make_unique<FixedPlanner>(input, 1, peak, "input", &outcome.input_asked));
   try {
-    const Plan plan = planner->plan({});
-    outcome.keeps = to_string(plan.recompute_keeps);
-    outcome.planning = plan.planner.seconds;
+    const Plan plan = planner->plan({.sequences = {5}, .forward_only = forward_only});
+    outcome.winner = plan.planner.name;
+    EXPECT_TRUE(forward_only || plan.planner.seconds > 0.0);
   } catch (const RunError&) {
-    outcome.keeps = "none";
+    // Neither fits.
   }
-  EXPECT_EQ(first, 1);
   return outcome;
 }
 
 TEST(RecomputeChoice, TakesTheFaster) {
-  EXPECT_EQ(choose(2.0, 1, 3.0).keeps, "attention");
-  EXPECT_EQ(choose(3.0, 1, 2.0).keeps, "input");
-  EXPECT_EQ(choose(2.0, 1, 2.0).keeps, "attention");
-  EXPECT_EQ(choose(3.0, 1, 2.0).planning, 2.0) << "both searches count";
+  EXPECT_EQ(choose(2.0, 1, 3.0).winner, "attention");
+  EXPECT_EQ(choose(3.0, 1, 2.0).winner, "input");
+  EXPECT_EQ(choose(2.0, 1, 2.0).winner, "attention");
 }
 
-TEST(RecomputeChoice, AsksOnceWhereNothingIsRecomputed) {
-  const Outcome outcome = choose(3.0, 0, 2.0);
-  EXPECT_EQ(outcome.keeps, "attention");
-  EXPECT_EQ(outcome.asked, 0);
+TEST(RecomputeChoice, AsksOnceWhereMemoryDoesNotBind) {
+  EXPECT_EQ(choose(3.0, 0, 2.0, 400.0).winner, "attention");
+  EXPECT_EQ(choose(3.0, 0, 2.0, 400.0).input_asked, 0);
+  EXPECT_EQ(choose(3.0, 0, 2.0, 600.0).winner, "input") << "more than half of the memory";
 }
 
 TEST(RecomputeChoice, TakesWhatFits) {
-  EXPECT_EQ(choose(-1.0, 1, 3.0).keeps, "input");
-  EXPECT_EQ(choose(3.0, 1, -1.0).keeps, "attention");
-  EXPECT_EQ(choose(-1.0, 1, -1.0).keeps, "none");
+  EXPECT_EQ(choose(-1.0, 1, 3.0).winner, "input");
+  EXPECT_EQ(choose(3.0, 1, -1.0).winner, "attention");
+  EXPECT_EQ(choose(-1.0, 1, -1.0).winner, "none");
 }
 
-// A machine on which attention is most of the time, with planner.recompute_keeps as given.
-std::string keeps_under(const std::string& planner, const std::string& keeps, Bytes limit,
-                        bool known = true) {
-  PlanContext context;
-  ModelSpec model;
-  model.num_hidden_layers = 4;
-  context.profile = estimated_profile(model, "float32");
-  context.profile.forward.seconds_per_token2 = 1e-7;
-  if (known) {
-    context.profile.around_attention.emplace();
-    context.profile.around_attention->cost.seconds_per_token =
-        0.5 * context.profile.forward.seconds_per_token;
-    context.profile.around_attention->attention_bytes_per_token = 2048.0;
-  }
-  context.layers = 4;
-  context.parallelism.stages = 2;
-  context.bytes_per_stage = limit;
-  context.config.name = planner;
-  context.config.recompute_keeps = keeps;
-  const auto maker = make_planner(context, std::make_shared<test::ClockEvaluator>(limit));
-  const Plan plan = maker->plan({.sequences = {6000, 900, 800}});
-  return plan.recomputes() ? to_string(plan.recompute_keeps) : "nothing";
-}
-
-// Between what full storage takes and what full recomputation does.
-Bytes tight() {
-  ModelSpec model;
-  model.num_hidden_layers = 4;
-  const CostModel cost(estimated_profile(model, "float32"), {.stages = 2}, {{0, 2}, {2, 4}});
-  ChunkShape whole;
-  whole.tokens = 6000;
-  return cost.state_bytes(StageId(0)) + 0.7 * cost.activation_bytes(StageId(0), whole, 0);
-}
-
-TEST(RecomputeKeeps, EppChoosesAndOthersDoAsTheirPapersDo) {
-  EXPECT_EQ(keeps_under("epp", "auto", 0.0), "nothing");
-  EXPECT_EQ(keeps_under("epp", "auto", tight()), "attention");
-  EXPECT_EQ(keeps_under("epp", "input", tight()), "input");
-  EXPECT_EQ(keeps_under("epp", "auto", tight(), false), "input") << "an older profile";
-  EXPECT_EQ(keeps_under("seq1f1b", "auto", tight()), "input");
-  EXPECT_EQ(keeps_under("seq1f1b", "attention", tight()), "attention");
-  EXPECT_THROW(keeps_under("seq1f1b", "attention", tight(), false), InputError);
+TEST(RecomputeChoice, AnEvaluationRecomputesNothing) {
+  const Outcome outcome = choose(1.0, 1, 2.0, 900.0, true);
+  EXPECT_EQ(outcome.winner, "input");
+  EXPECT_EQ(outcome.attention_asked, 0);
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ Case measure(const Profile& profile, int stages, double noise, Tokens longest = 
   result.plan = plan_of(groups, result.stages, random);
   result.samples = planted_samples(result.plan, plan_cost(profile, result.plan), noise, random);
   if (profile.around_attention) {
-    const Plan around = plan_of(groups, result.stages, random, RecomputeKeeps::kAttention);
+    const Plan around = plan_of(groups, result.stages, random, true);
     for (const InstructionSample& sample :
          planted_samples(around, plan_cost(profile, around), noise, random)) {
       result.samples.push_back(sample);
@@ -73,7 +73,8 @@ Profile fitted(const Case& c) {
 }
 
 std::vector<Residual> residuals(const Case& c, const Profile& profile) {
-  return residuals_of(c.samples, SampleCosts(profile, c.stages));
+  return residuals_of(c.samples,
+                      CostModel(profile, {.stages = static_cast<int>(c.stages.size())}, c.stages));
 }
 
 // The error that so many of the residuals stay below.
@@ -90,13 +91,13 @@ double most(const std::vector<Residual>& residuals) { return error_of(residuals,
 
 // Bytes of every instruction of at least 256 tokens, as predicted by the fit.
 void expect_bytes(const Case& c, const Profile& profile, double share) {
-  const SampleCosts costs(profile, c.stages);
+  const CostModel cost(profile, {.stages = static_cast<int>(c.stages.size())}, c.stages);
   for (const InstructionSample& sample : c.samples) {
     if (sample.op == Op::kWeightGrad || sample.shape.tokens < 256) continue;
-    const Bytes predicted = predicted_temporary(sample, costs.of(sample));
+    const Bytes predicted = predicted_temporary(sample, cost);
     EXPECT_NEAR(predicted, sample.temporary, share * sample.temporary)
         << op_letter(sample.op) << " of " << sample.shape.tokens << " tokens after "
-        << sample.context << " on stage " << sample.stage.value() << ", " << sample.recompute
+        << sample.context << " on stage " << sample.stage.value() << ", " << sample.recompute.layers
         << " recomputed, closes " << sample.shape.cut_sequence_tokens;
   }
 }
@@ -238,7 +239,7 @@ TEST(Residuals, OneForEachInstructionAndRecomputation) {
   std::size_t expected = 0;
   for (const InstructionSample& sample : c.samples) {
     const bool gradient = sample.op == Op::kBackward || sample.op == Op::kInputGrad;
-    expected += gradient && sample.recompute > 0 ? 2 : 1;
+    expected += gradient && sample.recompute.layers > 0 ? 2 : 1;
   }
   EXPECT_EQ(all.size(), expected);
   std::map<std::string, int> count;

@@ -37,32 +37,33 @@ ProfileOptions tiny(int stages) {
 }
 
 // What the engine's own meter says of the instructions of a plan that was not measured.
-void expect_memory(const ProfileOptions& options, const Profile& profile, RecomputeKeeps keeps) {
+void expect_memory(const ProfileOptions& options, const Profile& profile, bool keeps_attention) {
   Engine::Options engine_options;
   engine_options.model = options.model;
   engine_options.stages = options.stages;
   Engine engine(engine_options);
   const auto groups = design_groups(1500, options.stages, Random(77));
   Random random(78);
-  const Plan plan = testing::plan_of(groups, options.stages, random, keeps);
+  const Plan plan = testing::plan_of(groups, options.stages, random, keeps_attention);
   Batch batch;
   for (const Tokens length : plan.sequences) {
     batch.sequences.emplace_back(static_cast<std::size_t>(length), 5);
   }
   const StepResult result = engine.run(plan, batch);
-  const SampleCosts costs(profile, options.stages);
+  const CostModel cost(profile, {.stages = static_cast<int>(options.stages.size())},
+                       options.stages);
   int checked = 0;
   const auto samples = samples_of(plan, result.trace, 0);
   for (const InstructionSample& sample : samples) {
     if (sample.shape.tokens < 256 || sample.op == Op::kWeightGrad) continue;
-    const Bytes predicted = predicted_temporary(sample, costs.of(sample));
-    SCOPED_TRACE(std::string(1, op_letter(sample.op)) + " of " +
-                 std::to_string(sample.shape.tokens) + " tokens in " +
-                 std::to_string(sample.shape.slices) + " slices after " +
-                 std::to_string(sample.context) + ", stage " +
-                 std::to_string(sample.stage.value()) + ", " + std::to_string(sample.recompute) +
-                 " recomputed, " + std::to_string(sample.shape.cut_tokens) +
-                 " of a cut sequence, closes " + std::to_string(sample.shape.cut_sequence_tokens));
+    const Bytes predicted = predicted_temporary(sample, cost);
+    SCOPED_TRACE(
+        std::string(1, op_letter(sample.op)) + " of " + std::to_string(sample.shape.tokens) +
+        " tokens in " + std::to_string(sample.shape.slices) + " slices after " +
+        std::to_string(sample.context) + ", stage " + std::to_string(sample.stage.value()) + ", " +
+        std::to_string(sample.recompute.layers) + " recomputed, " +
+        std::to_string(sample.shape.cut_tokens) + " of a cut sequence, closes " +
+        std::to_string(sample.shape.cut_sequence_tokens));
     EXPECT_LE(temporary_error(sample, predicted), 0.03 * sample.temporary)
         << "predicted " << predicted << ", measured " << sample.temporary << " and up to "
         << sample.waited;
@@ -129,8 +130,8 @@ TEST_P(ProfileMachine, MeasuresAProfileThatHolds) {
 
   // What instructions hold for themselves.
   EXPECT_LT(result.memory_error_max, 0.05);  // 0.040 for one of the first groups of one stage
-  expect_memory(options, read, RecomputeKeeps::kInput);
-  expect_memory(options, read, RecomputeKeeps::kAttention);
+  expect_memory(options, read, false);
+  expect_memory(options, read, true);
 
   ASSERT_FALSE(shares.empty());
   for (std::size_t i = 1; i < shares.size(); ++i) EXPECT_GE(shares[i], shares[i - 1]);

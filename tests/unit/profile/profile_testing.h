@@ -21,11 +21,11 @@ inline std::vector<LayerRange> stages_of(int stages, int layers) {
 
 // All groups in one plan, in random order.
 inline Plan plan_of(const std::vector<DesignGroup>& groups, const std::vector<LayerRange>& stages,
-                    Random& random, RecomputeKeeps keeps = RecomputeKeeps::kInput) {
+                    Random& random, bool keeps_attention = false) {
   std::vector<const DesignGroup*> order;
   for (const DesignGroup& group : groups) order.push_back(&group);
   random.shuffle(order);
-  return design_plan(order, stages, keeps);
+  return design_plan(order, stages, keeps_attention);
 }
 
 inline const char* name_of(ChunkKind kind) {
@@ -50,8 +50,7 @@ inline std::vector<InstructionSample> planted_samples(const Plan& plan, const Co
       one.shape = chunk_shape(chunk, plan.sequences, cut);
       one.kind = name_of(chunk.kind);
       one.context = chunk.context();
-      one.recompute = chunk.recompute[p];
-      if (one.recompute > 0) one.recompute_keeps = plan.recompute_keeps;
+      one.recompute = chunk.recompute_on(one.stage);
       switch (i.op) {
         case Op::kForward:
           one.seconds = cost.forward(one.stage, one.shape);
