@@ -96,14 +96,9 @@ class Bench final {
     engine_.optimizer_step(0);
     Bytes peak = 0.0;
     for (const Bytes bytes : result.peak_bytes) peak = std::max(peak, bytes);
-    std::int64_t again = 0;
-    std::int64_t layers = 0;
-    for (const Chunk& chunk : plan.replicas[0].pipelines[0].chunks) {
-      for (std::size_t p = 0; p < stages_.size(); ++p) {
-        again += chunk.recompute[p];
-        layers += stages_[p].count();
-      }
-    }
+    const std::int64_t again = plan.recomputed().layers;
+    const auto layers =
+        static_cast<std::int64_t>(plan.replicas[0].pipelines[0].chunks.size()) * plan.layer_count();
     std::array<char, 16> over{};  // the last planner's reach
     if (other > 0) {
       std::snprintf(over.data(), over.size(), "%.2f",

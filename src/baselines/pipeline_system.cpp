@@ -166,14 +166,10 @@ class PipelineSystem final : public System {
     for (const LayerRange& range : plan.stages) layers.push_back(range.count());
     std::size_t pipelines = 0;
     std::size_t chunks = 0;
-    int recomputed = 0;
     for (const Replica& replica : plan.replicas) {
       pipelines = std::max(pipelines, replica.pipelines.size());
       for (const Pipeline& pipeline : replica.pipelines) {
         chunks += pipeline.chunks.size();
-        for (const Chunk& chunk : pipeline.chunks) {
-          recomputed += std::accumulate(chunk.recompute.begin(), chunk.recompute.end(), 0);
-        }
       }
     }
     result.settings = {{"stages", plan.parallelism.stages},
@@ -184,7 +180,7 @@ class PipelineSystem final : public System {
                        {"schedule", plan.planner.schedule},
                        {"pipelines", pipelines},
                        {"chunks", chunks},
-                       {"recomputed_layers", recomputed},
+                       {"recomputed_layers", plan.recomputed().layers},
                        {"gathers", gathers(plan.parallelism)},
                        {"exposed_gather_seconds", overhead.gathers},
                        {"replica_overhead_seconds", overhead.reduction}};

@@ -243,7 +243,7 @@ void add_planning(Table& t) {
   t.integer_or_auto("planner.chunk_tokens", "most tokens of a chunk, or auto",
                     INFINIPIPE_FIELD(planner.chunk_tokens));
   t.text("planner.recompute_keeps",
-         "recomputed layers keep their input, their input and attention, or auto: epp mixes",
+         "what recomputed layers keep: input, attention (and input), or auto: epp mixes",
          INFINIPIPE_FIELD(planner.recompute_keeps));
   t.number("planner.solver_gap", "the integer programme may stop this near to its bound",
            INFINIPIPE_FIELD(planner.solver_gap));

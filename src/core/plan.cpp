@@ -45,8 +45,16 @@ std::string to_string(const Instruction& instruction) {
   return text;
 }
 
-Recompute Plan::recomputed() const {
-  Recompute sum;
+bool Chunk::operator==(const Chunk& other) const {
+  if (kind != other.kind || slices != other.slices || recompute != other.recompute) return false;
+  for (std::size_t p = 0; p < recompute.size(); ++p) {
+    if (recompute_on(StageId(p)) != other.recompute_on(StageId(p))) return false;
+  }
+  return true;
+}
+
+Plan::Recomputed Plan::recomputed() const {
+  Recomputed sum;
   for (const Replica& replica : replicas) {
     for (const Pipeline& pipeline : replica.pipelines) {
       for (const Chunk& chunk : pipeline.chunks) {

@@ -205,7 +205,7 @@ CostModel::Coefficients CostModel::layers_cost(const DirectionCost& cost, double
 }
 
 CostModel plan_cost(const Profile& profile, const Plan& plan) {
-  if (const int kept = plan.recomputed().attention_kept; kept > 0 && !profile.around_attention) {
+  if (const auto kept = plan.recomputed().attention_kept; kept > 0 && !profile.around_attention) {
     throw InputError("profile: recompute_around_attention", "found none",
                      "expected it, as the plan has " + std::to_string(kept) +
                          " recomputed layers that keep their attention",

@@ -169,36 +169,33 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
     return (f.seconds_per_token2 * count * count + f.seconds_per_token * count) / L / degree_ +
            all_to_all_ * count;
   };
-  // The least seconds that save so many bytes of all layers' tokens: `full` bytes of one that keeps
-  // its input, less of one that keeps its attention besides, whose cost does not grow with the
-  // context. full_seconds(count): of so many that keep their input. The sum is convex in them.
-  const auto cheapest = [&](Bytes bytes, double full, const auto& full_seconds) -> Seconds {
-    const double most = n * layers;
+  // The least seconds that save so many bytes: `full` bytes of each token of each layer that keeps
+  // its input alone, for square x^2 + linear x seconds of x such tokens, or less of one that keeps
+  // its attention too, of whose cost only what every token pays counts.
+  const auto cheapest = [&](Bytes bytes, double full, double square, double linear) -> Seconds {
+    const double most = n * layers;  // tokens of layers
     if (bytes > most * full * (1.0 + 1e-12)) return kInfinity;
-    const double all = bytes / full;  // that keep their input, where nothing keeps attention
-    if (!profile_.around_attention) return full_seconds(all);
-    const double part = full - profile_.around_attention->attention_bytes_per_token;
-    if (part <= 0.0) return full_seconds(all);
+    const auto input_seconds = [&](double count) { return count * (square * count + linear); };
+    const double all = bytes / full;
+    if (!profile_.around_attention) return input_seconds(all);
+    const double attention = profile_.around_attention->attention_bytes_per_token;
+    const double part = full - attention;
+    if (part <= 0.0) return input_seconds(all);
     const double around =
         profile_.around_attention->cost.seconds_per_token / L / degree_ + all_to_all_;
-    const auto seconds = [&](double count) {
-      return full_seconds(count) + std::max(0.0, (bytes - count * full) / part) * around;
-    };
-    // No more than `most` tokens in all.
-    double low = std::max(0.0, (bytes - most * part) / (full - part));
-    double high = all;
-    low = std::min(low, high);
-    for (int step = 0; step < 60; ++step) {
-      const double left = low + (high - low) / 3.0;
-      const double right = high - (high - low) / 3.0;
-      if (seconds(left) <= seconds(right)) {
-        high = right;
-      } else {
-        low = left;
-      }
-    }
-    return seconds(low) * (1.0 - 1e-9);
+    // The sum is convex in the tokens that keep their input alone, which are not below `low`, or
+    // the rest would not do.
+    const double low =
+        attention > 0.0 ? std::clamp((bytes - most * part) / attention, 0.0, all) : 0.0;
+    const double worth = around * full / part - linear;
+    const double count = square > 0.0  ? std::clamp(worth / (2.0 * square), low, all)
+                         : worth > 0.0 ? all
+                                       : low;
+    const double rest = std::max(0.0, (bytes - count * full) / part);
+    return (input_seconds(count) + rest * around) * (1.0 - 1e-9);  // `low` has lost digits
   };
+  const double square = f.seconds_per_token2 / L / degree_;
+  const double linear = f.seconds_per_token / L / degree_ + all_to_all_;
 
   // Whole, in one chunk: its backward holds its activations and one recomputed layer. Layer by
   // layer the recomputed one takes the place of kept ones that are gone by then.
@@ -211,8 +208,7 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
     const double recomputed = std::ceil(over / (n * saved) * (1.0 - 1e-12));
     if (recomputed <= layers) {
       whole = profile_.around_attention
-                  ? cheapest(std::min(over, n * layers * saved), saved,
-                             [&](double count) { return count / n * layer_seconds(n); })
+                  ? cheapest(std::min(over, n * layers * saved), saved, 0.0, layer_seconds(n) / n)
                   : recomputed * layer_seconds(n);
     }
   }
@@ -223,8 +219,7 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const double cut_saved = saved - memory.kv_bytes_per_token;
   if (cut_kept > room && cut_saved > 0.0) {
     // Cheapest where the context is shortest, alike in all layers.
-    cut = cheapest(cut_kept - room, cut_saved,
-                   [&](double count) { return layers * layer_seconds(count / layers); });
+    cut = cheapest(cut_kept - room, cut_saved, square / layers, linear);
   }
   return std::min(whole, cut);
 }

@@ -14,11 +14,11 @@ constexpr double kWaitingMessages = 2.0;
 }  // namespace
 
 ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequences,
-                       const CostModel& cost, Bytes limit, bool keeps)
+                       const CostModel& cost, Bytes limit, bool attention)
     : stages(cost.stage_count()),
       chunks(static_cast<int>(chunking.chunks.size())),
       groups(chunking.groups),
-      keeps_attention(keeps) {
+      keeps_attention(attention) {
   entries.resize(static_cast<std::size_t>(stages) * static_cast<std::size_t>(chunks));
   transfer.resize(static_cast<std::size_t>(chunks));
   group_of.resize(static_cast<std::size_t>(chunks));

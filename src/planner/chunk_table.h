@@ -26,9 +26,9 @@ struct ChunkEntry {
 
 struct ChunkTable {
   ChunkTable() = default;
-  // `chunking` of `sequences`; limit 0: none. `keeps_attention`: recomputed layers do.
+  // `chunking` of `sequences`; limit 0: none. `attention`: recomputed layers keep it.
   ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequences, const CostModel& cost,
-             Bytes limit, bool keeps_attention = false);
+             Bytes limit, bool attention = false);
 
   int stages = 0;
   int chunks = 0;

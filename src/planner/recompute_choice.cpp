@@ -46,18 +46,26 @@ class RecomputeChoice final : public Planner {
   }
 
   Plan mixed(Plan plan) const {
-    if (plan.recomputed().layers == 0) return plan;
+    if (plan.recomputed().layers == 0 || !site_->features().adaptive_recompute) return plan;
     std::optional<Plan> anew = store_anew(plan, *site_);
     if (!anew) return plan;
     if (auto& candidates = anew->planner.candidates; !candidates.empty()) {
       Candidate winner = candidates.front();
-      char slower[64];
-      std::snprintf(slower, sizeof(slower), "%.1f%% slower; one way of recomputing for all layers",
-                    100.0 * (plan.predicted->seconds / anew->predicted->seconds - 1.0));
-      candidates.front().note = slower;
       winner.seconds = anew->predicted->seconds;
+      winner.note = "fastest; what each layer keeps chosen anew";
       candidates.insert(candidates.begin(), std::move(winner));
+      if (candidates.size() > 2) candidates.pop_back();
+      for (std::size_t i = 1; i < candidates.size(); ++i) {
+        Candidate& other = candidates[i];
+        const std::size_t settings = other.note.find("; ");
+        char slower[64];
+        std::snprintf(slower, sizeof(slower), "%.1f%% slower",
+                      100.0 * (other.seconds / candidates.front().seconds - 1.0));
+        other.note =
+            slower + (settings == std::string::npos ? std::string() : other.note.substr(settings));
+      }
     }
+    anew->planner.solver = {};  // its bound was of another choice of layers
     return std::move(*anew);
   }
 

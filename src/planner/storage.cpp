@@ -9,19 +9,20 @@
 namespace infinipipe {
 namespace {
 
-// Instructions that all evaluations of a replica may run, about, and bounds of their number.
+// Instructions that the evaluations from one start may run, about, and bounds of their number for a
+// stage.
 constexpr std::int64_t kInstructions = 200'000;
 constexpr std::int64_t kLeastEvaluations = 16;
-constexpr std::int64_t kMostEvaluations = 512;
+constexpr std::int64_t kMostEvaluations = 256;
 
-// One layer of a (stage, chunk) is to keep more.
+// One layer of a chunk, on the stage in hand, is to keep more: its attention, or everything.
 struct Move {
-  std::size_t stage = 0;
   std::size_t pipeline = 0;
   std::size_t chunk = 0;
+  bool attention = false;
   double seconds_per_byte = 0.0;
 
-  auto place() const { return std::tie(stage, pipeline, chunk); }
+  auto place() const { return std::tie(pipeline, chunk, attention); }
 };
 
 class Storage final {
@@ -32,7 +33,9 @@ class Storage final {
     for (const auto& list : content().instructions) {
       instructions += static_cast<std::int64_t>(list.size());
     }
-    evaluations_ = std::clamp(kInstructions / instructions, kLeastEvaluations, kMostEvaluations);
+    const auto shares =
+        instructions * static_cast<std::int64_t>(plan.stages.size() * plan.replicas.size());
+    budget_ = std::clamp(kInstructions / shares, kLeastEvaluations, kMostEvaluations);
     each([&](std::size_t, Chunk& chunk) { chunk.attention_kept.resize(plan_.stages.size(), 0); });
   }
 
@@ -44,15 +47,17 @@ class Storage final {
     });
   }
 
-  // False where what is kept already does not fit.
-  bool keep_more() {
-    if (!fits()) return false;
-    keep(attention_moves(), [](Chunk& chunk, std::size_t p) { ++chunk.attention_kept[p]; });
-    keep(layer_moves(), [](Chunk& chunk, std::size_t p) {
-      --chunk.recompute[p];
-      chunk.attention_kept[p] = std::min(chunk.attention_kept[p], chunk.recompute[p]);
-    });
-    return true;
+  // Stage by stage: one's bytes are of no use to another.
+  void keep_more() {
+    for (std::size_t p = 0; p < plan_.stages.size(); ++p) {
+      evaluations_ = budget_;
+      keep(StageId(p), moves(StageId(p)));
+    }
+  }
+
+  bool fits() {
+    --evaluations_;
+    return !site_.evaluator().evaluate(plan_, site_.cost(), replica_).over_stage;
   }
 
   const Replica& content() const { return plan_.replicas[replica_.index()]; }
@@ -67,25 +72,34 @@ class Storage final {
     }
   }
 
-  bool fits() {
-    --evaluations_;
-    return !site_.evaluator().evaluate(plan_, site_.cost(), replica_).over_stage;
-  }
-
-  // `moves_of(chunk on stage, shape)` moves of the same worth for each (stage, chunk), best first.
-  template <class Worth>
-  std::vector<Move> moves(const Worth& worth) const {
+  // What all layers may keep more, most seconds a byte first.
+  std::vector<Move> moves(StageId stage) const {
+    const CostModel& cost = site_.cost();
     std::vector<Move> result;
     const std::vector<Pipeline>& pipelines = content().pipelines;
     for (std::size_t q = 0; q < pipelines.size(); ++q) {
       for (std::size_t k = 0; k < pipelines[q].chunks.size(); ++k) {
         const Chunk& chunk = pipelines[q].chunks[k];
         const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut_);
-        for (std::size_t p = 0; p < plan_.stages.size(); ++p) {
-          const auto [count, seconds, bytes] = worth(StageId(p), shape, chunk);
-          if (bytes <= 0.0 || seconds <= 0.0) continue;
+        const Recompute again = chunk.recompute_on(stage);
+        const auto add = [&](bool attention, int count, Seconds seconds, Bytes bytes) {
+          if (count <= 0 || bytes <= 0.0) return;
           result.insert(result.end(), static_cast<std::size_t>(count),
-                        Move{p, q, k, seconds / bytes});
+                        Move{q, k, attention, seconds / bytes});
+        };
+        const Seconds whole = cost.recompute_layer(stage, shape);
+        const Seconds around = cost.recompute_layer(stage, shape, true);
+        const Bytes input = cost.activation_bytes(stage, shape, 1);
+        const Bytes all =
+            cost.activation_bytes(stage, shape, 0) - input - cost.kept_kv_bytes(stage, shape, 1);
+        const Bytes attention = cost.activation_bytes(stage, shape, {1, 1}) - input;
+        const Bytes rest = all - attention;
+        // Where attention is worth less a byte than the rest, it is no step of its own.
+        if ((whole - around) * rest > around * attention) {
+          add(true, again.layers - again.attention_kept, whole - around, attention);
+          add(false, again.layers, around, rest);
+        } else {
+          add(false, again.layers, whole, all);
         }
       }
     }
@@ -96,67 +110,42 @@ class Storage final {
     return result;
   }
 
-  struct Worth {
-    int count = 0;
-    Seconds seconds = 0.0;
-    Bytes bytes = 0.0;
-  };
-
-  std::vector<Move> attention_moves() const {
-    return moves([&](StageId stage, const ChunkShape& shape, const Chunk& chunk) {
-      const CostModel& cost = site_.cost();
-      const Recompute again = chunk.recompute_on(stage);
-      return Worth{
-          again.layers - again.attention_kept,
-          cost.recompute_layer(stage, shape) - cost.recompute_layer(stage, shape, true),
-          cost.activation_bytes(stage, shape, {1, 1}) - cost.activation_bytes(stage, shape, 1)};
-    });
-  }
-
-  // Those that recompute around attention are worth the least; others are as likely to be left.
-  std::vector<Move> layer_moves() const {
-    return moves([&](StageId stage, const ChunkShape& shape, const Chunk& chunk) {
-      const CostModel& cost = site_.cost();
-      const Recompute again = chunk.recompute_on(stage);
-      const int kept = again.attention_kept == again.layers ? 1 : 0;
-      return Worth{again.layers, cost.recompute_layer(stage, shape, kept == 1),
-                   cost.activation_bytes(stage, shape, 0) -
-                       cost.activation_bytes(stage, shape, {1, kept}) -
-                       cost.kept_kv_bytes(stage, shape, 1)};
-    });
-  }
-
   // Makes all of the moves that fit: together, else in halves.
-  template <class Make>
-  void keep(std::span<const Move> moves, const Make& make) {
+  void keep(StageId stage, std::span<const Move> moves) {
     if (moves.empty() || evaluations_ <= 0) return;
-    std::vector<Chunk*> chunks;
     std::vector<Recompute> before;
     for (const Move& move : moves) {
-      Chunk& chunk = plan_.replicas[replica_.index()].pipelines[move.pipeline].chunks[move.chunk];
-      chunks.push_back(&chunk);
-      before.push_back(chunk.recompute_on(StageId(move.stage)));
-      make(chunk, move.stage);
+      const Recompute again = chunk_of(move).recompute_on(stage);
+      before.push_back(again);
+      if (move.attention) {
+        store(move, stage, {again.layers, std::min(again.attention_kept + 1, again.layers)});
+      } else {
+        const int layers = std::max(again.layers - 1, 0);
+        store(move, stage, {layers, std::min(again.attention_kept, layers)});
+      }
     }
     if (fits()) return;
-    for (std::size_t i = moves.size(); i-- > 0;) {
-      chunks[i]->recompute[moves[i].stage] = before[i].layers;
-      chunks[i]->attention_kept[moves[i].stage] = before[i].attention_kept;
-    }
+    for (std::size_t i = moves.size(); i-- > 0;) store(moves[i], stage, before[i]);
     if (moves.size() == 1) return;
-    keep(moves.first(moves.size() / 2), make);
-    keep(moves.subspan(moves.size() / 2), make);
+    keep(stage, moves.first(moves.size() / 2));
+    keep(stage, moves.subspan(moves.size() / 2));
   }
-  template <class Make>
-  void keep(const std::vector<Move>& moves, const Make& make) {
-    keep(std::span<const Move>(moves), make);
+
+  Chunk& chunk_of(const Move& move) {
+    return plan_.replicas[replica_.index()].pipelines[move.pipeline].chunks[move.chunk];
+  }
+  void store(const Move& move, StageId stage, Recompute again) {
+    Chunk& chunk = chunk_of(move);
+    chunk.recompute[stage.index()] = again.layers;
+    chunk.attention_kept[stage.index()] = again.attention_kept;
   }
 
   const Site& site_;
   Plan plan_;
   ReplicaId replica_;
   std::vector<bool> cut_;
-  std::int64_t evaluations_ = 0;
+  std::int64_t budget_ = 0;       // evaluations of a stage
+  std::int64_t evaluations_ = 0;  // of these, left
 };
 
 }  // namespace
@@ -171,8 +160,11 @@ std::optional<Plan> store_anew(const Plan& plan, const Site& site) {
     Seconds least = seconds(best);
     for (const bool anew : {false, true}) {
       Storage storage(plan, site, replica);
-      if (anew) storage.keep_inputs();
-      if (!storage.keep_more()) continue;
+      if (anew) {
+        storage.keep_inputs();
+        if (!storage.fits()) continue;
+      }
+      storage.keep_more();
       Plan trial = best;
       trial.replicas[r] = storage.content();
       if (const Seconds now = seconds(trial); now < least) {

@@ -55,8 +55,9 @@ Observations observe(const std::vector<InstructionSample>& samples,
     Observation one{layer_features(sample.shape, share), sample.seconds * speed[p], sample.chunk};
     const Observation again{layer_features(sample.shape, sample.recompute.layers / total),
                             sample.recompute_seconds * speed[p], sample.chunk};
-    if (sample.recompute.attention_kept > 0) {  // the same chunk without says the rest
-      if (sample.op != Op::kForward) all.around_attention.push_back(again);
+    if (sample.recompute.attention_kept > 0) {  // its rounds without that say the rest
+      const bool runs_again = sample.op == Op::kBackward || sample.op == Op::kInputGrad;
+      if (runs_again) all.around_attention.push_back(again);
       continue;
     }
     switch (sample.op) {

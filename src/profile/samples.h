@@ -16,7 +16,7 @@ struct InstructionSample {
   ChunkShape shape;
   std::string kind;                 // "split", "hybrid", "batched": for the report
   Tokens context = 0;               // of its first slice
-  Recompute recompute;              // all of its layers keep their attention, or none
+  Recompute recompute;              // all of these layers keep their attention, or none
   Seconds seconds = 0.0;            // whole instruction, recomputation left out
   Seconds recompute_seconds = 0.0;  // of recompute.layers
   Bytes waited = 0.0;               // messages at its begin; if taken before its peak, `temporary`

@@ -18,9 +18,9 @@ struct Counts {
   std::int64_t chunks = 0;
   std::int64_t pipelines = 0;
   std::int64_t packed_sequences = 0;  // whole sequences that share a chunk
-  Recompute recomputed;               // layers, over chunks and stages
-  std::int64_t layer_runs = 0;        // layers x chunks
-  Tokens smallest = 0;                // tokens of a chunk
+  Plan::Recomputed recomputed;
+  std::int64_t layer_runs = 0;  // layers x chunks
+  Tokens smallest = 0;          // tokens of a chunk
   Tokens largest = 0;
   std::map<int, std::vector<Tokens>> slices;  // tokens of each slice, by cut sequence
 };
@@ -178,13 +178,13 @@ std::string explain_plan(const Plan& plan) {
         "\n";
   }
   const double runs = static_cast<double>(std::max<std::int64_t>(counts.layer_runs, 1));
-  const Recompute& again = counts.recomputed;
+  const Plan::Recomputed& again = counts.recomputed;
   text += "recomputed: " + percent(static_cast<double>(again.layers) / runs) +
           " of all layers' forwards (" + format_count(again.layers) + " of " +
           format_count(counts.layer_runs) + ")";
   if (again.layers == 0) text += ": everything fits";
   if (again.attention_kept > 0) {
-    text += ", " + format_count(again.attention_kept) + " of them without attention";
+    text += ", " + format_count(again.attention_kept) + " of them around attention";
   }
   text += "\n";
   if (plan.predicted) text += "predicted: " + prediction_text(*plan.predicted) + "\n";

@@ -38,7 +38,7 @@ Errors errors_of(const std::vector<const ResidualPoint*>& points) {
 
 std::string row(const std::string& series, const std::string& kind, const Errors& errors) {
   std::array<char, 160> line{};
-  std::snprintf(line.data(), line.size(), "%-16s %-8s %6zu %8.1f%% %8.1f%% %+8.1f%%\n",
+  std::snprintf(line.data(), line.size(), "%-24s %-8s %6zu %8.1f%% %8.1f%% %+8.1f%%\n",
                 series.c_str(), kind.c_str(), errors.count, 100.0 * errors.median,
                 100.0 * errors.p95, 100.0 * errors.bias);
   return line.data();
@@ -135,7 +135,7 @@ std::string residual_table(const std::vector<ResidualPoint>& points) {
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::string text = "instruction      chunk     count    median       95%      bias\n";
+  std::string text = "instruction              chunk     count    median       95%      bias\n";
   for (const auto& key : order) text += row(key.first, key.second, errors_of(groups[key]));
   return text + row("all", "", errors_of(all));
 }

@@ -111,7 +111,8 @@ void write_chunks(Writer& out, const Plan& plan, const Replica& replica,
       out.integer(static_cast<std::int64_t>(chunk.slices.size())).comma();
       out.integer(is_cut ? sequence.value() : -1).comma();
       out.integer(is_cut ? plan.sequences[sequence.index()] : 0).comma();
-      out.list(chunk.recompute, [&](int layers) { out.integer(layers); }).raw("]");
+      out.list(chunk.recompute, [&](int layers) { out.integer(layers); }).comma();
+      out.list(chunk.attention_kept, [&](int layers) { out.integer(layers); }).raw("]");
     }
   }
   out.raw("]}");

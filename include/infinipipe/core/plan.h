@@ -3,6 +3,7 @@
 // JSON form: infinipipe/core/plan_json.h. Source: method.md restates arXiv 2509.21275 §4-§5.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -55,7 +56,7 @@ struct Chunk {
   }
   Tokens context() const { return kind == ChunkKind::kBatched ? 0 : slices.at(0).begin; }
   Tokens tokens() const;
-  bool operator==(const Chunk&) const = default;
+  bool operator==(const Chunk& other) const;  // empty attention_kept: as zeros
 };
 
 // Chunks in forward order on every stage, and the order of their backwards.
@@ -179,8 +180,12 @@ struct Plan {
   std::vector<bool> cut_sequences() const;
   // No instruction but forwards.
   bool forward_only() const;
-  // Over all chunks and stages.
-  Recompute recomputed() const;
+  // Sums of recompute and attention_kept over all chunks and stages.
+  struct Recomputed {
+    std::int64_t layers = 0;
+    std::int64_t attention_kept = 0;
+  };
+  Recomputed recomputed() const;
 };
 
 }  // namespace infinipipe

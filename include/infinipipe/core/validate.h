@@ -16,7 +16,7 @@ enum class PlanFault {
   kCoverage,  // a token in no slice or in two
   kKind,      // a chunk's kind contradicts its slices
   kSequenceScattered,  // slices of one sequence in different pipelines
-  kRecompute,          // below 0, above the stage's layers, or more attention kept than that
+  kRecompute,          // out of 0..layers(stage), or attention kept in more layers than that
   kUnknownChunk,       // an instruction names a chunk that is not there
   kMissingInstruction,
   kDuplicateInstruction,

@@ -19,7 +19,7 @@ struct ProfileOptions {
   std::string device = "cpu";
   int threads_per_stage = 1;
   Tokens longest = 16384;  // the longest document that training will see
-  Seconds seconds = 60.0;  // to spend on measuring, roughly; the least is one round
+  Seconds seconds = 60.0;  // to spend on measuring, roughly; the least is four rounds
   std::int64_t seed = 1;
   // One line at a time; what is done and how far it is (0..1).
   std::function<void(const std::string&)> log = [](const std::string&) {};
@@ -28,7 +28,8 @@ struct ProfileOptions {
 
 // One instruction of the design: its median time and what the profile says of it.
 struct Residual {
-  std::string what;  // "forward", "backward", "input gradient", "weight gradient", "recompute"
+  std::string what;  // "forward", "backward", "input gradient", "weight gradient", "recompute",
+                     // "recompute, no attention"
   std::string kind;  // of chunk: "split", "hybrid", "batched"
   int stage = 0;
   Tokens tokens = 0;

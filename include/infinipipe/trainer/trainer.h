@@ -38,8 +38,8 @@ struct StepMetrics {
   int slices = 0;
   int pipelines = 0;
   int chunks = 0;
-  int recomputed_layers = 0;      // sum over chunks and stages
-  int attention_kept_layers = 0;  // of these, without their attention
+  std::int64_t recomputed_layers = 0;      // sum over chunks and stages
+  std::int64_t attention_kept_layers = 0;  // of these, those that keep their attention
   bool skipped = false;  // the update was left out: no targets, or a norm that is not finite
   int truncated_sequences = 0;
   Tokens truncated_tokens = 0;

@@ -105,7 +105,7 @@ void count_kinds(const Plan& plan, Tally& tally) {
   bool recomputed = false;
   for (const StagePrediction& stage : plan.predicted->stages) recomputed |= stage.recompute > 0.0;
   tally.recomputed += recomputed;
-  const Recompute again = plan.recomputed();
+  const Plan::Recomputed again = plan.recomputed();
   tally.mixed += again.attention_kept > 0 && again.attention_kept < again.layers;
   const std::vector<bool> cut = plan.cut_sequences();
   tally.cut += std::find(cut.begin(), cut.end(), true) != cut.end();

@@ -45,7 +45,7 @@ TEST(StoreAnew, IsFasterFitsAndKeepsTheOrder) {
     const auto anew = store_anew(*plan, site);
     if (!anew) continue;
     ++faster;
-    const Recompute again = anew->recomputed();
+    const Plan::Recomputed again = anew->recomputed();
     mixed += again.attention_kept > 0 && again.attention_kept < again.layers;
     const auto problem = validate(*anew);
     ASSERT_FALSE(problem) << problem->message;
@@ -142,14 +142,14 @@ std::string way(PlanContext context, const std::string& planner, const std::stri
   context.config.name = planner;
   context.config.recompute_keeps = keeps;
   const Plan plan = make_planner(context, evaluator_of(context))->plan({.sequences = {6000, 900}});
-  const Recompute again = plan.recomputed();
-  return again.layers == 0                                ? "nothing"
-         : again.attention_kept == 0                      ? "input"
-         : again == Recompute(again.layers, again.layers) ? "attention"
-                                                          : "both";
+  const Plan::Recomputed again = plan.recomputed();
+  return again.layers == 0                      ? "nothing"
+         : again.attention_kept == 0            ? "input"
+         : again.attention_kept == again.layers ? "attention"
+                                                : "both";
 }
 
-TEST(RecomputeKeeps, EppMixesAndOthersDoAsTheirPapersDo) {
+TEST(MakePlanner, EppMixesWaysOfRecomputingAndOthersDoAsTheirPapersDo) {
   EXPECT_EQ(way(long_contexts(0.0), "epp", "auto"), "nothing");
   const PlanContext context = long_contexts(tight());
   const std::string mixes = way(context, "epp", "auto");

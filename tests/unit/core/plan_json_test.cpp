@@ -131,11 +131,13 @@ TEST(PlanJson, WhatRecomputedLayersKeepIsADecision) {
   const std::string hash = plan_hash(plan);
   chunk.attention_kept = {0, 0, 0};
   EXPECT_EQ(plan_hash(plan), hash) << "none, as plans always were";
+  EXPECT_EQ(plan.replicas, full_plan().replicas) << "empty is as zeros";
   const Json before = plan_to_json(plan);
   EXPECT_FALSE(before["replicas"][0]["pipelines"][0]["chunks"][2].contains("attention_kept"));
   ASSERT_EQ(chunk.recompute[0], 2);
   chunk.attention_kept = {1, 0, 0};
   EXPECT_NE(plan_hash(plan), hash);
+  EXPECT_NE(plan.replicas, full_plan().replicas);
   Json json = plan_to_json(plan);
   const Json& written = json["replicas"][0]["pipelines"][0]["chunks"][2]["attention_kept"];
   EXPECT_EQ(written, Json({1, 0, 0}));

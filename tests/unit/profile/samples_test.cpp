@@ -109,6 +109,25 @@ TEST(Medians, BytesAreTheMostAndTheDoubtTheLeast) {
   EXPECT_DOUBLE_EQ(result[0].waited, 10.0);
 }
 
+// Every second round recomputes around attention: that has its own time and bytes, the rest of the
+// instruction is the same work in all rounds.
+TEST(Medians, WaysOfRecomputingShareTheRestsTime) {
+  const auto round = [](double seconds, int attention_kept) {
+    InstructionSample one = sample(0, Op::kBackward, seconds);
+    one.recompute = {2, attention_kept};
+    return std::vector<InstructionSample>{one};
+  };
+  const auto result = medians({round(1.0, 0), round(2.0, 2), round(6.0, 0), round(4.0, 2)});
+  ASSERT_EQ(result.size(), 2u);
+  EXPECT_EQ(result[0].recompute, Recompute(2));
+  EXPECT_EQ(result[1].recompute, Recompute(2, 2));
+  for (const InstructionSample& one : result) EXPECT_DOUBLE_EQ(one.seconds, 3.0);
+  EXPECT_DOUBLE_EQ(result[0].recompute_seconds, 7.0);
+  EXPECT_DOUBLE_EQ(result[1].recompute_seconds, 6.0);
+  EXPECT_DOUBLE_EQ(result[0].temporary, 18.0);
+  EXPECT_DOUBLE_EQ(result[1].temporary, 12.0);
+}
+
 TEST(Medians, OverRoundsByChunkStageAndOp) {
   const std::vector<std::vector<InstructionSample>> rounds = {
       {sample(1, Op::kForward, 1.0), sample(0, Op::kForward, 5.0), sample(0, Op::kBackward, 7.0),

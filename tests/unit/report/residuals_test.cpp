@@ -34,11 +34,11 @@ std::size_t count(const std::string& text, const std::string& part) {
 
 TEST(ResidualTable, Golden) {
   EXPECT_EQ(residual_table(points()),
-            "instruction      chunk     count    median       95%      bias\n"
-            "backward         batched       1     50.0%     50.0%    -50.0%\n"
-            "forward          split         3      2.0%      9.2%     +0.0%\n"
-            "forward          batched       1     25.0%     25.0%    +25.0%\n"
-            "all                            5     10.0%     45.0%     +0.0%\n");
+            "instruction              chunk     count    median       95%      bias\n"
+            "backward                 batched       1     50.0%     50.0%    -50.0%\n"
+            "forward                  split         3      2.0%      9.2%     +0.0%\n"
+            "forward                  batched       1     25.0%     25.0%    +25.0%\n"
+            "all                                    5     10.0%     45.0%     +0.0%\n");
 }
 
 TEST(ResidualTable, LeavesOutWhatWasMeasuredAsNothing) {
@@ -46,7 +46,7 @@ TEST(ResidualTable, LeavesOutWhatWasMeasuredAsNothing) {
   some.push_back({"forward", "split", "", 0.0, 1.0});
   some.push_back({"other", "", "", -1.0, 1.0});
   EXPECT_EQ(residual_table(some), residual_table(points()));
-  EXPECT_THAT(residual_table({}), HasSubstr("all                            0      0.0%"));
+  EXPECT_THAT(residual_table({}), HasSubstr("all                                    0      0.0%"));
 }
 
 class ResidualPage : public ::testing::Test {
