@@ -54,7 +54,7 @@ class RecomputeChoice final : public Planner {
       winner.seconds = anew->predicted->seconds;
       winner.note = "fastest; what each layer keeps chosen anew";
       candidates.insert(candidates.begin(), std::move(winner));
-      if (candidates.size() > 2) candidates.pop_back();
+      if (candidates.size() > 2) candidates.pop_back();  // as many as the search reported
       for (std::size_t i = 1; i < candidates.size(); ++i) {
         Candidate& other = candidates[i];
         const std::size_t settings = other.note.find("; ");
