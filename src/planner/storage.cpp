@@ -14,6 +14,9 @@ namespace {
 constexpr std::int64_t kInstructions = 200'000;
 constexpr std::int64_t kLeastEvaluations = 16;
 constexpr std::int64_t kMostEvaluations = 256;
+// Of the limit: predicted peaks are off by up to a percent, and what is filled here is filled to
+// the last layer.
+constexpr double kFilled = 0.99;
 
 // One layer of a chunk, on the stage in hand, is to keep more: its attention, or everything.
 struct Move {
@@ -36,6 +39,10 @@ class Storage final {
     const auto shares =
         instructions * static_cast<std::int64_t>(plan.stages.size() * plan.replicas.size());
     budget_ = std::clamp(kInstructions / shares, kLeastEvaluations, kMostEvaluations);
+    for (const StagePrediction& stage :
+         site_.evaluator().evaluate(plan_, site_.cost(), replica_).stages) {
+      allowed_.push_back(std::max(stage.peak_bytes, kFilled * site_.limit()));
+    }
     each([&](std::size_t, Chunk& chunk) { chunk.attention_kept.resize(plan_.stages.size(), 0); });
   }
 
@@ -57,7 +64,12 @@ class Storage final {
 
   bool fits() {
     --evaluations_;
-    return !site_.evaluator().evaluate(plan_, site_.cost(), replica_).over_stage;
+    const Evaluation evaluation = site_.evaluator().evaluate(plan_, site_.cost(), replica_);
+    if (evaluation.over_stage) return false;
+    for (std::size_t p = 0; p < allowed_.size(); ++p) {
+      if (evaluation.stages[p].peak_bytes > allowed_[p]) return false;
+    }
+    return true;
   }
 
   const Replica& content() const { return plan_.replicas[replica_.index()]; }
@@ -144,6 +156,7 @@ class Storage final {
   Plan plan_;
   ReplicaId replica_;
   std::vector<bool> cut_;
+  std::vector<Bytes> allowed_;    // by stage
   std::int64_t budget_ = 0;       // evaluations of a stage
   std::int64_t evaluations_ = 0;  // of these, left
 };
