@@ -162,8 +162,11 @@ class Bench final {
       again += event.recompute;
       const Chunk& chunk = plan.replicas[0].chunk(event.instruction);
       const ChunkShape shape = chunk_shape(chunk, plan.sequences, cut);
-      const Seconds predicted =
-          predicted_seconds(cost, event, shape, chunk.recompute_on(event.stage));
+      const Op op = event.instruction.op;
+      Seconds predicted = cost.seconds(op, event.stage, shape);
+      if (op == Op::kBackward || op == Op::kInputGrad) {
+        predicted += cost.recompute(event.stage, shape, chunk.recompute_on(event.stage));
+      }
       runs.event_error.push_back(std::abs(predicted / (event.end - event.begin) - 1.0));
     }
     runs.recompute.push_back(again / busy);
@@ -172,21 +175,6 @@ class Bench final {
           std::abs(plan.predicted->stages[p].peak_bytes / result.peak_bytes[p] - 1.0));
       runs.over_budget.push_back(result.peak_bytes[p] / budget);
     }
-  }
-
-  static Seconds predicted_seconds(const CostModel& cost, const TraceEvent& event,
-                                   const ChunkShape& shape, Recompute recompute) {
-    switch (event.instruction.op) {
-      case Op::kForward:
-        return cost.forward(event.stage, shape);
-      case Op::kBackward:
-        return cost.backward(event.stage, shape) + cost.recompute(event.stage, shape, recompute);
-      case Op::kInputGrad:
-        return cost.input_grad(event.stage, shape) + cost.recompute(event.stage, shape, recompute);
-      case Op::kWeightGrad:
-        return cost.weight_grad(event.stage, shape);
-    }
-    return 0.0;
   }
 
   void print() const {

@@ -98,7 +98,6 @@ void run(const Options& options, const Console& console) {
   base.data.max_sequence_length = std::numeric_limits<Tokens>::max();
   TrainConfig config = options.config.resolve(base);
   if (!options.planner.empty()) config.planner.name = options.planner;
-  if (options.evaluation) config.planner.recompute_keeps = "auto";  // nothing is recomputed
   if (options.choose) {
     choose(options, config, console);
     if (options.out.empty() && !options.explain) return;

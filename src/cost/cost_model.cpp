@@ -165,9 +165,7 @@ Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, Reco
   };
   run(layers(stage) - recompute.layers, backward, opens - own_grads - kept + pending);
   run_again(recompute.layers - recompute.attention_kept, input);
-  if (recompute.attention_kept > 0) {
-    run_again(recompute.attention_kept, input + attention_per_token_ * tokens);
-  }
+  run_again(recompute.attention_kept, input + attention_per_token_ * tokens);
   return most;
 }
 

@@ -21,13 +21,7 @@ constexpr double kLinkBytesPerSecond = 5e9;
 constexpr double kHeadBlockTokens = 1024.0;
 constexpr double kHeadBlockBytes = 64.0 * 1024 * 1024;
 
-struct DtypeBytes {
-  double element = 4.0;      // activations and messages
-  double accumulator = 4.0;  // softmax statistics, dK and dV
-  double state = 16.0;       // a parameter's weight, gradient and AdamW moments; of it:
-  double gradient = 4.0;
-  double moments = 8.0;
-};
+}  // namespace
 
 DtypeBytes dtype_bytes(const std::string& dtype) {
   if (dtype == "float64") return {8.0, 8.0, 32.0, 8.0, 16.0};
@@ -36,8 +30,6 @@ DtypeBytes dtype_bytes(const std::string& dtype) {
   throw InputError("training.dtype", "found \"" + dtype + "\"",
                    "expected float64, float32 or bfloat16");
 }
-
-}  // namespace
 
 Profile estimated_profile(const ModelSpec& model, const std::string& dtype,
                           double flops_per_second) {

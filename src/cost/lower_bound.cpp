@@ -164,18 +164,16 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const double head = end.last ? memory.head_bytes_per_token : 0.0;
   const double saved = layer - memory.input_bytes_per_token;
   const DirectionCost& f = profile_.forward;
-  // One layer's forward of `count` tokens that have no context.
-  const auto layer_seconds = [&](double count) {
-    return (f.seconds_per_token2 * count * count + f.seconds_per_token * count) / L / degree_ +
-           all_to_all_ * count;
-  };
+  // One layer's forward of x tokens that have no context: square x^2 + linear x.
+  const double square = f.seconds_per_token2 / L / degree_;
+  const double linear = f.seconds_per_token / L / degree_ + all_to_all_;
   // The least seconds that save so many bytes: `full` bytes of each token of each layer that keeps
-  // its input alone, for square x^2 + linear x seconds of x such tokens, or less of one that keeps
-  // its attention too, of whose cost only what every token pays counts.
-  const auto cheapest = [&](Bytes bytes, double full, double square, double linear) -> Seconds {
+  // its input alone, for a x^2 + b x seconds of x such tokens, or less of one that keeps its
+  // attention too, of whose cost only what every token pays counts.
+  const auto cheapest = [&](Bytes bytes, double full, double a, double b) -> Seconds {
     const double most = n * layers;  // tokens of layers
     if (bytes > most * full * (1.0 + 1e-12)) return kInfinity;
-    const auto input_seconds = [&](double count) { return count * (square * count + linear); };
+    const auto input_seconds = [&](double count) { return count * (a * count + b); };
     const double all = bytes / full;
     if (!profile_.around_attention) return input_seconds(all);
     const double attention = profile_.around_attention->attention_bytes_per_token;
@@ -187,15 +185,13 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
     // the rest would not do.
     const double low =
         attention > 0.0 ? std::clamp((bytes - most * part) / attention, 0.0, all) : 0.0;
-    const double worth = around * full / part - linear;
-    const double count = square > 0.0  ? std::clamp(worth / (2.0 * square), low, all)
+    const double worth = around * full / part - b;
+    const double count = a > 0.0       ? std::clamp(worth / (2.0 * a), low, all)
                          : worth > 0.0 ? all
                                        : low;
     const double rest = std::max(0.0, (bytes - count * full) / part);
     return (input_seconds(count) + rest * around) * (1.0 - 1e-9);  // `low` has lost digits
   };
-  const double square = f.seconds_per_token2 / L / degree_;
-  const double linear = f.seconds_per_token / L / degree_ + all_to_all_;
 
   // Whole, in one chunk: its backward holds its activations and one recomputed layer. Layer by
   // layer the recomputed one takes the place of kept ones that are gone by then.
@@ -208,8 +204,8 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
     const double recomputed = std::ceil(over / (n * saved) * (1.0 - 1e-12));
     if (recomputed <= layers) {
       whole = profile_.around_attention
-                  ? cheapest(std::min(over, n * layers * saved), saved, 0.0, layer_seconds(n) / n)
-                  : recomputed * layer_seconds(n);
+                  ? cheapest(std::min(over, n * layers * saved), saved, 0.0, square * n + linear)
+                  : recomputed * n * (square * n + linear);
     }
   }
   // Cut: when its last slice's backward begins, all its slices and all of dK and dV are there;

@@ -218,9 +218,11 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
   Impl& impl = *impl_;
   INFINIPIPE_ASSERT(input.defined() && input.size(0) == chunk.tokens() && chunk.tokens() > 0,
                     "a forward's input must have the chunk's tokens");
-  INFINIPIPE_ASSERT(
-      chunk.recompute.layers >= 0 && chunk.recompute.layers <= impl.options.layers.count(),
-      "more recomputed layers than the stage has");
+  const Recompute& again = chunk.recompute;
+  INFINIPIPE_ASSERT(again.layers >= 0 && again.layers <= impl.options.layers.count(),
+                    "more recomputed layers than the stage has");
+  INFINIPIPE_ASSERT(again.attention_kept >= 0 && again.attention_kept <= again.layers,
+                    "attention kept in more layers than are recomputed");
   const DecoderLayer::Chunk shared = impl.layer_chunk(chunk);
   Output result;
   if (keep) {
@@ -235,7 +237,7 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
         shared, impl.forward_slices(chunk, i, store), saved);
     impl.store_keys(chunk, i, saved, store, keep);
     if (!keep) continue;
-    if (i < chunk.recompute.layers) saved.keep_input(i < chunk.recompute.attention_kept);
+    if (i < again.layers) saved.keep_input(i < again.attention_kept);
     result.state->layers.push_back(std::move(saved));
   }
   if (!impl.options.head) {

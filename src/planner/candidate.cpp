@@ -1,5 +1,7 @@
 #include "planner/candidate.h"
 
+#include <cstdio>
+
 namespace infinipipe {
 
 Candidate Schedule::summary() const {
@@ -10,6 +12,13 @@ Candidate Schedule::summary() const {
           .chunks = cutting->table.chunks,
           .seconds = seconds,
           .note = note};
+}
+
+std::string percent_slower(Seconds seconds, Seconds best) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "%.1f%% slower",
+                best > 0.0 ? 100.0 * (seconds / best - 1.0) : 0.0);
+  return text;
 }
 
 }  // namespace infinipipe

@@ -30,6 +30,9 @@ struct Schedule {
   Candidate summary() const;
 };
 
+// "1.5% slower", as a candidate's note; best 0: "0.0% slower".
+std::string percent_slower(Seconds seconds, Seconds best);
+
 // Counts the work of a search in simulated steps, so that it stops at the same point on every
 // machine.
 class Effort final {

@@ -1,15 +1,14 @@
 #include "planner/epp.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <exception>
 #include <optional>
 
 #include "infinipipe/base/error.h"
 #include "planner/search.h"
 #include "planner/static_planner.h"
+#include "planner/timed_plan.h"
 
 namespace infinipipe {
 
@@ -21,13 +20,6 @@ constexpr std::size_t kReported = 6;
 // Searches with less memory than there is, after one whose plans did not fit.
 constexpr int kAttempts = 4;
 
-std::string percent_slower(Seconds seconds, Seconds best) {
-  char text[64];
-  std::snprintf(text, sizeof(text), "%.1f%% slower",
-                best > 0.0 ? 100.0 * (seconds / best - 1.0) : 0.0);
-  return text;
-}
-
 class EppPlanner final : public Planner {
  public:
   EppPlanner(std::string name, std::shared_ptr<const Site> site, bool paper_only)
@@ -38,11 +30,7 @@ class EppPlanner final : public Planner {
 
   Plan plan(const PlanRequest& request) const override {
     if (request.forward_only) return ordinary_->plan(request);
-    const auto started = std::chrono::steady_clock::now();
-    Plan plan = plan_within_memory(request);
-    plan.planner.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-    return plan;
+    return timed_plan([&] { return plan_within_memory(request); });
   }
 
  private:

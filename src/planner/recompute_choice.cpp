@@ -1,12 +1,12 @@
 #include "planner/recompute_choice.h"
 
-#include <chrono>
-#include <cstdio>
 #include <optional>
 #include <utility>
 
 #include "infinipipe/base/error.h"
+#include "planner/candidate.h"
 #include "planner/storage.h"
+#include "planner/timed_plan.h"
 
 namespace infinipipe {
 namespace {
@@ -19,11 +19,7 @@ class RecomputeChoice final : public Planner {
 
   Plan plan(const PlanRequest& request) const override {
     if (request.forward_only) return input_->plan(request);
-    const auto started = std::chrono::steady_clock::now();
-    Plan plan = choose(request);
-    plan.planner.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-    return plan;
+    return timed_plan([&] { return choose(request); });
   }
 
  private:
@@ -58,11 +54,8 @@ class RecomputeChoice final : public Planner {
       for (std::size_t i = 1; i < candidates.size(); ++i) {
         Candidate& other = candidates[i];
         const std::size_t settings = other.note.find("; ");
-        char slower[64];
-        std::snprintf(slower, sizeof(slower), "%.1f%% slower",
-                      100.0 * (other.seconds / candidates.front().seconds - 1.0));
-        other.note =
-            slower + (settings == std::string::npos ? std::string() : other.note.substr(settings));
+        other.note = percent_slower(other.seconds, candidates.front().seconds) +
+                     (settings == std::string::npos ? "" : other.note.substr(settings));
       }
     }
     anew->planner.solver = {};  // its bound was of another choice of layers

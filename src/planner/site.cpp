@@ -46,11 +46,6 @@ Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluato
       profile_hash_(infinipipe::profile_hash(context.profile)),
       evaluator_(std::move(evaluator)) {
   INFINIPIPE_ASSERT(evaluator_ != nullptr, "a planner needs an evaluator");
-  if (keeps_attention && !context.profile.around_attention) {
-    throw InputError("planner.recompute_keeps",
-                     "found attention, and a profile without recompute_around_attention",
-                     "expected auto or input", "or measure the machine again");
-  }
   if (config_.slices && *config_.slices < 1) {
     throw InputError("planner.slices", "found " + std::to_string(*config_.slices),
                      "expected at least 1, or \"auto\"");
@@ -74,6 +69,11 @@ Site Site::with_less(Bytes bytes) const {
 }
 
 Plan Site::start(const PlanRequest& request) const {
+  if (keeps_attention_ && !cost_.profile().around_attention && !request.forward_only) {
+    throw InputError("planner.recompute_keeps",
+                     "found attention, and a profile without recompute_around_attention",
+                     "expected auto or input", "or measure the machine again");
+  }
   for (std::size_t i = 0; i < request.sequences.size(); ++i) {
     if (request.sequences[i] >= 1) continue;
     throw InputError("plan",

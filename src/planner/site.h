@@ -46,7 +46,8 @@ class Site final {
   // The same site with less memory to plan for; plans are still judged under the whole limit.
   Site with_less(Bytes bytes) const;
 
-  // Everything but replicas and planner report. Throws InputError for a sequence below one token.
+  // Everything but replicas and planner report. Throws InputError for a sequence below one token,
+  // and where attention is to be kept and the profile does not know what that costs.
   Plan start(const PlanRequest& request) const;
   // Replica `r` of `plan` gets these pipelines, whose slices name positions in `share`.
   static void place(Plan& plan, ReplicaId replica, const ReplicaShare& share, Replica content);

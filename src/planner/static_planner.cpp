@@ -1,11 +1,11 @@
 #include "planner/static_planner.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
 
 #include "infinipipe/base/error.h"
+#include "planner/candidate.h"
 #include "planner/delayed_weights.h"
+#include "planner/timed_plan.h"
 
 namespace infinipipe {
 
@@ -38,22 +38,17 @@ std::string settings_text(const StaticRecipe& recipe, int recompute) {
          " weight gradients";
 }
 
-std::string percent_slower(const Entry& entry, const Entry& best) {
-  char text[64];
-  std::snprintf(text, sizeof(text), "%.1f%% slower",
-                best.candidate.seconds > 0.0
-                    ? 100.0 * (entry.candidate.seconds / best.candidate.seconds - 1.0)
-                    : 0.0);
-  return text;
-}
-
 class StaticPlanner final : public Planner {
  public:
   StaticPlanner(std::string name, std::shared_ptr<const Site> site, StaticRecipes recipes)
       : name_(std::move(name)), site_(std::move(site)), recipes_(std::move(recipes)) {}
 
   Plan plan(const PlanRequest& request) const override {
-    const auto started = std::chrono::steady_clock::now();
+    return timed_plan([&] { return plan_batch(request); });
+  }
+
+ private:
+  Plan plan_batch(const PlanRequest& request) const {
     Plan plan = site_->start(request);
     plan.planner.name = name_;
     const auto shares =
@@ -64,12 +59,9 @@ class StaticPlanner final : public Planner {
       plan_share(plan, ReplicaId(r), shares[r], request.forward_only, slowest);
     }
     site_->finish(plan);
-    plan.planner.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     return plan;
   }
 
- private:
   void plan_share(Plan& plan, ReplicaId replica, const ReplicaShare& share, bool forward_only,
                   Seconds& slowest) const {
     std::vector<Entry> entries;
@@ -106,7 +98,9 @@ class StaticPlanner final : public Planner {
     plan.planner.candidates.clear();
     for (Entry& entry : entries) {
       entry.candidate.note =
-          (plan.planner.candidates.empty() ? "fastest" : percent_slower(entry, entries.front())) +
+          (plan.planner.candidates.empty()
+               ? "fastest"
+               : percent_slower(entry.candidate.seconds, entries.front().candidate.seconds)) +
           "; " + entry.candidate.note;
       plan.planner.candidates.push_back(entry.candidate);
     }

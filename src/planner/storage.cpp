@@ -30,7 +30,8 @@ struct Move {
 
 class Storage final {
  public:
-  Storage(const Plan& plan, const Site& site, ReplicaId replica)
+  // `own`: the plan's evaluation as it is.
+  Storage(const Plan& plan, const Site& site, ReplicaId replica, const Evaluation& own)
       : site_(site), plan_(plan), replica_(replica), cut_(plan.cut_sequences()) {
     std::int64_t instructions = 1;
     for (const auto& list : content().instructions) {
@@ -39,8 +40,7 @@ class Storage final {
     const auto shares =
         instructions * static_cast<std::int64_t>(plan.stages.size() * plan.replicas.size());
     budget_ = std::clamp(kInstructions / shares, kLeastEvaluations, kMostEvaluations);
-    for (const StagePrediction& stage :
-         site_.evaluator().evaluate(plan_, site_.cost(), replica_).stages) {
+    for (const StagePrediction& stage : own.stages) {
       allowed_.push_back(std::max(stage.peak_bytes, kFilled * site_.limit()));
     }
     each([&](std::size_t, Chunk& chunk) { chunk.attention_kept.resize(plan_.stages.size(), 0); });
@@ -62,9 +62,11 @@ class Storage final {
     }
   }
 
+  Evaluation evaluate() const { return site_.evaluator().evaluate(plan_, site_.cost(), replica_); }
+
   bool fits() {
     --evaluations_;
-    const Evaluation evaluation = site_.evaluator().evaluate(plan_, site_.cost(), replica_);
+    const Evaluation evaluation = evaluate();
     if (evaluation.over_stage) return false;
     for (std::size_t p = 0; p < allowed_.size(); ++p) {
       if (evaluation.stages[p].peak_bytes > allowed_[p]) return false;
@@ -167,22 +169,18 @@ std::optional<Plan> store_anew(const Plan& plan, const Site& site) {
   Plan best = plan;
   for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
     const ReplicaId replica(r);
-    const auto seconds = [&](const Plan& each) {
-      return site.evaluator().evaluate(each, site.cost(), replica).seconds;
-    };
-    Seconds least = seconds(best);
+    const Evaluation own = site.evaluator().evaluate(plan, site.cost(), replica);
+    Seconds least = own.seconds;
     for (const bool anew : {false, true}) {
-      Storage storage(plan, site, replica);
+      Storage storage(plan, site, replica, own);
       if (anew) {
         storage.keep_inputs();
         if (!storage.fits()) continue;
       }
       storage.keep_more();
-      Plan trial = best;
-      trial.replicas[r] = storage.content();
-      if (const Seconds now = seconds(trial); now < least) {
+      if (const Seconds now = storage.evaluate().seconds; now < least) {
         least = now;
-        best = std::move(trial);
+        best.replicas[r] = storage.content();
       }
     }
   }

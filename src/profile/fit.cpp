@@ -121,6 +121,20 @@ void fit_with_speed(const std::vector<InstructionSample>& samples,
       direction(fit_relative(all.around_attention, around_form).coefficients);
 }
 
+const char* name_of(Op op) {
+  switch (op) {
+    case Op::kForward:
+      return "forward";
+    case Op::kBackward:
+      return "backward";
+    case Op::kInputGrad:
+      return "input gradient";
+    case Op::kWeightGrad:
+      return "weight gradient";
+  }
+  return "";
+}
+
 // What the coefficients must be multiplied by so that no chunk of some size holds more: a budget is
 // kept by the most, not by the mean.
 double most_over(const std::vector<Observation>& observations,
@@ -295,24 +309,8 @@ std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples
     one.slices = sample.shape.slices;
     one.context = sample.context;
     one.measured = sample.seconds;
-    switch (sample.op) {
-      case Op::kForward:
-        one.what = "forward";
-        one.predicted = cost.forward(sample.stage, sample.shape);
-        break;
-      case Op::kBackward:
-        one.what = "backward";
-        one.predicted = cost.backward(sample.stage, sample.shape);
-        break;
-      case Op::kInputGrad:
-        one.what = "input gradient";
-        one.predicted = cost.input_grad(sample.stage, sample.shape);
-        break;
-      case Op::kWeightGrad:
-        one.what = "weight gradient";
-        one.predicted = cost.weight_grad(sample.stage, sample.shape);
-        break;
-    }
+    one.what = name_of(sample.op);
+    one.predicted = cost.seconds(sample.op, sample.stage, sample.shape);
     if (!around) residuals.push_back(one);
     if (sample.recompute.layers == 0 || sample.op == Op::kForward || sample.op == Op::kWeightGrad) {
       continue;

@@ -238,26 +238,23 @@ class Measurement final {
     return profile;
   }
 
-  double element() const {
-    return options_.dtype == "float64" ? 8.0 : options_.dtype == "float32" ? 4.0 : 2.0;
-  }
-  double statistic() const { return options_.dtype == "float64" ? 8.0 : 4.0; }
-
   // src/model/layer_saved.h: attention's output, and a statistic of each head.
   double attention_bytes() const {
-    return static_cast<double>(options_.model.query_width()) * element() +
-           static_cast<double>(options_.model.num_attention_heads) * statistic();
+    const DtypeBytes bytes = dtype_bytes(options_.dtype);
+    return static_cast<double>(options_.model.query_width()) * bytes.element +
+           static_cast<double>(options_.model.num_attention_heads) * bytes.accumulator;
   }
 
   // src/model/layer_saved.h: after backward_input a kept layer has its input, its middle, the
   // gradients of gate and up and of query, key and value, and two norms' statistics.
   double pending_bytes() const {
     const ModelSpec& model = options_.model;
+    const DtypeBytes bytes = dtype_bytes(options_.dtype);
     const double numbers = 2.0 * static_cast<double>(model.hidden_size) +
                            2.0 * static_cast<double>(model.intermediate_size) +
                            static_cast<double>(model.query_width()) +
                            2.0 * static_cast<double>(model.kv_width());
-    return numbers * element() + 2.0 * statistic();
+    return numbers * bytes.element + 2.0 * bytes.accumulator;
   }
 
   void finish(const std::vector<InstructionSample>& samples, ProfileResult& result) {

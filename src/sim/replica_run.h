@@ -302,29 +302,14 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
       const std::size_t c = flat.index(instruction);
       const ChunkShape& chunk = flat.shape(c);
       const Recompute again = flat.recompute(c, p);
-      Seconds arrival = 0.0;
-      Seconds compute = 0.0;
-      Seconds recompute = 0.0;
-      switch (instruction.op) {
-        case Op::kForward:
-          arrival = forward_at[p * chunks + c];
-          compute = cost.forward(stage, chunk);
-          break;
-        case Op::kBackward:
-          arrival = backward_at[p * chunks + c];
-          compute = cost.backward(stage, chunk);
-          recompute = cost.recompute(stage, chunk, again);
-          break;
-        case Op::kInputGrad:
-          arrival = backward_at[p * chunks + c];
-          compute = cost.input_grad(stage, chunk);
-          recompute = cost.recompute(stage, chunk, again);
-          break;
-        case Op::kWeightGrad:
-          compute = cost.weight_grad(stage, chunk);
-          break;
-      }
+      const bool forward = instruction.op == Op::kForward;
+      const bool backward = instruction.op == Op::kBackward || instruction.op == Op::kInputGrad;
+      const Seconds arrival = forward    ? forward_at[p * chunks + c]
+                              : backward ? backward_at[p * chunks + c]
+                                         : 0.0;
       if (arrival == kNotArrived) break;
+      const Seconds compute = cost.seconds(instruction.op, stage, chunk);
+      const Seconds recompute = backward ? cost.recompute(stage, chunk, again) : 0.0;
       const Seconds begin = std::max(self.free, arrival);
       self.free = begin + (compute + recompute);
       run.compute += compute;
@@ -333,12 +318,8 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
       StageLedger& ledger = ledgers[p];
       ledger.begin(instruction, chunk, again);
       if (layerwise) {
-        const bool takes = instruction.op == Op::kForward
-                               ? p > 0
-                               : instruction.op != Op::kWeightGrad && p + 1 < stages;
-        if (takes) {
-          const auto& [from, at] =
-              (instruction.op == Op::kForward ? forward_sent : backward_sent)[p * chunks + c];
+        if (forward ? p > 0 : backward && p + 1 < stages) {
+          const auto& [from, at] = (forward ? forward_sent : backward_sent)[p * chunks + c];
           waiting[from].messages[at].taken = begin;
         }
         waiting[p].ran.push_back({instruction, begin, self.free, ledger.bytes(), {}});

@@ -32,7 +32,6 @@ EvalResult evaluate(const EvalOptions& options) {
                                  : dataset.documents();
   // Forwards alone are not worth measuring the machine for.
   if (config.cluster.profile.empty()) config.cluster.profile = "estimate";
-  config.planner.recompute_keeps = "auto";  // nothing is recomputed, and estimates know one way
   const PlanContext context = plan_context(config, resolve_profile(config, options.log));
   Engine engine(make_engine_options(config, stage_layers(context)));
   load_checkpoint(checkpoint, engine, false);

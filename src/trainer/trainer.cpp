@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <utility>
 
 #include "infinipipe/base/error.h"
@@ -225,8 +224,9 @@ class Run final {
         metrics.chunks += static_cast<int>(pipeline.chunks.size());
       }
     }
-    metrics.recomputed_layers = plan.recomputed().layers;
-    metrics.attention_kept_layers = plan.recomputed().attention_kept;
+    const Plan::Recomputed again = plan.recomputed();
+    metrics.recomputed_layers = again.layers;
+    metrics.attention_kept_layers = again.attention_kept;
     if (plan.predicted) {
       metrics.seconds_predicted = plan.predicted->seconds + plan.predicted->step_overhead;
       metrics.bubble_predicted = plan.predicted->bubble;

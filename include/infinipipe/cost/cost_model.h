@@ -41,6 +41,7 @@ class CostModel final {
   Seconds backward(StageId stage, const ChunkShape& chunk) const;     // B
   Seconds input_grad(StageId stage, const ChunkShape& chunk) const;   // I = B - W
   Seconds weight_grad(StageId stage, const ChunkShape& chunk) const;  // W
+  Seconds seconds(Op op, StageId stage, const ChunkShape& chunk) const;
   // Recomputing one layer of this stage for this chunk: all of its forward, or, where its attention
   // was kept, what is around that.
   Seconds recompute_layer(StageId stage, const ChunkShape& chunk,
@@ -158,6 +159,20 @@ inline Seconds CostModel::weight_grad(StageId stage, const ChunkShape& chunk) co
   return costs_[stage.index()].weight_per_token * static_cast<double>(chunk.tokens);
 }
 
+inline Seconds CostModel::seconds(Op op, StageId stage, const ChunkShape& chunk) const {
+  switch (op) {
+    case Op::kForward:
+      return forward(stage, chunk);
+    case Op::kBackward:
+      return backward(stage, chunk);
+    case Op::kInputGrad:
+      return input_grad(stage, chunk);
+    case Op::kWeightGrad:
+      return weight_grad(stage, chunk);
+  }
+  return 0.0;
+}
+
 inline Seconds CostModel::recompute_layer(StageId stage, const ChunkShape& chunk,
                                           bool attention_kept) const {
   const StageCost& cost = costs_[stage.index()];
@@ -172,10 +187,8 @@ inline Bytes CostModel::state_bytes(StageId stage) const { return costs_[stage.i
 
 inline Bytes CostModel::activation_bytes(StageId stage, const ChunkShape& chunk,
                                          Recompute recompute) const {
-  const double kept =
-      costs_[stage.index()].kept_per_token - recompute.layers * recompute_saves_per_token_;
-  if (recompute.attention_kept == 0) return kept * static_cast<double>(chunk.tokens);
-  return (kept + recompute.attention_kept * attention_per_token_) *
+  return (costs_[stage.index()].kept_per_token - recompute.layers * recompute_saves_per_token_ +
+          recompute.attention_kept * attention_per_token_) *
          static_cast<double>(chunk.tokens);
 }
 

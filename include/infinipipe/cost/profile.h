@@ -111,6 +111,16 @@ Profile at_pace(Profile profile, const std::vector<double>& pace, double mean = 
 Json profile_to_json(const Profile& profile);
 std::string profile_hash(const Profile& profile);
 
+// Bytes of one number. Throws InputError for a dtype that training does not know.
+struct DtypeBytes {
+  double element = 4.0;      // activations and messages
+  double accumulator = 4.0;  // softmax statistics, dK and dV
+  double state = 16.0;       // a parameter's weight, gradient and AdamW moments; of it:
+  double gradient = 4.0;
+  double moments = 8.0;
+};
+DtypeBytes dtype_bytes(const std::string& dtype);
+
 // A machine of `flops_per_second` a device that runs `model`, when nothing was measured: times from
 // FLOPs, memory from the layers' own saved tensors. Same model, same profile, on any machine.
 Profile estimated_profile(const ModelSpec& model, const std::string& dtype,

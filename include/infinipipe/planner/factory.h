@@ -19,8 +19,9 @@ std::vector<std::string> planner_names();
 // `evaluator` judges candidates and must use the same memory limit as the context (0 in the context
 // means the profile's device memory). Throws InputError for an unknown name (naming the nearest),
 // for stages that the layers cannot fill, for `slices` or `chunk_tokens` below 1, and for a
-// recompute_keeps of "attention" where the profile does not know what that costs. With "auto" epp
-// mixes ways of recomputing where the profile knows both; others recompute whole layers.
+// recompute_keeps that is none. With "attention" plan() throws InputError where the profile does
+// not know what that costs, but for evaluations, which recompute nothing. With "auto" epp mixes
+// ways of recomputing where the profile knows both; others recompute whole layers.
 std::unique_ptr<Planner> make_planner(const PlanContext& context,
                                       std::shared_ptr<const Evaluator> evaluator);
 

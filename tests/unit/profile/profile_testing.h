@@ -51,22 +51,8 @@ inline std::vector<InstructionSample> planted_samples(const Plan& plan, const Co
       one.kind = name_of(chunk.kind);
       one.context = chunk.context();
       one.recompute = chunk.recompute_on(one.stage);
-      switch (i.op) {
-        case Op::kForward:
-          one.seconds = cost.forward(one.stage, one.shape);
-          one.temporary = predicted_temporary(one, cost);
-          break;
-        case Op::kBackward:
-          one.seconds = cost.backward(one.stage, one.shape);
-          break;
-        case Op::kInputGrad:
-          one.seconds = cost.input_grad(one.stage, one.shape);
-          break;
-        case Op::kWeightGrad:
-          one.seconds = cost.weight_grad(one.stage, one.shape);
-          break;
-      }
-      one.seconds = noisy(one.seconds);
+      one.seconds = noisy(cost.seconds(i.op, one.stage, one.shape));
+      if (i.op == Op::kForward) one.temporary = predicted_temporary(one, cost);
       if (i.op == Op::kBackward || i.op == Op::kInputGrad) {
         one.recompute_seconds = noisy(cost.recompute(one.stage, one.shape, one.recompute));
         one.temporary = predicted_temporary(one, cost);
