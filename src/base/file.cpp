@@ -1,6 +1,7 @@
 #include "infinipipe/base/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,6 +56,19 @@ OpenFile open_to_read(const std::string& path) {
   return {Descriptor(fd), static_cast<std::size_t>(info.st_size)};
 }
 
+std::string folder_of(const std::string& path) {
+  const auto folder = std::filesystem::path(path).parent_path();
+  return folder.empty() ? "." : folder.string();
+}
+
+// The file that `path` names in the end; where that does not exist, as far as links go.
+std::string behind_links(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_symlink(path, error)) return path;
+  const std::filesystem::path target = std::filesystem::weakly_canonical(path, error);
+  return error ? path : target.string();
+}
+
 }  // namespace
 
 std::string read_file(const std::string& path, std::size_t limit) {
@@ -79,32 +93,75 @@ std::string read_file(const std::string& path, std::size_t limit) {
 }
 
 void write_file(const std::string& path, std::string_view content) {
-  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  std::string temporary;
   const auto fail = [&](const char* what) {
     const std::string why = reason();
-    ::unlink(temporary.c_str());
+    if (!temporary.empty()) ::unlink(temporary.c_str());
     throw RunError(path, std::string(what) + ": " + why, "", "check the disk and the folder");
   };
+  const auto write_all = [&](const Descriptor& file) {
+    std::size_t done = 0;
+    while (done < content.size()) {
+      const ssize_t put = ::write(file.get(), content.data() + done, content.size() - done);
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) fail("cannot be written");
+      done += static_cast<std::size_t>(put);
+    }
+  };
+  struct stat info {};
+  const bool special =
+      ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+  // /dev/stdout may be a regular file that others hold open.
+  if (special || path.starts_with("/dev/") || path.starts_with("/proc/")) {
+    Descriptor file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    if (file.get() < 0) fail("cannot be opened");
+    write_all(file);
+    if (::close(file.release()) != 0) fail("cannot be closed");
+    return;
+  }
+  const std::string target = behind_links(path);
+  temporary = target + ".tmp." + std::to_string(::getpid());
   Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (file.get() < 0) fail("cannot be created");
-  std::size_t done = 0;
-  while (done < content.size()) {
-    const ssize_t put = ::write(file.get(), content.data() + done, content.size() - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) fail("cannot be written");
-    done += static_cast<std::size_t>(put);
-  }
+  write_all(file);
   if (::fsync(file.get()) != 0) fail("cannot be synced");
   if (::close(file.release()) != 0) fail("cannot be closed");
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail("cannot be renamed into place");
-  const auto folder = std::filesystem::path(path).parent_path();
-  sync_path(folder.empty() ? "." : folder.string());
+  if (::rename(temporary.c_str(), target.c_str()) != 0) fail("cannot be renamed into place");
+  sync_path(folder_of(target));
 }
 
 void make_folder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) throw RunError(path, "folder cannot be made: " + error.message());
+}
+
+void require_writable_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::path folder = std::filesystem::absolute(path).lexically_normal();
+  while (!std::filesystem::exists(folder, error) && folder.has_relative_path()) {
+    folder = folder.parent_path();
+  }
+  const std::string probe = folder.string() + "/.probe." + std::to_string(::getpid());
+  const Descriptor file(::open(probe.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (file.get() < 0) {
+    throw RunError(path, "no file can be made in it: " + reason(), "a folder to write to",
+                   "check the disk and its rights");
+  }
+  ::unlink(probe.c_str());
+}
+
+FileLock::FileLock(const std::string& path)
+    : fd_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+  while (fd_ >= 0 && ::flock(fd_, LOCK_EX) != 0) {
+    if (errno == EINTR) continue;
+    ::close(fd_);
+    fd_ = -1;
+  }
+}
+
+FileLock::~FileLock() {
+  if (fd_ >= 0) ::close(fd_);
 }
 
 void sync_path(const std::string& path) {

@@ -50,7 +50,7 @@ MetricsFile::MetricsFile(const std::string& path, int first_step) : path_(path) 
   const auto folder = std::filesystem::path(path).parent_path();
   if (!folder.empty()) make_folder(folder.string());
   std::string kept;
-  if (first_step > 0 && std::filesystem::exists(path)) {
+  if (first_step > 0 && std::filesystem::is_regular_file(path)) {
     const std::string old = read_file(path);
     std::size_t begin = 0;
     while (true) {

@@ -42,6 +42,13 @@ class RunError final : public Error {
       : Error(ErrorKind::kRun, where, found, expected, next) {}
 };
 
+// Work that was asked to stop and has; nothing went wrong.
+class Stopped final : public Error {
+ public:
+  explicit Stopped(std::string_view where)
+      : Error(ErrorKind::kRun, where, "stopped before it was done") {}
+};
+
 // A broken invariant of our own code. Thrown (std::logic_error), never swallowed: a stage thread
 // reports it with its stage and instruction like any other failure.
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line,

@@ -13,11 +13,31 @@ namespace infinipipe {
 std::string read_file(const std::string& path, std::size_t limit = std::size_t{1} << 31);
 
 // Replaces the file in one step: a temporary file beside it is written, synced and renamed, and the
-// folder is synced. On failure the old content stands and the temporary file is gone.
+// folder is synced. On failure the old content stands and the temporary file is gone. A link stays
+// a link, to the new content; what is no regular file (/dev/stdout, a pipe) gets the content as it
+// stands.
 void write_file(const std::string& path, std::string_view content);
 
 // Creates the folder and its parents; no error if it exists.
 void make_folder(const std::string& path);
+// Throws RunError unless files can be made in the folder, or, where it is missing, in the nearest
+// one above it that is there. Leaves nothing behind.
+void require_writable_folder(const std::string& path);
+
+// Held by one process at a time, as long as the object lives; waits for it. The file is made where
+// it is missing, and stays. Where it cannot be made, nothing is held: the lock saves double work,
+// correctness must not hang on it.
+class FileLock final {
+ public:
+  explicit FileLock(const std::string& path);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
+
 // fsync of a file or folder by name, for what was written by other means.
 void sync_path(const std::string& path);
 
