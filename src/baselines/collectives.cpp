@@ -32,6 +32,16 @@ Seconds Collectives::ring(const std::map<int, double>& bandwidths, const char* n
   return std::max(across, inside);
 }
 
+bool Collectives::knows(int degree) const {
+  if (degree <= 1) return true;
+  const auto known = [&](const std::map<int, double>& bandwidths) {
+    if (bandwidths.empty()) return true;
+    const bool inside = degree > per_node_ && per_node_ > 1;
+    return bandwidths.contains(degree) && (!inside || bandwidths.contains(per_node_));
+  };
+  return known(profile_->links.all_gather) && known(profile_->links.reduce_scatter);
+}
+
 Seconds Collectives::all_gather(Bytes whole, int degree) const {
   return ring(profile_->links.all_gather, "all_gather", whole, degree);
 }

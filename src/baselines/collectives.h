@@ -24,6 +24,8 @@ class Collectives final {
   // slower of the two counts. 0 without bandwidths; throws InputError for a degree that is absent.
   Seconds all_gather(Bytes whole, int degree) const;
   Seconds reduce_scatter(Bytes whole, int degree) const;
+  // Whether neither of them would throw.
+  bool knows(int degree) const;
 
  private:
   Seconds ring(const std::map<int, double>& bandwidths, const char* name, Bytes whole,

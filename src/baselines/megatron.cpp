@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 
+#include "baselines/collectives.h"
 #include "baselines/megatron_cost.h"
 #include "baselines/packing.h"
 #include "baselines/static_system.h"
@@ -162,11 +163,8 @@ std::vector<MegatronSetting> megatron_settings(const SystemContext& context) {
       for (int p = 1; p <= context.layers && t * c * p <= n; ++p) {
         if (context.layers % p != 0 || n % (t * c * p) != 0) continue;
         const int d = n / (t * c * p);
-        if (!profile.links.all_gather.empty() && d * c > 1 &&
-            !(profile.links.all_gather.contains(d * c) &&
-              profile.links.reduce_scatter.contains(d * c))) {
-          continue;
-        }
+        const Collectives collectives(profile, std::max(1, context.devices_per_node / t));
+        if (!collectives.knows(d * c)) continue;
         for (const int recompute : recompute_settings(context.layers / p)) {
           settings.push_back({t, c, p, d, recompute});
         }

@@ -33,6 +33,13 @@ class PipelineSystem final : public System {
       plan.config.name = name_;
       choices_.push_back({parallelism, plan.profile, make_planner(plan, context.evaluator)});
     }
+    if (choices_.empty()) {
+      throw InputError(
+          name_, "no layout for " + std::to_string(context.devices) + " devices",
+          "expected stages that divide them, with the bandwidths that the layout needs "
+          "and as many stages as the profile's stage_speed has",
+          "give --parallelism.stages, or another number of devices");
+    }
   }
 
   const std::string& name() const override { return name_; }

@@ -224,5 +224,41 @@ TEST(Calibration, PadsDropsAndKeepsTheFileOrder) {
   EXPECT_EQ(calibration_names(), (std::vector<std::string>{"flexsp"}));
 }
 
+// A profile of the contract's own form: two degrees a map, none of them half a node's.
+TEST_F(CompareTest, BandwidthsThatAreAbsentLeaveLayoutsOut) {
+  Json profile = read_json_file(testing::profile_path("llama-7b-a800.json"));
+  profile["links"]["all_to_all"] = {{"2", 1.19e11}, {"8", 9.6e10}};
+  profile["links"]["all_gather"] = {{"8", 2e11}, {"32", 6.25e9}};
+  profile["links"]["reduce_scatter"] = profile["links"]["all_gather"];
+  write_file(path("p.json"), profile.dump());
+  write_file(path("lengths.txt"), "30000\n5000\n4000\n900\n");
+  const std::vector<std::string> arguments = {"compare",
+                                              "--lengths",
+                                              "lengths.txt",
+                                              "--batch",
+                                              "4",
+                                              "--batches",
+                                              "1",
+                                              "--planners",
+                                              "megatron,epp",
+                                              "--cluster.profile",
+                                              "p.json",
+                                              "--model.num_hidden_layers",
+                                              "32",
+                                              "--json",
+                                              "c.json"};
+  testing::Outcome outcome = run(with(arguments, {"--cluster.devices", "32"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  for (const Json& row : read_json_file(path("c.json")).at("results")) {
+    EXPECT_EQ(row.at("status"), "ok");
+  }
+  // No layout at all is no lack of memory.
+  profile["stage_speed"] = {1.0, 1.0, 1.0};
+  write_file(path("p.json"), profile.dump());
+  outcome = run(with(arguments, {"--cluster.devices", "4"}));
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.error, HasSubstr("epp: no layout for 4 devices"));
+}
+
 }  // namespace
 }  // namespace infinipipe

@@ -32,6 +32,22 @@ TEST(Megatron, SettingsFillTheClusterWithEqualStages) {
   }
 }
 
+// The degree inside a node counts too: replicas of tensor groups gather over half a node first.
+TEST(Megatron, DegreesWithoutBandwidthsAreLeftOut) {
+  SystemContext context = testing::toy_cluster(32, true);
+  context.devices_per_node = 8;
+  context.profile.links.all_gather = {{8, 2e6}, {32, 1e6}};
+  context.profile.links.reduce_scatter = context.profile.links.all_gather;
+  const std::vector<MegatronSetting> settings = megatron_settings(context);
+  EXPECT_FALSE(settings.empty());
+  for (const MegatronSetting& setting : settings) EXPECT_NO_THROW(MegatronCost(context, setting));
+  EXPECT_NO_THROW(make_megatron(context, {}));
+  context.profile.links.all_gather.clear();  // each of the two maps counts for itself
+  for (const MegatronSetting& s : megatron_settings(context)) {
+    EXPECT_NO_THROW(MegatronCost(context, s));
+  }
+}
+
 TEST(Megatron, TensorParallelismWaitsForFourCollectivesALayer) {
   const SystemContext context = testing::toy_cluster(8);
   const MegatronCost cost(context, {4, 1, 1, 2, 0});
