@@ -111,7 +111,7 @@ void run(const Options& options, const Console& console) {
   Plan plan = planner->plan(request);
   if (options.choose && !options.evaluation) {
     const CostModel cost = plan_cost(configured_profile(config), plan);
-    plan.predicted->step_overhead =
+    plan.predicted->step_overhead +=
         step_overhead(plan, cost, config.cluster.devices_per_node).total();
   }
   if (options.explain) console.result(explain_plan(plan));

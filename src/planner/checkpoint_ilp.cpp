@@ -173,7 +173,7 @@ std::optional<CheckpointSolution> solve_checkpointing(const StepLists& steps,
     solution.solver.status = "optimal";
     return solution;
   }
-  // Start: the cheaper of a greedy sweep's recomputation and everything, whichever is feasible.
+  // Start: a greedy sweep's recomputation where it is feasible and cheaper than recomputing all.
   std::vector<int> start = checkpoint.program.upper;
   if (!checkpoint.program.feasible(start)) return std::nullopt;
   if (const auto least = least_recompute(steps, table)) {

@@ -36,7 +36,8 @@ struct ChunkTable {
   std::vector<Seconds> transfer;    // by chunk
   std::vector<int> layers;          // by stage
   // By stage: the limit less states, workspace, every instruction's temporaries and a few messages
-  // that wait; may be < 0. The simulator counts those exactly; this is never less.
+  // that wait; may be < 0. A bound for most orders only: more messages may wait, and a layerwise
+  // profile's input gradients leave bytes for their W. The simulator counts all of that exactly.
   std::vector<Bytes> room;
   std::vector<ChunkGroup> groups;  // as the chunking's
   std::vector<int> group_of;       // by chunk

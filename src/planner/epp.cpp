@@ -19,6 +19,8 @@ constexpr std::size_t kFinalists = 3;
 constexpr std::size_t kReported = 6;
 // Searches with less memory than there is, after one whose plans did not fit.
 constexpr int kAttempts = 4;
+// How many of these give up only what the nearest plan lacked; the later ones what the worst did.
+constexpr int kNearAttempts = 2;
 
 class EppPlanner final : public Planner {
  public:
@@ -38,7 +40,9 @@ class EppPlanner final : public Planner {
   // wide where little memory is left: an ordinary plan that was judged exactly may then be faster,
   // or the only one that fits.
   Plan plan_within_memory(const PlanRequest& request) const {
-    if (options_.paper_only || !site_->cost().layerwise() || site_->limit() <= 0.0) {
+    const PlannerFeatures& features = site_->features();
+    if (options_.paper_only || !features.elastic_chunking || !features.packing ||
+        !site_->cost().layerwise() || site_->limit() <= 0.0) {
       return plan_elastic(request);
     }
     std::optional<Plan> plan;
@@ -91,12 +95,16 @@ class EppPlanner final : public Planner {
     for (int attempt = 0;; ++attempt) {
       found =
           search_schedules(share.lengths, less > 0.0 ? site_->with_less(less) : *site_, options_);
-      if (found.schedules.empty()) site_->fail_memory(plan, found.over_stage, found.over_bytes);
-      Evaluation miss;
-      best = judge(plan, share, found.schedules, miss);
+      if (found.schedules.empty()) {  // with that much less; the need is against all there is
+        site_->fail_memory(plan, found.over_stage, std::max(1.0, found.over_bytes - less));
+      }
+      Misses misses;
+      best = judge(plan, share, found.schedules, misses);
       if (best) break;
-      if (attempt == kAttempts) site_->fail_memory(plan, *miss.over_stage, miss.over_bytes);
-      less += miss.over_bytes;
+      if (attempt == kAttempts) {
+        site_->fail_memory(plan, *misses.least.over_stage, misses.least.over_bytes);
+      }
+      less += attempt < kNearAttempts ? misses.least.over_bytes : misses.most;
     }
     const auto winner = found.schedules.begin() + static_cast<std::ptrdiff_t>(*best);
     std::rotate(found.schedules.begin(), winner, winner + 1);
@@ -122,10 +130,16 @@ class EppPlanner final : public Planner {
     }
   }
 
+  // By how much schedules did not fit.
+  struct Misses {
+    Evaluation least;
+    Bytes most = 0.0;
+  };
+
   // Evaluates the first few exactly and drops those that do not fit; the position of the fastest
-  // that does, or none and in `miss` by how much the last one does not.
+  // that does, or none.
   std::optional<std::size_t> judge(const Plan& plan, const ReplicaShare& share,
-                                   std::vector<Schedule>& schedules, Evaluation& miss) const {
+                                   std::vector<Schedule>& schedules, Misses& misses) const {
     std::optional<std::size_t> winner;
     std::size_t judged = 0;
     for (std::size_t i = 0; i < schedules.size(); ++judged) {
@@ -137,7 +151,10 @@ class EppPlanner final : public Planner {
                                             schedule.starts, schedule.steps, schedule.recompute));
       const Evaluation evaluation = site_->evaluator().evaluate(alone, site_->cost(), ReplicaId{});
       if (evaluation.over_stage) {
-        miss = evaluation;
+        if (!misses.least.over_stage || evaluation.over_bytes < misses.least.over_bytes) {
+          misses.least = evaluation;
+        }
+        misses.most = std::max(misses.most, evaluation.over_bytes);
         schedules.erase(schedules.begin() + static_cast<std::ptrdiff_t>(i));
         continue;
       }

@@ -30,8 +30,7 @@ std::unique_ptr<Planner> make_known_planner(const std::string& name,
 
 }  // namespace
 
-std::unique_ptr<Planner> make_planner(const PlanContext& context,
-                                      std::shared_ptr<const Evaluator> evaluator) {
+void require_known_planner(const PlanContext& context) {
   const std::string& name = context.config.name;
   const std::vector<std::string> known = planner_names();
   if (std::find(known.begin(), known.end(), name) == known.end()) {
@@ -40,6 +39,17 @@ std::unique_ptr<Planner> make_planner(const PlanContext& context,
                      "expected epp, epp-1f1b, 1f1b, seq1f1b, seq1f1b-fixed, mepipe or gpipe",
                      near.empty() ? "" : "did you mean '" + near + "'?");
   }
+  const std::string& keeps = context.config.recompute_keeps;
+  if (keeps != "auto" && keeps != "input" && keeps != "attention") {
+    throw InputError("planner.recompute_keeps", "found " + keeps,
+                     "expected auto, input or attention");
+  }
+}
+
+std::unique_ptr<Planner> make_planner(const PlanContext& context,
+                                      std::shared_ptr<const Evaluator> evaluator) {
+  require_known_planner(context);
+  const std::string& name = context.config.name;
   PlanContext own = context;
   if (name == "seq1f1b-fixed") own.features.layer_split = false;
   const auto site = [&](bool keeps_attention) {
@@ -48,10 +58,6 @@ std::unique_ptr<Planner> make_planner(const PlanContext& context,
   const std::string& keeps = context.config.recompute_keeps;
   if (keeps == "attention") return make_known_planner(name, site(true));
   if (keeps == "input") return make_known_planner(name, site(false));
-  if (keeps != "auto") {
-    throw InputError("planner.recompute_keeps", "found " + keeps,
-                     "expected auto, input or attention");
-  }
   auto keeps_input = site(false);
   // What is published of the others recomputes whole layers.
   if (name != "epp" || !context.profile.around_attention) {

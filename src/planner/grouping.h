@@ -15,7 +15,8 @@ Seconds segment_recompute_seconds(const ChunkTable& table, int first, int last);
 // Pipelines of consecutive groups: dp[i] = min over k of dp[k] + delta + the segment's estimate,
 // where i and k run over the distinct slice counts (sequences with equally many slices stay
 // together) and delta = (stages - 1) x mean chunk time is what filling and draining one more
-// pipeline costs. Groups must be sorted by slices, descending. O(distinct counts^2 x chunks).
+// pipeline costs. Groups must be sorted by slices, descending. O(distinct counts^2 x chunks x
+// stages).
 PipelineStarts group_pipelines(const ChunkTable& table);
 
 // delta of the above.

@@ -75,7 +75,8 @@ std::optional<Schedule> solve(Option& option, const Site& site) {
 }  // namespace
 
 std::vector<Schedule> search_paper_schedules(const std::vector<Tokens>& lengths, const Site& site,
-                                             const std::vector<MemoryWay>& ways, Seconds beat) {
+                                             const std::vector<MemoryWay>& ways, Seconds beat,
+                                             const std::function<void(const ChunkTable&)>& look) {
   const ChunkSeconds seconds = chunk_seconds(site.cost());
   std::vector<Option> options;
   for (const int slices : slice_counts(site)) {
@@ -94,6 +95,7 @@ std::vector<Schedule> search_paper_schedules(const std::vector<Tokens>& lengths,
       });
       if (known) continue;
       cutting->table = site.table(cutting->chunking, lengths);
+      look(cutting->table);
       options.push_back(make_option(std::move(cutting)));
     }
   }

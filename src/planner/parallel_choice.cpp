@@ -9,6 +9,7 @@
 #include "infinipipe/cost/lower_bound.h"
 #include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/planner/factory.h"
+#include "planner/site.h"
 
 namespace infinipipe {
 
@@ -138,6 +139,8 @@ ParallelChoice choose_parallelism(const PlanContext& context, int devices, int d
                      "expected at least 1");
   }
   if (sample.empty()) throw InputError("sample", "no batch of lengths", "expected at least one");
+  require_known_planner(context);
+  if (context.config.recompute_keeps == "attention") require_around_attention(context.profile);
   ParallelChoice choice;
   choice.devices = devices;
   choice.batches = static_cast<int>(sample.size());

@@ -39,15 +39,23 @@ class Search final {
       return result;
     }
     for (MemoryWay way : floor.ways) {
+      if (breaks_settings(way)) continue;
       way.capacity = std::min({way.capacity, total_, site_.config().chunk_tokens.value_or(total_)});
       way.slice_capacity = std::min(way.slice_capacity, way.capacity);
       ways_.push_back(way);
+    }
+    if (ways_.empty()) {
+      result.over_stage = floor.stage;
+      result.over_bytes = std::max(floor.over, 1.0);
+      return result;
     }
     if (!options_.paper_only && site_.features().list_scheduler) {
       search_lists();
       if (site_.features().elastic_chunking && site_.features().packing) search_static();
     }
-    for (Schedule& schedule : search_paper_schedules(lengths_, site_, ways_, best_seconds())) {
+    const auto look = [this](const ChunkTable& table) { remember_shortfall(table); };
+    for (Schedule& schedule :
+         search_paper_schedules(lengths_, site_, ways_, best_seconds(), look)) {
       found_.push_back(std::move(schedule));
     }
     std::stable_sort(found_.begin(), found_.end(),
@@ -71,6 +79,14 @@ class Search final {
       return best ? best->seconds : std::numeric_limits<double>::infinity();
     }
   };
+
+  // Whether a sequence that this way keeps whole was to be cut, or is larger than a chunk may be.
+  bool breaks_settings(const MemoryWay& way) const {
+    if (way.whole_above == 0) return false;
+    const PlannerConfig& config = site_.config();
+    return config.slices.value_or(1) > 1 ||
+           longest_ > std::max(way.whole_above, config.chunk_tokens.value_or(longest_));
+  }
 
   // How many chunks to aim at: from too few to fill the pipeline to where the chunks' own cost
   // would be felt; more where memory asks for small chunks.
@@ -162,6 +178,7 @@ class Search final {
       }
     }
     if (!best_entry(false)) {
+      effort_ = Effort(options_.effort);  // what fitted nowhere has used it up
       add_entries(counts.front(), true);
       add_entries(counts[counts.size() / 2], true);
     }

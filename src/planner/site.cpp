@@ -62,6 +62,13 @@ ChunkTable Site::table(const Chunking& chunking, const std::vector<Tokens>& leng
   return table;
 }
 
+void require_around_attention(const Profile& profile) {
+  if (profile.around_attention) return;
+  throw InputError("planner.recompute_keeps",
+                   "found attention, and a profile without recompute_around_attention",
+                   "expected auto or input", "or measure the machine again");
+}
+
 Site Site::with_less(Bytes bytes) const {
   Site less = *this;
   less.limit_ = std::max(1.0, limit_ - bytes);
@@ -69,11 +76,7 @@ Site Site::with_less(Bytes bytes) const {
 }
 
 Plan Site::start(const PlanRequest& request) const {
-  if (keeps_attention_ && !cost_.profile().around_attention && !request.forward_only) {
-    throw InputError("planner.recompute_keeps",
-                     "found attention, and a profile without recompute_around_attention",
-                     "expected auto or input", "or measure the machine again");
-  }
+  if (keeps_attention_ && !request.forward_only) require_around_attention(cost_.profile());
   for (std::size_t i = 0; i < request.sequences.size(); ++i) {
     if (request.sequences[i] >= 1) continue;
     throw InputError("plan",
@@ -109,13 +112,20 @@ void Site::finish(Plan& plan) const {
   require_valid(plan);
   Prediction prediction;
   prediction.stages.resize(plan.stages.size());
+  std::vector<Bytes> peaks(plan.stages.size(), 0.0);  // over all replicas; times of the slowest
   for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
     const Evaluation evaluation = evaluator_->evaluate(plan, cost_, ReplicaId(r));
     if (evaluation.over_stage) fail_memory(plan, *evaluation.over_stage, evaluation.over_bytes);
+    for (std::size_t p = 0; p < evaluation.stages.size(); ++p) {
+      peaks[p] = std::max(peaks[p], evaluation.stages[p].peak_bytes);
+    }
     if (r > 0 && evaluation.seconds <= prediction.seconds) continue;
     prediction.seconds = evaluation.seconds;
     prediction.bubble = evaluation.bubble;
     prediction.stages = evaluation.stages;
+  }
+  for (std::size_t p = 0; p < prediction.stages.size(); ++p) {
+    prediction.stages[p].peak_bytes = peaks[p];
   }
   prediction.lower_bound = lower_bound(cost_.profile(), cost_.parallelism(), cost_.total_layers(),
                                        plan.sequences, limit_, plan.forward_only())

@@ -23,6 +23,9 @@ struct ReplicaShare {
 std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, const CostModel& cost,
                                         int replicas);
 
+// Throws InputError where the profile does not say what recomputing around attention costs.
+void require_around_attention(const Profile& profile);
+
 // Immutable; shared between threads.
 class Site final {
  public:

@@ -9,10 +9,10 @@
 namespace infinipipe {
 namespace {
 
-// Instructions that the evaluations from one start may run, about, and bounds of their number for a
-// stage.
+// Instructions that the evaluations from one start may run, about, and bounds of the number of
+// evaluations for a stage, the first of which wins: with many stages the last bytes stay unused.
 constexpr std::int64_t kInstructions = 200'000;
-constexpr std::int64_t kLeastEvaluations = 16;
+constexpr std::int64_t kLeastEvaluations = 4;
 constexpr std::int64_t kMostEvaluations = 256;
 // Of the limit: predicted peaks are off by up to a percent, and what is filled here is filled to
 // the last layer.
@@ -56,8 +56,9 @@ class Storage final {
 
   // Stage by stage: one's bytes are of no use to another.
   void keep_more() {
+    evaluations_ = 0;
     for (std::size_t p = 0; p < plan_.stages.size(); ++p) {
-      evaluations_ = budget_;
+      evaluations_ += budget_;  // what one leaves the next may use
       keep(StageId(p), moves(StageId(p)));
     }
   }

@@ -15,8 +15,8 @@ namespace infinipipe {
 //
 // `plan`: finished for this site's machine and limit; the profile knows recomputation around
 // attention. The faster plan, finished; empty where none is faster. Deterministic; the number of
-// evaluations of a stage is bounded, and falls with the plan's size, so that the last bytes of a
-// large plan may stay unused.
+// evaluations is bounded, and falls with the plan's size, so that the last bytes of a large plan
+// may stay unused.
 std::optional<Plan> store_anew(const Plan& plan, const Site& site);
 
 }  // namespace infinipipe

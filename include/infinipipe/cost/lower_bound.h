@@ -23,7 +23,7 @@ struct LowerBound {
 // Over every chunking, packing, order, recomputation, splitting of backwards and assignment to
 // replicas, for the given parallelism, and over every layer split with at least one layer a stage.
 // `limit`: bytes per stage, 0: none. `forward_only`: an evaluation of the batch.
-// O(layers x sequences + stages x layers x log). Throws as CostModel does.
+// O(layers x sequences + stages x layers^2). Throws as CostModel does.
 LowerBound lower_bound(const Profile& profile, const Parallelism& parallelism, int layers,
                        std::span<const Tokens> sequences, Bytes limit, bool forward_only = false);
 

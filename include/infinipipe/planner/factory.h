@@ -16,12 +16,16 @@ namespace infinipipe {
 // evenly), "mepipe" (slices, weight gradients held back to fill waits), "gpipe".
 std::vector<std::string> planner_names();
 
+// Throws InputError where the configuration names no planner (the nearest is said) or a
+// recompute_keeps that is none.
+void require_known_planner(const PlanContext& context);
+
 // `evaluator` judges candidates and must use the same memory limit as the context (0 in the context
-// means the profile's device memory). Throws InputError for an unknown name (naming the nearest),
-// for stages that the layers cannot fill, for `slices` or `chunk_tokens` below 1, and for a
-// recompute_keeps that is none. With "attention" plan() throws InputError where the profile does
-// not know what that costs, but for evaluations, which recompute nothing. With "auto" epp mixes
-// ways of recomputing where the profile knows both; others recompute whole layers.
+// means the profile's device memory). Throws InputError as require_known_planner() does, for stages
+// that the layers cannot fill, and for `slices` or `chunk_tokens` below 1. With "attention" plan()
+// throws InputError where the profile does not know what that costs, but for evaluations, which
+// recompute nothing. With "auto" epp mixes ways of recomputing where the profile knows both; others
+// recompute whole layers.
 std::unique_ptr<Planner> make_planner(const PlanContext& context,
                                       std::shared_ptr<const Evaluator> evaluator);
 

@@ -116,6 +116,12 @@ TEST(ParallelChoice, WrongUse) {
   EXPECT_THROW(choose_parallelism(context, 0, 8, sample(), judge(context)), InputError);
   EXPECT_THROW(choose_parallelism(context, 8, 0, sample(), judge(context)), InputError);
   EXPECT_THROW(choose_parallelism(context, 8, 8, {}, judge(context)), InputError);
+  PlanContext wrong = context;
+  wrong.config.name = "seq1f1";  // not a note on every layout
+  EXPECT_THROW(choose_parallelism(wrong, 8, 8, sample(), judge(context)), InputError);
+  wrong = context;
+  wrong.config.recompute_keeps = "attention";  // which this profile does not know
+  EXPECT_THROW(choose_parallelism(wrong, 8, 8, sample(), judge(context)), InputError);
 }
 
 TEST(ParallelChoice, NothingFits) {

@@ -73,6 +73,44 @@ TEST(PlannerLimits, WhatCannotFitNamesStageBytesAndRemedies) {
   }
 }
 
+// Where memory is too scarce for cutting the longest, keeping it whole would break what was asked.
+TEST(PlannerLimits, ChunksAreNoLargerThanWasAsked) {
+  PlanContext context = context_with(0.0);
+  context.profile.memory.head_bytes_per_token *= 4.0;
+  for (const Bytes limit : {10.5e9, 11e9, 12e9, 14e9, 20e9}) {
+    context.bytes_per_stage = limit;
+    for (const char* name : {"epp", "epp-1f1b"}) {
+      context.config = {};
+      context.config.name = name;
+      context.config.chunk_tokens = 8192;
+      try {
+        const Plan plan = plan_for(context, kMixed);
+        for (const Chunk& chunk : plan.replicas[0].pipelines[0].chunks) {
+          EXPECT_LE(chunk.tokens(), 8192) << name << " at " << limit;
+        }
+      } catch (const RunError& error) {
+        EXPECT_THAT(error.what(), HasSubstr(" needs "));
+      }
+    }
+  }
+}
+
+TEST(PlannerLimits, APeakIsTheMostOfAllReplicas) {
+  PlanContext context = context_with(0.0);
+  context.parallelism.data_parallel = 2;
+  context.config.name = "gpipe";
+  const Plan plan = plan_for(context, {60000, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 5000});
+  const CostModel cost(context.profile, context.parallelism, plan.stages);
+  const SimulatorEvaluator evaluator(0.0);
+  for (std::size_t p = 0; p < plan.stages.size(); ++p) {
+    Bytes most = 0.0;
+    for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
+      most = std::max(most, evaluator.evaluate(plan, cost, ReplicaId(r)).stages[p].peak_bytes);
+    }
+    EXPECT_EQ(plan.predicted->stages[p].peak_bytes, most);
+  }
+}
+
 TEST(PlannerLimits, SmallBatchesArePlanned) {
   const PlanContext context = context_with(0.0);
   for (const std::vector<Tokens>& sequences :
