@@ -6,6 +6,7 @@
 #include "infinipipe/data/tokenizer.h"
 #include "infinipipe/trainer/trainer.h"
 #include "trainer/checkpoint.h"
+#include "trainer/continuation.h"
 #include "trainer/sampling.h"
 #include "trainer/setup.h"
 
@@ -29,6 +30,7 @@ std::string generate(const GenerateOptions& options) {
   if (options.configure) config = options.configure(std::move(config));
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
   std::vector<std::int64_t> tokens = tokenizer->encode(options.prompt);
+  Continuation continuation(*tokenizer, tokens);
   if (tokens.empty()) tokens.push_back(tokenizer->end_of_document());  // an empty page
   for (const std::int64_t token : tokens) {
     if (token >= config.model.vocab_size) {
@@ -42,8 +44,6 @@ std::string generate(const GenerateOptions& options) {
   load_checkpoint(checkpoint, engine, false);
 
   Random random(static_cast<std::uint64_t>(options.seed));
-  std::vector<std::int64_t> made;
-  std::string written;
   for (int i = 0; i < options.tokens; ++i) {
     const at::Tensor logits = engine.next_token_logits(tokens).to(at::kDouble).cpu().contiguous();
     const std::vector<double> values(logits.data_ptr<double>(),
@@ -51,15 +51,10 @@ std::string generate(const GenerateOptions& options) {
     const std::int64_t next = sample_token(values, options.temperature, options.top_p, random);
     if (next == tokenizer->end_of_document()) break;
     tokens.push_back(next);
-    made.push_back(next);
-    // Decode as a whole: a character may take several tokens. Give out what will not change.
-    const std::string text = tokenizer->decode(made);
-    if (text.size() > written.size() && text.compare(0, written.size(), written) == 0) {
-      options.on_text(text.substr(written.size()));
-      written = text;
-    }
+    if (const std::string piece = continuation.add(next); !piece.empty()) options.on_text(piece);
   }
-  return tokenizer->decode(made);
+  if (const std::string rest = continuation.finish(); !rest.empty()) options.on_text(rest);
+  return continuation.text();
 }
 
 }  // namespace infinipipe
