@@ -45,6 +45,7 @@ void run(const Options& options, Console& console) {
   std::signal(SIGTERM, request_stop);
 
   const TrainResult result = train(train_options);
+  if (result.steps_done == 0 && result.stopped) return;  // the log has said so
   if (result.steps_done == 0) {
     console.info("nothing to do: " + std::to_string(result.next_step) + " steps are done of " +
                  std::to_string(train_options.config.training.steps) + " (training.steps)");

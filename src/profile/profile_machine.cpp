@@ -68,12 +68,14 @@ class Measurement final {
     engine.dtype = options.dtype;
     engine.device = options.device;
     engine.threads_per_stage = options.threads_per_stage;
+    engine.pooled_allocator = options.pooled_allocator;
     engine.seed = options.seed;
     engine.longest = options.longest;
     return engine;
   }
 
   StepResult run_plan(const Plan& plan) {
+    if (options_.stop != nullptr && options_.stop->load()) throw Stopped("measuring");
     require_valid(plan);
     Batch batch;
     for (const Tokens length : plan.sequences) {

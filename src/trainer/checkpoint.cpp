@@ -27,6 +27,7 @@ constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kLatestFile = "latest";
 constexpr const char* kTemporary = "tmp-step-";
+constexpr const char* kAside = ".old";
 constexpr std::string_view kFirstMoment = "exp_avg.";
 constexpr std::string_view kSecondMoment = "exp_avg_sq.";
 
@@ -108,7 +109,12 @@ void remove_old(const std::string& path, const std::string& newest, int keep) {
 std::string latest_folder(const std::string& path) {
   const std::string file = path + "/" + kLatestFile;
   if (!fs::is_regular_file(file)) return {};
-  std::string name = read_file(file, 1 << 12);
+  std::string name;
+  try {
+    name = read_file(file, 1 << 12);
+  } catch (const InputError&) {  // a hint, no more
+    return {};
+  }
   while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
   return is_step_name(name) ? path + "/" + name : std::string();
 }
@@ -129,10 +135,31 @@ class TemporaryFolder final {
   void rename_to(const std::string& folder) {
     if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) == 0)
       return;
+    const int why = errno;
+    const auto fail = [&folder](const std::error_code& error) {
+      throw RunError(folder, "cannot be renamed into place: " + error.message());
+    };
     std::error_code error;
-    if (errno != ENOENT) fs::remove_all(folder, error);  // a file system that cannot exchange
-    if (!error) fs::rename(path_, folder, error);
-    if (error) throw RunError(folder, "cannot be renamed into place: " + error.message());
+    if (why == ENOENT) {  // no folder of that name
+      fs::rename(path_, folder, error);
+      if (error) fail(error);
+      return;
+    }
+    if (why != EINVAL && why != ENOSYS && why != ENOTSUP) {
+      fail(std::error_code(why, std::generic_category()));
+    }
+    // A file system that cannot exchange: the old one goes aside, and back where that fails.
+    const std::string aside = path_ + kAside;
+    fs::remove_all(aside, error);
+    fs::rename(folder, aside, error);
+    if (error) fail(error);
+    fs::rename(path_, folder, error);
+    if (error) {
+      std::error_code ignored;
+      fs::rename(aside, folder, ignored);
+      fail(error);
+    }
+    fs::remove_all(aside, error);
   }
 
  private:
@@ -150,6 +177,15 @@ CheckpointInfo open_checkpoint(const std::string& folder) {
   const Json json = read_json_file(manifest_path);
   const JsonView manifest(json, manifest_path);
   check_format(manifest, "infinipipe.checkpoint");
+  if (manifest.has("hash")) {  // not in older ones
+    Json hashed = json;
+    hashed.erase("hash");
+    if (hash_json(hashed) != manifest.at("hash").string()) {
+      throw InputError(manifest_path, "its content does not have the hash that it names",
+                       "expected the file as it was written",
+                       "the file is damaged; use another checkpoint");
+    }
+  }
   std::map<std::string, bool> files = {{kModelFile, false}, {kOptimizerFile, false}};
   manifest.at("files").for_each([&](const JsonView& entry) {
     const std::string name = entry.at("name").string();
@@ -180,6 +216,9 @@ CheckpointInfo open_checkpoint(const std::string& folder) {
     }
   }
   info.sampler = manifest.at("sampler").json();
+  if (manifest.at("sampler").at("step").integer() != info.next_step) {
+    manifest.at("sampler").at("step").fail("next_step, " + std::to_string(info.next_step));
+  }
   if (manifest.has("planning")) info.planning = manifest.at("planning").json();
   return info;
 }
@@ -237,20 +276,28 @@ std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_
 
   Json values = Json::object();
   for (const ConfigKey& key : config_keys()) values[key.name] = key.get(config);
-  const Json manifest = {{"format", "infinipipe.checkpoint"},
-                         {"version", 1},
-                         {"next_step", next_step},
-                         {"model", model_to_json(config.model)},
-                         {"config", values},
-                         {"sampler", sampler},
-                         {"planning", planning},
-                         {"files", files}};
+  Json manifest = {{"format", "infinipipe.checkpoint"},
+                   {"version", 1},
+                   {"next_step", next_step},
+                   {"model", model_to_json(config.model)},
+                   {"config", values},
+                   {"sampler", sampler},
+                   {"planning", planning},
+                   {"files", files}};
+  manifest["hash"] = hash_json(manifest);
   write_file(temporary.path() + "/" + kManifestFile, manifest.dump(1) + "\n");
   temporary.rename_to(folder);
   sync_path(path);
   write_file(path + "/" + kLatestFile, name + "\n");
   remove_old(path, folder, config.checkpoint.keep);
   return folder;
+}
+
+void require_folder_of_checkpoints(const std::string& path) {
+  if (!fs::exists(path + "/" + kManifestFile)) return;
+  throw InputError("config: checkpoint.path", "found one step's checkpoint, " + path,
+                   "expected the folder of all",
+                   "give the folder around it; what its file `latest` names is resumed from");
 }
 
 bool has_checkpoints(const std::string& path) {

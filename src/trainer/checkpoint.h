@@ -3,7 +3,7 @@
 // FOLDER/step-000100/model.safetensors      weights (masters)
 //                    optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME
 //                    manifest.json          written last: step, model, config, sampler, profile,
-//                    file hashes
+//                    the files' hashes and its own
 // FOLDER/latest                             "step-000100": only ever names a complete checkpoint
 //
 // A step's folder is written under a temporary name, synced, and renamed; `latest` follows. A crash
@@ -36,6 +36,10 @@ struct CheckpointInfo {
 // left.
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
                             const Json& sampler, const Json& planning = {});
+
+// Throws InputError where `path` is itself one step's checkpoint: new ones would go into it, and be
+// looked for in vain.
+void require_folder_of_checkpoints(const std::string& path);
 
 // True if `path` is a folder with at least one step's folder in it.
 bool has_checkpoints(const std::string& path);

@@ -30,6 +30,7 @@ ProfileOptions profile_options(const TrainConfig& config) {
   options.dtype = config.training.dtype;
   options.device = config.runtime.device;
   options.threads_per_stage = config.runtime.threads_per_stage;
+  options.pooled_allocator = config.runtime.pooled_allocator;
   options.longest = config.data.max_sequence_length;
   options.stages =
       stage_layers(plan_context(config, estimated_profile(config.model, config.training.dtype)));
@@ -52,13 +53,22 @@ std::string cached_profile_path(const TrainConfig& config) {
 }
 
 Profile resolve_profile(const TrainConfig& config,
-                        const std::function<void(const std::string&)>& log, Seconds seconds) {
+                        const std::function<void(const std::string&)>& log, Seconds seconds,
+                        const std::atomic<bool>* stop) {
   if (config.cluster.profile == "estimate") {
     return estimated_profile(config.model, config.training.dtype);
   }
   if (!config.cluster.profile.empty()) return read_profile(config.cluster.profile);
   const std::string path = cached_profile_path(config);
-  if (std::filesystem::exists(path)) {
+  std::string unwritable;  // why this cache cannot be written to; empty: it can
+  try {
+    make_folder(std::filesystem::path(path).parent_path().string());
+  } catch (const RunError& error) {
+    unwritable = error.what();
+  }
+  // Two measurements at once would disturb each other, and what they say would stay.
+  const FileLock lock(path + ".lock");
+  if (std::error_code unreadable; std::filesystem::exists(path, unreadable)) {
     try {
       Profile profile = read_profile(path);
       log("profile " + path + ", measured before");
@@ -75,11 +85,20 @@ Profile resolve_profile(const TrainConfig& config,
     log("profile " + what + ", " + std::to_string(static_cast<int>(100.0 * share)) +
         "% of the time");
   };
+  options.stop = stop;
   const ProfileResult result = profile_machine(options);
-  make_folder(std::filesystem::path(path).parent_path().string());
-  write_file(path, profile_to_json(result.profile).dump(1) + "\n");
-  log("profile " + path + ", " + std::to_string(result.rounds) + " rounds in " +
-      format_seconds(result.seconds));
+  const std::string measured =
+      std::to_string(result.rounds) + " rounds in " + format_seconds(result.seconds);
+  try {
+    if (unwritable.empty()) write_file(path, profile_to_json(result.profile).dump(1) + "\n");
+  } catch (const RunError& error) {
+    unwritable = error.what();
+  }
+  if (unwritable.empty()) {
+    log("profile " + path + ", " + measured);
+  } else {
+    log("profile " + measured + ", not kept for the next run: " + unwritable);
+  }
   return result.profile;
 }
 

@@ -16,12 +16,24 @@
 
 namespace infinipipe {
 
-Engine::Options make_engine_options(const TrainConfig& config,
-                                    const std::vector<LayerRange>& stages) {
+void require_runnable(const TrainConfig& config) {
+  const auto require_one = [](const char* key, int found) {
+    if (found == 1) return;
+    throw InputError("config: " + std::string(key), "found " + std::to_string(found),
+                     "expected 1: this build runs pipelines of one process",
+                     "plan, simulate and compare take more");
+  };
+  require_one("parallelism.data_parallel", config.parallelism.data_parallel);
+  require_one("parallelism.sequence_parallel", config.parallelism.sequence_parallel);
   if (config.runtime.communicator != "threads") {
     throw InputError("config: runtime.communicator", "found " + config.runtime.communicator,
                      "expected threads", "this build has no other communicator");
   }
+}
+
+Engine::Options make_engine_options(const TrainConfig& config,
+                                    const std::vector<LayerRange>& stages) {
+  require_runnable(config);
   Engine::Options options;
   options.model = config.model;
   options.stages = stages;

@@ -10,8 +10,11 @@
 
 namespace infinipipe {
 
-// Throws InputError for what this build cannot run (several replicas, another communicator, a
-// device that is not there).
+// Throws InputError for layouts that this build plans and simulates but cannot run: several
+// replicas, sequence parallelism, another communicator.
+void require_runnable(const TrainConfig& config);
+
+// Throws what require_runnable() does.
 Engine::Options make_engine_options(const TrainConfig& config,
                                     const std::vector<LayerRange>& stages);
 

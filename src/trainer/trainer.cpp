@@ -34,6 +34,10 @@ Seconds seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+bool stop_requested(const TrainOptions& options) {
+  return options.stop != nullptr && options.stop->load();
+}
+
 // What a checkpoint knows of planning; only where it is an object.
 JsonView saved_planning(const CheckpointInfo& checkpoint) {
   return {checkpoint.planning, checkpoint.folder + "/manifest.json", "planning"};
@@ -43,6 +47,17 @@ std::string numbered(const std::string& folder, int step) {
   std::string digits = std::to_string(step);
   digits.insert(0, 6 - std::min<std::size_t>(6, digits.size()), '0');
   return folder + "/step-" + digits;
+}
+
+// Whether a profile that was measured for one of them holds for the other on the
+// same machine.
+bool measured_alike(const TrainConfig& a, const TrainConfig& b) {
+  return a.parallelism.stages == b.parallelism.stages &&
+         a.parallelism.layers_per_stage == b.parallelism.layers_per_stage &&
+         a.runtime.device == b.runtime.device &&
+         a.runtime.threads_per_stage == b.runtime.threads_per_stage &&
+         a.runtime.pooled_allocator == b.runtime.pooled_allocator &&
+         a.data.max_sequence_length == b.data.max_sequence_length;
 }
 
 // One run's moving parts, in the order in which they are made.
@@ -67,11 +82,17 @@ class Run final {
   int resume_step(const CheckpointInfo& checkpoint) {
     const auto step =
         sampler_.restore({checkpoint.sampler, checkpoint.folder + "/manifest.json", "sampler"});
-    // Paces are against a profile: another one's say nothing.
-    if (checkpoint.planning.is_object() &&
-        hash_json(saved_planning(checkpoint).at("profile").json()) ==
-            profile_hash(context_.profile)) {
-      calibrator_.restore(saved_planning(checkpoint).at("calibration"));
+    // Paces are against a profile and of stages: other ones' say nothing.
+    if (config_.planner.recalibrate && checkpoint.planning.is_object()) {
+      if (measured_alike(config_, checkpoint.config) &&
+          hash_json(saved_planning(checkpoint).at("profile").json()) ==
+              profile_hash(context_.profile)) {
+        calibrator_.restore(saved_planning(checkpoint).at("calibration"));
+      } else {
+        options_.log(
+            "note    the pace that stages were measured at is forgotten: another profile, "
+            "other stages or threads");
+      }
     }
     return static_cast<int>(step);
   }
@@ -115,6 +136,11 @@ class Run final {
         },
         service);
     for (int step = first; step < config_.training.steps; ++step) {
+      if (step == first && stop_requested(options_)) {  // nothing new to save
+        options_.log("stopped by request, before anything was trained");
+        result.stopped = true;
+        break;
+      }
       const StepMetrics metrics = train_step(step, plans);
       metrics_file.append(metrics);
       options_.on_step(metrics);
@@ -131,7 +157,7 @@ class Run final {
 
       const bool time_is_up = config_.training.max_minutes > 0.0 &&
                               seconds_since(started) >= 60.0 * config_.training.max_minutes;
-      result.stopped = time_is_up || (options_.stop != nullptr && options_.stop->load());
+      result.stopped = time_is_up || stop_requested(options_);
       const bool last = result.stopped || result.next_step == config_.training.steps;
       const int every = config_.checkpoint.every;
       if (!config_.checkpoint.path.empty() &&
@@ -268,14 +294,22 @@ void require_same_run(const TrainConfig& now, const TrainConfig& saved, const st
           std::to_string(saved.training.sequences_per_step));
 }
 
-// Whether a profile that was measured for one of them holds for the other, on the same machine.
-bool measured_alike(const TrainConfig& a, const TrainConfig& b) {
-  return a.parallelism.stages == b.parallelism.stages &&
-         a.parallelism.layers_per_stage == b.parallelism.layers_per_stage &&
-         a.runtime.device == b.runtime.device &&
-         a.runtime.threads_per_stage == b.runtime.threads_per_stage &&
-         a.runtime.pooled_allocator == b.runtime.pooled_allocator &&
-         a.data.max_sequence_length == b.data.max_sequence_length;
+// A resumed run plans with the profile that the checkpoint's plans were made with, unless it is
+// told otherwise or runs elsewhere.
+std::optional<Profile> saved_profile(const TrainConfig& config, const CheckpointInfo& checkpoint,
+                                     const std::function<void(const std::string&)>& log) {
+  if (!config.cluster.profile.empty() || !checkpoint.planning.is_object() ||
+      !measured_alike(config, checkpoint.config)) {
+    return std::nullopt;
+  }
+  Profile profile = profile_from_json(saved_planning(checkpoint).at("profile").json(),
+                                      checkpoint.folder + "/manifest.json: planning.profile");
+  if (profile.source == "measured" && profile.machine != machine_name(config.runtime.device)) {
+    log("note    the checkpoint's profile is of another machine (" + profile.machine +
+        "): not used");
+    return std::nullopt;
+  }
+  return profile;
 }
 
 }  // namespace
@@ -288,9 +322,10 @@ TrainResult train(const TrainOptions& options) {
                      "set --data.path to what `infinipipe data build --out` wrote");
   }
   if (config.optimizer.decay_steps == 0) config.optimizer.decay_steps = config.training.steps;
-  if (!options.plan_dir.empty()) make_folder(options.plan_dir);
-  if (!options.trace_dir.empty()) make_folder(options.trace_dir);
-
+  // What cannot work is said before anything is measured or trained.
+  require_runnable(config);
+  IndexedDataset{config.data.path};
+  if (!config.checkpoint.path.empty()) require_folder_of_checkpoints(config.checkpoint.path);
   std::optional<CheckpointInfo> checkpoint;
   if (options.resume) {
     if (config.checkpoint.path.empty()) {
@@ -302,16 +337,24 @@ TrainResult train(const TrainOptions& options) {
     for (const std::string& note : notes) options.log(note);
     require_same_run(config, checkpoint->config, checkpoint->folder);
   }
+  for (const std::string& folder : {options.plan_dir, options.trace_dir, config.checkpoint.path}) {
+    if (!folder.empty()) require_writable_folder(folder);
+  }
+  if (!options.plan_dir.empty()) make_folder(options.plan_dir);
+  if (!options.trace_dir.empty()) make_folder(options.trace_dir);
 
-  // A resumed run plans for the machine that the checkpoint's plans were for, unless told
-  // otherwise.
-  const bool same_profile = checkpoint && config.cluster.profile.empty() &&
-                            checkpoint->planning.is_object() &&
-                            measured_alike(config, checkpoint->config);
-  Run run(options, config,
-          same_profile ? profile_from_json(saved_planning(*checkpoint).at("profile").json(),
-                                           checkpoint->folder + "/manifest.json: planning.profile")
-                       : resolve_profile(config, options.log));
+  std::optional<Profile> profile;
+  try {
+    if (checkpoint) profile = saved_profile(config, *checkpoint, options.log);
+    if (!profile) profile = resolve_profile(config, options.log, kProfileSeconds, options.stop);
+  } catch (const Stopped&) {
+    options.log("stopped by request, before anything was trained");
+    TrainResult stopped;
+    stopped.stopped = true;
+    stopped.next_step = checkpoint ? checkpoint->next_step : 0;
+    return stopped;
+  }
+  Run run(options, config, std::move(*profile));
   int first = 0;
   if (checkpoint) {
     first = run.resume_step(*checkpoint);

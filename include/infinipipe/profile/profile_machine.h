@@ -2,6 +2,7 @@
 // fitted to a profile.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 #include <vector>
@@ -18,12 +19,15 @@ struct ProfileOptions {
   std::string dtype = "float32";
   std::string device = "cpu";
   int threads_per_stage = 1;
-  Tokens longest = 16384;  // the longest document that training will see
-  Seconds seconds = 60.0;  // to spend on measuring, roughly; the least is four rounds
+  bool pooled_allocator = true;  // Engine::Options
+  Tokens longest = 16384;        // the longest document that training will see
+  Seconds seconds = 60.0;        // to spend on measuring, roughly; the least is four rounds
   std::int64_t seed = 1;
   // One line at a time; what is done and how far it is (0..1).
   std::function<void(const std::string&)> log = [](const std::string&) {};
   std::function<void(const std::string&, double)> progress = [](const std::string&, double) {};
+  // Set from a signal handler: measuring ends with Stopped before the next few chunks.
+  const std::atomic<bool>* stop = nullptr;
 };
 
 // One instruction of the design: its median time and what the profile says of it.

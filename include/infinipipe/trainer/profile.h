@@ -1,6 +1,7 @@
 // Which profile a run plans with: a given one, this machine's from the cache, or a fresh one.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -17,10 +18,14 @@ ProfileOptions profile_options(const TrainConfig& config);
 // The profile that cluster.profile names: a file; "estimate" for one from the model's FLOPs; empty
 // for this machine's. That one is read from the cache, and measured first, which takes a minute,
 // where the cache has none for this machine, model, dtype, stages, threads, longest document and
-// version of the code. A cached file that cannot be read is measured again. `seconds`: to spend on
-// measuring, roughly.
+// version of the code; of several runs that start at once, one measures and the others wait for it.
+// A cached file that cannot be read is measured again; a cache that cannot be written is said and
+// done without. `seconds`: to spend on measuring, roughly. Throws Stopped once *stop is set while
+// measuring.
+inline constexpr Seconds kProfileSeconds = 60.0;
 Profile resolve_profile(const TrainConfig& config,
-                        const std::function<void(const std::string&)>& log, Seconds seconds = 60.0);
+                        const std::function<void(const std::string&)>& log,
+                        Seconds seconds = kProfileSeconds, const std::atomic<bool>* stop = nullptr);
 
 // The cache's file for a configuration: $XDG_CACHE_HOME or ~/.cache, infinipipe/profiles/KEY.json.
 std::string cached_profile_path(const TrainConfig& config);

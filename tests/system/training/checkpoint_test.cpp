@@ -27,6 +27,11 @@ class CheckpointTest : public TrainingTest {
     content[content.size() - from_end] = static_cast<char>(content[content.size() - from_end] ^ 1);
     write_file(path, content);
   }
+  static void write_manifest(const std::string& path, Json json) {
+    json.erase("hash");
+    json["hash"] = hash_json(json);
+    write_file(path, json.dump());
+  }
   // A resumed run in a process of its own.
   void run_binary(int steps, bool resume) const {
     TrainConfig c = config();
@@ -87,8 +92,8 @@ TEST_F(CheckpointTest, AResumeThatLosesStateDiffers) {
   const std::string original = read_file(manifest);
   EXPECT_TRUE(resume_differs([&] {  // the data cursor one step back
     Json json = parse_json(original, manifest);
-    json["sampler"]["step"] = 3;
-    write_file(manifest, json.dump());
+    json["sampler"]["step"] = json["next_step"] = 3;
+    write_manifest(manifest, json);
   }));
   write_file(manifest, original);
   EXPECT_TRUE(resume_differs([&] {  // the first moments of a fresh optimizer
@@ -107,7 +112,7 @@ TEST_F(CheckpointTest, AResumeThatLosesStateDiffers) {
         entry = read_json_file(folder_ + "/fresh/step-000001/manifest.json")["files"][1];
       }
     }
-    write_file(manifest, json.dump());
+    write_manifest(manifest, json);
   }));
 }
 
@@ -145,6 +150,51 @@ TEST_F(CheckpointTest, ABrokenOneIsNamedAndPassedOver) {
 
   fs::resize_file(step_file("step-000002", "optimizer.safetensors"), 100);
   EXPECT_THROW(find_checkpoint(c.checkpoint.path), InputError);
+}
+
+// robustness 13: a manifest says where to go on, so its own bits count too.
+TEST_F(CheckpointTest, AChangedManifestIsNamedAndPassedOver) {
+  TrainConfig c = config();
+  c.checkpoint.every = 3;
+  run(c);
+  const std::string manifest = step_file("step-000006", "manifest.json");
+  std::string content = read_file(manifest);
+  const std::size_t digit = content.find("\"step\": 6");
+  ASSERT_NE(digit, std::string::npos);
+  content[digit + 8] = '7';  // one bit
+  write_file(manifest, content);
+  std::vector<std::string> notes;
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path, &notes).next_step, 3);
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_THAT(notes[0], HasSubstr("step-000006/manifest.json: its content does not have the hash"));
+
+  Json json = parse_json(content, manifest);  // whole, but it contradicts itself
+  write_manifest(manifest, json);
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path, &notes).next_step, 3);
+  EXPECT_THAT(notes.back(), HasSubstr("sampler.step: found 7, expected next_step, 6"));
+
+  json["sampler"]["step"] = 6;  // older ones have no hash
+  json.erase("hash");
+  write_file(manifest, json.dump());
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
+
+  write_file(c.checkpoint.path + "/latest", std::string(10'000, 'x'));  // a hint, no more
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
+}
+
+TEST_F(CheckpointTest, TrainingIntoOneStepsCheckpointIsRefused) {
+  TrainConfig c = config();
+  run(c);
+  c.checkpoint.path += "/step-000006";
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6) << "eval and generate may";
+  for (const bool resume : {false, true}) {
+    try {
+      run(c, resume);
+      FAIL() << "it was trained";
+    } catch (const InputError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("checkpoint.path: found one step's checkpoint"));
+    }
+  }
 }
 
 TEST_F(CheckpointTest, OldOnesAreRemovedAndLatestNamesTheNewest) {

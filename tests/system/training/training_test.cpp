@@ -99,6 +99,7 @@ TEST_F(TrainingTest, SameSeedGivesTheSameBits) {
 
 TEST_F(TrainingTest, ResumeAtAnotherNumberOfStagesGoesOn) {
   TrainConfig c = config(2);
+  c.planner.recalibrate = true;  // paces are of two stages, the profile of any number
   c.training.steps = 3;
   run(c);
   c.training.steps = 6;
@@ -108,6 +109,7 @@ TEST_F(TrainingTest, ResumeAtAnotherNumberOfStagesGoesOn) {
 
   fs::remove_all(c.checkpoint.path);
   c.parallelism.stages = 2;
+  c.planner.recalibrate = false;
   const auto straight = run(c);
   for (int i = 0; i < 3; ++i) {
     EXPECT_NEAR(after[i].loss, straight[i + 3].loss, 1e-4 * straight[i + 3].loss);
@@ -139,8 +141,47 @@ TEST_F(TrainingTest, ResumeTakesTheProfileOfWhatRunsNow) {
   ::unsetenv("XDG_CACHE_HOME");
 }
 
-// A budget that did not hold is not passed over in silence: here the profile says that nothing takes
-// memory.
+// A measured profile is of its machine as well.
+TEST_F(TrainingTest, ResumeElsewhereDoesNotPlanForTheOldMachine) {
+  ::setenv("XDG_CACHE_HOME", (folder_ + "/cache").c_str(), 1);
+  TrainConfig c = config(2);
+  c.cluster.profile = "";
+  c.training.steps = 3;
+  Profile profile = estimated_profile(c.model, "float32");
+  profile.source = "measured";
+  profile.machine = "a larger one";
+  fs::create_directories(fs::path(cached_profile_path(c)).parent_path());
+  write_file(cached_profile_path(c), profile_to_json(profile).dump());
+  run(c);
+  std::vector<std::string> lines;
+  TrainOptions options;
+  options.config = c;
+  options.config.training.steps = 6;
+  options.resume = true;
+  options.log = [&lines](const std::string& line) { lines.push_back(line); };
+  EXPECT_EQ(train(options).steps_done, 3);
+  EXPECT_THAT(lines, ::testing::Contains(HasSubstr("of another machine (a larger one)")));
+  ::unsetenv("XDG_CACHE_HOME");
+}
+
+TEST_F(TrainingTest, AStopBeforeTheFirstStepTrainsNothing) {
+  std::atomic<bool> stop{true};
+  for (const char* profile : {"estimate", ""}) {  // at the first step; while measuring
+    ::setenv("XDG_CACHE_HOME", (folder_ + "/cache").c_str(), 1);
+    TrainOptions options;
+    options.config = config(2);
+    options.config.cluster.profile = profile;
+    options.stop = &stop;
+    const TrainResult result = train(options);
+    EXPECT_TRUE(result.stopped);
+    EXPECT_EQ(result.steps_done, 0);
+    EXPECT_TRUE(result.checkpoint.empty());
+    ::unsetenv("XDG_CACHE_HOME");
+  }
+}
+
+// A budget that did not hold is not passed over in silence: here the profile says that nothing
+// takes memory.
 TEST_F(TrainingTest, SaysWhereABudgetWasExceeded) {
   TrainConfig c = config(2);
   c.training.steps = 2;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -97,6 +98,21 @@ TEST_F(CachedProfile, ADamagedFileIsMeasuredAgain) {
   }
 }
 
+TEST_F(CachedProfile, ACacheThatCannotBeWrittenIsSaidAndDoneWithout) {
+  write_file(folder_, "where the folder should be");
+  EXPECT_EQ(resolve().source, "measured");
+  EXPECT_THAT(lines_.back(), HasSubstr("not kept for the next run"));
+  EXPECT_EQ(read_file(folder_), "where the folder should be");
+}
+
+TEST_F(CachedProfile, MeasuringStopsWhenAsked) {
+  const std::atomic<bool> stop{true};
+  EXPECT_THROW(resolve_profile(
+                   config_, [](const std::string&) {}, 0.2, &stop),
+               Stopped);
+  EXPECT_FALSE(std::filesystem::exists(cached_profile_path(config_)));
+}
+
 TEST_F(CachedProfile, AGivenOrEstimatedOneNeedsNoCache) {
   const std::string given = folder_ + "/given.json";
   make_folder(folder_);
@@ -144,11 +160,13 @@ TEST(ProfileOptions, FollowTheConfiguration) {
   config.parallelism.stages = 2;
   config.parallelism.layers_per_stage = std::vector<int>{2, 3};
   config.runtime.threads_per_stage = 3;
+  config.runtime.pooled_allocator = false;
   config.data.max_sequence_length = 777;
   const ProfileOptions options = profile_options(config);
   EXPECT_EQ(options.stages, (std::vector<LayerRange>{{0, 2}, {2, 5}}));
   EXPECT_EQ(options.dtype, "bfloat16");
   EXPECT_EQ(options.threads_per_stage, 3);
+  EXPECT_FALSE(options.pooled_allocator);
   EXPECT_EQ(options.longest, 777);
   config.parallelism.layers_per_stage.reset();
   config.parallelism.stages = 9;

@@ -42,6 +42,21 @@ TEST(EngineOptions, RefuseACommunicatorThatIsNotThere) {
   }
 }
 
+TEST(EngineOptions, RefuseLayoutsThatOnlyPlanningKnows) {
+  TrainConfig config;
+  config.parallelism.data_parallel = 2;
+  try {
+    require_runnable(config);
+    FAIL() << "accepted";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("parallelism.data_parallel: found 2, expected 1"));
+  }
+  config.parallelism.data_parallel = 1;
+  require_runnable(config);
+  config.parallelism.sequence_parallel = 4;
+  EXPECT_THROW(make_engine_options(config, {{0, 4}}), InputError);
+}
+
 TEST(MatmulSpeed, IsMeasured) {
   TrainConfig config;
   EXPECT_GT(measured_matmul_flops(make_engine_options(config, {{0, 4}})), 1e8);
