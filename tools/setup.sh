@@ -75,8 +75,8 @@ wheels=(highsbox==1.15.1)
 if [ "$what" != plan-only ]; then
   wheels+=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
 fi
-[ "$what" = cuda ] && wheels+=(nvidia-cusparselt-cu13==0.8.0 nvidia-nvshmem-cu13==3.4.5 nvidia-cufile
-                              nvidia-cudnn-cu13 nvidia-nccl-cu13==2.28.9)
+[ "$what" = cuda ] && wheels+=(nvidia-cusparselt-cu13==0.8.0 nvidia-nvshmem-cu13==3.4.5
+                              nvidia-cufile==1.15.1.6 nvidia-cudnn-cu13==9.19.0.56 nvidia-nccl-cu13==2.28.9)
 stamp=.deps/wheels.txt
 touch "$stamp"
 for wheel in "${wheels[@]}"; do

@@ -8,20 +8,13 @@
 #include "comm/thread_communicator.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
+#include "model/dtype.h"
 #include "runtime/cuda_devices.h"
 #include "runtime/stage_thread.h"
 
 namespace infinipipe {
 
 namespace {
-
-at::ScalarType parse_dtype(const std::string& name) {
-  if (name == "float64") return at::kDouble;
-  if (name == "float32") return at::kFloat;
-  if (name == "bfloat16") return at::kBFloat16;
-  throw InputError("config: training.dtype", "found " + name,
-                   "expected float64, float32 or bfloat16");
-}
 
 at::Device stage_device(const std::string& name, std::size_t stage) {
   if (name == "cpu") return at::kCPU;

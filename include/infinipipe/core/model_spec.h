@@ -52,7 +52,7 @@ double layer_flops_per_token2(const ModelSpec& model);
 ModelSpec model_from_json(const JsonView& json);
 Json model_to_json(const ModelSpec& model);
 
-// Presets from ~1M to 8B parameters. Throws InputError naming the nearest preset.
+// Presets from ~1M to 70B parameters. Throws InputError naming the nearest preset.
 ModelSpec model_preset(std::string_view name);
 std::vector<std::string> model_preset_names();
 
