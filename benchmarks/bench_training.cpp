@@ -1,6 +1,6 @@
 // Whether predictions hold and elastic pipelines win, on real runs:
 //
-//   bench_training CONFIG.toml [--steps N] [--planners epp,seq1f1b,1f1b,gpipe]
+//   bench_training CONFIG.toml [--first S] [--steps N] [--planners epp,seq1f1b,1f1b,gpipe]
 //                  [--budgets 1,0.5,0.25] [--section.key value ...]
 //
 // A planner may be told what its recomputed layers keep: seq1f1b:attention, epp:input.
@@ -36,7 +36,7 @@ double largest(const std::vector<double>& values) {
 // What one planner did at one budget, a value a step.
 struct Runs {
   std::vector<double> tokens_per_second;
-  std::vector<double> against_epp;  // epp's time over this one's, of the same step
+  std::vector<double> against_epp;  // this one's time over epp's, of the same step
   std::vector<double> bubble;
   std::vector<double> recompute;     // share of busy time
   std::vector<double> time_error;    // |predicted / measured - 1| of the step
@@ -49,9 +49,10 @@ struct Runs {
 
 class Bench final {
  public:
-  Bench(TrainConfig config, int steps, std::vector<std::string> planners,
+  Bench(TrainConfig config, int first, int steps, std::vector<std::string> planners,
         std::vector<double> budgets)
-      : steps_(steps),
+      : first_(first),
+        steps_(steps),
         planners_(std::move(planners)),
         budgets_(std::move(budgets)),
         config_(std::move(config)),
@@ -66,14 +67,19 @@ class Bench final {
     // Pace is followed as in training, from one undisturbed series for all: the machine's, not a
     // planner's.
     Calibrator calibrator(static_cast<int>(stages_.size()), 0, true);
-    // The first pass, over step 0, warms everything up and does not count.
+    // The first pass, one plan of the first step, warms everything up and does not count.
     for (int pass = -1; pass < steps_; ++pass) {
       const int step = std::max(0, pass);
       const PlanRequest request = request_of(step, calibrator);
+      tell_step(pass, request);
       const Bytes full = most_bytes(request);
       for (const double share : budgets_) {
         const Bytes budget = states() + share * (full - states());
         std::map<std::string, double> seconds;
+        if (pass < 0) {
+          one(planners_.front(), share, budget, request, calibrator, seconds);
+          break;
+        }
         for (std::size_t i = 0; i < planners_.size(); ++i) {  // nobody is always first
           const auto turn = (i + static_cast<std::size_t>(step)) % planners_.size();
           one(planners_[turn], share, budget, request, calibrator, seconds);
@@ -84,7 +90,6 @@ class Bench final {
         }
       }
       if (pass < 0) runs_.clear();
-      std::fprintf(stderr, "step %d of %d\n", pass + 1, steps_);
     }
     print();
   }
@@ -92,10 +97,19 @@ class Bench final {
  private:
   PlanRequest request_of(int step, const Calibrator& calibrator) {
     PlanRequest request;
-    request.sequences = batches_.lengths(step);
+    request.sequences = batches_.lengths(first_ + step);
     request.step = step;
     request.stage_pace = calibrator.pace_for(step + 1);
     return request;
+  }
+
+  void tell_step(int pass, const PlanRequest& request) const {
+    const std::string which = pass < 0 ? "warm-up" : "step " + std::to_string(pass + 1);
+    std::fprintf(stderr, "%s of %d: documents of", which.c_str(), steps_);
+    for (const Tokens tokens : request.sequences) {
+      std::fprintf(stderr, " %lld", static_cast<long long>(tokens));
+    }
+    std::fprintf(stderr, " tokens\n");
   }
 
   std::unique_ptr<Planner> planner(const std::string& name, Bytes budget) const {
@@ -138,14 +152,17 @@ class Bench final {
       plan = planner(name, budget)->plan(request);
     } catch (const RunError&) {
       ++runs.failed;
+      std::fprintf(stderr, "  %3.0f%%  %-17s  does not fit\n", 100.0 * share, name.c_str());
       return;
     }
     Batch batch;
-    batch.sequences = batches_.load(request.step).sequences;
+    batch.sequences = batches_.load(first_ + request.step).sequences;
     engine_.zero_grad();
     const StepResult result = engine_.run(plan, batch);
     const double measured = result.trace.seconds;
     seconds[name] = measured;
+    std::fprintf(stderr, "  %3.0f%%  %-17s  %7.2f s, predicted %7.2f s\n", 100.0 * share,
+                 name.c_str(), measured, plan.predicted->seconds);
     if (name == planners_.front() && share == budgets_.front()) {
       calibrator.observe(request.step, plan, result.trace);
     }
@@ -212,6 +229,7 @@ class Bench final {
     }
   }
 
+  int first_;  // number of the first step; plans count from 0
   int steps_;
   std::vector<std::string> planners_;
   std::vector<double> budgets_;
@@ -231,9 +249,11 @@ class Bench final {
 int main(int count, char** arguments) {
   using namespace infinipipe;
   return bench_main([&] {
-    BenchArguments given = bench_arguments(
-        count, arguments, "bench_training",
-        {{"steps", "6"}, {"planners", "epp,seq1f1b,1f1b,gpipe"}, {"budgets", "1,0.5,0.25"}});
+    BenchArguments given = bench_arguments(count, arguments, "bench_training",
+                                           {{"first", "0"},
+                                            {"steps", "6"},
+                                            {"planners", "epp,seq1f1b,1f1b,gpipe"},
+                                            {"budgets", "1,0.5,0.25"}});
     const std::vector<double> budgets = positive_numbers(given, "bench_training", "budgets");
     for (const std::string& name : words(given.own["planners"])) {
       std::vector<std::string> known = planner_names();
@@ -245,8 +265,8 @@ int main(int count, char** arguments) {
                          "expected planners' names, each with :input or :attention or neither");
       }
     }
-    Bench(std::move(given.config), std::atoi(given.own["steps"].c_str()),
-          words(given.own["planners"]), budgets)
+    Bench(std::move(given.config), std::atoi(given.own["first"].c_str()),
+          std::atoi(given.own["steps"].c_str()), words(given.own["planners"]), budgets)
         .run();
   });
 }
