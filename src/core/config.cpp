@@ -227,14 +227,16 @@ void add_training(Table& t) {
 
 void add_planning(Table& t) {
   t.integer("parallelism.stages", "pipeline stages", INFINIPIPE_FIELD(parallelism.stages));
-  t.integer("parallelism.sequence_parallel", "devices that share every stage's tokens",
+  t.integer("parallelism.sequence_parallel",
+            "devices that share every stage's tokens; train runs 1",
             INFINIPIPE_FIELD(parallelism.sequence_parallel));
-  t.integer("parallelism.data_parallel", "replicas of the pipeline",
+  t.integer("parallelism.data_parallel", "replicas of the pipeline; train runs 1",
             INFINIPIPE_FIELD(parallelism.data_parallel));
   t.integers_or_auto("parallelism.layers_per_stage", "layers of each stage (3,5), or auto",
                      INFINIPIPE_FIELD(parallelism.layers_per_stage));
 
-  t.number("memory.bytes_per_stage", "memory of a stage; 0: the profile's device memory",
+  t.number("memory.bytes_per_stage",
+           "memory of a stage in bytes, states included (4e9); 0: the profile's device memory",
            INFINIPIPE_FIELD(memory.bytes_per_stage));
 
   t.text("planner.name", "epp, or a baseline that is a pipeline", INFINIPIPE_FIELD(planner.name));
@@ -256,10 +258,11 @@ void add_planning(Table& t) {
   t.boolean("planner.recalibrate", "correct the profile by measured steps",
             INFINIPIPE_FIELD(planner.recalibrate));
 
-  t.text("cluster.profile",
-         "profile.json of the machine; empty: this machine, measured; estimate: from the model's "
-         "FLOPs",
-         INFINIPIPE_FIELD(cluster.profile));
+  t.text(
+      "cluster.profile",
+      "profile.json of the machine; estimate: from the model's FLOPs; empty: train measures this "
+      "machine, other commands estimate",
+      INFINIPIPE_FIELD(cluster.profile));
   t.integer("cluster.devices", "0: stages x sequence_parallel x data_parallel",
             INFINIPIPE_FIELD(cluster.devices));
   t.integer("cluster.devices_per_node", "devices that share the fast links",
@@ -268,7 +271,8 @@ void add_planning(Table& t) {
 
 void add_running(Table& t) {
   t.text("runtime.device", "cpu or cuda", INFINIPIPE_FIELD(runtime.device));
-  t.text("runtime.communicator", "threads, mpi or nccl", INFINIPIPE_FIELD(runtime.communicator));
+  t.text("runtime.communicator", "threads; mpi and nccl are not in this build",
+         INFINIPIPE_FIELD(runtime.communicator));
   t.integer("runtime.threads_per_stage", "threads inside a stage's operations",
             INFINIPIPE_FIELD(runtime.threads_per_stage));
   t.boolean("runtime.pooled_allocator", "reuse CPU tensors' memory",

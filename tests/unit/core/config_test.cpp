@@ -311,5 +311,19 @@ TEST(Nearest, FindsTypingMistakesOnly) {
   EXPECT_EQ(nearest("x", {}), "");
 }
 
+// What the repository offers to start from.
+TEST(Config, TheFilesInConfigsAreWhole) {
+  int files = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(INFINIPIPE_GOLDEN "/../../configs")) {
+    const TrainConfig config = read_config(entry.path().string());
+    EXPECT_NO_THROW(config.check()) << entry.path();
+    EXPECT_FALSE(config.data.path.empty()) << entry.path();
+    EXPECT_FALSE(config.checkpoint.path.empty()) << entry.path();
+    ++files;
+  }
+  EXPECT_GE(files, 2);
+}
+
 }  // namespace
 }  // namespace infinipipe
