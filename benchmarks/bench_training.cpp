@@ -67,7 +67,8 @@ class Bench final {
     // Pace is followed as in training, from one undisturbed series for all: the machine's, not a
     // planner's.
     Calibrator calibrator(static_cast<int>(stages_.size()), 0, true);
-    // The first pass, one plan of the first step, warms everything up and does not count.
+    // The first pass, one plan of the first step, warms everything up and does not count, nor does
+    // its pace.
     for (int pass = -1; pass < steps_; ++pass) {
       const int step = std::max(0, pass);
       const PlanRequest request = request_of(step, calibrator);
@@ -76,7 +77,8 @@ class Bench final {
       for (const double share : budgets_) {
         const Bytes budget = states() + share * (full - states());
         std::map<std::string, double> seconds;
-        if (pass < 0) {
+        warming_up_ = pass < 0;
+        if (warming_up_) {
           one(planners_.front(), share, budget, request, calibrator, seconds);
           break;
         }
@@ -163,7 +165,7 @@ class Bench final {
     seconds[name] = measured;
     std::fprintf(stderr, "  %3.0f%%  %-17s  %7.2f s, predicted %7.2f s\n", 100.0 * share,
                  name.c_str(), measured, plan.predicted->seconds);
-    if (name == planners_.front() && share == budgets_.front()) {
+    if (!warming_up_ && name == planners_.front() && share == budgets_.front()) {
       calibrator.observe(request.step, plan, result.trace);
     }
     runs.tokens_per_second.push_back(static_cast<double>(plan.total_tokens()) / measured);
@@ -229,6 +231,7 @@ class Bench final {
     }
   }
 
+  bool warming_up_ = false;
   int first_;  // number of the first step; plans count from 0
   int steps_;
   std::vector<std::string> planners_;

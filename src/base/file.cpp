@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 #include <utility>
 
 #include "infinipipe/base/error.h"
@@ -151,13 +153,15 @@ void require_writable_folder(const std::string& path) {
   ::unlink(probe.c_str());
 }
 
-FileLock::FileLock(const std::string& path)
-    : fd_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-  while (fd_ >= 0 && ::flock(fd_, LOCK_EX) != 0) {
-    if (errno == EINTR) continue;
-    ::close(fd_);
-    fd_ = -1;
+FileLock::FileLock(const std::string& path, const std::function<void()>& waiting) {
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (file.get() < 0) return;
+  while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return;
+    waiting();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
+  fd_ = file.release();
 }
 
 FileLock::~FileLock() {

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
@@ -67,7 +68,11 @@ Profile resolve_profile(const TrainConfig& config,
     unwritable = error.what();
   }
   // Two measurements at once would disturb each other, and what they say would stay.
-  const FileLock lock(path + ".lock");
+  bool waited = false;
+  const FileLock lock(path + ".lock", [&] {
+    if (!std::exchange(waited, true)) log("profile another run is measuring: waiting for it");
+    if (stop != nullptr && stop->load()) throw Stopped("waiting for a profile");
+  });
   if (std::error_code unreadable; std::filesystem::exists(path, unreadable)) {
     try {
       Profile profile = read_profile(path);

@@ -49,8 +49,7 @@ std::string numbered(const std::string& folder, int step) {
   return folder + "/step-" + digits;
 }
 
-// Whether a profile that was measured for one of them holds for the other on the
-// same machine.
+// Whether a profile that was measured for one of them holds for the other on the same machine.
 bool measured_alike(const TrainConfig& a, const TrainConfig& b) {
   return a.parallelism.stages == b.parallelism.stages &&
          a.parallelism.layers_per_stage == b.parallelism.layers_per_stage &&

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,12 +25,14 @@ void make_folder(const std::string& path);
 // one above it that is there. Leaves nothing behind.
 void require_writable_folder(const std::string& path);
 
-// Held by one process at a time, as long as the object lives; waits for it. The file is made where
-// it is missing, and stays. Where it cannot be made, nothing is held: the lock saves double work,
+// Held by one process at a time, as long as the object lives. The file is made where it is missing,
+// and stays. Where it cannot be made or locked, nothing is held: the lock saves double work,
 // correctness must not hang on it.
 class FileLock final {
  public:
-  explicit FileLock(const std::string& path);
+  // `waiting` is called ten times a second while another process holds it; it may throw.
+  explicit FileLock(
+      const std::string& path, const std::function<void()>& waiting = [] {});
   ~FileLock();
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;

@@ -78,10 +78,11 @@ TEST_F(FileTest, ALockIsHeldByOneAtATime) {
   const std::string path = folder_ + "/lock";
   std::atomic<int> inside{0};
   std::atomic<int> most{0};
+  std::atomic<int> waits{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
-      const FileLock lock(path);
+      const FileLock lock(path, [&waits] { ++waits; });
       most = std::max(most.load(), ++inside);
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
       --inside;
@@ -89,6 +90,9 @@ TEST_F(FileTest, ALockIsHeldByOneAtATime) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(most, 1);
+  EXPECT_GE(waits, 3);
+  const FileLock held(path);
+  EXPECT_THROW(FileLock(path, [] { throw Stopped("test"); }), Stopped);
   const FileLock nowhere(folder_ + "/no/such/folder/lock");  // holds nothing, and says nothing
 }
 

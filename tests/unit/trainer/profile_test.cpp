@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
@@ -103,6 +104,24 @@ TEST_F(CachedProfile, ACacheThatCannotBeWrittenIsSaidAndDoneWithout) {
   EXPECT_EQ(resolve().source, "measured");
   EXPECT_THAT(lines_.back(), HasSubstr("not kept for the next run"));
   EXPECT_EQ(read_file(folder_), "where the folder should be");
+}
+
+TEST_F(CachedProfile, OfTwoRunsAtOnceOneMeasures) {
+  std::vector<std::vector<std::string>> lines(2);
+  std::vector<std::string> hashes(2);
+  std::vector<std::thread> runs;
+  for (std::size_t i = 0; i < 2; ++i) {
+    runs.emplace_back([&, i] {
+      const auto log = [&lines, i](const std::string& line) { lines[i].push_back(line); };
+      hashes[i] = profile_hash(resolve_profile(config_, log, 0.2));
+    });
+  }
+  for (std::thread& run : runs) run.join();
+  EXPECT_EQ(hashes[0], hashes[1]);
+  const std::size_t other = lines[0].back().ends_with("measured before") ? 0 : 1;
+  EXPECT_THAT(lines[other],
+              ElementsAre("profile another run is measuring: waiting for it",
+                          "profile " + cached_profile_path(config_) + ", measured before"));
 }
 
 TEST_F(CachedProfile, MeasuringStopsWhenAsked) {
