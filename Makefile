@@ -30,7 +30,7 @@ corpus: build  ## the default corpus as an indexed dataset under corpus/
 bench: build  ## benchmarks: executor, planner, real runs (about half an hour)
 	@tools/bench.sh build/$(PRESET)
 
-peers: build  ## side by side with PyTorch's pipelining (an hour; PEERS_FLAGS for a quick look)
+peers: build  ## side by side with PyTorch's pipelining (about an hour a round, three by default; PEERS_FLAGS="--rounds 1")
 	@tools/peers.sh build/$(PRESET) $(PEERS_FLAGS)
 
 paper:  ## the paper's evaluation on simulated clusters, into docs/paper (no LibTorch)
