@@ -8,15 +8,11 @@ namespace infinipipe::device_loops {
 
 void adamw(const at::Tensor& weight, const at::Tensor& grad, const at::Tensor& exp_avg,
            const at::Tensor& exp_avg_sq, const loops::AdamWNumbers& numbers) {
-  // Handles are cheap copies: ATen's in-place operations want them not const.
-  at::Tensor w = weight;
-  at::Tensor m = exp_avg;
-  at::Tensor v = exp_avg_sq;
-  m.mul_(numbers.beta1).add_(grad, (1.0 - numbers.beta1) * numbers.factor);
-  v.mul_(numbers.beta2)
+  exp_avg.mul_(numbers.beta1).add_(grad, (1.0 - numbers.beta1) * numbers.factor);
+  exp_avg_sq.mul_(numbers.beta2)
       .addcmul_(grad, grad, (1.0 - numbers.beta2) * numbers.factor * numbers.factor);
-  const at::Tensor denominator = at::sqrt(v).mul_(numbers.root).add_(numbers.eps);
-  w.mul_(numbers.keep).addcdiv_(m, denominator, -numbers.rate);
+  const at::Tensor denominator = at::sqrt(exp_avg_sq).mul_(numbers.root).add_(numbers.eps);
+  weight.mul_(numbers.keep).addcdiv_(exp_avg, denominator, -numbers.rate);
 }
 
 double sum_of_squares(const at::Tensor& tensor) {

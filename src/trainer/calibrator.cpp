@@ -34,7 +34,8 @@ void Calibrator::observe(int step, const Plan& plan, const Trace& measured) {
   }
   observations_.push_back(std::move(one));
   // The next plan to be asked for is that of step + 1 + ahead or an earlier one.
-  while (observations_.size() > static_cast<std::size_t>(kWindow + ahead_ + 1)) {
+  while (observations_.size() >
+         static_cast<std::size_t>(kWindow) + static_cast<std::size_t>(ahead_) + 1) {
     observations_.pop_front();
   }
 }

@@ -17,7 +17,7 @@ class Id {
 
   constexpr int value() const { return value_; }
   constexpr std::size_t index() const { return static_cast<std::size_t>(value_); }
-  constexpr auto operator<=>(const Id&) const = default;
+  constexpr auto operator<=>(const Id&) const = default;  // NOLINT(modernize-use-nullptr): misread
 
  private:
   int value_ = 0;

@@ -97,8 +97,8 @@ TEST_F(TrainCommand, StepsLieBesideTheirPrediction) {
   const Json simulated = parse_json(
       run({"simulate", plan, "--profile", "profile.json", "--json", "-"}).out, "simulation");
   EXPECT_EQ(simulated["profile_hash"], planned["profile_hash"]);
-  const Outcome beside = run({"simulate", plan, "--profile", "profile.json", "--measured",
-                              "run/traces/step-000007.json"});
+  const Outcome beside = run(
+      {"simulate", plan, "--profile", "profile.json", "--measured", "run/traces/step-000007.json"});
   ASSERT_EQ(beside.code, 0) << beside.error;
   EXPECT_THAT(beside.out, HasSubstr("most bytes of"));
   for (const char* purpose : {"weights", "gradients", "optimizer", "activations", "workspace"}) {
