@@ -52,7 +52,7 @@ struct GroupShare {
   Seconds seconds = 0.0;       // what the group takes alone, its waits for others not counted
 };
 
-struct SystemResult {
+struct SystemResult {  // NOLINT(bugprone-exception-escape): of Json, whose moves do not throw
   SystemStatus status = SystemStatus::kOk;
   std::string reason;              // one line, where the status is not ok; all else is then 0
   Seconds seconds = 0.0;           // of the step
