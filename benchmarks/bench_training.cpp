@@ -64,24 +64,17 @@ class Bench final {
         engine_(make_engine_options(config_, stages_)) {}
 
   void run() {
+    warm_up();
     // Pace is followed as in training, from one undisturbed series for all: the machine's, not a
     // planner's.
     Calibrator calibrator(static_cast<int>(stages_.size()), 0, true);
-    // The first pass, one plan of the first step, warms everything up and does not count, nor does
-    // its pace.
-    for (int pass = -1; pass < steps_; ++pass) {
-      const int step = std::max(0, pass);
+    for (int step = 0; step < steps_; ++step) {
       const PlanRequest request = request_of(step, calibrator);
-      tell_step(pass, request);
+      tell("step " + std::to_string(step + 1) + " of " + std::to_string(steps_), request);
       const Bytes full = most_bytes(request);
       for (const double share : budgets_) {
-        const Bytes budget = states() + share * (full - states());
+        const Bytes budget = budget_of(share, full);
         std::map<std::string, double> seconds;
-        warming_up_ = pass < 0;
-        if (warming_up_) {
-          one(planners_.front(), share, budget, request, calibrator, seconds);
-          break;
-        }
         for (std::size_t i = 0; i < planners_.size(); ++i) {  // nobody is always first
           const auto turn = (i + static_cast<std::size_t>(step)) % planners_.size();
           one(planners_[turn], share, budget, request, calibrator, seconds);
@@ -91,7 +84,6 @@ class Bench final {
           runs_[{share, planner}].against_epp.push_back(seconds[planner] / seconds["epp"]);
         }
       }
-      if (pass < 0) runs_.clear();
     }
     print();
   }
@@ -105,9 +97,19 @@ class Bench final {
     return request;
   }
 
-  void tell_step(int pass, const PlanRequest& request) const {
-    const std::string which = pass < 0 ? "warm-up" : "step " + std::to_string(pass + 1);
-    std::fprintf(stderr, "%s of %d: documents of", which.c_str(), steps_);
+  // One plan of the first step, which does not count, nor does its pace.
+  void warm_up() {
+    Calibrator none(static_cast<int>(stages_.size()), 0, false);
+    const PlanRequest request = request_of(0, none);
+    tell("warm-up", request);
+    std::map<std::string, double> seconds;
+    one(planners_.front(), budgets_.front(), budget_of(budgets_.front(), most_bytes(request)),
+        request, none, seconds);
+    runs_.clear();
+  }
+
+  void tell(const std::string& which, const PlanRequest& request) const {
+    std::fprintf(stderr, "%s: documents of", which.c_str());
     for (const Tokens tokens : request.sequences) {
       std::fprintf(stderr, " %lld", static_cast<long long>(tokens));
     }
@@ -126,6 +128,8 @@ class Bench final {
     }
     return most;
   }
+
+  Bytes budget_of(double share, Bytes full) const { return states() + share * (full - states()); }
 
   // What the hungriest of the planners takes with no limit, and the message that planning keeps in
   // hand. Of the same planners whatever runs, so that budgets are the same; gpipe, which holds all
@@ -165,7 +169,7 @@ class Bench final {
     seconds[name] = measured;
     std::fprintf(stderr, "  %3.0f%%  %-17s  %7.2f s, predicted %7.2f s\n", 100.0 * share,
                  name.c_str(), measured, plan.predicted->seconds);
-    if (!warming_up_ && name == planners_.front() && share == budgets_.front()) {
+    if (name == planners_.front() && share == budgets_.front()) {
       calibrator.observe(request.step, plan, result.trace);
     }
     runs.tokens_per_second.push_back(static_cast<double>(plan.total_tokens()) / measured);
@@ -231,7 +235,6 @@ class Bench final {
     }
   }
 
-  bool warming_up_ = false;
   int first_;  // number of the first step; plans count from 0
   int steps_;
   std::vector<std::string> planners_;
