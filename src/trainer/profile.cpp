@@ -61,12 +61,8 @@ Profile resolve_profile(const TrainConfig& config,
   }
   if (!config.cluster.profile.empty()) return read_profile(config.cluster.profile);
   const std::string path = cached_profile_path(config);
-  std::string unwritable;  // why this cache cannot be written to; empty: it can
-  try {
-    make_folder(std::filesystem::path(path).parent_path().string());
-  } catch (const RunError& error) {
-    unwritable = error.what();
-  }
+  std::error_code unwritable;  // said when there is something to write
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), unwritable);
   // Two measurements at once would disturb each other, and what they say would stay.
   bool waited = false;
   const FileLock lock(path + ".lock", [&] {
@@ -95,14 +91,10 @@ Profile resolve_profile(const TrainConfig& config,
   const std::string measured =
       std::to_string(result.rounds) + " rounds in " + format_seconds(result.seconds);
   try {
-    if (unwritable.empty()) write_file(path, profile_to_json(result.profile).dump(1) + "\n");
-  } catch (const RunError& error) {
-    unwritable = error.what();
-  }
-  if (unwritable.empty()) {
+    write_file(path, profile_to_json(result.profile).dump(1) + "\n");
     log("profile " + path + ", " + measured);
-  } else {
-    log("profile " + measured + ", not kept for the next run: " + unwritable);
+  } catch (const RunError& error) {
+    log("profile " + measured + ", not kept for the next run: " + error.what());
   }
   return result.profile;
 }

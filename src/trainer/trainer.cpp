@@ -38,6 +38,14 @@ bool stop_requested(const TrainOptions& options) {
   return options.stop != nullptr && options.stop->load();
 }
 
+TrainResult stopped_before(int next_step, const TrainOptions& options) {
+  options.log("stopped by request, before anything was trained");
+  TrainResult result;
+  result.stopped = true;
+  result.next_step = next_step;
+  return result;
+}
+
 // What a checkpoint knows of planning; only where it is an object.
 JsonView saved_planning(const CheckpointInfo& checkpoint) {
   return {checkpoint.planning, checkpoint.folder + "/manifest.json", "planning"};
@@ -135,11 +143,6 @@ class Run final {
         },
         service);
     for (int step = first; step < config_.training.steps; ++step) {
-      if (step == first && stop_requested(options_)) {  // nothing new to save
-        options_.log("stopped by request, before anything was trained");
-        result.stopped = true;
-        break;
-      }
       const StepMetrics metrics = train_step(step, plans);
       metrics_file.append(metrics);
       options_.on_step(metrics);
@@ -347,11 +350,7 @@ TrainResult train(const TrainOptions& options) {
     if (checkpoint) profile = saved_profile(config, *checkpoint, options.log);
     if (!profile) profile = resolve_profile(config, options.log, kProfileSeconds, options.stop);
   } catch (const Stopped&) {
-    options.log("stopped by request, before anything was trained");
-    TrainResult stopped;
-    stopped.stopped = true;
-    stopped.next_step = checkpoint ? checkpoint->next_step : 0;
-    return stopped;
+    return stopped_before(checkpoint ? checkpoint->next_step : 0, options);
   }
   Run run(options, config, std::move(*profile));
   int first = 0;
@@ -370,6 +369,7 @@ TrainResult train(const TrainOptions& options) {
                 " holds an earlier run's checkpoints; --resume would have gone on from them");
   }
   run.describe();
+  if (stop_requested(options)) return stopped_before(first, options);
   return run.run(first);
 }
 
