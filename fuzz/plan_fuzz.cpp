@@ -24,7 +24,7 @@ void check_valid_plan(const Plan& plan) {
   require(!plan_line(plan).empty() && !explain_plan(plan).empty(), "a plan without words");
   static const Profile profile = [] {
     Profile estimate = estimated_profile(ModelSpec{}, "float32");
-    estimate.around_attention = AroundAttention{estimate.forward, 64.0};
+    for (auto& remake : estimate.remake) remake = RemakeCost{estimate.forward, 64.0};
     return estimate;
   }();
   if (plan.parallelism.sequence_parallel > 1) return;  // needs bandwidths that this profile lacks

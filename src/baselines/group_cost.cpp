@@ -53,19 +53,23 @@ GroupCost::GroupCost(const SystemContext& context, int degree, int recompute)
   INFINIPIPE_ASSERT(degree >= 1 && recompute >= 0 && recompute <= context.layers,
                     "a group of no devices or of too many recomputed layers");
   const StageId stage;
+  const Keeping again = Keeping::of(Keep::kInput, recompute);
   const Profile& profile = context.profile;
   const auto lines = [&](bool exchanges) {
     SystemContext plain = context;
     plain.profile.forward.seconds_per_chunk = 0.0;
     plain.profile.backward.seconds_per_chunk = 0.0;
+    for (auto& remake : plain.profile.remake) {
+      if (remake) remake->cost.seconds_per_chunk = 0.0;
+    }
     const CostModel without = whole_model(plain, degree, exchanges);
     const CostModel with = whole_model(context, degree, exchanges);
     Line forward = line_of([&](const ChunkShape& s) { return without.forward(stage, s); });
     Line backward = line_of([&](const ChunkShape& s) {
-      return without.backward(stage, s) + without.recompute(stage, s, recompute);
+      return without.backward(stage, s) + without.recompute(stage, s, again);
     });
     forward.constant = with.forward(stage, {});
-    backward.constant = with.backward(stage, {}) + with.recompute(stage, {}, recompute);
+    backward.constant = with.backward(stage, {}) + with.recompute(stage, {}, again);
     return std::pair(forward, backward);
   };
   const auto [forward, backward] = lines(true);
@@ -106,7 +110,7 @@ GroupCost::GroupCost(const SystemContext& context, int degree, int recompute)
   ChunkShape token;
   token.tokens = 1;
   const CostModel model = whole_model(context, degree, true);
-  bytes_per_token_ = model.activation_bytes(stage, token, recompute) +
+  bytes_per_token_ = model.activation_bytes(stage, token, again) +
                      (recompute > 0 ? model.recompute_workspace_bytes(stage, token) : 0.0);
   // Temporaries of profiles that count layer by layer: at most their constant and their steepest
   // rise, which a very long chunk shows.

@@ -112,8 +112,8 @@ ChunkCost MegatronCost::chunk(int stage, const GroupLoad& load) const {
   cost.forward = model_.forward(id, shape) + layers * forward_waits;
   cost.backward = model_.backward(id, shape) +
                   layers * (tensor_seconds(load) + ring_seconds(load, true)) +
-                  recompute * (model_.recompute_layer(id, shape) + forward_waits);
-  cost.activations = model_.activation_bytes(id, shape, recompute);
+                  recompute * (model_.recompute_layer(id, shape, Keep::kInput) + forward_waits);
+  cost.activations = model_.activation_bytes(id, shape, Keeping::of(Keep::kInput, recompute));
   cost.forward_workspace = model_.temporary_bound(id, shape);
   cost.workspace =
       cost.forward_workspace + (recompute > 0 ? model_.recompute_workspace_bytes(id, shape) : 0.0);
@@ -129,7 +129,7 @@ Seconds MegatronCost::least(const GroupLoad& load) const {
     const StageId id(p);
     sum += model_.forward(id, shape) + model_.backward(id, shape) +
            std::min(setting_.recompute, model_.layers(id)) *
-               (model_.recompute_layer(id, shape) + tensor_seconds(load));
+               (model_.recompute_layer(id, shape, Keep::kInput) + tensor_seconds(load));
   }
   return sum;
 }

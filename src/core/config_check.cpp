@@ -3,6 +3,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
+#include "infinipipe/core/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -104,7 +105,9 @@ void TrainConfig::check() const {
   if (planner.name.empty()) fail("planner.name", "nothing", "epp or a baseline's name");
   if (planner.slices) at_least("planner.slices", *planner.slices, 1);
   if (planner.chunk_tokens) at_least("planner.chunk_tokens", *planner.chunk_tokens, 1);
-  one_of("planner.recompute_keeps", planner.recompute_keeps, {"auto", "input", "attention"});
+  if (planner.recompute_keeps != "auto" && !remade_level(planner.recompute_keeps)) {
+    fail("planner.recompute_keeps", planner.recompute_keeps, remade_level_names());
+  }
   within("planner.solver_gap", planner.solver_gap, 0.0, 1.0);
   at_least("planner.solver_nodes", planner.solver_nodes, 0);
   within("planner.solver_seconds", planner.solver_seconds, 0.0);

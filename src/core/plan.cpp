@@ -45,21 +45,15 @@ std::string to_string(const Instruction& instruction) {
   return text;
 }
 
-bool Chunk::operator==(const Chunk& other) const {
-  if (kind != other.kind || slices != other.slices || recompute != other.recompute) return false;
-  for (std::size_t p = 0; p < recompute.size(); ++p) {
-    if (recompute_on(StageId(p)) != other.recompute_on(StageId(p))) return false;
-  }
-  return true;
-}
-
 Plan::Recomputed Plan::recomputed() const {
   Recomputed sum;
   for (const Replica& replica : replicas) {
     for (const Pipeline& pipeline : replica.pipelines) {
       for (const Chunk& chunk : pipeline.chunks) {
-        for (const int layers : chunk.recompute) sum.layers += layers;
-        for (const int layers : chunk.attention_kept) sum.attention_kept += layers;
+        for (const Keeping& keeping : chunk.keeping) {
+          sum.layers += keeping.remade();
+          for (std::size_t i = 0; i < kRemadeLevels; ++i) sum.by_level[i] += keeping.layers[i];
+        }
       }
     }
   }

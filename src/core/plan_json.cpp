@@ -66,6 +66,34 @@ Instruction read_instruction(const JsonView& value) {
   return instruction;
 }
 
+// A stage's layers of one kind: any plan's, and few enough that no sum of them overflows.
+int read_layers(const JsonView& value) { return static_cast<int>(value.integer(0, 1'000'000)); }
+
+// "recompute" counts all layers that run again; the levels that have a field of their own are
+// counted there, and the level without one has the rest.
+std::vector<Keeping> read_keeping(const JsonView& value) {
+  std::vector<Keeping> keeping;
+  value.at("recompute").for_each([&](const JsonView& entry) {
+    keeping.push_back(Keeping::of(Keep::kInput, read_layers(entry)));
+  });
+  for (const KeepLevel& level : kKeepLevels) {
+    if (level.plan_field == nullptr || !value.has(level.plan_field)) continue;
+    const JsonView counts = value.at(level.plan_field);
+    std::size_t p = 0;
+    counts.for_each([&](const JsonView& entry) {
+      if (p == keeping.size()) counts.fail(std::to_string(p) + " counts, as \"recompute\" has");
+      const int count = read_layers(entry);
+      keeping[p][level.keep] = count;
+      keeping[p][Keep::kInput] -= count;
+      ++p;
+    });
+    if (p != keeping.size() && p != 0) {
+      counts.fail(std::to_string(keeping.size()) + " counts, as \"recompute\" has");
+    }
+  }
+  return keeping;
+}
+
 Chunk read_chunk(const JsonView& value) {
   Chunk chunk;
   chunk.kind = read_kind(value.at("kind"));
@@ -76,14 +104,7 @@ Chunk read_chunk(const JsonView& value) {
     slice.end = entry.at("end").integer(0, kMaxTokens);
     chunk.slices.push_back(slice);
   });
-  value.at("recompute").for_each([&](const JsonView& entry) {
-    chunk.recompute.push_back(read_int(entry));
-  });
-  if (value.has("attention_kept")) {
-    value.at("attention_kept").for_each([&](const JsonView& entry) {
-      chunk.attention_kept.push_back(read_int(entry));
-    });
-  }
+  chunk.keeping = read_keeping(value);
   if (value.has("context")) {
     const JsonView context = value.at("context");
     const bool starts = chunk.kind == ChunkKind::kBatched || chunk.slices.empty();
@@ -182,10 +203,17 @@ Json chunk_json(const Chunk& chunk) {
   Json json = {{"kind", to_string(chunk.kind)},
                {"context", chunk.slices.empty() ? 0 : chunk.context()},
                {"slices", slices},
-               {"recompute", chunk.recompute}};
-  const auto& kept = chunk.attention_kept;
-  if (std::any_of(kept.begin(), kept.end(), [](int layers) { return layers != 0; })) {
-    json["attention_kept"] = kept;
+               {"recompute", Json::array()}};
+  for (const Keeping& keeping : chunk.keeping) json["recompute"].push_back(keeping.remade());
+  for (const KeepLevel& level : kKeepLevels) {
+    if (level.plan_field == nullptr) continue;
+    Json counts = Json::array();
+    bool any = false;
+    for (const Keeping& keeping : chunk.keeping) {
+      counts.push_back(keeping[level.keep]);
+      any = any || keeping[level.keep] != 0;
+    }
+    if (any) json[level.plan_field] = std::move(counts);
   }
   return json;
 }

@@ -65,11 +65,8 @@ Problem check_shape(const Plan& plan) {
   return each_chunk(plan, [&](const Place& at, const Chunk& chunk) -> Problem {
     if (chunk.slices.empty()) return shape(at.str(), "no slices", "at least one");
     const std::string expected = "one per stage (" + text(stages) + ")";
-    if (chunk.recompute.size() != stages) {
-      return shape(at.str(), text(chunk.recompute.size()) + " recompute counts", expected);
-    }
-    if (chunk.attention_kept.empty() || chunk.attention_kept.size() == stages) return {};
-    return shape(at.str(), text(chunk.attention_kept.size()) + " attention_kept counts", expected);
+    if (chunk.keeping.size() == stages) return {};
+    return shape(at.str(), text(chunk.keeping.size()) + " recompute counts", expected);
   });
 }
 
@@ -105,20 +102,29 @@ Problem check_slices(const Plan& plan) {
                      "tokens [" + text(slice.begin) + ", " + text(slice.end) + ") of " + name,
                      "a part of [0, " + text(length) + ") that is not empty");
     }
-    for (std::size_t p = 0; p < chunk.recompute.size(); ++p) {
+    for (std::size_t p = 0; p < chunk.keeping.size(); ++p) {
       const int layers = plan.stages[p].count();
-      const Recompute again = chunk.recompute_on(StageId(p));
-      if (again.layers < 0 || again.layers > layers) {
-        return problem(
-            PlanFault::kRecompute, at.str(),
-            "stage " + text(p) + " recomputes " + text(std::int64_t{again.layers}) + " layers",
-            "0 to " + text(std::int64_t{layers}));
+      const Keeping& keeping = chunk.kept_on(StageId(p));
+      const int again = keeping.remade();
+      if (again < 0 || again > layers) {
+        return problem(PlanFault::kRecompute, at.str(),
+                       "stage " + text(p) + " recomputes " + text(std::int64_t{again}) + " layers",
+                       "0 to " + text(std::int64_t{layers}));
       }
-      if (again.attention_kept >= 0 && again.attention_kept <= again.layers) continue;
+      // The level without a field of its own has what the others leave: below 0, they are too many.
+      std::string fields;
+      for (const KeepLevel& level : kKeepLevels) {
+        if (level.plan_field == nullptr) continue;
+        fields += (fields.empty() ? "" : " + ") + std::string(level.plan_field) + " " +
+                  text(std::int64_t{keeping[level.keep]});
+      }
+      const bool negative = std::any_of(keeping.layers.begin(), keeping.layers.end(),
+                                        [](int count) { return count < 0; });
+      if (!negative) continue;
       return problem(PlanFault::kRecompute, at.str(),
-                     "stage " + text(p) + " keeps the attention of " +
-                         text(std::int64_t{again.attention_kept}) + " recomputed layers",
-                     "0 to " + text(std::int64_t{again.layers}));
+                     "stage " + text(p) + " has " + fields + " of " + text(std::int64_t{again}) +
+                         " recomputed layers",
+                     "0 to " + text(std::int64_t{again}));
     }
     return {};
   });

@@ -49,8 +49,9 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
   activation_per_layer_token_ = memory.activation_bytes_per_token / total / degree;
   recompute_saves_per_token_ =
       (memory.activation_bytes_per_token / total - memory.input_bytes_per_token) / degree;
-  if (profile_.around_attention) {
-    attention_per_token_ = profile_.around_attention->attention_bytes_per_token / degree;
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    if (!profile_.remake[i]) continue;
+    beside_input_per_token_[i] = profile_.remake[i]->kept_bytes_per_token / degree;
   }
   kv_per_token_ = memory.kv_bytes_per_token / degree;
   kv_grad_per_token_ = memory.kv_grad_bytes_per_token / degree;
@@ -69,9 +70,9 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
     StageCost cost;
     cost.forward = layers_cost(profile_.forward, layers);
     cost.backward = layers_cost(profile_.backward, layers);
-    cost.layer_again = layers_cost(profile_.forward, 1.0);
-    if (profile_.around_attention) {
-      cost.around_attention = layers_cost(profile_.around_attention->cost, 1.0);
+    for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+      cost.again[i] =
+          layers_cost(profile_.remake[i] ? profile_.remake[i]->cost : profile_.forward, 1.0);
     }
     const double weight = profile_.backward_weight_seconds_per_token >= 0.0
                               ? profile_.backward_weight_seconds_per_token
@@ -89,11 +90,13 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
     }
     if (!profile_.stage_speed.empty()) {
       const double speed = profile_.stage_speed[p];
-      for (Coefficients* c :
-           {&cost.forward, &cost.backward, &cost.layer_again, &cost.around_attention}) {
-        *c = {c->token2 / speed, c->token / speed, c->slice / speed, c->chunk / speed,
-              c->context / speed};
-      }
+      const auto slow = [&](Coefficients& c) {
+        c = {c.token2 / speed, c.token / speed, c.slice / speed, c.chunk / speed,
+             c.context / speed};
+      };
+      slow(cost.forward);
+      slow(cost.backward);
+      for (Coefficients& again : cost.again) slow(again);
       cost.weight_per_token /= speed;
     }
     cost.kept_per_token = memory.activation_bytes_per_token * (layers / total) / degree +
@@ -115,23 +118,25 @@ Bytes CostModel::head_temporary(double tokens) const {
 }
 
 Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk,
-                                   Recompute recompute) const {
+                                   const Keeping& keeping) const {
   if (!layerwise()) return 0.0;
   const auto tokens = static_cast<double>(chunk.tokens);
   Bytes layer = profile_.memory.layerwise->forward_bytes_per_token * tokens;
-  // All recomputed: the last layer's activations are there for a moment. Else kept layers follow.
-  if (recompute.layers == layers(stage)) {
-    layer +=
-        recompute_saves_per_token_ * tokens - kv_per_token_ * static_cast<double>(chunk.cut_tokens);
-    if (recompute.attention_kept == recompute.layers) layer -= attention_per_token_ * tokens;
+  // Where the last layer runs again, all of its activations are there for a moment before they go.
+  // Of layers before it the next ones take the place.
+  if (const Keep last = keeping.of_layer(layers(stage) - 1); last != Keep::kAll) {
+    const Bytes kv =
+        level_of(last).keeps_kv ? 0.0 : kv_per_token_ * static_cast<double>(chunk.cut_tokens);
+    layer += recompute_saves_per_token_ * tokens - kv;
+    layer -= beside_input_per_token_[index_of(last)] * tokens;
   }
   if (!is_last(stage)) return layer;
   // What the head leaves is not there yet while layers run.
   return std::max({0.0, layer - head_kept_per_token_ * tokens, head_temporary(tokens)});
 }
 
-Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, Recompute recompute,
-                                    Op op) const {
+Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk,
+                                    const Keeping& keeping, Op op) const {
   if (!layerwise()) return 0.0;
   const LayerwiseMemory& memory = *profile_.memory.layerwise;
   const auto tokens = static_cast<double>(chunk.tokens);
@@ -149,7 +154,6 @@ Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, Reco
   const Bytes backward = memory.backward_bytes_per_token * tokens + memory.backward_bytes +
                          gradient + opens - own_grads;
   const Bytes forward = memory.forward_bytes_per_token * tokens + gradient;
-  const Bytes again = std::max(forward, backward - own_kv);
   const Bytes pending = op == Op::kInputGrad ? memory.pending_bytes_per_token * tokens : 0.0;
   // From the last layer to the first, in runs of alike layers. Each run is linear in the layer, so
   // its ends have the most.
@@ -160,18 +164,21 @@ Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, Reco
     most = std::max({most, held + layer_most, held + (count - 1) * layer_leaves + layer_most});
     held += count * layer_leaves;
   };
-  const auto run_again = [&](int count, Bytes stored) {
-    run(count, (kept - stored) + again, opens - own_grads - stored - kv_per_token_ * cut);
-  };
-  run(layers(stage) - recompute.layers, backward, opens - own_grads - kept + pending);
-  run_again(recompute.layers - recompute.attention_kept, input);
-  run_again(recompute.attention_kept, input + attention_per_token_ * tokens);
+  run(layers(stage) - keeping.remade(), backward, opens - own_grads - kept + pending);
+  for (std::size_t i = kRemadeLevels; i-- > 0;) {
+    const Bytes stored = input + beside_input_per_token_[i] * tokens;
+    const bool apart = !kKeepLevels[i].keeps_kv;
+    const Bytes again = std::max(forward, backward - (apart ? own_kv : 0.0));
+    run(keeping.layers[i], (kept - stored) + again,
+        opens - own_grads - stored - (apart ? kv_per_token_ * cut : 0.0));
+  }
   return most;
 }
 
-Bytes CostModel::pending_bytes(StageId stage, const ChunkShape& chunk, int recompute) const {
+Bytes CostModel::pending_bytes(StageId stage, const ChunkShape& chunk,
+                               const Keeping& keeping) const {
   if (!layerwise()) return 0.0;
-  return (layers(stage) - recompute) * profile_.memory.layerwise->pending_bytes_per_token *
+  return (layers(stage) - keeping.remade()) * profile_.memory.layerwise->pending_bytes_per_token *
          static_cast<double>(chunk.tokens);
 }
 
@@ -203,10 +210,13 @@ CostModel::Coefficients CostModel::layers_cost(const DirectionCost& cost, double
 }
 
 CostModel plan_cost(const Profile& profile, const Plan& plan) {
-  if (const auto kept = plan.recomputed().attention_kept; kept > 0 && !profile.around_attention) {
-    throw InputError("profile: recompute_around_attention", "found none",
-                     "expected it, as the plan has " + std::to_string(kept) +
-                         " recomputed layers that keep their attention",
+  const Plan::Recomputed recomputed = plan.recomputed();
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    const KeepLevel& level = kKeepLevels[i];
+    if (recomputed.by_level[i] == 0 || profile.knows(level.keep)) continue;
+    throw InputError("profile: " + std::string(level.profile_field), "found none",
+                     "expected it, as the plan has " + std::to_string(recomputed.by_level[i]) +
+                         " recomputed layers that keep their " + level.name,
                      "use the profile that the plan was made with");
   }
   return CostModel(at_pace(profile, plan.stage_pace), plan.parallelism, plan.stages);

@@ -35,6 +35,13 @@ class Bound final {
                                         : profile_.stage_speed[static_cast<std::size_t>(stage)];
   }
 
+  // A token of a layer that keeps something beside its input.
+  struct Partly {
+    double saves = 0.0;  // bytes; 0: no such level is known, or none saves anything
+    double beside = 0.0;  // bytes that it keeps beside its input
+    Seconds seconds = 0.0;
+  };
+  Partly cheapest_part(double full, bool cut) const;
   void count_work();
   void note_forced_recomputation();
   Bytes available(int layers, End end) const;
@@ -154,6 +161,30 @@ Bytes Bound::available(int layers, End end) const {
          memory.workspace_bytes;
 }
 
+// Of the levels that keep something beside the input, one that bounds them all: it saves as many
+// bytes as the one that saves most, at the price a byte of the one that is cheapest.
+Bound::Partly Bound::cheapest_part(double full, bool cut) const {
+  Partly result;
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    const KeepLevel& level = kKeepLevels[i];
+    if (level.keep == Keep::kInput || !profile_.remake[i]) continue;
+    const RemakeCost& remake = *profile_.remake[i];
+    const double kv = cut && level.keeps_kv ? profile_.memory.kv_bytes_per_token : 0.0;
+    const double beside = remake.kept_bytes_per_token - kv;
+    const Seconds seconds = remake.cost.seconds_per_token / layers_ / degree_ + all_to_all_;
+    const double saves = full - beside;
+    if (saves <= 0.0) continue;
+    if (result.saves <= 0.0) {
+      result = {saves, beside, seconds};
+      continue;
+    }
+    const double price = std::min(result.seconds / result.saves, seconds / saves);
+    if (saves > result.saves) result = {saves, beside, seconds};
+    result.seconds = price * result.saves;
+  }
+  return result;
+}
+
 // The least recomputation of one sequence on one stage, in seconds at speed 1.
 Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const MemoryCost& memory = profile_.memory;
@@ -163,28 +194,28 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const double layer = memory.activation_bytes_per_token / L;
   const double head = end.last ? memory.head_bytes_per_token : 0.0;
   const double saved = layer - memory.input_bytes_per_token;
-  const DirectionCost& f = profile_.forward;
-  // One layer's forward of x tokens that have no context: square x^2 + linear x.
+  const auto& whole_layer = profile_.remake[index_of(Keep::kInput)];
+  const DirectionCost& f = whole_layer ? whole_layer->cost : profile_.forward;
+  // One layer of x tokens that have no context, made again from its input: square x^2 + linear x.
   const double square = f.seconds_per_token2 / L / degree_;
   const double linear = f.seconds_per_token / L / degree_ + all_to_all_;
   // The least seconds that save so many bytes: `full` bytes of each token of each layer that keeps
-  // its input alone, for a x^2 + b x seconds of x such tokens, or less of one that keeps its
-  // attention too, of whose cost only what every token pays counts.
-  const auto cheapest = [&](Bytes bytes, double full, double a, double b) -> Seconds {
+  // its input alone, for a x^2 + b x seconds of x such tokens, or less of one that keeps more
+  // beside its input, of whose cost only what every token pays counts. `cut`: of a cut sequence,
+  // whose K and V a layer keeps in any case.
+  const auto cheapest = [&](Bytes bytes, double full, double a, double b, bool cut) -> Seconds {
     const double most = n * layers;  // tokens of layers
     if (bytes > most * full * (1.0 + 1e-12)) return kInfinity;
     const auto input_seconds = [&](double count) { return count * (a * count + b); };
     const double all = bytes / full;
-    if (!profile_.around_attention) return input_seconds(all);
-    const double attention = profile_.around_attention->attention_bytes_per_token;
-    const double part = full - attention;
+    const Partly partly = cheapest_part(full, cut);
+    const double part = partly.saves;
     if (part <= 0.0) return input_seconds(all);
-    const double around =
-        profile_.around_attention->cost.seconds_per_token / L / degree_ + all_to_all_;
+    const double around = partly.seconds;
+    const double beside = partly.beside;
     // The sum is convex in the tokens that keep their input alone, which are not below `low`, or
     // the rest would not do.
-    const double low =
-        attention > 0.0 ? std::clamp((bytes - most * part) / attention, 0.0, all) : 0.0;
+    const double low = beside > 0.0 ? std::clamp((bytes - most * part) / beside, 0.0, all) : 0.0;
     const double worth = around * full / part - b;
     const double count = a > 0.0       ? std::clamp(worth / (2.0 * a), low, all)
                          : worth > 0.0 ? all
@@ -203,8 +234,9 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
     const Bytes over = kept + again - room;
     const double recomputed = std::ceil(over / (n * saved) * (1.0 - 1e-12));
     if (recomputed <= layers) {
-      whole = profile_.around_attention
-                  ? cheapest(std::min(over, n * layers * saved), saved, 0.0, square * n + linear)
+      whole = cheapest_part(saved, false).saves > 0.0
+                  ? cheapest(std::min(over, n * layers * saved), saved, 0.0, square * n + linear,
+                             false)
                   : recomputed * n * (square * n + linear);
     }
   }
@@ -215,7 +247,7 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const double cut_saved = saved - memory.kv_bytes_per_token;
   if (cut_kept > room && cut_saved > 0.0) {
     // Cheapest where the context is shortest, alike in all layers.
-    cut = cheapest(cut_kept - room, cut_saved, square / layers, linear);
+    cut = cheapest(cut_kept - room, cut_saved, square / layers, linear, true);
   }
   return std::min(whole, cut);
 }

@@ -50,11 +50,19 @@ void visit_numbers(AnyProfile& profile, const Visit& visit) {
   visit("device.memory_bytes", profile.device_memory_bytes);
 }
 
-// The numbers of the optional object recompute_around_attention.
-template <class AnyAround, class Visit>
-void visit_around_attention(AnyAround& around, const Visit& visit) {
-  visit_direction("recompute_around_attention", around.cost, visit);
-  visit("recompute_around_attention.attention_bytes_per_token", around.attention_bytes_per_token);
+// The numbers of the optional object of one level of keeping.
+template <class AnyRemake, class Visit>
+void visit_remake(const KeepLevel& level, AnyRemake& remake, const Visit& visit) {
+  visit_direction(level.profile_field, remake.cost, visit);
+  visit(std::string(level.profile_field) + "." + level.profile_bytes, remake.kept_bytes_per_token);
+}
+
+// Calls visit(level, its optional) for every level that has an object in the file.
+template <class AnyProfile, class Visit>
+void visit_levels(AnyProfile& profile, const Visit& visit) {
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    if (kKeepLevels[i].profile_field != nullptr) visit(kKeepLevels[i], profile.remake[i]);
+  }
 }
 
 // The numbers of the optional object memory.layerwise.
@@ -81,9 +89,9 @@ template <class AnyProfile, class Visit>
 void visit_context(AnyProfile& profile, const Visit& visit) {
   visit("forward", profile.forward.seconds_per_context_token);
   visit("backward", profile.backward.seconds_per_context_token);
-  if (profile.around_attention) {
-    visit("recompute_around_attention", profile.around_attention->cost.seconds_per_context_token);
-  }
+  visit_levels(profile, [&](const KeepLevel& level, auto& remake) {
+    if (remake) visit(level.profile_field, remake->cost.seconds_per_context_token);
+  });
 }
 
 template <class AnyLinks, class Visit>
@@ -167,11 +175,12 @@ Profile profile_from_json(const Json& json, const std::string& where) {
   profile.head_in_forward = follow(root, "head.in_forward").boolean();
   profile.memory.state_sharded_over_all =
       read_sharded_over_all(follow(root, "memory.state.sharded_over"));
-  if (root.has("recompute_around_attention")) {
-    visit_around_attention(
-        profile.around_attention.emplace(),
-        [&](const std::string& path, double& value) { value = follow(root, path).number(0.0); });
-  }
+  visit_levels(profile, [&](const KeepLevel& level, std::optional<RemakeCost>& remake) {
+    if (!root.has(level.profile_field)) return;
+    visit_remake(level, remake.emplace(), [&](const std::string& path, double& value) {
+      value = follow(root, path).number(0.0);
+    });
+  });
   visit_context(profile, [&](const char* direction, double& value) {
     const JsonView cost = root.at(direction);
     if (cost.has(kContext)) value = cost.at(kContext).number(0.0);
@@ -235,13 +244,13 @@ Json profile_to_json(const Profile& profile) {
   store(json, "head.in_forward", profile.head_in_forward);
   store(json, "memory.state.sharded_over",
         profile.memory.state_sharded_over_all ? "all" : "sequence_parallel");
-  if (!profile.around_attention) {
-    json.erase("recompute_around_attention");
-  } else {
-    visit_around_attention(
-        *profile.around_attention,
-        [&](const std::string& path, const double& value) { store(json, path, value); });
-  }
+  visit_levels(profile, [&](const KeepLevel& level, const std::optional<RemakeCost>& remake) {
+    json.erase(level.profile_field);
+    if (!remake) return;
+    visit_remake(level, *remake, [&](const std::string& path, const double& value) {
+      store(json, path, value);
+    });
+  });
   visit_context(profile, [&](const char* name, const double& value) {
     json[name].erase(kContext);
     if (value > 0.0) json[name][kContext] = value;

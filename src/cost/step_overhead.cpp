@@ -99,7 +99,7 @@ class Overhead final {
     for (const Instruction& i : replica.instructions.at(stage.index())) {
       const Chunk& chunk = replica.chunk(i);
       const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut);
-      const Seconds again = cost_.recompute(stage, shape, chunk.recompute_on(stage));
+      const Seconds again = cost_.recompute(stage, shape, chunk.kept_on(stage));
       switch (i.op) {
         case Op::kForward:
           sum += std::max(0.0, gather - cost_.forward(stage, shape));
@@ -177,7 +177,9 @@ Profile with_waited_gathers(Profile profile, const Parallelism& parallelism, int
   const double whole = profile.seconds_per_chunk_divided ? parallelism.sequence_parallel : 1.0;
   profile.forward.seconds_per_chunk += whole * gather;
   profile.backward.seconds_per_chunk += whole * (gather + reduce);
-  if (profile.around_attention) profile.around_attention->cost.seconds_per_chunk += whole * gather;
+  for (auto& remake : profile.remake) {
+    if (remake) remake->cost.seconds_per_chunk += whole * gather;
+  }
   return profile;
 }
 

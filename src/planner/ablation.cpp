@@ -19,7 +19,7 @@ Chunking unpacked(const Chunking& packed, const ChunkSeconds& cost) {
         const bool split = chunk.kind != ChunkKind::kBatched && i == 0;
         Chunk alone{.kind = split ? ChunkKind::kSplit : ChunkKind::kBatched,
                     .slices = {chunk.slices[i]},
-                    .recompute = {}};
+                    .keeping = {}};
         if (split) {
           cut.push_back(std::move(alone));
         } else {

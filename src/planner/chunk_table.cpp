@@ -14,11 +14,11 @@ constexpr double kWaitingMessages = 2.0;
 }  // namespace
 
 ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequences,
-                       const CostModel& cost, Bytes limit, bool attention)
+                       const CostModel& cost, Bytes limit, Keep recomputed)
     : stages(cost.stage_count()),
       chunks(static_cast<int>(chunking.chunks.size())),
       groups(chunking.groups),
-      keeps_attention(attention) {
+      level(recomputed) {
   entries.resize(static_cast<std::size_t>(stages) * static_cast<std::size_t>(chunks));
   transfer.resize(static_cast<std::size_t>(chunks));
   group_of.resize(static_cast<std::size_t>(chunks));
@@ -49,11 +49,11 @@ ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequ
       entry.forward = cost.forward(stage, shape);
       entry.backward = cost.backward(stage, shape);
       entry.weight = cost.weight_grad(stage, shape);
-      entry.layer = cost.recompute_layer(stage, shape, keeps_attention);
-      entry.activation = cost.activation_bytes(stage, shape, 0);
-      entry.saved = entry.activation -
-                    cost.activation_bytes(stage, shape, {1, keeps_attention ? 1 : 0}) -
-                    cost.kept_kv_bytes(stage, shape, 1);
+      const Keeping one = Keeping::of(level, 1);
+      entry.layer = cost.recompute_layer(stage, shape, level);
+      entry.activation = cost.activation_bytes(stage, shape, {});
+      entry.saved = entry.activation - cost.activation_bytes(stage, shape, one) -
+                    cost.kept_kv_bytes(stage, shape, one);
       entry.workspace = cost.recompute_workspace_bytes(stage, shape);
       entry.grads_open = cost.kv_grad_bytes(stage, shape.cut_sequence_tokens);
       entry.grads_free = cost.kv_grad_bytes(stage, shape.cut_tokens);

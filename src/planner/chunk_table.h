@@ -15,7 +15,7 @@ struct ChunkEntry {
   Seconds forward = 0.0;
   Seconds backward = 0.0;         // B
   Seconds weight = 0.0;           // W; I = B - W
-  Seconds layer = 0.0;            // recomputing one layer, in the table's way
+  Seconds layer = 0.0;            // recomputing one layer that keeps the table's level
   Bytes activation = 0.0;         // from the start of F to the end of B or W
   Bytes saved = 0.0;              // less of it for each recomputed layer
   Bytes workspace = 0.0;          // during a B or I with recomputation
@@ -26,9 +26,9 @@ struct ChunkEntry {
 
 struct ChunkTable {
   ChunkTable() = default;
-  // `chunking` of `sequences`; limit 0: none. `attention`: recomputed layers keep it.
+  // `chunking` of `sequences`; limit 0: none. Recomputed layers keep `recomputed`.
   ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequences, const CostModel& cost,
-             Bytes limit, bool attention = false);
+             Bytes limit, Keep recomputed = Keep::kInput);
 
   int stages = 0;
   int chunks = 0;
@@ -43,7 +43,7 @@ struct ChunkTable {
   std::vector<int> group_of;       // by chunk
   std::vector<int> backward;       // backward order: groups in order, each reversed
   PlannerFeatures features;        // what may be used; set by Site::table
-  bool keeps_attention = false;    // all recomputed layers, or none
+  Keep level = Keep::kInput;       // what all recomputed layers keep
 
   const ChunkEntry& at(int stage, int chunk) const { return entries[index(stage, chunk)]; }
   std::size_t index(int stage, int chunk) const {

@@ -87,7 +87,7 @@ class DelayedWeights final {
       stage.list.push_back(next);
     } else {
       stage.free += cost_.input_grad(id, shape) +
-                    cost_.recompute(id, shape, pipeline_.chunks[chunk].recompute_on(id));
+                    cost_.recompute(id, shape, pipeline_.chunks[chunk].kept_on(id));
       if (p > 0) {
         stage.backward_link =
             std::max(stage.free, stage.backward_link) + cost_.transfer(shape.tokens);

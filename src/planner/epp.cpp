@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "infinipipe/base/error.h"
+#include "planner/keep_more.h"
 #include "planner/search.h"
 #include "planner/static_planner.h"
 #include "planner/timed_plan.h"
@@ -22,20 +23,18 @@ constexpr int kAttempts = 4;
 // How many of these give up only what the nearest plan lacked; the later ones what the worst did.
 constexpr int kNearAttempts = 2;
 
-class EppPlanner final : public Planner {
+// Plans in which all recomputed layers keep the same.
+class LevelPlanner final {
  public:
-  EppPlanner(std::string name, std::shared_ptr<const Site> site, bool paper_only)
+  LevelPlanner(std::string name, std::shared_ptr<const Site> site, bool paper_only)
       : name_(std::move(name)), site_(std::move(site)) {
     options_.paper_only = paper_only;
     ordinary_ = make_static_planner(name_, site_, ordinary_recipes);
   }
 
-  Plan plan(const PlanRequest& request) const override {
-    if (request.forward_only) return ordinary_->plan(request);
-    return timed_plan([&] { return plan_within_memory(request); });
-  }
+  const Site& site() const { return *site_; }
+  Plan evaluation(const PlanRequest& request) const { return ordinary_->plan(request); }
 
- private:
   // Layer by layer the search counts with bounds of what an instruction holds for itself, which are
   // wide where little memory is left: an ordinary plan that was judged exactly may then be faster,
   // or the only one that fits.
@@ -62,6 +61,7 @@ class EppPlanner final : public Planner {
     return std::move(*plan);
   }
 
+ private:
   Plan plan_elastic(const PlanRequest& request) const {
     Plan plan = site_->start(request);
     plan.planner.name = name_;
@@ -171,10 +171,69 @@ class EppPlanner final : public Planner {
   std::unique_ptr<Planner> ordinary_;  // evaluation plans, and rivals
 };
 
+// The plan with layers that keep more, where that is faster.
+Plan refilled(Plan plan, const Site& site) {
+  if (plan.recomputed().layers == 0 || !site.features().adaptive_recompute) return plan;
+  std::optional<Plan> fuller = keep_more(plan, site);
+  if (!fuller) return plan;
+  if (auto& candidates = fuller->planner.candidates; !candidates.empty()) {
+    Candidate winner = candidates.front();
+    winner.seconds = fuller->predicted->seconds;
+    winner.note = "fastest; what each layer keeps chosen anew";
+    candidates.insert(candidates.begin(), std::move(winner));
+    if (candidates.size() > 2) candidates.pop_back();  // as many as the search reported
+    for (std::size_t i = 1; i < candidates.size(); ++i) {
+      Candidate& other = candidates[i];
+      const std::size_t settings = other.note.find("; ");
+      other.note = percent_slower(other.seconds, candidates.front().seconds) +
+                   (settings == std::string::npos ? "" : other.note.substr(settings));
+    }
+  }
+  fuller->planner.solver = {};  // its bound was of another choice of layers
+  return std::move(*fuller);
+}
+
+class EppPlanner final : public Planner {
+ public:
+  EppPlanner(std::vector<std::shared_ptr<const Site>> sites, bool paper_only) {
+    for (std::shared_ptr<const Site>& site : sites) {
+      levels_.emplace_back(paper_only ? "epp-1f1b" : "epp", std::move(site), paper_only);
+    }
+    INFINIPIPE_ASSERT(!levels_.empty(), "recomputed layers must keep something");
+  }
+
+  Plan plan(const PlanRequest& request) const override {
+    if (request.forward_only) return levels_.back().evaluation(request);
+    return timed_plan([&] { return fastest(request); });
+  }
+
+ private:
+  Plan fastest(const PlanRequest& request) const {
+    if (levels_.size() == 1) return levels_.front().plan_within_memory(request);
+    std::optional<Plan> best;
+    std::exception_ptr failure;
+    for (const LevelPlanner& level : levels_) {
+      try {
+        Plan plan = level.plan_within_memory(request);
+        if (&level == &levels_.front() && !level.site().memory_binds(plan)) return plan;
+        plan = refilled(std::move(plan), level.site());
+        if (!best || plan.predicted->seconds < best->predicted->seconds) best = std::move(plan);
+      } catch (const RunError&) {
+        failure = std::current_exception();  // of the level that needs least, in the end
+      }
+    }
+    if (!best) std::rethrow_exception(failure);
+    return std::move(*best);
+  }
+
+  std::vector<LevelPlanner> levels_;
+};
+
 }  // namespace
 
-std::unique_ptr<Planner> make_epp_planner(std::shared_ptr<const Site> site, bool paper_only) {
-  return std::make_unique<EppPlanner>(paper_only ? "epp-1f1b" : "epp", std::move(site), paper_only);
+std::unique_ptr<Planner> make_epp_planner(std::vector<std::shared_ptr<const Site>> sites,
+                                          bool paper_only) {
+  return std::make_unique<EppPlanner>(std::move(sites), paper_only);
 }
 
 }  // namespace infinipipe

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "planner/site.h"
 
@@ -9,7 +10,12 @@ namespace infinipipe {
 
 // The whole search, named "epp"; with `paper_only` the same search restricted to what the paper
 // does (Alg. 1, grouping, 1F1B, integer programme), named "epp-1f1b".
-std::unique_ptr<Planner> make_epp_planner(std::shared_ptr<const Site> site,
+//
+// `sites`: the same machine and limit, one for each level that recomputed layers may keep, most
+// bytes first; not empty. With several, the search runs for one after the other: only for the first
+// where memory does not bind its plan, else for all. Layers of each plan found then keep more where
+// memory is left (keep_more), and the fastest plan wins.
+std::unique_ptr<Planner> make_epp_planner(std::vector<std::shared_ptr<const Site>> sites,
                                           bool paper_only = false);
 
 }  // namespace infinipipe

@@ -5,7 +5,6 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
 #include "planner/epp.h"
-#include "planner/recompute_choice.h"
 #include "planner/static_planner.h"
 
 namespace infinipipe {
@@ -25,7 +24,22 @@ std::unique_ptr<Planner> make_known_planner(const std::string& name,
   }
   if (name == "mepipe") return make_static_planner(name, std::move(site), mepipe_recipes);
   if (name == "gpipe") return make_static_planner(name, std::move(site), gpipe_recipes);
-  return make_epp_planner(std::move(site), name == "epp-1f1b");
+  return make_epp_planner({std::move(site)}, name == "epp-1f1b");
+}
+
+// Levels that the profile knows for layers that run again, most bytes first.
+std::vector<Keep> known_levels(const Profile& profile) {
+  std::vector<Keep> levels;
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    if (profile.knows(kKeepLevels[i].keep)) levels.push_back(kKeepLevels[i].keep);
+  }
+  const auto kept = [&](Keep level) {
+    const auto& remake = profile.remake[index_of(level)];
+    return remake ? remake->kept_bytes_per_token : 0.0;
+  };
+  std::stable_sort(levels.begin(), levels.end(),
+                   [&](Keep a, Keep b) { return kept(a) > kept(b); });
+  return levels;
 }
 
 }  // namespace
@@ -40,9 +54,9 @@ void require_known_planner(const PlanContext& context) {
                      near.empty() ? "" : "did you mean '" + near + "'?");
   }
   const std::string& keeps = context.config.recompute_keeps;
-  if (keeps != "auto" && keeps != "input" && keeps != "attention") {
+  if (keeps != "auto" && !remade_level(keeps)) {
     throw InputError("planner.recompute_keeps", "found " + keeps,
-                     "expected auto, input or attention");
+                     "expected " + remade_level_names());
   }
 }
 
@@ -52,19 +66,17 @@ std::unique_ptr<Planner> make_planner(const PlanContext& context,
   const std::string& name = context.config.name;
   PlanContext own = context;
   if (name == "seq1f1b-fixed") own.features.layer_split = false;
-  const auto site = [&](bool keeps_attention) {
-    return std::make_shared<const Site>(own, evaluator, keeps_attention);
+  const auto site = [&](Keep level) {
+    return std::make_shared<const Site>(own, evaluator, level);
   };
-  const std::string& keeps = context.config.recompute_keeps;
-  if (keeps == "attention") return make_known_planner(name, site(true));
-  if (keeps == "input") return make_known_planner(name, site(false));
-  auto keeps_input = site(false);
-  // What is published of the others recomputes whole layers.
-  if (name != "epp" || !context.profile.around_attention) {
-    return make_known_planner(name, std::move(keeps_input));
+  if (const auto level = remade_level(context.config.recompute_keeps)) {
+    return make_known_planner(name, site(*level));
   }
-  return make_recompute_choice(keeps_input, make_known_planner(name, site(true)),
-                               make_known_planner(name, keeps_input));
+  // What is published of the others recomputes whole layers.
+  if (name != "epp") return make_known_planner(name, site(Keep::kInput));
+  std::vector<std::shared_ptr<const Site>> sites;
+  for (const Keep level : known_levels(context.profile)) sites.push_back(site(level));
+  return make_epp_planner(std::move(sites));
 }
 
 }  // namespace infinipipe

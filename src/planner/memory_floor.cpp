@@ -20,14 +20,14 @@ struct StageBytes {
   Bytes room = 0.0;   // of the stage
 };
 
-StageBytes stage_bytes(const CostModel& cost, StageId stage, Bytes limit, bool keeps_attention) {
+StageBytes stage_bytes(const CostModel& cost, StageId stage, Bytes limit, Keep level) {
   constexpr Tokens kProbe = Tokens{1} << 20;
-  const int layers = cost.layers(stage);
+  const Keeping least = Keeping::of(level, cost.layers(stage));
   const ChunkShape shape{.tokens = kProbe, .slices = 1, .cut_tokens = kProbe};
   const double probe = static_cast<double>(kProbe);
   return {
-      .kept = cost.activation_bytes(stage, shape, {layers, keeps_attention ? layers : 0}) / probe,
-      .cut = (cost.kept_kv_bytes(stage, shape, layers) + cost.kv_grad_bytes(stage, kProbe)) / probe,
+      .kept = cost.activation_bytes(stage, shape, least) / probe,
+      .cut = (cost.kept_kv_bytes(stage, shape, least) + cost.kv_grad_bytes(stage, kProbe)) / probe,
       .work = (cost.recompute_workspace_bytes(stage, shape) + cost.temporary_bound(stage, shape) +
                2.0 * cost.message_bytes(kProbe)) /
               probe,
@@ -37,7 +37,7 @@ StageBytes stage_bytes(const CostModel& cost, StageId stage, Bytes limit, bool k
 }  // namespace
 
 MemoryFloor memory_floor(const CostModel& cost, const std::vector<Tokens>& lengths, Bytes limit,
-                         bool keeps_attention) {
+                         Keep level) {
   MemoryFloor floor;
   constexpr Tokens kUnlimited = std::numeric_limits<Tokens>::max();
   if (limit <= 0.0 || lengths.empty()) {
@@ -50,7 +50,7 @@ MemoryFloor memory_floor(const CostModel& cost, const std::vector<Tokens>& lengt
   const Tokens longest = *std::max_element(lengths.begin(), lengths.end());
   for (int p = 0; p < cost.stage_count(); ++p) {
     const StageBytes& s =
-        stages.emplace_back(stage_bytes(cost, StageId(p), limit, keeps_attention));
+        stages.emplace_back(stage_bytes(cost, StageId(p), limit, level));
     whole = std::min(whole, s.room / (s.kept + s.work));
     cut = std::min(cut, (s.room - kUsefulSlice * (s.kept + s.work)) / (s.kept + s.cut));
     const auto tokens = static_cast<double>(longest);

@@ -27,8 +27,8 @@ struct MemoryFloor {
   Bytes over = 0.0;
 };
 
-// limit 0: none.
+// limit 0: none. `level`: what recomputed layers keep.
 MemoryFloor memory_floor(const CostModel& cost, const std::vector<Tokens>& lengths, Bytes limit,
-                         bool keeps_attention = false);
+                         Keep level = Keep::kInput);
 
 }  // namespace infinipipe

@@ -140,7 +140,9 @@ ParallelChoice choose_parallelism(const PlanContext& context, int devices, int d
   }
   if (sample.empty()) throw InputError("sample", "no batch of lengths", "expected at least one");
   require_known_planner(context);
-  if (context.config.recompute_keeps == "attention") require_around_attention(context.profile);
+  if (const auto level = remade_level(context.config.recompute_keeps)) {
+    require_known(context.profile, *level);
+  }
   ParallelChoice choice;
   choice.devices = devices;
   choice.batches = static_cast<int>(sample.size());

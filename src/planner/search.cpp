@@ -32,7 +32,7 @@ class Search final {
   SearchResult run() {
     SearchResult result;
     const MemoryFloor floor =
-        memory_floor(site_.cost(), lengths_, site_.limit(), site_.keeps_attention());
+        memory_floor(site_.cost(), lengths_, site_.limit(), site_.level());
     if (floor.ways.empty()) {
       result.over_stage = floor.stage;
       result.over_bytes = floor.over;

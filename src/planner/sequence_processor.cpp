@@ -228,7 +228,7 @@ class Processor final {
   }
 
   static void add(Chunking& result, ChunkKind kind, std::vector<Slice> slices) {
-    result.chunks.push_back({.kind = kind, .slices = std::move(slices), .recompute = {}});
+    result.chunks.push_back({.kind = kind, .slices = std::move(slices), .keeping = {}});
   }
   void add_shorts(Chunk& chunk, const Filling& filling) const {
     for (const int s : filling.shorts) chunk.slices.push_back({SequenceId(s), 0, length(s)});

@@ -37,11 +37,11 @@ std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, co
 }
 
 Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator,
-           bool keeps_attention)
+           Keep level)
     : config_(context.config),
       features_(context.features),
       cost_(context.profile, context.parallelism, stage_layers(context)),
-      keeps_attention_(keeps_attention),
+      level_(level),
       limit_(context.limit()),
       profile_hash_(infinipipe::profile_hash(context.profile)),
       evaluator_(std::move(evaluator)) {
@@ -57,15 +57,17 @@ Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluato
 }
 
 ChunkTable Site::table(const Chunking& chunking, const std::vector<Tokens>& lengths) const {
-  ChunkTable table(chunking, lengths, cost_, limit_, keeps_attention_);
+  ChunkTable table(chunking, lengths, cost_, limit_, level_);
   table.features = features_;
   return table;
 }
 
-void require_around_attention(const Profile& profile) {
-  if (profile.around_attention) return;
+void require_known(const Profile& profile, Keep level) {
+  if (profile.knows(level)) return;
+  const KeepLevel& row = level_of(level);
   throw InputError("planner.recompute_keeps",
-                   "found attention, and a profile without recompute_around_attention",
+                   "found " + std::string(row.name) + ", and a profile without " +
+                       row.profile_field,
                    "expected auto or input", "or measure the machine again");
 }
 
@@ -76,7 +78,7 @@ Site Site::with_less(Bytes bytes) const {
 }
 
 Plan Site::start(const PlanRequest& request) const {
-  if (keeps_attention_ && !request.forward_only) require_around_attention(cost_.profile());
+  if (!request.forward_only) require_known(cost_.profile(), level_);
   for (std::size_t i = 0; i < request.sequences.size(); ++i) {
     if (request.sequences[i] >= 1) continue;
     throw InputError("plan",
@@ -151,7 +153,7 @@ void Site::fail_memory(const Plan& plan, StageId stage, Bytes over) const {
                      format_bytes(cost_.state_bytes(stage)) +
                      " of it model states; longest sequence " + format_count(longest) +
                      " tokens), even with full recomputation" +
-                     (keeps_attention_ ? " that keeps attention" : ""),
+                     (level_ == Keep::kInput ? "" : std::string(" that keeps ") + level_of(level_).name),
                  "a batch that fits",
                  "raise memory.bytes_per_stage, add stages or sequence parallelism, or lower "
                  "data.max_sequence_length");

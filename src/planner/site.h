@@ -23,23 +23,23 @@ struct ReplicaShare {
 std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, const CostModel& cost,
                                         int replicas);
 
-// Throws InputError where the profile does not say what recomputing around attention costs.
-void require_around_attention(const Profile& profile);
+// Throws InputError where the profile does not say what making such layers again costs.
+void require_known(const Profile& profile, Keep level);
 
 // Immutable; shared between threads.
 class Site final {
  public:
-  // `keeps_attention`: recomputed layers do, in all that is planned here. Throws InputError for a
+  // `level`: what recomputed layers keep in all that is planned here. Throws InputError for a
   // context that no batch can be planned for.
   Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator,
-       bool keeps_attention = false);
+       Keep level = Keep::kInput);
 
   const CostModel& cost() const { return cost_; }
   const Evaluator& evaluator() const { return *evaluator_; }
   const PlannerConfig& config() const { return config_; }
   const PlannerFeatures& features() const { return features_; }
   int stages() const { return cost_.stage_count(); }
-  bool keeps_attention() const { return keeps_attention_; }
+  Keep level() const { return level_; }
   // Bytes per stage; 0: no limit.
   Bytes limit() const { return limit_; }
   // Whether a finished plan recomputes, or takes so much that memory may have shaped it.
@@ -50,7 +50,7 @@ class Site final {
   Site with_less(Bytes bytes) const;
 
   // Everything but replicas and planner report. Throws InputError for a sequence below one token,
-  // and where attention is to be kept and the profile does not know what that costs.
+  // and where recomputed layers are to keep what the profile does not know the cost of.
   Plan start(const PlanRequest& request) const;
   // Replica `r` of `plan` gets these pipelines, whose slices name positions in `share`.
   static void place(Plan& plan, ReplicaId replica, const ReplicaShare& share, Replica content);
@@ -64,7 +64,7 @@ class Site final {
   PlannerConfig config_;
   PlannerFeatures features_;
   CostModel cost_;
-  bool keeps_attention_ = false;
+  Keep level_ = Keep::kInput;
   Bytes limit_ = 0.0;
   std::string profile_hash_;
   std::shared_ptr<const Evaluator> evaluator_;

@@ -114,7 +114,7 @@ class StaticPlanner final : public Planner {
       Plan alone = plan;
       alone.sequences = share.lengths;
       alone.replicas.assign(1, static_replica(recipe, share.lengths, recompute, site_->cost(),
-                                              forward_only, site_->keeps_attention()));
+                                              forward_only, site_->level()));
       const Evaluation evaluation = site_->evaluator().evaluate(alone, site_->cost(), ReplicaId{});
       return Trial{std::move(alone.replicas.front()), evaluation, recompute};
     };
@@ -151,7 +151,7 @@ std::unique_ptr<Planner> make_static_planner(std::string name, std::shared_ptr<c
 
 Replica static_replica(const StaticRecipe& recipe, const std::vector<Tokens>& lengths,
                        int recompute, const CostModel& cost, bool forward_only,
-                       bool keeps_attention) {
+                       Keep level) {
   std::vector<int> counts;
   for (const LayerRange& range : cost.stages()) {
     counts.push_back(forward_only ? 0 : std::min(recompute, range.count()));
@@ -164,8 +164,7 @@ Replica static_replica(const StaticRecipe& recipe, const std::vector<Tokens>& le
     for (std::size_t g = f * groups.size() / flushes; g < (f + 1) * groups.size() / flushes; ++g) {
       for (int k = groups[g].begin; k < groups[g].end; ++k) {
         placed.push_back(recipe.chunking.chunks[static_cast<std::size_t>(k)]);
-        placed.back().recompute = counts;
-        if (keeps_attention) placed.back().attention_kept = counts;
+        placed.back().keeping = keeping_by_stage(level, counts);
       }
     }
     replica.pipelines.push_back(make_pipeline(std::move(placed), forward_only));

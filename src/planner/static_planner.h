@@ -59,10 +59,10 @@ Chunking uniform_slices(const std::vector<Tokens>& lengths, Tokens chunk_tokens,
                         const ChunkSeconds& cost);
 
 // A replica that runs the recipe on `lengths`, every stage recomputing min(recompute, its layers),
-// which keep their attention or not.
+// which keep `level`.
 Replica static_replica(const StaticRecipe& recipe, const std::vector<Tokens>& lengths,
                        int recompute, const CostModel& cost, bool forward_only,
-                       bool keeps_attention = false);
+                       Keep level = Keep::kInput);
 
 // The same in one flush of "1f1b" or "gpipe", for chunks that come from elsewhere.
 Replica static_replica(const std::vector<Chunk>& chunks, const std::string& schedule, int recompute,

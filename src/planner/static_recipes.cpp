@@ -65,7 +65,7 @@ Chunking pack_whole(const std::vector<Tokens>& lengths, Tokens size, const Chunk
     std::size_t at = 0;
     while (at < chunks.size() && used[at] + length > size) ++at;
     if (at == chunks.size()) {
-      chunks.push_back({.kind = ChunkKind::kBatched, .slices = {}, .recompute = {}});
+      chunks.push_back({.kind = ChunkKind::kBatched, .slices = {}, .keeping = {}});
       used.push_back(0);
     }
     chunks[at].slices.push_back({SequenceId(i), 0, length});
@@ -185,7 +185,7 @@ Chunking uniform_slices(const std::vector<Tokens>& lengths, Tokens chunk_tokens,
     for (Tokens at = 0; at < length;) {
       const Tokens end = std::min(length, at + chunk_tokens);
       run.chunks.push_back(
-          {.kind = ChunkKind::kSplit, .slices = {{SequenceId(i), at, end}}, .recompute = {}});
+          {.kind = ChunkKind::kSplit, .slices = {{SequenceId(i), at, end}}, .keeping = {}});
       at = end;
     }
     open.push_back(run.chunks.back());
@@ -199,7 +199,7 @@ Chunking uniform_slices(const std::vector<Tokens>& lengths, Tokens chunk_tokens,
     std::size_t at = 0;
     while (at < open.size() && used[at] + length > chunk_tokens) ++at;
     if (at == open.size()) {
-      open.push_back({.kind = ChunkKind::kBatched, .slices = {}, .recompute = {}});
+      open.push_back({.kind = ChunkKind::kBatched, .slices = {}, .keeping = {}});
       used.push_back(0);
       home.push_back(-1);
     }

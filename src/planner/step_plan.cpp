@@ -27,11 +27,11 @@ std::vector<Pipeline> make_pipelines(const Chunking& chunking, const ChunkTable&
     std::vector<Chunk> chunks(chunking.chunks.begin() + first[i],
                               chunking.chunks.begin() + first[i + 1]);
     for (std::size_t k = 0; k < chunks.size(); ++k) {
-      chunks[k].recompute.clear();
+      chunks[k].keeping.clear();
       for (int p = 0; p < table.stages; ++p) {
-        chunks[k].recompute.push_back(recompute[table.index(p, first[i] + static_cast<int>(k))]);
+        const int count = recompute[table.index(p, first[i] + static_cast<int>(k))];
+        chunks[k].keeping.push_back(Keeping::of(table.level, count));
       }
-      if (table.keeps_attention) chunks[k].attention_kept = chunks[k].recompute;
     }
     pipelines.push_back(make_pipeline(std::move(chunks)));
   }

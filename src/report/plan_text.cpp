@@ -183,8 +183,9 @@ std::string explain_plan(const Plan& plan) {
           " of all layers' forwards (" + format_count(again.layers) + " of " +
           format_count(counts.layer_runs) + ")";
   if (again.layers == 0) text += ": everything fits";
-  if (again.attention_kept > 0) {
-    text += ", " + format_count(again.attention_kept) + " of them around attention";
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    if (again.by_level[i] == 0 || *kKeepLevels[i].again == '\0') continue;
+    text += ", " + format_count(again.by_level[i]) + " of them " + kKeepLevels[i].again;
   }
   text += "\n";
   if (plan.predicted) text += "predicted: " + prediction_text(*plan.predicted) + "\n";

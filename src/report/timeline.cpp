@@ -111,8 +111,13 @@ void write_chunks(Writer& out, const Plan& plan, const Replica& replica,
       out.integer(static_cast<std::int64_t>(chunk.slices.size())).comma();
       out.integer(is_cut ? sequence.value() : -1).comma();
       out.integer(is_cut ? plan.sequences[sequence.index()] : 0).comma();
-      out.list(chunk.recompute, [&](int layers) { out.integer(layers); }).comma();
-      out.list(chunk.attention_kept, [&](int layers) { out.integer(layers); }).raw("]");
+      out.list(chunk.keeping, [&](const Keeping& keeping) { out.integer(keeping.remade()); });
+      out.comma().raw("[");
+      for (std::size_t i = 0; i < kRemadeLevels; ++i) {  // as the page's `levels`
+        if (i > 0) out.comma();
+        out.list(chunk.keeping, [&](const Keeping& keeping) { out.integer(keeping.layers[i]); });
+      }
+      out.raw("]]");
     }
   }
   out.raw("]}");
@@ -239,6 +244,12 @@ std::string html_timeline(const Plan& plan, const Trace& predicted, const Trace*
   out.raw(",\"layers\":").list(plan.stages, [&](const LayerRange& range) {
     out.raw("[").integer(range.begin).comma().integer(range.end).raw("]");
   });
+  out.raw(",\"levels\":[");
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    if (i > 0) out.comma();
+    out.string(kKeepLevels[i].again);
+  }
+  out.raw("]");
   out.raw(",\n\"replicas\":").list(plan.replicas, [&](const Replica& replica) {
     write_chunks(out, plan, replica, cut);
   });

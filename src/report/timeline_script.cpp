@@ -34,8 +34,9 @@ const char* const kTimelineBody = R"html(
 )html";
 
 // DATA: {title, subtitle, limit, bound, tokens, layers: [[begin, end]..], overhead,
+//  levels: [what layers of a level of keeping run again, ""  for whole layers..],
 //  replicas: [{chunks: [[pipeline, chunk, kind, tokens, context, slices, cut sequence or -1,
-//              its length, [recompute..], [attention kept.. or empty]]..]}],
+//              its length, [recompute..], [[layers of a level, by stage..], by level..]]..]}],
 //  traces: [{name, seconds, replicas: [{stages: [{events: [[op, chunk, begin, length, recompute,
 //            how long it was ready before]..], memory: [[at, states, activations, kv, kv_grad,
 //            workspace, transfers]..], links: [[to, op, chunk, begin, length, bytes]..]}]}]}]}
@@ -320,7 +321,8 @@ class Timeline extends TimePlot {
     return {chunk: e[1], html: '<b>' + nameOf(e[0], e[1]) + '</b> ' + OP_NAMES[e[0]] + ' on stage ' + p +
       rows([['time', seconds(e[3]) + ' at ' + seconds(e[2])],
         e[4] > 0 ? ['recomputes', (c[8][p] ? c[8][p] + ' of ' + (DATA.layers[p][1] - DATA.layers[p][0]) +
-            ' layers, ' : '') + (c[9][p] ? c[9][p] + ' around attention, ' : '') + seconds(e[4])] : null,
+            ' layers, ' : '') + DATA.levels.map((again, i) => again && c[9][i][p] ? c[9][i][p] + ' ' + again + ', ' : '')
+            .join('') + seconds(e[4])] : null,
         e[5] > 0 ? ['was ready', seconds(e[5]) + ' before'] : null,
         ...others,
         ['chunk', KINDS[c[2]] + ', ' + count(c[3]) + ' tokens in ' + c[5] +

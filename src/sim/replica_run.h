@@ -23,8 +23,8 @@ class FlatReplica final {
     return first_[instruction.pipeline.index()] + instruction.chunk.index();
   }
   const ChunkShape& shape(std::size_t chunk) const { return shapes_[chunk]; }
-  Recompute recompute(std::size_t chunk, std::size_t stage) const {
-    return chunks_[chunk]->recompute_on(StageId(stage));
+  const Keeping& keeping(std::size_t chunk, std::size_t stage) const {
+    return chunks_[chunk]->kept_on(StageId(stage));
   }
   bool evaluation() const { return evaluation_; }  // forwards only
 
@@ -83,25 +83,25 @@ class StageLedger final {
     peak_ = bytes_.total();
   }
 
-  void begin(const Instruction& instruction, const ChunkShape& chunk, Recompute recompute) {
+  void begin(const Instruction& instruction, const ChunkShape& chunk, const Keeping& keeping) {
     switch (instruction.op) {
       case Op::kForward:
-        bytes_.activations += cost_->activation_bytes(stage_, chunk, recompute);
-        bytes_.kv += cost_->kept_kv_bytes(stage_, chunk, recompute.layers);
-        temporary_ = cost_->forward_temporary(stage_, chunk, recompute);
+        bytes_.activations += cost_->activation_bytes(stage_, chunk, keeping);
+        bytes_.kv += cost_->kept_kv_bytes(stage_, chunk, keeping);
+        temporary_ = cost_->forward_temporary(stage_, chunk, keeping);
         bytes_.workspace += temporary_;
         break;
       case Op::kBackward:
       case Op::kInputGrad:
         if (cost_->layerwise()) {
-          temporary_ = cost_->backward_temporary(stage_, chunk, recompute, instruction.op);
+          temporary_ = cost_->backward_temporary(stage_, chunk, keeping, instruction.op);
           bytes_.workspace += temporary_;
           break;
         }
         if (chunk.cut_sequence_tokens > 0) {
           bytes_.kv_grad += cost_->kv_grad_bytes(stage_, chunk.cut_sequence_tokens);
         }
-        if (recompute.layers > 0)
+        if (keeping.remade() > 0)
           bytes_.workspace += cost_->recompute_workspace_bytes(stage_, chunk);
         break;
       case Op::kWeightGrad:
@@ -113,11 +113,11 @@ class StageLedger final {
     }
   }
 
-  void end(Op op, const ChunkShape& chunk, Recompute recompute, bool evaluation) {
+  void end(Op op, const ChunkShape& chunk, const Keeping& keeping, bool evaluation) {
     if (op == Op::kForward) {
       bytes_.workspace -= temporary_;
       temporary_ = 0.0;
-      if (evaluation) end_evaluation(chunk, recompute);
+      if (evaluation) end_evaluation(chunk, keeping);
       return;
     }
     if (op != Op::kWeightGrad) {
@@ -125,23 +125,23 @@ class StageLedger final {
         bytes_.workspace -= temporary_;
         temporary_ = 0.0;
         bytes_.kv_grad += cost_->kv_grad_bytes(stage_, chunk.cut_sequence_tokens);
-      } else if (recompute.layers > 0) {
+      } else if (keeping.remade() > 0) {
         bytes_.workspace -= cost_->recompute_workspace_bytes(stage_, chunk);
       }
       if (chunk.cut_tokens > 0) bytes_.kv_grad -= cost_->kv_grad_bytes(stage_, chunk.cut_tokens);
     }
     if (cost_->layerwise() && op != Op::kBackward) {
       // I leaves what W needs.
-      const Bytes pending = cost_->pending_bytes(stage_, chunk, recompute.layers);
+      const Bytes pending = cost_->pending_bytes(stage_, chunk, keeping);
       if (op == Op::kWeightGrad) {
         bytes_.activations -= pending;
         return;
       }
       bytes_.activations += pending;
-      free_activations(chunk, recompute);
+      free_activations(chunk, keeping);
       return;
     }
-    if (op != Op::kInputGrad) free_activations(chunk, recompute);
+    if (op != Op::kInputGrad) free_activations(chunk, keeping);
   }
 
   const LedgerBytes& bytes() const { return bytes_; }
@@ -149,16 +149,16 @@ class StageLedger final {
   const Instruction& peak_at() const { return peak_at_; }
 
  private:
-  void free_activations(const ChunkShape& chunk, Recompute recompute) {
-    bytes_.activations -= cost_->activation_bytes(stage_, chunk, recompute);
-    bytes_.kv -= cost_->kept_kv_bytes(stage_, chunk, recompute.layers);
+  void free_activations(const ChunkShape& chunk, const Keeping& keeping) {
+    bytes_.activations -= cost_->activation_bytes(stage_, chunk, keeping);
+    bytes_.kv -= cost_->kept_kv_bytes(stage_, chunk, keeping);
   }
 
   // Only K and V of a cut sequence's tokens outlive the forward, until its last slice has run. One
   // cut sequence's slices may be followed by another's before that, so each is counted apart by
   // what its chunks say.
-  void end_evaluation(const ChunkShape& chunk, Recompute recompute) {
-    free_activations(chunk, recompute);
+  void end_evaluation(const ChunkShape& chunk, const Keeping& keeping) {
+    free_activations(chunk, keeping);
     bytes_.kv += cost_->evaluation_kv_bytes(stage_, chunk);
     if (chunk.cut_sequence_tokens > 0) {
       ChunkShape whole;
@@ -301,7 +301,7 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
       const Instruction& instruction = list[self.next];
       const std::size_t c = flat.index(instruction);
       const ChunkShape& chunk = flat.shape(c);
-      const Recompute again = flat.recompute(c, p);
+      const Keeping& keeping = flat.keeping(c, p);
       const bool forward = instruction.op == Op::kForward;
       const bool backward = instruction.op == Op::kBackward || instruction.op == Op::kInputGrad;
       const Seconds arrival = forward    ? forward_at[p * chunks + c]
@@ -309,25 +309,25 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
                                          : 0.0;
       if (arrival == kNotArrived) break;
       const Seconds compute = cost.seconds(instruction.op, stage, chunk);
-      const Seconds recompute = backward ? cost.recompute(stage, chunk, again) : 0.0;
+      const Seconds recompute = backward ? cost.recompute(stage, chunk, keeping) : 0.0;
       const Seconds begin = std::max(self.free, arrival);
       self.free = begin + (compute + recompute);
       run.compute += compute;
       run.recompute += recompute;
       recorder.ran(stage, instruction, begin, self.free, recompute);
       StageLedger& ledger = ledgers[p];
-      ledger.begin(instruction, chunk, again);
+      ledger.begin(instruction, chunk, keeping);
       if (layerwise) {
         if (forward ? p > 0 : backward && p + 1 < stages) {
           const auto& [from, at] = (forward ? forward_sent : backward_sent)[p * chunks + c];
           waiting[from].messages[at].taken = begin;
         }
         waiting[p].ran.push_back({instruction, begin, self.free, ledger.bytes(), {}});
-        ledger.end(instruction.op, chunk, again, flat.evaluation());
+        ledger.end(instruction.op, chunk, keeping, flat.evaluation());
         waiting[p].ran.back().after = ledger.bytes();
       } else {
         recorder.memory(stage, begin, ledger.bytes());
-        ledger.end(instruction.op, chunk, again, flat.evaluation());
+        ledger.end(instruction.op, chunk, keeping, flat.evaluation());
         recorder.memory(stage, self.free, ledger.bytes());
       }
       if (instruction.op == Op::kForward) {

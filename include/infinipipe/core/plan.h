@@ -10,6 +10,7 @@
 
 #include "infinipipe/base/ids.h"
 #include "infinipipe/base/units.h"
+#include "infinipipe/core/keeping.h"
 
 namespace infinipipe {
 
@@ -31,32 +32,17 @@ enum class ChunkKind {
 
 const char* to_string(ChunkKind kind);  // "split", "hybrid", "batched"
 
-// What a stage runs again in a chunk's backward, because it was not kept.
-struct Recompute {
-  int layers = 0;  // the stage's first ones: they keep their input (and K and V of a cut sequence)
-  // Of these, the first ones: they keep their attention's output too, and run again around it.
-  int attention_kept = 0;
-
-  // NOLINTNEXTLINE(google-explicit-constructor): a number of layers is one
-  constexpr Recompute(int all = 0, int kept = 0) : layers(all), attention_kept(kept) {}
-  bool operator==(const Recompute&) const = default;
-};
-
 // The unit that is pipelined. Its tokens are its slices' tokens, one after the other; no slice
 // attends to another of the same chunk.
 struct Chunk {
   ChunkKind kind = ChunkKind::kBatched;
-  std::vector<Slice> slices;   // of a split or hybrid chunk, slices[0] is the cut sequence's
-  std::vector<int> recompute;  // per stage: layers recomputed in the backward, 0..layers(stage)
-  // Per stage: of these, how many keep their attention's output, 0..recompute; empty: none.
-  std::vector<int> attention_kept = {};
+  std::vector<Slice> slices;  // of a split or hybrid chunk, slices[0] is the cut sequence's
+  std::vector<Keeping> keeping;  // per stage: what its layers keep until the backward
 
-  Recompute recompute_on(StageId stage) const {
-    return {recompute[stage.index()], attention_kept.empty() ? 0 : attention_kept[stage.index()]};
-  }
+  const Keeping& kept_on(StageId stage) const { return keeping[stage.index()]; }
   Tokens context() const { return kind == ChunkKind::kBatched ? 0 : slices.at(0).begin; }
   Tokens tokens() const;
-  bool operator==(const Chunk& other) const;  // empty attention_kept: as zeros
+  bool operator==(const Chunk&) const = default;
 };
 
 // Chunks in forward order on every stage, and the order of their backwards.
@@ -180,10 +166,10 @@ struct Plan {
   std::vector<bool> cut_sequences() const;
   // No instruction but forwards.
   bool forward_only() const;
-  // Sums of recompute and attention_kept over all chunks and stages.
+  // Layers that run again, summed over all chunks and stages: all of them, and by what they keep.
   struct Recomputed {
     std::int64_t layers = 0;
-    std::int64_t attention_kept = 0;
+    ByRemadeLevel<std::int64_t> by_level{};
   };
   Recomputed recomputed() const;
 };

@@ -42,18 +42,19 @@ class CostModel final {
   Seconds input_grad(StageId stage, const ChunkShape& chunk) const;   // I = B - W
   Seconds weight_grad(StageId stage, const ChunkShape& chunk) const;  // W
   Seconds seconds(Op op, StageId stage, const ChunkShape& chunk) const;
-  // Recomputing one layer of this stage for this chunk: all of its forward, or, where its attention
-  // was kept, what is around that.
-  Seconds recompute_layer(StageId stage, const ChunkShape& chunk,
-                          bool attention_kept = false) const;
+  // Making again what one layer of this stage that keeps `level` did not keep of this chunk.
+  Seconds recompute_layer(StageId stage, const ChunkShape& chunk, Keep level) const;
   // A message between neighbouring stages; both directions alike.
   Seconds transfer(Tokens tokens) const;
 
   // Seconds of all that is recomputed within one B or I.
-  Seconds recompute(StageId stage, const ChunkShape& chunk, Recompute again) const {
-    const Seconds whole = (again.layers - again.attention_kept) * recompute_layer(stage, chunk);
-    if (again.attention_kept == 0) return whole;
-    return whole + again.attention_kept * recompute_layer(stage, chunk, true);
+  Seconds recompute(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const {
+    Seconds sum = 0.0;
+    for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+      if (keeping.layers[i] == 0) continue;
+      sum += keeping.layers[i] * recompute_layer(stage, chunk, kKeepLevels[i].keep);
+    }
+    return sum;
   }
 
   // Bytes. States and workspace, always there.
@@ -62,8 +63,8 @@ class CostModel final {
   // Held from the start of F to the end of B (or W).
   // Split in what reports show apart, so that a chunk holds the sum of the two: activations (head
   // bytes and the K and V of kept layers included), and K and V kept for recomputed layers.
-  Bytes activation_bytes(StageId stage, const ChunkShape& chunk, Recompute recompute) const;
-  Bytes kept_kv_bytes(StageId stage, const ChunkShape& chunk, int recompute) const;
+  Bytes activation_bytes(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const;
+  Bytes kept_kv_bytes(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const;
   // dK and dV accumulators of `tokens` tokens of a cut sequence.
   Bytes kv_grad_bytes(StageId stage, Tokens tokens) const;
   // K and V of all the stage's layers, for the chunk's tokens of a cut sequence: what an evaluation
@@ -77,13 +78,13 @@ class CostModel final {
   // such profiles; for others every figure below is 0.
   bool layerwise() const { return profile_.memory.layerwise.has_value(); }
   // The most that an F holds beyond what it leaves.
-  Bytes forward_temporary(StageId stage, const ChunkShape& chunk, Recompute recompute) const;
+  Bytes forward_temporary(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const;
   // The most that a B or I (`op`) holds beyond what was there before it, its opening accumulators
   // included. An I leaves pending_bytes() in place of kept layers, layer by layer. At least 0.
-  Bytes backward_temporary(StageId stage, const ChunkShape& chunk, Recompute recompute,
+  Bytes backward_temporary(StageId stage, const ChunkShape& chunk, const Keeping& keeping,
                            Op op = Op::kBackward) const;
   // Held between I and W: what weight gradients of kept layers need.
-  Bytes pending_bytes(StageId stage, const ChunkShape& chunk, int recompute) const;
+  Bytes pending_bytes(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const;
   // A bound of both, whatever is recomputed, without accumulators and without the recomputed
   // layer's own activations.
   Bytes temporary_bound(StageId stage, const ChunkShape& chunk) const;
@@ -114,8 +115,7 @@ class CostModel final {
   struct StageCost {
     Coefficients forward;
     Coefficients backward;
-    Coefficients layer_again;       // recomputing one layer
-    Coefficients around_attention;  // the same without attention
+    ByRemadeLevel<Coefficients> again;  // making one layer again
     double weight_per_token = 0.0;
     double kept_per_token = 0.0;  // bytes of the chunk's activations, nothing recomputed
     Bytes states = 0.0;
@@ -129,7 +129,7 @@ class CostModel final {
   double transfer_per_token_ = 0.0;
   double activation_per_layer_token_ = 0.0;  // bytes on one device of the group, as the next four
   double recompute_saves_per_token_ = 0.0;
-  double attention_per_token_ = 0.0;
+  ByRemadeLevel<double> beside_input_per_token_{};
   double kv_per_token_ = 0.0;
   double kv_grad_per_token_ = 0.0;
   double message_per_token_ = 0.0;
@@ -174,9 +174,8 @@ inline Seconds CostModel::seconds(Op op, StageId stage, const ChunkShape& chunk)
 }
 
 inline Seconds CostModel::recompute_layer(StageId stage, const ChunkShape& chunk,
-                                          bool attention_kept) const {
-  const StageCost& cost = costs_[stage.index()];
-  return attention_kept ? cost.around_attention(chunk) : cost.layer_again(chunk);
+                                          Keep level) const {
+  return level == Keep::kAll ? 0.0 : costs_[stage.index()].again[index_of(level)](chunk);
 }
 
 inline Seconds CostModel::transfer(Tokens tokens) const {
@@ -186,14 +185,18 @@ inline Seconds CostModel::transfer(Tokens tokens) const {
 inline Bytes CostModel::state_bytes(StageId stage) const { return costs_[stage.index()].states; }
 
 inline Bytes CostModel::activation_bytes(StageId stage, const ChunkShape& chunk,
-                                         Recompute recompute) const {
-  return (costs_[stage.index()].kept_per_token - recompute.layers * recompute_saves_per_token_ +
-          recompute.attention_kept * attention_per_token_) *
-         static_cast<double>(chunk.tokens);
+                                         const Keeping& keeping) const {
+  double per_token =
+      costs_[stage.index()].kept_per_token - keeping.remade() * recompute_saves_per_token_;
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    per_token += keeping.layers[i] * beside_input_per_token_[i];
+  }
+  return per_token * static_cast<double>(chunk.tokens);
 }
 
-inline Bytes CostModel::kept_kv_bytes(StageId, const ChunkShape& chunk, int recompute) const {
-  return recompute * kv_per_token_ * static_cast<double>(chunk.cut_tokens);
+inline Bytes CostModel::kept_kv_bytes(StageId, const ChunkShape& chunk,
+                                      const Keeping& keeping) const {
+  return keeping.without_kv() * kv_per_token_ * static_cast<double>(chunk.cut_tokens);
 }
 
 inline Bytes CostModel::evaluation_kv_bytes(StageId stage, const ChunkShape& chunk) const {

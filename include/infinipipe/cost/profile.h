@@ -8,6 +8,7 @@
 
 #include "infinipipe/base/json.h"
 #include "infinipipe/base/units.h"
+#include "infinipipe/core/keeping.h"
 #include "infinipipe/core/model_spec.h"
 
 namespace infinipipe {
@@ -23,10 +24,10 @@ struct DirectionCost {
   double seconds_per_context_token = 0.0;
 };
 
-// Recomputation that leaves attention and the layer's output out (Recompute::attention_kept).
-struct AroundAttention {
-  DirectionCost cost;                      // of all layers on one device
-  double attention_bytes_per_token = 0.0;  // that one recomputed layer keeps beside its input
+// Layers that keep one of core/keeping.h's levels.
+struct RemakeCost {
+  DirectionCost cost;                 // of making the rest of all layers again, on one device
+  double kept_bytes_per_token = 0.0;  // that one layer keeps beside its input
 };
 
 struct PerTokenPair {
@@ -88,7 +89,9 @@ struct Profile {
   bool seconds_per_chunk_divided = false;  // b1 is divided by the sequence-parallel degree too
   double backward_weight_seconds_per_token = -1.0;  // < 0: half of backward's per-token term
   std::vector<double> stage_speed;                  // empty: all 1
-  std::optional<AroundAttention> around_attention;  // absent: attention_kept must be 0
+  // By level; where absent and the level has a field in the file, it must not be used, and the
+  // level without one costs a forward.
+  ByRemadeLevel<std::optional<RemakeCost>> remake;
   double step_seconds = 0.0;  // a step's optimizer and bookkeeping, outside its instructions
   MemoryCost memory;
   LinkCost links;
@@ -99,6 +102,11 @@ struct Profile {
   // limit.
   double limit(double bytes_per_stage) const {
     return bytes_per_stage > 0.0 ? bytes_per_stage : device_memory_bytes;
+  }
+  // Whether it says what making such layers again costs.
+  bool knows(Keep level) const {
+    return level == Keep::kAll || level_of(level).profile_field == nullptr ||
+           remake[index_of(level)].has_value();
   }
 };
 

@@ -12,6 +12,7 @@
 #include "infinipipe/sim/simulator.h"
 #include "planner/static_planner.h"
 #include "support/clusters.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -54,7 +55,7 @@ TEST(Pipelines, OneForwardOneBackwardIsTheSimulators) {
       const Tokens tokens = random.between(1, 4000);
       plan.sequences.push_back(tokens);
       chunks.push_back(
-          {.kind = ChunkKind::kBatched, .slices = {{SequenceId(c), 0, tokens}}, .recompute = {}});
+          {.kind = ChunkKind::kBatched, .slices = {{SequenceId(c), 0, tokens}}, .keeping = {}});
     }
     const int recompute = static_cast<int>(random.between(0, 2));
     plan.replicas = {static_replica(chunks, "1f1b", recompute, cost, false)};
@@ -70,8 +71,8 @@ TEST(Pipelines, OneForwardOneBackwardIsTheSimulators) {
           const ChunkShape& shape = shapes[static_cast<std::size_t>(c)];
           const int r = std::min(recompute, cost.layers(stage));
           return ChunkCost{cost.forward(stage, shape),
-                           cost.backward(stage, shape) + cost.recompute(stage, shape, r),
-                           cost.activation_bytes(stage, shape, r),
+                           cost.backward(stage, shape) + cost.recompute(stage, shape, testing::inputs(r)),
+                           cost.activation_bytes(stage, shape, testing::inputs(r)),
                            r > 0 ? cost.recompute_workspace_bytes(stage, shape) : 0.0};
         },
         [&](int c) { return cost.transfer(shapes[static_cast<std::size_t>(c)].tokens); });

@@ -103,11 +103,11 @@ inline LayerwiseMemory random_layerwise(Random& random, const Profile& profile, 
 }
 
 // From nearly all of a layer's forward to a small part of it, for few bytes or many.
-inline AroundAttention random_around_attention(Random& random, const Profile& profile) {
-  AroundAttention around;
+inline RemakeCost random_around_attention(Random& random, const Profile& profile) {
+  RemakeCost around;
   around.cost.seconds_per_token = random.uniform() * profile.forward.seconds_per_token;
   around.cost.seconds_per_chunk = random.uniform() * profile.forward.seconds_per_chunk;
-  around.attention_bytes_per_token = 20.0 + 300.0 * random.uniform();
+  around.kept_bytes_per_token = 20.0 + 300.0 * random.uniform();
   return around;
 }
 
@@ -133,7 +133,7 @@ inline Case random_case(std::uint64_t seed, int most_sequences, int most_stages,
   }
   if (seed % 4 > 1) {
     Random more(seed, 3);
-    context.profile.around_attention = random_around_attention(more, context.profile);
+    context.profile.remake[index_of(Keep::kAttention)] = random_around_attention(more, context.profile);
   }
   result.request.sequences = random_lengths(random, most_sequences, most_tokens);
   result.request.step = static_cast<int>(seed % 1000);

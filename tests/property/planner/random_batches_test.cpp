@@ -106,7 +106,8 @@ void count_kinds(const Plan& plan, Tally& tally) {
   for (const StagePrediction& stage : plan.predicted->stages) recomputed |= stage.recompute > 0.0;
   tally.recomputed += recomputed;
   const Plan::Recomputed again = plan.recomputed();
-  tally.mixed += again.attention_kept > 0 && again.attention_kept < again.layers;
+  const auto attention = again.by_level[index_of(Keep::kAttention)];
+  tally.mixed += attention > 0 && attention < again.layers;
   const std::vector<bool> cut = plan.cut_sequences();
   tally.cut += std::find(cut.begin(), cut.end(), true) != cut.end();
 }
@@ -121,7 +122,7 @@ void check(std::uint64_t seed, const Case& c, Tally& tally) {
     const auto rival = try_plan(c.context, name, c.request);
     if (rival) rivals.emplace_back(name, rival->predicted->seconds);
   }
-  if (c.context.profile.around_attention) {
+  if (c.context.profile.knows(Keep::kAttention)) {
     PlanContext keeping = c.context;
     keeping.config.recompute_keeps = "attention";
     const auto rival = try_plan(keeping, "seq1f1b", c.request);

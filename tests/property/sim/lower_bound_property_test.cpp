@@ -5,6 +5,7 @@
 #include "infinipipe/sim/simulator.h"
 #include "random_plans.h"
 #include "unit/core/test_plans.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -51,7 +52,7 @@ TEST(LowerBoundProperty, NoRandomPlanIsFaster) {
     const RandomShape shape = testing::random_shape(random);
     Plan plan = testing::random_plan(random, shape);
     const Json json = testing::random_profile(random, shape);
-    testing::random_attention(random, json, plan);
+    testing::random_levels(random, json, plan);
     const CostModel cost = plan_cost(profile_from_json(json, "random"), plan);
     ASSERT_NO_FATAL_FAILURE(expect_below(plan, cost));
   }
@@ -70,13 +71,14 @@ TEST(LowerBoundProperty, NoPlanUnderMemoryPressureIsFaster) {
     Plan plan = testing::random_plan(random, shape);
     for (Pipeline& pipeline : plan.replicas[0].pipelines) {
       for (Chunk& chunk : pipeline.chunks) {
-        for (std::size_t p = 0; p < chunk.recompute.size(); ++p) {
-          chunk.recompute[p] = std::max(0, plan.stages[p].count() - testing::pick(random, 0, 1));
+        for (std::size_t p = 0; p < chunk.keeping.size(); ++p) {
+          chunk.keeping[p] = testing::inputs(
+              std::max(0, plan.stages[p].count() - testing::pick(random, 0, 1)));
         }
       }
     }
     const Json json = testing::random_profile(random, shape);
-    testing::random_attention(random, json, plan);
+    testing::random_levels(random, json, plan);
     const CostModel cost = plan_cost(profile_from_json(json, "random"), plan);
     ASSERT_NO_FATAL_FAILURE(expect_below(plan, cost));
     forced += lower_bound(cost, plan.sequences, peak_of(simulate(plan, cost))).recompute > 0.0;
@@ -108,7 +110,7 @@ TEST(LowerBoundProperty, IsWithinReachOfTheBestOfManyPlans) {
       for (int s = 0; s < static_cast<int>(plan.sequences.size()); ++s) all.push_back(s);
       plan.replicas[0].pipelines.push_back(testing::random_pipeline(again, plan, all, shape));
       for (Chunk& chunk : plan.replicas[0].pipelines[0].chunks) {
-        std::fill(chunk.recompute.begin(), chunk.recompute.end(), 0);
+        std::fill(chunk.keeping.begin(), chunk.keeping.end(), Keeping{});
       }
       testing::random_instructions(again, plan.replicas[0], shape.stages, shape.backward);
       const CostModel cost(profile_from_json(json, "random"), plan.parallelism, plan.stages);
@@ -132,7 +134,7 @@ TEST(LowerBoundProperty, OneStageWithoutChunkCostIsAttained) {
     shape.backward = seed % 2 == 0 ? BackwardKind::kWhole : BackwardKind::kNone;
     Plan plan = testing::random_plan(random, shape);
     for (Pipeline& pipeline : plan.replicas[0].pipelines) {
-      for (Chunk& chunk : pipeline.chunks) chunk.recompute = {0};
+      for (Chunk& chunk : pipeline.chunks) chunk.keeping = {Keeping{}};
     }
     Json json = testing::random_profile(random, shape);
     json["forward"]["seconds_per_chunk"] = 0.0;

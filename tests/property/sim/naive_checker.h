@@ -107,13 +107,27 @@ class NaiveChecker {
     return static_cast<double>(replica_.chunk(i).tokens());
   }
   bool is_cut(const Slice& slice) const { return slices_of_.at(slice.sequence.value()) > 1; }
-  int r(const Instruction& i, int p) const {
-    return replica_.chunk(i).recompute[static_cast<std::size_t>(p)];
+  // What a layer of the stage keeps of the chunk: the stage's first layers have the first level.
+  Keep keeps(const Instruction& i, int p, int layer) const {
+    const Keeping& keeping = replica_.chunk(i).keeping[static_cast<std::size_t>(p)];
+    int before = 0;
+    for (const KeepLevel& level : kKeepLevels) {
+      if (level.keep == Keep::kAll) break;
+      before += keeping[level.keep];
+      if (layer < before) return level.keep;
+    }
+    return Keep::kAll;
   }
-  // Of these, the first ones, that keep their attention.
-  int a(const Instruction& i, int p) const {
-    const auto& kept = replica_.chunk(i).attention_kept;
-    return kept.empty() ? 0 : kept[static_cast<std::size_t>(p)];
+  int r(const Instruction& i, int p) const {
+    int layers = 0;
+    while (layers < l(p) && keeps(i, p, layers) != Keep::kAll) ++layers;
+    return layers;
+  }
+  // A layer of that level keeps so many bytes of the chunk beside its input.
+  double beside_input(const Instruction& i, Keep keep) const {
+    const KeepLevel& level = level_of(keep);
+    if (level.profile_field == nullptr || !profile_.contains(level.profile_field)) return 0.0;
+    return profile_[level.profile_field].value(level.profile_bytes, 0.0) * tokens(i) / ds();
   }
   bool evaluation() const {
     for (const auto& list : replica_.instructions) {
@@ -202,16 +216,15 @@ class NaiveChecker {
 
   double recompute_seconds(const Instruction& i, int p) const {
     if (i.op == Op::kForward || i.op == Op::kWeightGrad || r(i, p) == 0) return 0.0;
-    double time = (r(i, p) - a(i, p)) / l(p) * layers_seconds("forward", i, l(p));
-    if (a(i, p) > 0) {
-      time += a(i, p) / l(p) * layers_seconds("recompute_around_attention", i, l(p));
+    double time = 0.0;
+    for (int layer = 0; layer < r(i, p); ++layer) {
+      const char* field = level_of(keeps(i, p, layer)).profile_field;
+      const bool known = field != nullptr && profile_.contains(field);
+      time += layers_seconds(known ? field : "forward", i, l(p)) / l(p);
     }
     return time / speed(p);
   }
 
-  double attention(const Instruction& i) const {
-    return get("/recompute_around_attention/attention_bytes_per_token") * tokens(i) / ds();
-  }
   double cut_tokens(const Instruction& i) const {
     const Slice& s = replica_.chunk(i).slices[0];
     return is_cut(s) ? static_cast<double>(s.tokens()) : 0.0;
@@ -225,9 +238,10 @@ class NaiveChecker {
   double activations(const Instruction& i, int p) const {
     const double layer = get("/memory/activation_bytes_per_token") / L();
     double bytes = tokens(i) * layer * l(p) / ds() -
-                   r(i, p) * (layer - get("/memory/input_bytes_per_token")) * tokens(i) / ds() +
-                   r(i, p) * get("/memory/kv_bytes_per_token") * cut_tokens(i) / ds();
-    if (a(i, p) > 0) bytes += a(i, p) * attention(i);
+                   r(i, p) * (layer - get("/memory/input_bytes_per_token")) * tokens(i) / ds();
+    for (int layer_at = 0; layer_at < r(i, p); ++layer_at) {
+      bytes += beside_input(i, keeps(i, p, layer_at)) + stored_kv(i, p, layer_at);
+    }
     if (last(p)) bytes += get("/memory/head_bytes_per_token") * tokens(i) / ds();
     return bytes;
   }
@@ -272,10 +286,11 @@ class NaiveChecker {
   // Activations of one layer of the stage from forward to backward, and its K and V kept apart.
   double stored(const Instruction& i, int p, int layer) const {
     if (layer >= r(i, p)) return whole_layer(i);
-    return bytes("input_bytes_per_token", tokens(i)) + (layer < a(i, p) ? attention(i) : 0.0);
+    return bytes("input_bytes_per_token", tokens(i)) + beside_input(i, keeps(i, p, layer));
   }
   double stored_kv(const Instruction& i, int p, int layer) const {
-    return layer < r(i, p) ? bytes("kv_bytes_per_token", cut_tokens(i)) : 0.0;
+    if (level_of(keeps(i, p, layer)).keeps_kv) return 0.0;  // among what it keeps anyway
+    return bytes("kv_bytes_per_token", cut_tokens(i));
   }
   double head_kept(const Instruction& i, int p) const {
     return last(p) ? bytes("head_bytes_per_token", tokens(i)) : 0.0;

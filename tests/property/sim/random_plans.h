@@ -9,6 +9,7 @@
 #include "infinipipe/base/json.h"
 #include "infinipipe/base/random.h"
 #include "infinipipe/core/plan.h"
+#include "support/keeping.h"
 
 namespace infinipipe::testing {
 
@@ -112,7 +113,8 @@ inline Pipeline random_pipeline(Random& random, const Plan& plan, std::vector<in
   const int often = pick(random, 0, 2);
   for (Chunk& chunk : pipeline.chunks) {
     for (const LayerRange& stage : plan.stages) {
-      chunk.recompute.push_back(pick(random, 0, 2) < often ? pick(random, 0, stage.count()) : 0);
+      chunk.keeping.push_back(
+          inputs(pick(random, 0, 2) < often ? pick(random, 0, stage.count()) : 0));
     }
   }
   if (shape.backward == BackwardKind::kNone) return pipeline;
@@ -302,16 +304,21 @@ inline Json random_profile(Random& random, const RandomShape& shape) {
   return json;
 }
 
-// Where the machine knows it, some of the recomputed layers keep their attention.
-inline void random_attention(Random& random, const Json& profile, Plan& plan) {
-  if (!profile.contains("recompute_around_attention")) return;
-  for (Replica& replica : plan.replicas) {
-    for (Pipeline& pipeline : replica.pipelines) {
-      for (Chunk& chunk : pipeline.chunks) {
-        if (pick(random, 0, 2) == 0) continue;
-        for (const int layers : chunk.recompute) {
-          chunk.attention_kept.push_back(pick(random, 0, 1) == 0 ? layers
-                                                                 : pick(random, 0, layers));
+// Some of the recomputed layers keep more than their input, where the machine knows what that is.
+inline void random_levels(Random& random, const Json& profile, Plan& plan) {
+  for (const KeepLevel& level : kKeepLevels) {
+    if (level.profile_field == nullptr || level.keep == Keep::kInput) continue;
+    if (!profile.contains(level.profile_field)) continue;
+    for (Replica& replica : plan.replicas) {
+      for (Pipeline& pipeline : replica.pipelines) {
+        for (Chunk& chunk : pipeline.chunks) {
+          if (pick(random, 0, 2) == 0) continue;
+          for (Keeping& keeping : chunk.keeping) {
+            int& layers = keeping[Keep::kInput];
+            const int more = pick(random, 0, 1) == 0 ? layers : pick(random, 0, layers);
+            keeping[level.keep] += more;
+            layers -= more;
+          }
         }
       }
     }

@@ -30,7 +30,7 @@ Case make_case(int seed) {
   result.shape = testing::random_shape(random);
   result.plan = testing::random_plan(random, result.shape);
   result.profile = testing::random_profile(random, result.shape);
-  testing::random_attention(random, result.profile, result.plan);
+  testing::random_levels(random, result.profile, result.plan);
   return result;
 }
 

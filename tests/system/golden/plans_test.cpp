@@ -99,7 +99,7 @@ std::string chunk_text(const Chunk& chunk) {
           static_cast<long long>(slice.end));
   }
   text += " recompute";
-  for (const int layers : chunk.recompute) print(text, " %d", layers);
+  for (const Keeping& keeping : chunk.keeping) print(text, " %d", keeping.remade());
   return text;
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "support/clusters.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -38,14 +39,14 @@ TEST(GroupCost, IsTheCostModelsOneStageOfAllLayers) {
     shape.slices = load.sequences;
     const StageId stage;
     const Seconds expected = model.forward(stage, shape) + model.backward(stage, shape) +
-                             model.recompute(stage, shape, recompute);
+                             model.recompute(stage, shape, testing::inputs(recompute));
     EXPECT_NEAR(cost.busy(load), expected, 1e-12 * expected + 1e-15);
     EXPECT_EQ(cost.seconds(load), cost.busy(load));  // no gathers in this profile
     // The group's time is its constant and its sequences.
     Seconds sum = cost.constant();
     for (const Tokens length : lengths) sum += cost.sequence(length);
     EXPECT_NEAR(sum, expected, 1e-9 * expected);
-    const Bytes held = model.activation_bytes(stage, shape, recompute) +
+    const Bytes held = model.activation_bytes(stage, shape, testing::inputs(recompute)) +
                        (recompute > 0 ? model.recompute_workspace_bytes(stage, shape) : 0.0);
     EXPECT_NEAR(cost.peak_bytes(load) - cost.peak_bytes({}), held, 1e-6 * held);
   }

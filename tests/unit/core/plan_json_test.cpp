@@ -10,6 +10,7 @@
 #include "infinipipe/base/file.h"
 #include "infinipipe/core/validate.h"
 #include "unit/core/test_plans.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -120,7 +121,7 @@ TEST(PlanJson, HashCoversDecisionsOnly) {
   EXPECT_TRUE(differs([](Plan& p) { p.bytes_per_stage = 1; }));
   EXPECT_TRUE(differs([](Plan& p) { p.profile_hash = "f"; }));
   EXPECT_TRUE(differs([](Plan& p) { p.planner.name = "other"; }));
-  EXPECT_TRUE(differs([](Plan& p) { p.replicas[1].pipelines[1].chunks[0].recompute[2] = 1; }));
+  EXPECT_TRUE(differs([](Plan& p) { p.replicas[1].pipelines[1].chunks[0].keeping[2] = testing::inputs(1); }));
   EXPECT_TRUE(differs([](Plan& p) { p.replicas[1].pipelines[0].warmup_slices = 7; }));
   EXPECT_TRUE(differs([](Plan& p) { p.replicas[0].instructions[2].back().op = Op::kWeightGrad; }));
 }
@@ -129,22 +130,21 @@ TEST(PlanJson, WhatRecomputedLayersKeepIsADecision) {
   Plan plan = full_plan();
   Chunk& chunk = plan.replicas[0].pipelines[0].chunks[2];
   const std::string hash = plan_hash(plan);
-  chunk.attention_kept = {0, 0, 0};
   EXPECT_EQ(plan_hash(plan), hash) << "none, as plans always were";
   EXPECT_EQ(plan.replicas, full_plan().replicas) << "empty is as zeros";
   const Json before = plan_to_json(plan);
   EXPECT_FALSE(before["replicas"][0]["pipelines"][0]["chunks"][2].contains("attention_kept"));
-  ASSERT_EQ(chunk.recompute[0], 2);
-  chunk.attention_kept = {1, 0, 0};
+  ASSERT_EQ(chunk.keeping[0], testing::inputs(2));
+  chunk.keeping[0] = testing::again(2, 1);
   EXPECT_NE(plan_hash(plan), hash);
   EXPECT_NE(plan.replicas, full_plan().replicas);
   Json json = plan_to_json(plan);
   const Json& written = json["replicas"][0]["pipelines"][0]["chunks"][2]["attention_kept"];
   EXPECT_EQ(written, Json({1, 0, 0}));
   const Plan again = plan_from_json(json, "p.json");
-  EXPECT_EQ(again.replicas[0].pipelines[0].chunks[2].recompute_on(StageId(0)), Recompute(2, 1));
-  EXPECT_EQ(again.replicas[0].pipelines[0].chunks[1].recompute_on(StageId(0)).attention_kept, 0);
-  EXPECT_EQ(again.recomputed().attention_kept, 1);
+  EXPECT_EQ(again.replicas[0].pipelines[0].chunks[2].kept_on(StageId(0)), testing::again(2, 1));
+  EXPECT_EQ(again.replicas[0].pipelines[0].chunks[1].kept_on(StageId(0))[Keep::kAttention], 0);
+  EXPECT_EQ(again.recomputed().by_level[index_of(Keep::kAttention)], 1);
   json["replicas"][0]["pipelines"][0]["chunks"][2]["attention_kept"][0] = -1;
   EXPECT_THAT(error_of(json), HasSubstr("attention_kept[0]: found -1"));
 }

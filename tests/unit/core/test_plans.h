@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "infinipipe/core/plan.h"
+#include "support/keeping.h"
 
 namespace infinipipe::testing {
 
@@ -41,8 +42,8 @@ inline Pipeline make_pipeline(Plan& plan, const PlanShape& shape) {
     Chunk chunk;
     chunk.kind = shape.slices > 1 ? ChunkKind::kSplit : ChunkKind::kBatched;
     chunk.slices = {{longest, 100 * i, 100 * (i + 1)}};
-    chunk.recompute = recompute;
-    chunk.recompute[0] = i % (shape.layers_per_stage + 1);
+    chunk.keeping = testing::inputs(recompute);
+    chunk.keeping[0] = testing::inputs(i % (shape.layers_per_stage + 1));
     pipeline.chunks.push_back(chunk);
   }
   for (int i = 0; i < shape.shorts; ++i) {

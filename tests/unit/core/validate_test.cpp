@@ -10,6 +10,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/random.h"
 #include "unit/core/test_plans.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -119,7 +120,7 @@ const std::vector<Breakage>& breakages() {
       {"list too many", kShape, [](Plan& p) { p.replicas[0].instructions.emplace_back(); },
        "3 instruction lists"},
       {"recompute of another stage count", kShape,
-       [](Plan& p) { chunk(p, 1).recompute.pop_back(); }, "chunk 1: 1 recompute counts"},
+       [](Plan& p) { chunk(p, 1).keeping.pop_back(); }, "chunk 1: 1 recompute counts"},
       {"chunk without slices", kShape, [](Plan& p) { chunk(p, 3).slices.clear(); },
        "chunk 3: no slices"},
 
@@ -193,18 +194,15 @@ const std::vector<Breakage>& breakages() {
        "sequence 0: slices in replica 0, pipeline 1, chunk 0 and in replica 0, pipeline 0, chunk "
        "1"},
 
-      {"recompute too many", kRecompute, [](Plan& p) { chunk(p, 1).recompute[1] = 3; },
+      {"recompute too many", kRecompute, [](Plan& p) { chunk(p, 1).keeping[1] = testing::inputs(3); },
        "chunk 1: stage 1 recomputes 3 layers, expected 0 to 2"},
-      {"recompute negative", kRecompute, [](Plan& p) { chunk(p, 1).recompute[0] = -1; },
+      {"recompute negative", kRecompute, [](Plan& p) { chunk(p, 1).keeping[0] = testing::inputs(-1); },
        "recomputes -1 layers"},
       {"attention of too many", kRecompute,
        [](Plan& p) {
-         chunk(p, 1).recompute = {1, 1};
-         chunk(p, 1).attention_kept = {1, 2};
+         chunk(p, 1).keeping = {testing::again(1, 1), testing::again(1, 2)};
        },
-       "chunk 1: stage 1 keeps the attention of 2 recomputed layers, expected 0 to 1"},
-      {"attention counts", kShape, [](Plan& p) { chunk(p, 1).attention_kept = {0}; },
-       "1 attention_kept counts, expected one per stage (2)"},
+       "chunk 1: stage 1 has attention_kept 2 of 1 recomputed layers, expected 0 to 1"},
 
       {"chunk out of range", kUnknownChunk, [](Plan& p) { list(p, 1)[0].chunk = ChunkId(5); },
        "replica 0, stage 1: F0.5, expected a chunk of the replica's pipelines"},

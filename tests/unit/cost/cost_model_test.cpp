@@ -5,9 +5,13 @@
 
 #include "infinipipe/base/error.h"
 #include "support/profiles.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
+
+using testing::again;
+using testing::inputs;
 
 using ::testing::DoubleNear;
 using ::testing::HasSubstr;
@@ -71,7 +75,7 @@ TEST(CostModel, ASlicePaysForTheContextThatItReads) {
   const CostModel with(profile, {.stages = 2}, kSmallStages);
   EXPECT_DOUBLE_EQ(with.forward(kFirst, shape) - without.forward(kFirst, shape), 8.0);
   EXPECT_DOUBLE_EQ(with.backward(kLast, shape) - without.backward(kLast, shape), 60.0);
-  EXPECT_DOUBLE_EQ(with.recompute_layer(kLast, shape) - without.recompute_layer(kLast, shape), 8.0);
+  EXPECT_DOUBLE_EQ(with.recompute_layer(kLast, shape, Keep::kInput) - without.recompute_layer(kLast, shape, Keep::kInput), 8.0);
 }
 
 TEST(ChunkShape, CountsContextAndCutSequences) {
@@ -103,8 +107,8 @@ TEST(CostModel, TimesByHand) {
   const ChunkShape chunk = small_chunk();
   // (29 x 1 + 5 x 10 + 2 x 100) x 1/4 / 2 + 1000/4 + all-to-all 80 x 5 x 1/4 / 2 / 10
   const double layer = 279.0 / 8 + 250.0 + 5.0;
-  EXPECT_DOUBLE_EQ(cost.recompute_layer(kFirst, chunk), layer);
-  EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, 3), 3 * layer);
+  EXPECT_DOUBLE_EQ(cost.recompute_layer(kFirst, chunk, Keep::kInput), layer);
+  EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, inputs(3)), 3 * layer);
   EXPECT_DOUBLE_EQ(cost.forward(kFirst, chunk), layer + 5 * 1.0 / 2);
   EXPECT_DOUBLE_EQ(cost.forward(kLast, chunk), 3 * layer + 5 * 5.0 / 2);
   // (29 x 2 + 5 x 20 + 2 x 200) x 1/4 / 2 + 2000/4 + the same all-to-all
@@ -126,7 +130,7 @@ TEST(CostModel, HeadInForwardMovesBothTimesThere) {
   EXPECT_DOUBLE_EQ(inside.forward(kLast, chunk) - after.forward(kLast, chunk), 5 * 7.0 / 2);
   EXPECT_DOUBLE_EQ(after.backward(kLast, chunk) - inside.backward(kLast, chunk), 5 * 7.0 / 2);
   EXPECT_DOUBLE_EQ(inside.forward(kFirst, chunk), after.forward(kFirst, chunk));
-  EXPECT_DOUBLE_EQ(inside.recompute_layer(kLast, chunk), after.recompute_layer(kLast, chunk))
+  EXPECT_DOUBLE_EQ(inside.recompute_layer(kLast, chunk, Keep::kInput), after.recompute_layer(kLast, chunk, Keep::kInput))
       << "recomputation never runs the head";
 }
 
@@ -140,9 +144,9 @@ TEST(CostModel, StageSpeedDividesComputeOnly) {
   EXPECT_DOUBLE_EQ(slow.forward(kLast, chunk), 2 * even.forward(kLast, chunk));
   EXPECT_DOUBLE_EQ(slow.backward(kLast, chunk), 2 * even.backward(kLast, chunk));
   EXPECT_DOUBLE_EQ(slow.weight_grad(kLast, chunk), 2 * even.weight_grad(kLast, chunk));
-  EXPECT_DOUBLE_EQ(slow.recompute_layer(kLast, chunk), 2 * even.recompute_layer(kLast, chunk));
+  EXPECT_DOUBLE_EQ(slow.recompute_layer(kLast, chunk, Keep::kInput), 2 * even.recompute_layer(kLast, chunk, Keep::kInput));
   EXPECT_DOUBLE_EQ(slow.transfer(5), even.transfer(5));
-  EXPECT_DOUBLE_EQ(slow.activation_bytes(kLast, chunk, 1), even.activation_bytes(kLast, chunk, 1));
+  EXPECT_DOUBLE_EQ(slow.activation_bytes(kLast, chunk, inputs(1)), even.activation_bytes(kLast, chunk, inputs(1)));
 }
 
 TEST(CostModel, PerChunkTimeIsDividedOnlyWhenTheProfileSaysSo) {
@@ -167,12 +171,12 @@ TEST(CostModel, WeightGradientFromTheProfile) {
 TEST(CostModel, BytesByHand) {
   const CostModel cost(small_profile(), {2, 2, 1}, kSmallStages);
   const ChunkShape chunk = small_chunk();
-  EXPECT_DOUBLE_EQ(cost.activation_bytes(kFirst, chunk, 0), 5 * 100.0 / 2);
-  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, 0), 5 * (300.0 + 30.0) / 2);
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kFirst, chunk, {}), 5 * 100.0 / 2);
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, {}), 5 * (300.0 + 30.0) / 2);
   // Two of the last stage's three layers keep 10 instead of 100 bytes, and K and V of 2 tokens.
-  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, 2), 5 * (330.0 - 2 * 90.0) / 2);
-  EXPECT_DOUBLE_EQ(cost.kept_kv_bytes(kLast, chunk, 2), 2 * 8.0 * 2 / 2);
-  EXPECT_DOUBLE_EQ(cost.kept_kv_bytes(kLast, chunk, 0), 0.0);
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, inputs(2)), 5 * (330.0 - 2 * 90.0) / 2);
+  EXPECT_DOUBLE_EQ(cost.kept_kv_bytes(kLast, chunk, inputs(2)), 2 * 8.0 * 2 / 2);
+  EXPECT_DOUBLE_EQ(cost.kept_kv_bytes(kLast, chunk, {}), 0.0);
   EXPECT_DOUBLE_EQ(cost.evaluation_kv_bytes(kLast, chunk), 3 * 8.0 * 2 / 2);
   EXPECT_DOUBLE_EQ(cost.kv_grad_bytes(kLast, 6), 3 * 16.0 * 6 / 2);
   EXPECT_DOUBLE_EQ(cost.recompute_workspace_bytes(kLast, chunk), 5 * 100.0 / 2);
@@ -212,20 +216,20 @@ TEST(LayerwiseMemory, ForwardByHand) {
   const CostModel cost(profile, {2, 2, 1}, kSmallStages);
   const ChunkShape chunk = small_chunk();
   EXPECT_TRUE(cost.layerwise());
-  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, 0), 5 * 20.0);
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, {}), 5 * 20.0);
   // Its one layer recomputed: while it runs all 250 are there of which 25 and 8 stay.
-  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, 1), 100.0 + 250.0 - 25.0 - 8.0);
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, inputs(1)), 100.0 + 250.0 - 25.0 - 8.0);
   // The head: 3 x 5 + 9 x 4; the layers' 100 exceed it less the 75 that the head is yet to leave.
-  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, 0), 51.0);
-  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, 2), 51.0) << "a kept layer runs last";
-  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, 3), 100.0 + 217.0 - 75.0);
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, {}), 51.0);
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, inputs(2)), 51.0) << "a kept layer runs last";
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, inputs(3)), 100.0 + 217.0 - 75.0);
   profile.memory.layerwise->forward_bytes_per_token = 100.0;
   const CostModel large(profile, {2, 2, 1}, kSmallStages);
-  EXPECT_DOUBLE_EQ(large.forward_temporary(kLast, chunk, 0), 500.0 - 75.0);
+  EXPECT_DOUBLE_EQ(large.forward_temporary(kLast, chunk, {}), 500.0 - 75.0);
   profile.memory.layerwise->head_block_tokens = 1000.0;
   profile.memory.layerwise->head_block_bytes_per_token = 90.0;
   const CostModel block(profile, {2, 2, 1}, kSmallStages);
-  EXPECT_DOUBLE_EQ(block.forward_temporary(kLast, chunk, 0), 15.0 + 90.0 * 5)
+  EXPECT_DOUBLE_EQ(block.forward_temporary(kLast, chunk, {}), 15.0 + 90.0 * 5)
       << "a block has no more tokens than the chunk";
 }
 
@@ -234,51 +238,51 @@ TEST(LayerwiseMemory, BackwardByHand) {
   const ChunkShape chunk = small_chunk();
   // A layer's backward 5 x 50 + 7 and the gradient that came in, 40; the tail opens accumulators of
   // the 4 tokens before it, 32.
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, 0), 257.0 + 40.0 + 32.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, {}), 257.0 + 40.0 + 32.0);
   // The head's gradient is kept since the forward. Later layers have 250 - 32 less a layer.
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, chunk, 0), 257.0 + 32.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, chunk, {}), 257.0 + 32.0);
   // Recomputed: 225 come back, then its backward beside them, which is more than its forward.
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, 1), 225.0 + 257.0 + 40.0 + 32.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, inputs(1)), 225.0 + 257.0 + 40.0 + 32.0);
   // The middle slice has its accumulators, 24, in place of gradients; K and V of 3 tokens, 12, go
   // when a recomputed layer's backward begins. Message 24, kept layer 150, its input 15.
   const ChunkShape middle = middle_chunk();
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, middle, 0), 157.0 + 24.0 - 24.0);
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, middle, 1), 135.0 + 157.0 + 24.0 - 24.0 - 12.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, middle, {}), 157.0 + 24.0 - 24.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, middle, inputs(1)), 135.0 + 157.0 + 24.0 - 24.0 - 12.0);
   // Two of three recomputed: the kept one frees 150 + 24 before, so its own backward has the most.
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, middle, 2), 157.0 - 24.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, middle, inputs(2)), 157.0 - 24.0);
 }
 
 // Of a stage's recomputed layers the first ones keep their attention.
 TEST(LayerwiseMemory, RecomputationAroundAttentionByHand) {
   Profile profile = layerwise_profile();
-  profile.around_attention =
-      AroundAttention{{.seconds_per_token = 0.5, .seconds_per_chunk = 2.0}, 6.0};
+  profile.remake[index_of(Keep::kAttention)] =
+      RemakeCost{{.seconds_per_token = 0.5, .seconds_per_chunk = 2.0}, 6.0};
   const CostModel cost(profile, {2, 2, 1}, kSmallStages);
   const ChunkShape chunk = middle_chunk();
   const auto tokens = static_cast<double>(chunk.tokens);
   const Bytes attention = 3.0 * tokens;  // 6 bytes a token on two devices
-  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, {2, 1}),
-                   cost.activation_bytes(kLast, chunk, 2) + attention);
-  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, {3, 3}),
-                   cost.activation_bytes(kLast, chunk, 3) + 3 * attention);
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, again(2, 1)),
+                   cost.activation_bytes(kLast, chunk, inputs(2)) + attention);
+  EXPECT_DOUBLE_EQ(cost.activation_bytes(kLast, chunk, again(3, 3)),
+                   cost.activation_bytes(kLast, chunk, inputs(3)) + 3 * attention);
   // Not made again in the backward, whose own peak is as before.
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, {1, 1}),
-                   cost.backward_temporary(kFirst, chunk, 1) - attention);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, again(1, 1)),
+                   cost.backward_temporary(kFirst, chunk, inputs(1)) - attention);
   // The last of three layers has the most while the forward runs: there only if it keeps it too.
-  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, {1, 1}),
-                   cost.forward_temporary(kFirst, chunk, 1) - attention);
-  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, {3, 2}),
-                   cost.forward_temporary(kLast, chunk, 3));
-  const Seconds whole = cost.recompute_layer(kLast, chunk);
-  const Seconds around = cost.recompute_layer(kLast, chunk, true);
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, again(1, 1)),
+                   cost.forward_temporary(kFirst, chunk, inputs(1)) - attention);
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, again(3, 2)),
+                   cost.forward_temporary(kLast, chunk, inputs(3)));
+  const Seconds whole = cost.recompute_layer(kLast, chunk, Keep::kInput);
+  const Seconds around = cost.recompute_layer(kLast, chunk, Keep::kAttention);
   EXPECT_LT(around, whole);
-  EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, {3, 1}), 2 * whole + around);
-  EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, 3), 3 * whole);
+  EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, again(3, 1)), 2 * whole + around);
+  EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, inputs(3)), 3 * whole);
   // Half a second a token and two a chunk, of all layers; the same all-to-all as a forward's.
   Profile none = profile;
-  none.around_attention->cost = {};
+  none.remake[index_of(Keep::kAttention)]->cost = {};
   const Seconds all_to_all =
-      CostModel(none, {2, 2, 1}, kSmallStages).recompute_layer(kLast, chunk, true);
+      CostModel(none, {2, 2, 1}, kSmallStages).recompute_layer(kLast, chunk, Keep::kAttention);
   EXPECT_NEAR(around, (0.5 * tokens / 2.0 + 2.0) / cost.total_layers() + all_to_all, 1e-9);
 }
 
@@ -293,11 +297,11 @@ TEST(PlanCost, TakesThePlansPaceAndLayoutAndKnowsWhatItKeeps) {
   const CostModel paced = plan_cost(profile, plan);
   EXPECT_DOUBLE_EQ(paced.backward(kFirst, chunk), plain.backward(kFirst, chunk));
   EXPECT_DOUBLE_EQ(paced.backward(kLast, chunk), 2.0 * plain.backward(kLast, chunk));
-  EXPECT_DOUBLE_EQ(paced.recompute_layer(kLast, chunk), 2.0 * plain.recompute_layer(kLast, chunk));
+  EXPECT_DOUBLE_EQ(paced.recompute_layer(kLast, chunk, Keep::kInput), 2.0 * plain.recompute_layer(kLast, chunk, Keep::kInput));
   Chunk& first = plan.replicas.emplace_back().pipelines.emplace_back().chunks.emplace_back();
-  first.recompute = {1, 2};
+  first.keeping = inputs({1, 2});
   EXPECT_NO_THROW(plan_cost(profile, plan));
-  first.attention_kept = {1, 2};
+  first.keeping = {again(1, 1), again(2, 2)};
   try {
     plan_cost(profile, plan);
     FAIL() << "nothing is known of it";
@@ -307,10 +311,10 @@ TEST(PlanCost, TakesThePlansPaceAndLayoutAndKnowsWhatItKeeps) {
                  "recomputed layers that keep their attention; use the profile that the plan was "
                  "made with");
   }
-  profile.around_attention = AroundAttention{{.seconds_per_token = 0.5}, 6.0};
+  profile.remake[index_of(Keep::kAttention)] = RemakeCost{{.seconds_per_token = 0.5}, 6.0};
   EXPECT_DOUBLE_EQ(
-      plan_cost(profile, plan).recompute_layer(kLast, chunk, true),
-      2.0 * CostModel(profile, {2, 2, 1}, kSmallStages).recompute_layer(kLast, chunk, true));
+      plan_cost(profile, plan).recompute_layer(kLast, chunk, Keep::kAttention),
+      2.0 * CostModel(profile, {2, 2, 1}, kSmallStages).recompute_layer(kLast, chunk, Keep::kAttention));
 }
 
 // A short tail of a long sequence opens more in every layer than the layer frees.
@@ -318,26 +322,26 @@ TEST(LayerwiseMemory, AccumulatorsThatOutgrowActivationsPeakAtTheFirstLayer) {
   const CostModel cost(layerwise_profile(), {2, 2, 1}, kSmallStages);
   ChunkShape tail = small_chunk();
   tail.cut_sequence_tokens = 102;  // opens 800 a layer
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, 0), 2 * (800.0 - 250.0) + 257.0 + 800.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, {}), 2 * (800.0 - 250.0) + 257.0 + 800.0);
   // Kept, then two recomputed: 550, then 800 less its input 25 and K and V 8, then 225 again.
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, 2),
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, inputs(2)),
                    550.0 + (800.0 - 33.0) + 225.0 + 257.0 + 800.0);
   // Until W a kept layer leaves 5 x 11.
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, 0, Op::kInputGrad),
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, {}, Op::kInputGrad),
                    2 * (800.0 - 250.0 + 55.0) + 257.0 + 800.0);
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, 2, Op::kInputGrad),
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, inputs(2), Op::kInputGrad),
                    550.0 + 55.0 + (800.0 - 33.0) + 225.0 + 257.0 + 800.0);
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, 3, Op::kInputGrad),
-                   cost.backward_temporary(kLast, tail, 3))
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, tail, inputs(3), Op::kInputGrad),
+                   cost.backward_temporary(kLast, tail, inputs(3)))
       << "recomputed layers leave nothing";
 }
 
 TEST(LayerwiseMemory, PendingAndMessagesByHand) {
   const CostModel cost(layerwise_profile(), {2, 2, 1}, kSmallStages);
   const ChunkShape chunk = small_chunk();
-  EXPECT_DOUBLE_EQ(cost.pending_bytes(kLast, chunk, 0), 3 * 11.0 * 5);
-  EXPECT_DOUBLE_EQ(cost.pending_bytes(kLast, chunk, 2), 11.0 * 5);
-  EXPECT_DOUBLE_EQ(cost.pending_bytes(kLast, chunk, 3), 0.0);
+  EXPECT_DOUBLE_EQ(cost.pending_bytes(kLast, chunk, {}), 3 * 11.0 * 5);
+  EXPECT_DOUBLE_EQ(cost.pending_bytes(kLast, chunk, inputs(2)), 11.0 * 5);
+  EXPECT_DOUBLE_EQ(cost.pending_bytes(kLast, chunk, inputs(3)), 0.0);
   EXPECT_DOUBLE_EQ(cost.message_bytes(5), 40.0);
 }
 
@@ -356,8 +360,8 @@ TEST(LayerwiseMemory, BoundHoldsForEveryRecomputation) {
         for (int r = 0; r <= cost.layers(stage); ++r) {
           const Bytes again = r > 0 ? cost.recompute_workspace_bytes(stage, chunk) : 0.0;
           const Bytes bound = cost.temporary_bound(stage, chunk) + again;
-          EXPECT_LE(cost.backward_temporary(stage, chunk, r), bound + grads);
-          EXPECT_LE(cost.forward_temporary(stage, chunk, r), bound);
+          EXPECT_LE(cost.backward_temporary(stage, chunk, inputs(r)), bound + grads);
+          EXPECT_LE(cost.forward_temporary(stage, chunk, inputs(r)), bound);
         }
       }
     }
@@ -368,9 +372,9 @@ TEST(LayerwiseMemory, OtherProfilesHaveNone) {
   const CostModel cost(small_profile(), {2, 2, 1}, kSmallStages);
   const ChunkShape chunk = small_chunk();
   EXPECT_FALSE(cost.layerwise());
-  EXPECT_EQ(cost.forward_temporary(kLast, chunk, 1), 0.0);
-  EXPECT_EQ(cost.backward_temporary(kLast, chunk, 1), 0.0);
-  EXPECT_EQ(cost.pending_bytes(kLast, chunk, 1), 0.0);
+  EXPECT_EQ(cost.forward_temporary(kLast, chunk, inputs(1)), 0.0);
+  EXPECT_EQ(cost.backward_temporary(kLast, chunk, inputs(1)), 0.0);
+  EXPECT_EQ(cost.pending_bytes(kLast, chunk, inputs(1)), 0.0);
   EXPECT_EQ(cost.temporary_bound(kLast, chunk), 0.0);
   EXPECT_EQ(cost.message_bytes(5), 0.0);
 }
@@ -419,12 +423,12 @@ TEST(CostModel, Llama7bNumbers) {
   EXPECT_THAT(cost.backward(StageId(3), shape), near(0.0298394508728662));
   EXPECT_THAT(cost.weight_grad(StageId(1), shape), near(0.007124560039702233));
   EXPECT_THAT(cost.input_grad(StageId(1), shape), near(0.018100538475843867));
-  EXPECT_THAT(cost.recompute_layer(StageId(1), shape), near(0.001547076785680728));
+  EXPECT_THAT(cost.recompute_layer(StageId(1), shape, Keep::kInput), near(0.001547076785680728));
   EXPECT_THAT(cost.transfer(shape.tokens), near(0.0010578751999999999));
-  EXPECT_THAT(cost.activation_bytes(StageId(1), shape, 0), near(495114240.0));
-  EXPECT_THAT(cost.activation_bytes(StageId(1), shape, 3), near(319906560.0));
-  EXPECT_THAT(cost.activation_bytes(StageId(3), shape, 0), near(713034240.0));
-  EXPECT_THAT(cost.kept_kv_bytes(StageId(1), shape, 3), near(20226048.0));
+  EXPECT_THAT(cost.activation_bytes(StageId(1), shape, {}), near(495114240.0));
+  EXPECT_THAT(cost.activation_bytes(StageId(1), shape, inputs(3)), near(319906560.0));
+  EXPECT_THAT(cost.activation_bytes(StageId(3), shape, {}), near(713034240.0));
+  EXPECT_THAT(cost.kept_kv_bytes(StageId(1), shape, inputs(3)), near(20226048.0));
   EXPECT_THAT(cost.kv_grad_bytes(StageId(1), shape.cut_sequence_tokens), near(134217728.0));
   EXPECT_THAT(cost.recompute_workspace_bytes(StageId(1), shape), near(61889280.0));
   EXPECT_THAT(cost.state_bytes(StageId(0)), near(6286578688.0));

@@ -135,16 +135,16 @@ Json around_attention() {
 
 TEST(Profile, RecomputationAroundAttentionIsReadAndWritten) {
   Json json = good();
-  EXPECT_FALSE(profile_from_json(json, "p.json").around_attention);
+  EXPECT_FALSE(profile_from_json(json, "p.json").knows(Keep::kAttention));
   json["recompute_around_attention"] = around_attention();
   json["recompute_around_attention"]["seconds_per_context_token"] = 1e-9;
   json["recompute_around_attention"]["by_a_later_version"] = 7;
   Profile profile = profile_from_json(json, "p.json");
   EXPECT_EQ(profile_to_json(profile), json);
-  EXPECT_EQ(profile.around_attention->cost.seconds_per_token, 3e-6);
-  EXPECT_EQ(profile.around_attention->cost.seconds_per_context_token, 1e-9);
-  EXPECT_EQ(profile.around_attention->attention_bytes_per_token, 80.0);
-  profile.around_attention.reset();
+  EXPECT_EQ(profile.remake[index_of(Keep::kAttention)]->cost.seconds_per_token, 3e-6);
+  EXPECT_EQ(profile.remake[index_of(Keep::kAttention)]->cost.seconds_per_context_token, 1e-9);
+  EXPECT_EQ(profile.remake[index_of(Keep::kAttention)]->kept_bytes_per_token, 80.0);
+  profile.remake[index_of(Keep::kAttention)].reset();
   EXPECT_EQ(profile_to_json(profile), good()) << "taken away again";
 }
 

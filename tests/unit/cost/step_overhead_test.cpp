@@ -19,7 +19,7 @@ Plan plan_of(const Parallelism& parallelism, Tokens tokens, bool split = false) 
     replica.pipelines.push_back(
         {.chunks = {{.kind = ChunkKind::kBatched,
                      .slices = {{sequence, 0, tokens}},
-                     .recompute = std::vector<int>(static_cast<std::size_t>(parallelism.stages))}},
+                     .keeping = std::vector<Keeping>(static_cast<std::size_t>(parallelism.stages))}},
          .backward = {0}});
     const PipelineId first(0);
     const ChunkId chunk(0);

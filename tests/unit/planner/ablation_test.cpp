@@ -65,13 +65,13 @@ TEST(Features, WithoutPackingEveryChunkHasOneSlice) {
 TEST(Features, WithoutAdaptiveRecomputeThereIsOneSetting) {
   bool some = false;
   for_plans({.adaptive_recompute = false}, 3, [&](const Plan& plan) {
-    const std::vector<int>& first = pipelines(plan)[0].chunks[0].recompute;
+    const std::vector<Keeping>& first = pipelines(plan)[0].chunks[0].keeping;
     const int most = *std::max_element(first.begin(), first.end());
     some = some || most > 0;
     for (const Pipeline& pipeline : pipelines(plan)) {
       for (const Chunk& chunk : pipeline.chunks) {
         for (std::size_t p = 0; p < plan.stages.size(); ++p) {
-          EXPECT_EQ(chunk.recompute[p], std::min(most, plan.stages[p].count()));
+          EXPECT_EQ(chunk.keeping[p].remade(), std::min(most, plan.stages[p].count()));
         }
       }
     }

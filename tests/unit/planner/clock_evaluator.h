@@ -47,7 +47,7 @@ class ClockEvaluator final : public Evaluator {
       }
       for (int k = 0; k < table.chunks; ++k) {
         recompute[table.index(p, k)] =
-            chunking.chunks[static_cast<std::size_t>(k)].recompute[static_cast<std::size_t>(p)];
+            chunking.chunks[static_cast<std::size_t>(k)].keeping[static_cast<std::size_t>(p)].remade();
       }
     }
     result.seconds = time_steps(steps, table, recompute).seconds;

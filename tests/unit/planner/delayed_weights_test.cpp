@@ -34,7 +34,8 @@ Pipeline pipeline_of(const std::vector<Tokens>& lengths, Tokens size, const Cost
                      int recompute = 0) {
   std::vector<Chunk> chunks = uniform_slices(lengths, size, chunk_seconds(cost)).chunks;
   for (Chunk& chunk : chunks) {
-    chunk.recompute.assign(static_cast<std::size_t>(cost.stage_count()), recompute);
+    chunk.keeping.assign(static_cast<std::size_t>(cost.stage_count()),
+                         Keeping::of(Keep::kInput, recompute));
   }
   return make_pipeline(std::move(chunks));
 }
@@ -77,7 +78,7 @@ Seconds seconds_of(const Pipeline& pipeline, const std::vector<Tokens>& lengths,
   for (int p = 0; p < table.stages; ++p) {
     for (int k = 0; k < table.chunks; ++k) {
       recompute[table.index(p, k)] =
-          pipeline.chunks[static_cast<std::size_t>(k)].recompute[static_cast<std::size_t>(p)];
+          pipeline.chunks[static_cast<std::size_t>(k)].keeping[static_cast<std::size_t>(p)].remade();
     }
   }
   return time_steps(steps, table, recompute).seconds;

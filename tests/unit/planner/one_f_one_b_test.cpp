@@ -19,7 +19,7 @@ Plan plan_of(const std::vector<Tokens>& sequences, int stages, int slices, bool 
   Chunking chunking =
       process_sequences(sequences, {.per_token2 = 1e-6, .per_token = 1e-3, .per_chunk = 1e-2},
                         {.slices = slices, .pack_tokens = 500});
-  for (Chunk& chunk : chunking.chunks) chunk.recompute.assign(static_cast<std::size_t>(stages), 0);
+  for (Chunk& chunk : chunking.chunks) chunk.keeping.resize(static_cast<std::size_t>(stages));
   Replica replica;
   replica.pipelines.push_back(make_pipeline(chunking.chunks, forward_only));
   replica.instructions = gpipe ? all_forward_all_backward(replica.pipelines, stages)
@@ -36,10 +36,10 @@ std::string text(const std::vector<Instruction>& list) {
 
 Chunk split(int sequence, Tokens begin, Tokens end) {
   return {
-      .kind = ChunkKind::kSplit, .slices = {{SequenceId(sequence), begin, end}}, .recompute = {}};
+      .kind = ChunkKind::kSplit, .slices = {{SequenceId(sequence), begin, end}}, .keeping = {}};
 }
 Chunk batched(int sequence, Tokens end) {
-  return {.kind = ChunkKind::kBatched, .slices = {{SequenceId(sequence), 0, end}}, .recompute = {}};
+  return {.kind = ChunkKind::kBatched, .slices = {{SequenceId(sequence), 0, end}}, .keeping = {}};
 }
 
 TEST(BackwardOrder, ReversesEachCutSequence) {

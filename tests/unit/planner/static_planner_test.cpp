@@ -74,7 +74,7 @@ TEST(StaticPlanner, EqualsBruteForceOverItsSettings) {
       } else {
         EXPECT_DOUBLE_EQ(plan->predicted->seconds, best);
       }
-      recomputed += plan->replicas[0].pipelines[0].chunks[0].recompute[0] > 0 ? 1 : 0;
+      recomputed += plan->replicas[0].pipelines[0].chunks[0].keeping[0].remade() > 0 ? 1 : 0;
     }
   }
   EXPECT_GT(fitted, 150);
@@ -108,7 +108,7 @@ TEST(StaticPlanner, PlansAreProvenRepeatableAndTellTheirSettings) {
       for (const Replica& replica : plan->replicas) {
         for (const Pipeline& pipeline : replica.pipelines) {
           for (const Chunk& chunk : pipeline.chunks) {
-            EXPECT_EQ(chunk.recompute, replica.pipelines[0].chunks[0].recompute);
+            EXPECT_EQ(chunk.keeping, replica.pipelines[0].chunks[0].keeping);
           }
         }
       }
@@ -135,8 +135,9 @@ TEST(StaticPlanner, FixedSlicesRecomputeAllOrNothing) {
     if (!plan) continue;
     for (const Chunk& chunk : plan->replicas[0].pipelines[0].chunks) {
       for (std::size_t p = 0; p < plan->stages.size(); ++p) {
-        EXPECT_TRUE(chunk.recompute[p] == 0 || chunk.recompute[p] == plan->stages[p].count());
-        full = full || chunk.recompute[p] > 0;
+        const int layers = chunk.keeping[p].remade();
+        EXPECT_TRUE(layers == 0 || layers == plan->stages[p].count());
+        full = full || layers > 0;
       }
     }
   }

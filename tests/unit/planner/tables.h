@@ -112,7 +112,7 @@ inline Plan plan_of(const ChunkTable& table, const PipelineStarts& starts, const
       chunking.chunks.push_back(
           {.kind = group.slices() > 1 ? ChunkKind::kSplit : ChunkKind::kBatched,
            .slices = {{sequence, k - group.begin, k - group.begin + 1}},
-           .recompute = {}});
+           .keeping = {}});
     }
   }
   int begin = 0;

@@ -10,6 +10,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
 #include "unit/core/test_plans.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -169,7 +170,7 @@ TEST(Simulator, LayerByLayerWhatWaitsForWeightGradients) {
 
 TEST(Simulator, RecomputationRunsAfterTheGradientArrived) {
   Plan plan = two_chunks();
-  plan.replicas[0].pipelines[0].chunks[0].recompute = {1, 0};
+  plan.replicas[0].pipelines[0].chunks[0].keeping = testing::inputs({1, 0});
   const CostModel cost(plain_profile(2), plan.parallelism, plan.stages);
   const Simulation s = simulate(plan, cost);
   // B0.0 on stage 0 could have recomputed in [3, 4], but holds to [4, 7].
@@ -250,7 +251,7 @@ TEST(Simulator, MemoryOfACutSequenceByHand) {
 TEST(Simulator, EvaluationKeepsOnlyKeysAndValues) {
   Plan plan = cut_plan();
   plan.replicas[0].pipelines[0].backward.clear();
-  plan.replicas[0].pipelines[0].chunks[0].recompute = {0};
+  plan.replicas[0].pipelines[0].chunks[0].keeping = testing::inputs({0});
   plan.replicas[0].instructions = {{op(Op::kForward, 0), op(Op::kForward, 1)}};
   require_valid(plan);
   const CostModel cost(plain_profile(2), plan.parallelism, plan.stages);

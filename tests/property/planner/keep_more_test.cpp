@@ -1,5 +1,5 @@
 // What layers keep, chosen anew for an order: never slower, always within memory, near the best.
-#include "planner/storage.h"
+#include "planner/keep_more.h"
 
 #include <gtest/gtest.h>
 
@@ -9,6 +9,7 @@
 #include "infinipipe/core/validate.h"
 #include "infinipipe/planner/factory.h"
 #include "random_batches.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -20,7 +21,8 @@ std::shared_ptr<const Evaluator> evaluator_of(const PlanContext& context) {
 // A batch that recomputes whole layers under its limit; empty where it does not.
 std::optional<Plan> recomputing(test::Case& c, std::uint64_t seed) {
   Random more(seed, 3);
-  c.context.profile.around_attention = test::random_around_attention(more, c.context.profile);
+  c.context.profile.remake[index_of(Keep::kAttention)] =
+      test::random_around_attention(more, c.context.profile);
   c.context.config.recompute_keeps = "input";
   try {
     Plan plan = make_planner(c.context, evaluator_of(c.context))->plan(c.request);
@@ -31,7 +33,7 @@ std::optional<Plan> recomputing(test::Case& c, std::uint64_t seed) {
   return std::nullopt;
 }
 
-TEST(StoreAnew, IsFasterFitsAndKeepsTheOrder) {
+TEST(KeepMore, IsFasterFitsAndKeepsTheOrder) {
   int recomputed = 0;
   int faster = 0;
   int mixed = 0;
@@ -42,11 +44,12 @@ TEST(StoreAnew, IsFasterFitsAndKeepsTheOrder) {
     if (!plan) continue;
     ++recomputed;
     const Site site(c.context, evaluator_of(c.context));
-    const auto anew = store_anew(*plan, site);
+    const auto anew = keep_more(*plan, site);
     if (!anew) continue;
     ++faster;
     const Plan::Recomputed again = anew->recomputed();
-    mixed += again.attention_kept > 0 && again.attention_kept < again.layers;
+    const auto attention = again.by_level[index_of(Keep::kAttention)];
+    mixed += attention > 0 && attention < again.layers;
     const auto problem = validate(*anew);
     ASSERT_FALSE(problem) << problem->message;
     EXPECT_LT(anew->predicted->seconds, plan->predicted->seconds);
@@ -56,7 +59,7 @@ TEST(StoreAnew, IsFasterFitsAndKeepsTheOrder) {
     for (std::size_t r = 0; r < plan->replicas.size(); ++r) {
       EXPECT_EQ(anew->replicas[r].instructions, plan->replicas[r].instructions);
     }
-    const auto twice = store_anew(*plan, site);
+    const auto twice = keep_more(*plan, site);
     ASSERT_TRUE(twice);
     EXPECT_EQ(twice->replicas, anew->replicas) << "deterministic";
   }
@@ -76,17 +79,15 @@ void try_all(Plan& plan, const Site& site, std::size_t i, Seconds& best) {
   }
   Chunk& chunk = chunks[i / stages];
   const std::size_t p = i % stages;
-  chunk.attention_kept.resize(stages, 0);
   for (int layers = 0; layers <= plan.stages[p].count(); ++layers) {
     for (int kept = 0; kept <= layers; ++kept) {
-      chunk.recompute[p] = layers;
-      chunk.attention_kept[p] = kept;
+      chunk.keeping[p] = testing::again(layers, kept);
       try_all(plan, site, i + 1, best);
     }
   }
 }
 
-TEST(StoreAnew, IsNearTheBestOfAll) {
+TEST(KeepMore, IsNearTheBestOfAll) {
   int compared = 0;
   double sum = 0.0;
   for (std::uint64_t seed = 0; seed < 2000 && compared < 40; ++seed) {
@@ -97,7 +98,7 @@ TEST(StoreAnew, IsNearTheBestOfAll) {
     if (!plan || plan->replicas[0].pipelines.size() != 1) continue;
     if (plan->replicas[0].pipelines[0].chunks.size() * plan->stages.size() > 4) continue;
     const Site site(c.context, evaluator_of(c.context));
-    const auto anew = store_anew(*plan, site);
+    const auto anew = keep_more(*plan, site);
     const Seconds seconds = (anew ? *anew : *plan).predicted->seconds;
     Plan every = *plan;
     Seconds best = plan->predicted->seconds;
@@ -120,10 +121,9 @@ PlanContext long_contexts(Bytes limit) {
   model.num_hidden_layers = 4;
   context.profile = estimated_profile(model, "float32");
   context.profile.forward.seconds_per_token2 = 1e-7;
-  context.profile.around_attention.emplace();
-  context.profile.around_attention->cost.seconds_per_token =
-      0.5 * context.profile.forward.seconds_per_token;
-  context.profile.around_attention->attention_bytes_per_token = 2048.0;
+  RemakeCost& around = context.profile.remake[index_of(Keep::kAttention)].emplace();
+  around.cost.seconds_per_token = 0.5 * context.profile.forward.seconds_per_token;
+  around.kept_bytes_per_token = 2048.0;
   context.layers = 4;
   context.parallelism.stages = 2;
   context.bytes_per_stage = limit;
@@ -135,7 +135,7 @@ Bytes tight() {
   const CostModel cost(long_contexts(0.0).profile, {.stages = 2}, {{0, 2}, {2, 4}});
   ChunkShape whole;
   whole.tokens = 6000;
-  return cost.state_bytes(StageId(0)) + 0.7 * cost.activation_bytes(StageId(0), whole, 0);
+  return cost.state_bytes(StageId(0)) + 0.7 * cost.activation_bytes(StageId(0), whole, {});
 }
 
 std::string way(PlanContext context, const std::string& planner, const std::string& keeps) {
@@ -143,10 +143,11 @@ std::string way(PlanContext context, const std::string& planner, const std::stri
   context.config.recompute_keeps = keeps;
   const Plan plan = make_planner(context, evaluator_of(context))->plan({.sequences = {6000, 900}});
   const Plan::Recomputed again = plan.recomputed();
-  return again.layers == 0                      ? "nothing"
-         : again.attention_kept == 0            ? "input"
-         : again.attention_kept == again.layers ? "attention"
-                                                : "both";
+  const auto attention = again.by_level[index_of(Keep::kAttention)];
+  return again.layers == 0           ? "nothing"
+         : attention == 0            ? "input"
+         : attention == again.layers ? "attention"
+                                     : "both";
 }
 
 TEST(MakePlanner, EppMixesWaysOfRecomputingAndOthersDoAsTheirPapersDo) {
@@ -160,7 +161,7 @@ TEST(MakePlanner, EppMixesWaysOfRecomputingAndOthersDoAsTheirPapersDo) {
   EXPECT_EQ(way(context, "seq1f1b", "auto"), "input");
   EXPECT_EQ(way(context, "seq1f1b", "attention"), "attention");
   PlanContext old = context;
-  old.profile.around_attention.reset();
+  old.profile.remake[index_of(Keep::kAttention)].reset();
   EXPECT_EQ(way(old, "epp", "auto"), "input");
   EXPECT_THROW(way(old, "seq1f1b", "attention"), InputError);
   EXPECT_THROW(way(context, "epp", "atention"), InputError);

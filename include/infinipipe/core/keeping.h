@@ -1,0 +1,106 @@
+// What a layer of a chunk keeps of its forward until its backward: one table row for each level, and
+// one count of layers for each level that keeps less than everything. Planner, cost model,
+// validator, executor, profile and files read this table; none has a list of its own.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace infinipipe {
+
+// In the order in which a stage's layers stand, from its first to its last: the first ones keep
+// their attention, the next ones their input alone, and so on.
+enum class Keep : std::uint8_t {
+  kAttention,  // its input, and attention's output with its softmax statistics
+  kInput,      // its input alone
+  kAll,        // all that its backward reads: nothing runs again
+};
+
+struct KeepLevel {
+  Keep keep = Keep::kAll;
+  // In configurations ("planner.recompute_keeps") and reports.
+  const char* name = "";
+  // What runs again, for reports: "12 of them around attention"; empty where there is no more to
+  // say than that the layer does.
+  const char* again = "";
+  // plan.json, of a chunk: how many of each stage's recomputed layers keep this. Null for
+  // everything, and for the level that the remaining recomputed layers have.
+  const char* plan_field = nullptr;
+  // profile.json: the object with the seconds of making the rest of a layer again. A profile
+  // without it does not know this level, and a planner does not use it. Null: always known, at a
+  // forward's price.
+  const char* profile_field = nullptr;
+  // In that object: bytes a token that one layer keeps beside its input.
+  const char* profile_bytes = nullptr;
+  // K and V are among what the layer keeps. Where they are not, those of a cut sequence's tokens
+  // are kept for later slices all the same, and count apart.
+  bool keeps_kv = false;
+};
+
+inline constexpr std::array kKeepLevels = {
+    KeepLevel{Keep::kAttention, "attention", "around attention", "attention_kept",
+              "recompute_around_attention", "attention_bytes_per_token", false},
+    KeepLevel{Keep::kInput, "input", "", nullptr, nullptr, nullptr, false},
+    KeepLevel{Keep::kAll, "all", "", nullptr, nullptr, nullptr, true},
+};
+// Levels of layers that run again: all but the last row.
+inline constexpr std::size_t kRemadeLevels = kKeepLevels.size() - 1;
+
+constexpr std::size_t index_of(Keep keep) { return static_cast<std::size_t>(keep); }
+constexpr const KeepLevel& level_of(Keep keep) { return kKeepLevels[index_of(keep)]; }
+// The level of that name among those of layers that run again.
+std::optional<Keep> remade_level(std::string_view name);
+
+// Something for each level of layers that run again.
+template <class T>
+using ByRemadeLevel = std::array<T, kRemadeLevels>;
+
+// How many of a stage's layers keep less than everything, for one chunk. The stage's first layers
+// have the table's first level, and so on; the layers behind them keep everything.
+struct Keeping {
+  ByRemadeLevel<int> layers{};
+
+  static constexpr Keeping of(Keep level, int count) {
+    Keeping keeping;
+    if (level != Keep::kAll) keeping[level] = count;
+    return keeping;
+  }
+  // `level` is not kAll.
+  constexpr int& operator[](Keep level) { return layers[index_of(level)]; }
+  constexpr int operator[](Keep level) const { return layers[index_of(level)]; }
+  // Layers that run again in the backward.
+  constexpr int remade() const {
+    int sum = 0;
+    for (const int count : layers) sum += count;
+    return sum;
+  }
+  // Of these, the layers whose K and V are not among what they keep.
+  constexpr int without_kv() const {
+    int sum = 0;
+    for (std::size_t i = 0; i < kRemadeLevels; ++i) sum += kKeepLevels[i].keeps_kv ? 0 : layers[i];
+    return sum;
+  }
+  // What the stage's layer number `layer`, counted from 0, keeps.
+  constexpr Keep of_layer(int layer) const {
+    for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+      if (layer < layers[i]) return kKeepLevels[i].keep;
+      layer -= layers[i];
+    }
+    return Keep::kAll;
+  }
+  bool operator==(const Keeping&) const = default;
+};
+
+// One chunk's keeping by stage: counts[p] layers of stage p have the level, the others keep
+// everything.
+std::vector<Keeping> keeping_by_stage(Keep level, const std::vector<int>& counts);
+
+// "auto, attention or input": the values of planner.recompute_keeps.
+std::string remade_level_names();
+
+}  // namespace infinipipe
