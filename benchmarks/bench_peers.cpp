@@ -35,7 +35,7 @@
 #include "infinipipe/data/safetensors.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
-#include "model/attention.h"
+#include "model/common/attention/attention.h"
 #include "runtime/allocator.h"
 #include "runtime/engine.h"
 

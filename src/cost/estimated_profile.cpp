@@ -58,7 +58,7 @@ Profile estimated_profile(const ModelSpec& model, const std::string& dtype,
   profile.head = {head_seconds, kMatmulBackward * head_seconds};
   profile.head_in_forward = true;
 
-  // src/model/layer_saved.h: input, middle, query, attention, key, value, gate and up; the
+  // src/model/llama/layer_saved.h: input, middle, query, attention, key, value, gate and up; the
   // softmax's statistics and two norms'.
   const double kept = 2.0 * hidden + 2.0 * queries + 2.0 * keys +
                       2.0 * static_cast<double>(model.intermediate_size);

@@ -240,14 +240,14 @@ class Measurement final {
     return profile;
   }
 
-  // src/model/layer_saved.h: attention's output, and a statistic of each head.
+  // src/model/llama/layer_saved.h: attention's output, and a statistic of each head.
   double attention_bytes() const {
     const DtypeBytes bytes = dtype_bytes(options_.dtype);
     return static_cast<double>(options_.model.query_width()) * bytes.element +
            static_cast<double>(options_.model.num_attention_heads) * bytes.accumulator;
   }
 
-  // src/model/layer_saved.h: after backward_input a kept layer has its input, its middle, the
+  // src/model/llama/layer_saved.h: after backward_input a kept layer has its input, its middle, the
   // gradients of gate and up and of query, key and value, and two norms' statistics.
   double pending_bytes() const {
     const ModelSpec& model = options_.model;

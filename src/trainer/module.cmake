@@ -1,6 +1,6 @@
 # The version of the code that a measured profile is of: a hash over what runs instructions, what
 # measures and fits them, and how they are built.
-file(GLOB timed_sources CONFIGURE_DEPENDS
+file(GLOB_RECURSE timed_sources CONFIGURE_DEPENDS
   "${PROJECT_SOURCE_DIR}/src/model/*" "${PROJECT_SOURCE_DIR}/src/runtime/*"
   "${PROJECT_SOURCE_DIR}/src/comm/*" "${PROJECT_SOURCE_DIR}/src/profile/*"
   "${PROJECT_SOURCE_DIR}/src/cost/*"
