@@ -85,10 +85,6 @@ std::int64_t ModelSpec::parameters() const {
   return num_hidden_layers * parameters_per_layer() + embeddings + hidden_size;
 }
 
-std::int64_t ModelSpec::matmul_parameters() const {
-  return num_hidden_layers * (parameters_per_layer() - 2 * hidden_size) + vocab_size * hidden_size;
-}
-
 void ModelSpec::check() const {
   require_range("vocab_size", vocab_size, 1, std::int64_t{1} << 31);
   require_range("hidden_size", hidden_size, 1, 1 << 20);
@@ -109,27 +105,6 @@ void ModelSpec::check() const {
   require_positive("rope_theta", rope_theta);
   require_positive("rms_norm_eps", rms_norm_eps);
   require_positive("initializer_range", initializer_range);
-}
-
-double training_flops(const ModelSpec& model, std::span<const Tokens> sequences) {
-  double tokens = 0.0;
-  double squares = 0.0;
-  for (const Tokens length : sequences) {
-    const auto n = static_cast<double>(length);
-    tokens += n;
-    squares += n * n;
-  }
-  const double attention =
-      layer_flops_per_token2(model) * static_cast<double>(model.num_hidden_layers) * squares;
-  return 6.0 * static_cast<double>(model.matmul_parameters()) * tokens + 3.0 * attention;
-}
-
-double layer_flops_per_token(const ModelSpec& model) {
-  return 2.0 * static_cast<double>(model.parameters_per_layer() - 2 * model.hidden_size);
-}
-
-double layer_flops_per_token2(const ModelSpec& model) {
-  return 2.0 * static_cast<double>(model.query_width());
 }
 
 ModelSpec model_from_json(const JsonView& json) {

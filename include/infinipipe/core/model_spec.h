@@ -2,13 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "infinipipe/base/json.h"
-#include "infinipipe/base/units.h"
 
 namespace infinipipe {
 
@@ -33,20 +31,11 @@ struct ModelSpec {
 
   std::int64_t parameters_per_layer() const;
   std::int64_t parameters() const;  // tied embeddings counted once
-  // Parameters that are multiplied per token: layers' matrices and the head, not the embedding.
-  std::int64_t matmul_parameters() const;
 
   // Throws InputError("model", ...) for sizes that cannot be.
   void check() const;
   bool operator==(const ModelSpec&) const = default;
 };
-
-// FLOPs of a training step for MFU: 6 x matmul_parameters x tokens + 3 x forward causal attention
-// (2 x query_width x layers x sum s^2); recomputation does not count (contract.md).
-double training_flops(const ModelSpec& model, std::span<const Tokens> sequences);
-// One forward's share of a layer, per token and per token^2 ((C+s)^2 - C^2): for cost estimates.
-double layer_flops_per_token(const ModelSpec& model);
-double layer_flops_per_token2(const ModelSpec& model);
 
 // Hugging Face config.json fields (unknown ones are ignored; model_type other than llama refused).
 ModelSpec model_from_json(const JsonView& json);

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/layer_costs.h"
 #include "unit/model/model_testing.h"
 
 namespace infinipipe {
@@ -231,24 +232,25 @@ TEST(StageModel, LogitsEqualTheOracle) {
   EXPECT_LE(relative_error(logits, oracle.logits(sequences[0]).detach()), 1e-12);
 }
 
-// What stays after the forward is what LayerSaved promises; backward_input never leaves more.
+// What stays after the forward is what core/layer_costs.h says; backward_input never leaves more.
 TEST(StageModel, SavedBytesAreAsStated) {
   const ModelSpec model = small_model();
   Pipeline pipeline(model, {3});
   const TokenLists sequences = mixed_batch(model);
-  const std::int64_t q = model.query_width(), kv = model.kv_width(), d = model.hidden_size;
-  const std::int64_t layer =
-      8 * (2 * d + 2 * q + 2 * kv + 2 * model.intermediate_size + model.num_attention_heads + 2);
+  const auto bytes = [](const TokenNumbers& numbers) {
+    return static_cast<std::int64_t>(numbers.bytes(8, 8));
+  };
   for (const Recompute again : {Recompute(0), Recompute(2), Recompute(2, 1), Recompute(2, 2)}) {
     const ChunkWork chunk{{slice_of(0, 0, 70, 150)}, again};
-    const std::int64_t kept =
-        again.layers * d + again.attention_kept * (q + model.num_attention_heads);
+    const std::int64_t kept = (3 - again.layers) * bytes(layer_kept(model)) +
+                              again.layers * bytes(layer_input(model)) +
+                              again.attention_kept * bytes(layer_attention(model));
     const ChunkTargets targets = Pipeline::targets_of(sequences, chunk, {}, 69.0);
     auto out = pipeline.stage(0).forward(chunk, Pipeline::ids(sequences, chunk), &targets,
                                          pipeline.store(0), true);
-    const std::int64_t rest = 70 * 8 * (d + 1);  // hidden gradient and token ids
-    EXPECT_EQ(out.state->bytes(), 70 * ((3 - again.layers) * layer + 8 * kept) + rest);
-    EXPECT_EQ(pipeline.store(0).kv_bytes(), 70 * 3 * 8 * 2 * kv);
+    const std::int64_t rest = 8 * (model.hidden_size + 1);  // hidden gradient and token ids
+    EXPECT_EQ(out.state->bytes(), 70 * (kept + rest));
+    EXPECT_EQ(pipeline.store(0).kv_bytes(), 70 * 3 * bytes(layer_kv(model)));
     const std::int64_t before = out.state->bytes();
     pipeline.stage(0).backward_input(*out.state, {}, pipeline.store(0));
     EXPECT_LE(out.state->bytes(), before);
