@@ -4,8 +4,7 @@
 //
 // A slice with context is computed piece by piece: causal pieces (own keys) and full ones (stored
 // keys), joined by their log-sum-exps; the backward runs each piece with the joined output and
-// log-sum-exp, so that its parts just add up. Two implementations: tiled.h, and
-// attention_block below.
+// log-sum-exp, so that its parts just add up. Two implementations: tiled.h and block.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -44,39 +43,5 @@ kernels::QueryKeyValue attention_backward(const kernels::Heads& heads,
                                           const kernels::QueryKeyValue& saved,
                                           const AttentionResult& result,
                                           std::span<AttentionSlice> slices);
-
-// Block by block on ATen's flash kernels: for bfloat16, and for GPUs.
-namespace attention_block {
-
-AttentionResult forward(const kernels::Heads& heads, const kernels::QueryKeyValue& inputs,
-                        std::span<const AttentionSlice> slices);
-kernels::QueryKeyValue backward(const kernels::Heads& heads, const at::Tensor& output_grad,
-                                const kernels::QueryKeyValue& saved, const AttentionResult& result,
-                                std::span<AttentionSlice> slices);
-
-// One block: queries [S, H, d] against keys [N, KV heads, d]. Causal needs S == N.
-
-struct Forward {
-  at::Tensor output;  // [S, H, d] compute dtype
-  at::Tensor lse;     // [S, H] acc
-};
-struct Backward {
-  at::Tensor query;  // [S, H, d], compute dtype
-  at::Tensor key;    // [N, KV heads, d]
-  at::Tensor value;
-};
-struct Inputs {
-  at::Tensor query;
-  at::Tensor key;
-  at::Tensor value;
-  bool causal = false;
-};
-
-Forward forward_cpu(const Inputs& inputs);
-Backward backward_cpu(const Inputs& inputs, const Forward& joined, const at::Tensor& output_grad);
-Forward forward_cuda(const Inputs& inputs);
-Backward backward_cuda(const Inputs& inputs, const Forward& joined, const at::Tensor& output_grad);
-
-}  // namespace attention_block
 
 }  // namespace infinipipe

@@ -4,7 +4,7 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 
 #include "infinipipe/base/error.h"
-#include "model/common/attention/attention.h"
+#include "model/common/attention/block.h"
 
 namespace infinipipe::attention_block {
 

@@ -8,7 +8,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "infinipipe/base/error.h"
-#include "model/common/attention/attention.h"
+#include "model/common/attention/block.h"
 
 namespace infinipipe::attention_block {
 

@@ -15,6 +15,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include "model/common/attention/block.h"
 #include "model/common/attention/tiled.h"
 #include "unit/model/model_testing.h"
 
