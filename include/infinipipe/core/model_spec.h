@@ -1,4 +1,4 @@
-// The Llama-class model's sizes, under Hugging Face's names.
+// A model's family and sizes, under Hugging Face's names.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,10 @@
 #include "infinipipe/base/json.h"
 
 namespace infinipipe {
+
+// How a decoder's layers are built. The running half makes each family's layers by it
+// (src/model/models.h).
+enum class ModelFamily { kLlama };
 
 struct ModelSpec {
   std::int64_t vocab_size = 257;
@@ -22,6 +26,7 @@ struct ModelSpec {
   double rms_norm_eps = 1e-5;
   double initializer_range = 0.02;
   bool tie_word_embeddings = false;
+  ModelFamily family = ModelFamily::kLlama;
 
   std::int64_t resolved_head_dim() const {
     return head_dim > 0 ? head_dim : hidden_size / num_attention_heads;
@@ -37,7 +42,8 @@ struct ModelSpec {
   bool operator==(const ModelSpec&) const = default;
 };
 
-// Hugging Face config.json fields (unknown ones are ignored; model_type other than llama refused).
+// Hugging Face config.json fields (unknown ones are ignored; a model_type that names none of the
+// families is refused, a missing one means Llama).
 ModelSpec model_from_json(const JsonView& json);
 Json model_to_json(const ModelSpec& model);
 

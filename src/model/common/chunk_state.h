@@ -4,10 +4,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "model/common/layer.h"
 #include "model/common/stage_model.h"
-#include "model/llama/layer_saved.h"
 
 namespace infinipipe {
 
@@ -23,10 +24,10 @@ class ChunkState final {
   std::int64_t bytes() const;
 
   ChunkWork chunk;
-  std::vector<LayerSaved> layers;  // of this stage, first to last
-  at::Tensor token_ids;            // int64 [T], first stage
-  at::Tensor head_grad;            // [T, D] gradient of the last layer's output, last stage
-  bool input_done = false;         // backward_input has run, backward_weight has not
+  std::vector<std::unique_ptr<LayerPass>> layers;  // of this stage, first to last
+  at::Tensor token_ids;                            // int64 [T], first stage
+  at::Tensor head_grad;     // [T, D] gradient of the last layer's output, last stage
+  bool input_done = false;  // backward_input has run, backward_weight has not
 };
 
 }  // namespace infinipipe

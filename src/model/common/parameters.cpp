@@ -5,7 +5,6 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros_like.h>
 
-#include <cmath>
 #include <string>
 #include <string_view>
 
@@ -43,60 +42,7 @@ void fill_normal(const at::Tensor& rows, std::int64_t seed, std::string_view nam
   }
 }
 
-class Maker {
- public:
-  Maker(const StageModel::Options& options, StageParameters& result)
-      : options_(options), result_(result) {}
-
-  // A matrix made of row blocks with a name each.
-  struct Part {
-    std::string name;
-    std::int64_t rows;
-  };
-  Weight matrix(const std::vector<Part>& parts, std::int64_t columns, double deviation,
-                bool tied_copy = false, std::string_view init_name = {}) {
-    std::int64_t rows = 0;
-    for (const Part& part : parts) rows += part.rows;
-    const auto accumulate = accumulate_dtype(options_.dtype);
-    const at::Tensor host = at::empty({rows, columns}, at::dtype(accumulate));
-    std::int64_t begin = 0;
-    for (const Part& part : parts) {
-      fill_normal(host.narrow(0, begin, part.rows), options_.seed,
-                  init_name.empty() ? std::string_view(part.name) : init_name, deviation);
-      begin += part.rows;
-    }
-    Weight weight = wrap(host);
-    if (options_.dtype != accumulate) weight.value = weight.master.to(options_.dtype);
-    begin = 0;
-    for (const Part& part : parts) {
-      const auto view = [&](const at::Tensor& all) { return all.narrow(0, begin, part.rows); };
-      result_.list.push_back({part.name, view(weight.value), view(weight.master), view(weight.grad),
-                              /*decay=*/true, tied_copy});
-      begin += part.rows;
-    }
-    return weight;
-  }
-
-  Weight norm(const std::string& name) {
-    Weight weight =
-        wrap(at::ones({options_.model.hidden_size}, at::dtype(accumulate_dtype(options_.dtype))));
-    result_.list.push_back(
-        {name, weight.value, weight.master, weight.grad, /*decay=*/false, false});
-    return weight;
-  }
-
- private:
-  Weight wrap(const at::Tensor& host) const {
-    Weight weight;
-    weight.master = host.to(options_.device);
-    weight.value = weight.master;
-    weight.grad = at::zeros_like(weight.master);
-    return weight;
-  }
-
-  const StageModel::Options& options_;
-  StageParameters& result_;
-};
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
 
 }  // namespace
 
@@ -104,57 +50,67 @@ at::ScalarType accumulate_dtype(at::ScalarType dtype) {
   return dtype == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-std::vector<Weight*> StageParameters::stored() {
-  std::vector<Weight*> all;
-  if (embedding.master.defined()) all.push_back(&embedding);
-  for (LayerParameters& layer : layers) {
-    for (Weight* weight : {&layer.input_norm, &layer.qkv, &layer.output, &layer.middle_norm,
-                           &layer.gate_up, &layer.down})
-      all.push_back(weight);
-  }
-  if (final_norm.master.defined()) all.push_back(&final_norm);
-  if (head.master.defined() && !head.master.is_same(embedding.master)) all.push_back(&head);
-  return all;
+Weight ParameterMaker::wrap(const at::Tensor& host) {
+  Weight weight;
+  weight.master = host.to(options_.device);
+  weight.value = weight.master;
+  weight.grad = at::zeros_like(weight.master);
+  return weight;
 }
 
-StageParameters make_parameters(const StageModel::Options& options) {
-  const ModelSpec& model = options.model;
-  const std::int64_t hidden = model.hidden_size;
-  const double deviation = model.initializer_range;
-  const double residual = deviation / std::sqrt(2.0 * static_cast<double>(model.num_hidden_layers));
-  StageParameters result;
-  Maker make(options, result);
-  const std::string embedding_name = "model.embed_tokens.weight";
-  if (options.embedding)
-    result.embedding = make.matrix({{embedding_name, model.vocab_size}}, hidden, deviation);
-  for (int i = options.layers.begin; i < options.layers.end; ++i) {
-    const std::string prefix = "model.layers." + std::to_string(i) + ".";
-    const auto name = [&](const char* rest) { return prefix + rest + ".weight"; };
-    LayerParameters layer;
-    layer.input_norm = make.norm(name("input_layernorm"));
-    layer.qkv = make.matrix({{name("self_attn.q_proj"), model.query_width()},
-                             {name("self_attn.k_proj"), model.kv_width()},
-                             {name("self_attn.v_proj"), model.kv_width()}},
-                            hidden, deviation);
-    layer.output = make.matrix({{name("self_attn.o_proj"), hidden}}, model.query_width(), residual);
-    layer.middle_norm = make.norm(name("post_attention_layernorm"));
-    layer.gate_up = make.matrix({{name("mlp.gate_proj"), model.intermediate_size},
-                                 {name("mlp.up_proj"), model.intermediate_size}},
-                                hidden, deviation);
-    layer.down = make.matrix({{name("mlp.down_proj"), hidden}}, model.intermediate_size, residual);
-    result.layers.push_back(std::move(layer));
+Weight ParameterMaker::matrix(const std::vector<Part>& parts, std::int64_t columns,
+                              double deviation) {
+  return matrix(parts, columns, deviation, /*tied_copy=*/false, /*init_name=*/{});
+}
+
+Weight ParameterMaker::matrix(const std::vector<Part>& parts, std::int64_t columns,
+                              double deviation, bool tied_copy, std::string_view init_name) {
+  std::int64_t rows = 0;
+  for (const Part& part : parts) rows += part.rows;
+  const auto accumulate = accumulate_dtype(options_.dtype);
+  const at::Tensor host = at::empty({rows, columns}, at::dtype(accumulate));
+  std::int64_t begin = 0;
+  for (const Part& part : parts) {
+    fill_normal(host.narrow(0, begin, part.rows), options_.seed,
+                init_name.empty() ? std::string_view(part.name) : init_name, deviation);
+    begin += part.rows;
   }
-  if (options.head) {
-    result.final_norm = make.norm("model.norm.weight");
-    if (model.tie_word_embeddings && options.embedding) {
-      result.head = result.embedding;
-    } else {
-      const bool tied = model.tie_word_embeddings;
-      result.head = make.matrix({{"lm_head.weight", model.vocab_size}}, hidden, deviation, tied,
-                                tied ? embedding_name : "");
-    }
+  Weight weight = wrap(host);
+  if (options_.dtype != accumulate) weight.value = weight.master.to(options_.dtype);
+  begin = 0;
+  for (const Part& part : parts) {
+    const auto view = [&](const at::Tensor& all) { return all.narrow(0, begin, part.rows); };
+    result_.list.push_back({part.name, view(weight.value), view(weight.master), view(weight.grad),
+                            /*decay=*/true, tied_copy});
+    begin += part.rows;
   }
-  return result;
+  result_.stored.push_back(weight);
+  return weight;
+}
+
+Weight ParameterMaker::norm(const std::string& name, std::int64_t size) {
+  const Weight weight = wrap(at::ones({size}, at::dtype(accumulate_dtype(options_.dtype))));
+  result_.list.push_back({name, weight.value, weight.master, weight.grad, /*decay=*/false, false});
+  result_.stored.push_back(weight);
+  return weight;
+}
+
+void ParameterMaker::embedding() {
+  const ModelSpec& model = options_.model;
+  result_.embedding =
+      matrix({{kEmbedding, model.vocab_size}}, model.hidden_size, model.initializer_range);
+}
+
+void ParameterMaker::head() {
+  const ModelSpec& model = options_.model;
+  const bool tied = model.tie_word_embeddings;
+  result_.final_norm = norm("model.norm.weight", model.hidden_size);
+  if (tied && options_.embedding) {
+    result_.head = result_.embedding;
+  } else {
+    result_.head = matrix({{"lm_head.weight", model.vocab_size}}, model.hidden_size,
+                          model.initializer_range, tied, tied ? kEmbedding : "");
+  }
 }
 
 }  // namespace infinipipe

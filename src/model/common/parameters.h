@@ -3,6 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/common/stage_model.h"
@@ -17,30 +20,43 @@ struct Weight {
   at::Tensor grad;
 };
 
-struct LayerParameters {
-  Weight input_norm;   // [D]
-  Weight qkv;          // [Q + 2 KV, D]: rows of q, then k, then v
-  Weight output;       // [D, Q]
-  Weight middle_norm;  // [D]
-  Weight gate_up;      // [2 I, D]: rows of gate, then up
-  Weight down;         // [D, I]
-};
-
 struct StageParameters {
-  Weight embedding;  // [V, D]; first stage
-  std::vector<LayerParameters> layers;
+  Weight embedding;   // [V, D]; first stage
   Weight final_norm;  // [D]; last stage
   Weight head;        // [V, D]; last stage; the embedding itself if tied and on the same stage
+  std::vector<Weight> stored;   // every fused tensor once, layers' too; shares their storage
   std::vector<Parameter> list;  // logical tensors in model order
-
-  // Fused tensors, each once.
-  std::vector<Weight*> stored();
 };
 
-// Allocates and initialises: matrices normal(0, initializer_range), o_proj and down_proj scaled by
-// 1 / sqrt(2 x layers of the model), norms 1. Element values depend on (seed, name) only: not on
-// the stage split, the dtype or the thread count. Gradients are zero.
-StageParameters make_parameters(const StageModel::Options& options);
+// Allocates and initialises a stage's weights, in model order, and enters them in `result`, which
+// must outlive it. Element values depend on (seed, name) only: not on the stage split, the dtype or
+// the thread count. Gradients are zero.
+class ParameterMaker final {
+ public:
+  ParameterMaker(const StageModel::Options& options, StageParameters& result)
+      : options_(options), result_(result) {}
+
+  // A matrix made of row blocks with a name each, normal(0, deviation).
+  struct Part {
+    std::string name;
+    std::int64_t rows;
+  };
+  Weight matrix(const std::vector<Part>& parts, std::int64_t columns, double deviation);
+  // A norm's vector of ones.
+  Weight norm(const std::string& name, std::int64_t size);
+
+  // What stands before and after the layers of every family.
+  void embedding();
+  void head();
+
+ private:
+  Weight matrix(const std::vector<Part>& parts, std::int64_t columns, double deviation,
+                bool tied_copy, std::string_view init_name);
+  Weight wrap(const at::Tensor& host);
+
+  const StageModel::Options& options_;
+  StageParameters& result_;
+};
 
 // float64 keeps its dtype, all else accumulates in float32.
 at::ScalarType accumulate_dtype(at::ScalarType dtype);

@@ -12,7 +12,7 @@
 #include "model/common/kv_store.h"
 #include "model/common/parameters.h"
 #include "model/common/work_clock.h"
-#include "model/llama/layer.h"
+#include "model/models.h"
 
 namespace infinipipe {
 
@@ -24,7 +24,7 @@ Tokens ChunkWork::tokens() const {
 
 std::int64_t ChunkState::bytes() const {
   std::int64_t sum = 0;
-  for (const LayerSaved& layer : layers) sum += layer.bytes();
+  for (const auto& layer : layers) sum += layer->bytes();
   for (const at::Tensor* each : {&token_ids, &head_grad})
     if (each->defined()) sum += static_cast<std::int64_t>(each->nbytes());
   return sum;
@@ -51,7 +51,7 @@ struct StageModel::Impl {
   PartTimes times;
   WorkClock clock;
   StageParameters parameters;
-  std::vector<DecoderLayer> layers;
+  std::vector<std::unique_ptr<StageLayer>> layers;
   std::unique_ptr<Head> head;
   at::Tensor rope_table;
   double recompute_seconds = 0.0;
@@ -59,29 +59,31 @@ struct StageModel::Impl {
   explicit Impl(const Options& given) : options(given) {
     check(options);
     clock = {options.time_parts ? &times : nullptr, options.device};
-    parameters = make_parameters(options);
-    for (LayerParameters& layer : parameters.layers)
-      layers.emplace_back(options.model, layer, clock);
+    ParameterMaker make(options, parameters);
+    if (options.embedding) make.embedding();
+    for (int i = options.layers.begin; i < options.layers.end; ++i)
+      layers.push_back(make_layer(options.model, i, make, clock));
     if (options.head) {
+      make.head();
       head = std::make_unique<Head>(options.model, parameters.final_norm, parameters.head,
                                     options.head_block_tokens, clock);
     }
   }
 
-  DecoderLayer::Chunk layer_chunk(const ChunkWork& chunk);
+  LayerChunk layer_chunk(const ChunkWork& chunk);
   void reserve_positions(Tokens most);
   std::vector<AttentionSlice> forward_slices(const ChunkWork& chunk, int layer, KvStore& store);
   std::vector<AttentionSlice> backward_slices(const ChunkWork& chunk, int layer, KvStore& store);
-  void store_keys(const ChunkWork& chunk, int layer, const LayerSaved& saved, KvStore& store,
+  void store_keys(const ChunkWork& chunk, int layer, const LayerPass& pass, KvStore& store,
                   bool keep);
   at::Tensor embed(const at::Tensor& ids);
-  void recompute(ChunkState& state, int layer, const DecoderLayer::Chunk& shared, KvStore& store);
+  void recompute(ChunkState& state, int layer, const LayerChunk& shared, KvStore& store);
   at::Tensor backward(ChunkState& state, const at::Tensor& output_grad, KvStore& store,
                       bool all_weights);
 };
 
 // Positions of the chunk's tokens, and angles for all of them.
-DecoderLayer::Chunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
+LayerChunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
   const at::Tensor positions = at::empty({chunk.tokens()}, at::dtype(at::kLong));
   auto* data = positions.mutable_data_ptr<std::int64_t>();
   Tokens most = 0;
@@ -134,7 +136,7 @@ std::vector<AttentionSlice> StageModel::Impl::backward_slices(const ChunkWork& c
 }
 
 // Hands keys and values of cut sequences to the slices that follow.
-void StageModel::Impl::store_keys(const ChunkWork& chunk, int layer, const LayerSaved& saved,
+void StageModel::Impl::store_keys(const ChunkWork& chunk, int layer, const LayerPass& pass,
                                   KvStore& store, bool keep) {
   std::int64_t row = 0;
   for (const SliceWork& slice : chunk.slices) {
@@ -149,7 +151,7 @@ void StageModel::Impl::store_keys(const ChunkWork& chunk, int layer, const Layer
       const at::Tensor part = x.narrow(0, begin, slice.tokens());
       return chunk.slices.size() == 1 ? part : part.clone();  // or the view would hold all rows
     };
-    store.append(slice.sequence, layer, slice.begin, rows(saved.key), rows(saved.value));
+    store.append(slice.sequence, layer, slice.begin, rows(pass.key()), rows(pass.value()));
   }
 }
 
@@ -158,15 +160,14 @@ at::Tensor StageModel::Impl::embed(const at::Tensor& ids) {
   return parameters.embedding.value.index_select(0, ids);
 }
 
-void StageModel::Impl::recompute(ChunkState& state, int layer, const DecoderLayer::Chunk& shared,
+void StageModel::Impl::recompute(ChunkState& state, int layer, const LayerChunk& shared,
                                  KvStore& store) {
   const double begin = now_seconds(options.device);
-  const auto index = static_cast<std::size_t>(layer);
-  LayerSaved& saved = state.layers[index];
+  LayerPass& pass = *state.layers[static_cast<std::size_t>(layer)];
   if (layer < state.chunk.recompute.attention_kept) {
-    layers[index].recompute_around_attention(shared, saved);
+    pass.recompute_around_attention(shared);
   } else {
-    layers[index].forward(shared, forward_slices(state.chunk, layer, store), saved);
+    pass.forward(shared, forward_slices(state.chunk, layer, store));
   }
   recompute_seconds += now_seconds(options.device) - begin;
 }
@@ -174,19 +175,18 @@ void StageModel::Impl::recompute(ChunkState& state, int layer, const DecoderLaye
 at::Tensor StageModel::Impl::backward(ChunkState& state, const at::Tensor& output_grad,
                                       KvStore& store, bool all_weights) {
   INFINIPIPE_ASSERT(!state.input_done, "a chunk's backward ran twice");
-  const DecoderLayer::Chunk shared = layer_chunk(state.chunk);
+  const LayerChunk shared = layer_chunk(state.chunk);
   at::Tensor grad = options.head ? std::move(state.head_grad) : output_grad;
   state.head_grad.reset();
   INFINIPIPE_ASSERT(grad.defined() && grad.size(0) == state.chunk.tokens(),
                     "a backward needs the gradient of the chunk's output");
   for (int i = static_cast<int>(layers.size()) - 1; i >= 0; --i) {
-    const auto index = static_cast<std::size_t>(i);
     const bool again = i < state.chunk.recompute.layers;
     if (again) recompute(state, i, shared, store);
     auto slices = backward_slices(state.chunk, i, store);
-    LayerSaved& saved = state.layers[index];
-    grad = layers[index].backward_input(shared, slices, saved, grad);
-    if (all_weights || again) layers[index].backward_weight(saved);
+    LayerPass& pass = *state.layers[static_cast<std::size_t>(i)];
+    grad = pass.backward_input(shared, slices, grad);
+    if (all_weights || again) pass.backward_weight();
   }
   state.input_done = true;
   if (!options.embedding) return grad;
@@ -203,12 +203,12 @@ const StageModel::Options& StageModel::options() const { return impl_->options; 
 std::vector<Parameter>& StageModel::parameters() { return impl_->parameters.list; }
 
 void StageModel::weights_changed() {
-  for (Weight* weight : impl_->parameters.stored())
-    if (!weight->value.is_same(weight->master)) weight->value.copy_(weight->master);
+  for (const Weight& weight : impl_->parameters.stored)
+    if (!weight.value.is_same(weight.master)) weight.value.copy_(weight.master);
 }
 
 void StageModel::zero_grad() {
-  for (Weight* weight : impl_->parameters.stored()) weight->grad.zero_();
+  for (const Weight& weight : impl_->parameters.stored) weight.grad.zero_();
 }
 
 void StageModel::reserve_positions(Tokens longest) { impl_->reserve_positions(longest); }
@@ -223,7 +223,7 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
                     "more recomputed layers than the stage has");
   INFINIPIPE_ASSERT(again.attention_kept >= 0 && again.attention_kept <= again.layers,
                     "attention kept in more layers than are recomputed");
-  const DecoderLayer::Chunk shared = impl.layer_chunk(chunk);
+  const LayerChunk shared = impl.layer_chunk(chunk);
   Output result;
   if (keep) {
     result.state = std::make_unique<ChunkState>(chunk);
@@ -231,14 +231,13 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
   }
   at::Tensor hidden = impl.options.embedding ? impl.embed(input) : input;
   for (int i = 0; i < impl.options.layers.count(); ++i) {
-    LayerSaved saved;
-    saved.input = std::move(hidden);
-    hidden = impl.layers[static_cast<std::size_t>(i)].forward(
-        shared, impl.forward_slices(chunk, i, store), saved);
-    impl.store_keys(chunk, i, saved, store, keep);
+    std::unique_ptr<LayerPass> pass =
+        impl.layers[static_cast<std::size_t>(i)]->begin(std::move(hidden));
+    hidden = pass->forward(shared, impl.forward_slices(chunk, i, store));
+    impl.store_keys(chunk, i, *pass, store, keep);
     if (!keep) continue;
-    if (i < again.layers) saved.keep_input(i < again.attention_kept);
-    result.state->layers.push_back(std::move(saved));
+    if (i < again.layers) pass->keep_input(i < again.attention_kept);
+    result.state->layers.push_back(std::move(pass));
   }
   if (!impl.options.head) {
     result.output = std::move(hidden);
@@ -263,8 +262,7 @@ at::Tensor StageModel::backward_input(ChunkState& state, const at::Tensor& outpu
 void StageModel::backward_weight(ChunkState& state) {
   INFINIPIPE_ASSERT(state.input_done, "a chunk's weight gradient ran before its input gradient");
   for (std::size_t i = state.layers.size(); i-- > 0;) {
-    if (static_cast<int>(i) >= state.chunk.recompute.layers)
-      impl_->layers[i].backward_weight(state.layers[i]);
+    if (static_cast<int>(i) >= state.chunk.recompute.layers) state.layers[i]->backward_weight();
   }
   state.layers.clear();
 }

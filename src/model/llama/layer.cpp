@@ -2,7 +2,7 @@
 
 #include "model/common/linear.h"
 
-namespace infinipipe {
+namespace infinipipe::llama {
 
 namespace {
 
@@ -10,6 +10,32 @@ template <class Member>
 std::int64_t size_of(const Member& tensor) {
   return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
 }
+
+// A layer's own functions on what this pass keeps.
+class Pass final : public LayerPass {
+ public:
+  Pass(DecoderLayer& layer, at::Tensor input) : layer_(layer) { saved_.input = std::move(input); }
+
+  at::Tensor forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices) override {
+    return layer_.forward(chunk, slices, saved_);
+  }
+  const at::Tensor& key() const override { return saved_.key; }
+  const at::Tensor& value() const override { return saved_.value; }
+  void keep_input(bool and_attention) override { saved_.keep_input(and_attention); }
+  void recompute_around_attention(const LayerChunk& chunk) override {
+    layer_.recompute_around_attention(chunk, saved_);
+  }
+  at::Tensor backward_input(const LayerChunk& chunk, std::span<AttentionSlice> slices,
+                            const at::Tensor& output_grad) override {
+    return layer_.backward_input(chunk, slices, saved_, output_grad);
+  }
+  void backward_weight() override { layer_.backward_weight(saved_); }
+  std::int64_t bytes() const override { return saved_.bytes(); }
+
+ private:
+  DecoderLayer& layer_;
+  LayerSaved saved_;
+};
 
 }  // namespace
 
@@ -31,14 +57,23 @@ void LayerSaved::keep_input(bool and_attention) {
   *this = std::move(kept);
 }
 
-DecoderLayer::DecoderLayer(const ModelSpec& model, LayerParameters& weights, const WorkClock& clock)
+DecoderLayer::DecoderLayer(const ModelSpec& model, LayerParameters weights, const WorkClock& clock)
     : heads_{model.num_attention_heads, model.num_key_value_heads, model.resolved_head_dim()},
       eps_(model.rms_norm_eps),
-      weights_(weights),
+      weights_(std::move(weights)),
       clock_(clock) {}
 
+std::unique_ptr<LayerPass> DecoderLayer::begin(at::Tensor input) {
+  return std::make_unique<Pass>(*this, std::move(input));
+}
+
+std::unique_ptr<StageLayer> make_layer(const ModelSpec& model, int index, ParameterMaker& make,
+                                       const WorkClock& clock) {
+  return std::make_unique<DecoderLayer>(model, make_parameters(model, index, make), clock);
+}
+
 // From the input to queries, keys and values.
-void DecoderLayer::project(const Chunk& chunk, LayerSaved& saved) const {
+void DecoderLayer::project(const LayerChunk& chunk, LayerSaved& saved) const {
   at::Tensor normed;
   {
     const auto timer = clock_.elementwise();
@@ -77,12 +112,12 @@ void DecoderLayer::expand(LayerSaved& saved) const {
   saved.gate_up = linear::apply(normed, weights_.gate_up);
 }
 
-void DecoderLayer::recompute_around_attention(const Chunk& chunk, LayerSaved& saved) const {
+void DecoderLayer::recompute_around_attention(const LayerChunk& chunk, LayerSaved& saved) const {
   project(chunk, saved);
   expand(saved);
 }
 
-at::Tensor DecoderLayer::forward(const Chunk& chunk, std::span<const AttentionSlice> slices,
+at::Tensor DecoderLayer::forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices,
                                  LayerSaved& saved) const {
   project(chunk, saved);
   {
@@ -125,7 +160,7 @@ at::Tensor DecoderLayer::backward_mlp(LayerSaved& saved, const at::Tensor& outpu
   return grad;
 }
 
-at::Tensor DecoderLayer::backward_input(const Chunk& chunk, std::span<AttentionSlice> slices,
+at::Tensor DecoderLayer::backward_input(const LayerChunk& chunk, std::span<AttentionSlice> slices,
                                         LayerSaved& saved, const at::Tensor& output_grad) {
   const at::Tensor middle_grad = backward_mlp(saved, output_grad);
   at::Tensor attention_grad;
@@ -178,4 +213,4 @@ void DecoderLayer::backward_weight(LayerSaved& saved) {
   saved = LayerSaved{};
 }
 
-}  // namespace infinipipe
+}  // namespace infinipipe::llama

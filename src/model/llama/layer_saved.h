@@ -6,15 +6,16 @@
 
 #include <cstdint>
 
-namespace infinipipe {
+namespace infinipipe::llama {
 
 // Shapes: T tokens, D hidden, Q and KV widths of queries and of keys or values, H query heads, I
 // intermediate size. Compute dtype, unless noted; "acc" is float64 for float64, else float32.
 //
-// How much that is, for the planning half as well, says core/layer_costs.h. Normed inputs and
-// silu(gate) * up are cheap and made again in the backward. backward_input turns `query`, `key`,
-// `value`, `attention`, `lse` into `qkv_grad`, and overwrites `gate_up` with its gradient, so that
-// what backward_weight needs is never more than the forward kept.
+// How many numbers these are at each moment says core/layer_costs.h, where the planning half reads
+// it too. Normed inputs and silu(gate) * up are cheap and made again in the backward.
+// backward_input turns `query`, `key`, `value`, `attention`, `lse` into `qkv_grad`, and overwrites
+// `gate_up` with its gradient, so that what backward_weight needs is never more than the forward
+// kept.
 struct LayerSaved {
   at::Tensor input;        // [T, D]; a recomputed layer keeps it, and attention and lse or not
   at::Tensor input_rstd;   // [T] acc
@@ -34,4 +35,4 @@ struct LayerSaved {
   void keep_input(bool and_attention);
 };
 
-}  // namespace infinipipe
+}  // namespace infinipipe::llama

@@ -59,6 +59,15 @@ TEST(ModelSpec, CountsParametersAsTheTensorsAre) {
   EXPECT_EQ(model.parameters(), 3 * layer + 11 * 8 + 8);
 }
 
+TEST(ModelSpec, FamilyIsReadAndWrittenByName) {
+  Json json = model_to_json(model_preset("tiny"));
+  EXPECT_EQ(json["model_type"], "llama");
+  EXPECT_EQ(json["architectures"], Json({"LlamaForCausalLM"}));
+  EXPECT_EQ(model_from_json(JsonView(json, "config.json")).family, ModelFamily::kLlama);
+  json.erase("model_type");
+  EXPECT_EQ(model_from_json(JsonView(json, "config.json")).family, ModelFamily::kLlama);
+}
+
 TEST(ModelSpec, CheckNamesWhatCannotBe) {
   const auto check = [](const auto& change) {
     ModelSpec model;
