@@ -5,6 +5,7 @@ file(GLOB_RECURSE timed_sources CONFIGURE_DEPENDS
   "${PROJECT_SOURCE_DIR}/src/comm/*" "${PROJECT_SOURCE_DIR}/src/profile/*"
   "${PROJECT_SOURCE_DIR}/src/cost/*"
   "${INFINIPIPE_SITE}/torch/include/torch/headeronly/version.h")
+list(FILTER timed_sources EXCLUDE REGEX "\\.md$")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${timed_sources})
 set(hashes "${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} ${CMAKE_CXX_COMPILER_VERSION}")
 foreach(source IN LISTS timed_sources)
