@@ -1,67 +1,81 @@
 # Two commands for a fresh machine: `make train` and `make test`. The real work is in CMake presets
 # and tools/; this file only names it.
+#
+# Every command builds what it runs and no more, in one folder per preset: what one has built, the
+# next one finds. Each part ends with a line that says how long it took.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PRESET ?= release
 JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
+TIMED := @tools/timed.sh
 
-.PHONY: help setup build test train bench paper peers soak format lint plan-only asan tsan cuda corpus clean distclean
+.PHONY: help setup build program tests benchmarks test train bench paper peers soak format lint \
+  plan-only asan tsan cuda corpus clean clean-runs distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+# $(call build,PRESET,TARGETS): `all` is the program and all that the tests need.
+define build
+$(TIMED) configure cmake --preset $(1) --log-level=WARNING
+$(TIMED) build cmake --build --preset $(1) -j $(JOBS) --target $(2)
+endef
+
 setup:  ## install Debian packages and the pinned wheels (a second run takes a second)
-	@tools/setup.sh
+	$(TIMED) set-up tools/setup.sh
 
-build: setup  ## build everything (PRESET=release)
-	@cmake --preset $(PRESET) --log-level=WARNING
-	@cmake --build --preset $(PRESET) -j $(JOBS)
+build: setup  ## build everything: program, tests and benchmarks (PRESET=release)
+	$(call build,$(PRESET),all benchmark_programs)
 
-test: build  ## set up, build, run all tests
-	@ctest --preset $(PRESET) -j $(JOBS)
+program: setup  ## build the program infinipipe alone
+	$(call build,$(PRESET),infinipipe)
 
-train: build corpus  ## train a small Llama on Debian's Go sources over 2 pipeline stages
-	@tools/train-default.sh $(BINARY)
+tests: setup  ## build the program and all that the tests need
+	$(call build,$(PRESET),all)
 
-corpus: build  ## the default corpus as an indexed dataset under corpus/
-	@tools/corpus.sh $(BINARY)
+benchmarks: setup  ## build the benchmarks
+	$(call build,$(PRESET),benchmark_programs)
 
-bench: build  ## benchmarks: executor, planner, real runs (about half an hour)
-	@tools/bench.sh build/$(PRESET)
+test: tests  ## set up, build, run all tests
+	$(TIMED) tests ctest --preset $(PRESET) -j $(JOBS)
 
-peers: build  ## side by side with PyTorch's pipelining (about an hour a round, three by default; PEERS_FLAGS="--rounds 1")
-	@tools/peers.sh build/$(PRESET) $(PEERS_FLAGS)
+train: program corpus  ## train a small Llama on Debian's Go sources over 2 pipeline stages
+	$(TIMED) train tools/train-default.sh $(BINARY)
+
+corpus: program  ## the default corpus as an indexed dataset under corpus/
+	$(TIMED) corpus tools/corpus.sh $(BINARY)
+
+bench: benchmarks  ## benchmarks: executor, planner, real runs (about half an hour)
+	$(TIMED) benchmarks tools/bench.sh build/$(PRESET)
+
+peers: benchmarks  ## side by side with PyTorch's pipelining (about an hour a round, three by default; PEERS_FLAGS="--rounds 1")
+	$(TIMED) peers tools/peers.sh build/$(PRESET) $(PEERS_FLAGS)
 
 paper:  ## the paper's evaluation on simulated clusters, into docs/paper (no LibTorch)
-	@tools/setup.sh plan-only
-	@cmake --preset plan-only --log-level=WARNING
-	@cmake --build --preset plan-only -j $(JOBS) --target infinipipe_paper
-	@tools/paper.sh build/plan-only
+	$(TIMED) set-up tools/setup.sh plan-only
+	$(call build,plan-only,infinipipe_paper)
+	$(TIMED) paper tools/paper.sh build/plan-only
 
-soak: build  ## the property tests at full size (hours; PRESET=plan-only: the planning half's)
+soak: tests  ## the property tests at full size (hours; PRESET=plan-only: the planning half's)
 	@for test in build/$(PRESET)/tests/property_*_test; do INFINIPIPE_SOAK=1 nice $$test || exit 1; done
 
 plan-only:  ## the planning half and its tests alone, without LibTorch
-	@tools/setup.sh plan-only
-	@cmake --preset plan-only --log-level=WARNING
-	@cmake --build --preset plan-only -j $(JOBS)
-	@ctest --preset plan-only -j $(JOBS)
+	$(TIMED) set-up tools/setup.sh plan-only
+	$(call build,plan-only,all)
+	$(TIMED) tests ctest --preset plan-only -j $(JOBS)
 
 asan: setup  ## planning half under address and undefined-behaviour sanitizers
-	@cmake --preset asan-ubsan --log-level=WARNING
-	@cmake --build --preset asan-ubsan -j $(JOBS)
-	@ctest --preset asan-ubsan -j $(JOBS)
+	$(call build,asan-ubsan,all)
+	$(TIMED) tests ctest --preset asan-ubsan -j $(JOBS)
 
 tsan: setup  ## planning half and communicator under the thread sanitizer
-	@cmake --preset tsan --log-level=WARNING
-	@cmake --build --preset tsan -j $(JOBS)
-	@ctest --preset tsan -j $(JOBS)
+	$(call build,tsan,all)
+	$(TIMED) tests ctest --preset tsan -j $(JOBS)
 
-cuda:  ## the CUDA build (needs the CUDA toolkit's libraries)
-	@tools/setup.sh cuda
-	@cmake --preset train-cuda --log-level=WARNING
-	@cmake --build --preset train-cuda -j $(JOBS)
+cuda:  ## the CUDA build, benchmarks as well (needs the CUDA toolkit's libraries)
+	$(TIMED) set-up tools/setup.sh cuda
+	$(call build,train-cuda,all benchmark_programs)
 
 format:  ## clang-format every source file in place
 	@tools/setup.sh lint
@@ -72,8 +86,11 @@ lint:  ## check format and clang-tidy (PRESET's compile commands)
 	@cmake --preset $(PRESET) --log-level=WARNING
 	@tools/lint.sh build/$(PRESET)
 
-clean:  ## remove build/ and runs/
-	@rm -rf build runs
+clean:  ## remove build/: what building made; runs, corpus and wheels stay
+	@rm -rf build
 
-distclean: clean  ## remove everything that set-up and training made
+clean-runs:  ## remove runs/: checkpoints, metrics and plans of training runs
+	@rm -rf runs
+
+distclean: clean clean-runs  ## remove everything that set-up and training made
 	@rm -rf .deps corpus

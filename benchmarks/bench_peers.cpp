@@ -30,12 +30,13 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
 #include "infinipipe/base/statistics.h"
+#include "infinipipe/core/layer_costs.h"
 #include "infinipipe/core/model_spec.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/data/safetensors.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
-#include "model/attention.h"
+#include "model/common/attention/attention.h"
 #include "runtime/allocator.h"
 #include "runtime/engine.h"
 
@@ -220,9 +221,8 @@ Floor floor_of(const Speeds& speeds, const ModelSpec& model, const std::vector<T
   Floor floor;
   const auto layers = static_cast<double>(model.num_hidden_layers);
   // The head's products at the layers' speed.
-  const double with_head =
-      static_cast<double>(model.matmul_parameters()) /
-      (layers * static_cast<double>(model.parameters_per_layer() - 2 * model.hidden_size));
+  const double with_head = static_cast<double>(matmul_parameters(model)) /
+                           (layers * static_cast<double>(layer_matmul_parameters(model)));
   for (const Tokens n : lengths) {
     floor.matmul += (speeds.matmul_forward + speeds.matmul_backward) * layers * with_head *
                     static_cast<double>(n);

@@ -19,6 +19,7 @@
 
 #include "infinipipe/base/random.h"
 #include "infinipipe/base/statistics.h"
+#include "infinipipe/core/layer_costs.h"
 #include "infinipipe/core/model_spec.h"
 #include "property/training/sliced_plan.h"
 #include "runtime/allocator.h"
@@ -200,9 +201,9 @@ void time_per_part(int rounds) {
   Bench bench(1, 1, true);
   const ModelSpec model = bench_model();
   std::vector<double> matmul, attention, elementwise, head, optimizer, total, share, speeds, own;
-  const double flops = 6.0 * bench.tokens() *
-                       static_cast<double>(model.num_hidden_layers *
-                                           (model.parameters_per_layer() - 2 * model.hidden_size));
+  const double flops =
+      6.0 * bench.tokens() *
+      static_cast<double>(model.num_hidden_layers * layer_matmul_parameters(model));
   for (int i = 0; i < rounds; ++i) {
     const double speed = matmul_speed(2048);
     const auto step = bench.step();

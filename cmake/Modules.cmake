@@ -1,9 +1,10 @@
-# One static library per folder of src/; headers of include/infinipipe/<module> belong to it.
+# One static library per folder of src/, with its subfolders; headers of include/infinipipe/<module>
+# belong to it.
 
 # infinipipe_module(NAME [TORCH] [DEPENDS modules...])
 function(infinipipe_module name)
   cmake_parse_arguments(arg "TORCH" "" "DEPENDS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${name}/*.cpp")
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${name}/*.cpp")
   set(target infinipipe_${name})
   set(scope PUBLIC)
   if(sources)

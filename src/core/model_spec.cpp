@@ -35,6 +35,34 @@ const std::vector<Preset>& presets() {
   return kPresets;
 }
 
+struct FamilyName {
+  ModelFamily family;
+  const char* model_type;    // in config.json, and
+  const char* architecture;  // of the class that reads it
+};
+
+constexpr FamilyName kFamilies[] = {
+    {ModelFamily::kLlama, "llama", "LlamaForCausalLM"},
+};
+
+ModelFamily family_of(const JsonView& json) {
+  if (!json.has("model_type")) return ModelFamily::kLlama;
+  const std::string found = json.at("model_type").string();
+  std::string expected;
+  for (const FamilyName& each : kFamilies) {
+    if (found == each.model_type) return each.family;
+    expected += (expected.empty() ? "\"" : " or \"") + std::string(each.model_type) + "\"";
+  }
+  json.at("model_type").fail(expected);
+}
+
+const FamilyName& name_of(ModelFamily family) {
+  for (const FamilyName& each : kFamilies)
+    if (each.family == family) return each;
+  INFINIPIPE_ASSERT(false, "a family of models without a name");
+  return kFamilies[0];
+}
+
 void require_range(const char* name, std::int64_t value, std::int64_t low, std::int64_t high) {
   if (value >= low && value <= high) return;
   throw InputError(
@@ -85,10 +113,6 @@ std::int64_t ModelSpec::parameters() const {
   return num_hidden_layers * parameters_per_layer() + embeddings + hidden_size;
 }
 
-std::int64_t ModelSpec::matmul_parameters() const {
-  return num_hidden_layers * (parameters_per_layer() - 2 * hidden_size) + vocab_size * hidden_size;
-}
-
 void ModelSpec::check() const {
   require_range("vocab_size", vocab_size, 1, std::int64_t{1} << 31);
   require_range("hidden_size", hidden_size, 1, 1 << 20);
@@ -111,32 +135,9 @@ void ModelSpec::check() const {
   require_positive("initializer_range", initializer_range);
 }
 
-double training_flops(const ModelSpec& model, std::span<const Tokens> sequences) {
-  double tokens = 0.0;
-  double squares = 0.0;
-  for (const Tokens length : sequences) {
-    const auto n = static_cast<double>(length);
-    tokens += n;
-    squares += n * n;
-  }
-  const double attention =
-      layer_flops_per_token2(model) * static_cast<double>(model.num_hidden_layers) * squares;
-  return 6.0 * static_cast<double>(model.matmul_parameters()) * tokens + 3.0 * attention;
-}
-
-double layer_flops_per_token(const ModelSpec& model) {
-  return 2.0 * static_cast<double>(model.parameters_per_layer() - 2 * model.hidden_size);
-}
-
-double layer_flops_per_token2(const ModelSpec& model) {
-  return 2.0 * static_cast<double>(model.query_width());
-}
-
 ModelSpec model_from_json(const JsonView& json) {
   if (!json.json().is_object()) json.fail("a Hugging Face config.json object");
-  if (json.has("model_type") && json.at("model_type").string() != "llama") {
-    json.at("model_type").fail("\"llama\"");
-  }
+  const ModelFamily family = family_of(json);
   if (const std::string act = json.string_or("hidden_act", "silu"); act != "silu") {
     json.at("hidden_act").fail("\"silu\"");
   }
@@ -145,6 +146,7 @@ ModelSpec model_from_json(const JsonView& json) {
   }
   const auto size = [&](const char* name) { return json.at(name).integer(1); };
   ModelSpec model;
+  model.family = family;
   model.vocab_size = size("vocab_size");
   model.hidden_size = size("hidden_size");
   model.intermediate_size = size("intermediate_size");
@@ -165,8 +167,9 @@ ModelSpec model_from_json(const JsonView& json) {
 }
 
 Json model_to_json(const ModelSpec& model) {
-  Json json = {{"architectures", {"LlamaForCausalLM"}},
-               {"model_type", "llama"},
+  const FamilyName& family = name_of(model.family);
+  Json json = {{"architectures", {family.architecture}},
+               {"model_type", family.model_type},
                {"hidden_act", "silu"},
                {"attention_bias", false},
                {"mlp_bias", false},

@@ -3,14 +3,12 @@
 #include <nlohmann/json.hpp>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/layer_costs.h"
 #include "infinipipe/cost/profile.h"
 
 namespace infinipipe {
 namespace {
 
-// Attention's backward makes five products of the size of the forward's two.
-constexpr double kAttentionBackward = 2.5;
-constexpr double kMatmulBackward = 2.0;
 // Calling a layer's kernels once, and one more slice's attention.
 constexpr double kLayerCallSeconds = 4e-5;
 constexpr double kSliceCallSeconds = 1e-5;
@@ -38,9 +36,7 @@ Profile estimated_profile(const ModelSpec& model, const std::string& dtype,
   const DtypeBytes bytes = dtype_bytes(dtype);
   const auto layers = static_cast<double>(model.num_hidden_layers);
   const auto hidden = static_cast<double>(model.hidden_size);
-  const auto queries = static_cast<double>(model.query_width());
   const auto keys = static_cast<double>(model.kv_width());
-  const auto heads = static_cast<double>(model.num_attention_heads);
   const auto vocabulary = static_cast<double>(model.vocab_size);
 
   Profile profile;
@@ -54,20 +50,18 @@ Profile estimated_profile(const ModelSpec& model, const std::string& dtype,
                      layers * kSliceCallSeconds};
   profile.backward = {kAttentionBackward * token2_seconds, kMatmulBackward * token_seconds,
                       2.0 * layers * kLayerCallSeconds, 2.0 * layers * kSliceCallSeconds};
-  const double head_seconds = 2.0 * hidden * vocabulary / flops_per_second;
+  const double head_seconds = head_flops_per_token(model) / flops_per_second;
   profile.head = {head_seconds, kMatmulBackward * head_seconds};
   profile.head_in_forward = true;
 
-  // src/model/layer_saved.h: input, middle, query, attention, key, value, gate and up; the
-  // softmax's statistics and two norms'.
-  const double kept = 2.0 * hidden + 2.0 * queries + 2.0 * keys +
-                      2.0 * static_cast<double>(model.intermediate_size);
+  const auto bytes_of = [&](const TokenNumbers& numbers) {
+    return numbers.bytes(bytes.element, bytes.accumulator);
+  };
   MemoryCost& memory = profile.memory;
-  memory.activation_bytes_per_token =
-      layers * (kept * bytes.element + (heads + 2.0) * bytes.accumulator);
-  memory.input_bytes_per_token = hidden * bytes.element;
-  memory.kv_bytes_per_token = 2.0 * keys * bytes.element;
-  memory.kv_grad_bytes_per_token = 2.0 * keys * bytes.accumulator;
+  memory.activation_bytes_per_token = layers * bytes_of(layer_kept(model));
+  memory.input_bytes_per_token = bytes_of(layer_input(model));
+  memory.kv_bytes_per_token = bytes_of(layer_kv(model));
+  memory.kv_grad_bytes_per_token = bytes_of(layer_kv_grad(model));
   memory.head_bytes_per_token = hidden * bytes.element;
   // Logits and their gradient, block by block.
   memory.workspace_bytes =

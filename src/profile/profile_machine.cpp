@@ -10,6 +10,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/random.h"
 #include "infinipipe/base/statistics.h"
+#include "infinipipe/core/layer_costs.h"
 #include "infinipipe/core/validate.h"
 #include "profile/design.h"
 #include "profile/fit.h"
@@ -99,7 +100,7 @@ class Measurement final {
       double sum = 0.0;
       for (const Tokens length : lengths) {
         const auto n = static_cast<double>(length);
-        sum += 3.5 * token2 * n * n + 3.0 * token * n;
+        sum += (1.0 + kAttentionBackward) * token2 * n * n + (1.0 + kMatmulBackward) * token * n;
       }
       // Recomputation adds up to a third.
       return 1.15 * sum * static_cast<double>(options_.model.num_hidden_layers);
@@ -231,32 +232,20 @@ class Measurement final {
       profile.memory.state_constant_bytes = std::max(profile.memory.state_constant_bytes,
                                                      states_[p] - states.state_bytes(StageId(p)));
     }
-    profile.memory.layerwise = LayerwiseMemory{.pending_bytes_per_token = pending_bytes()};
+    profile.memory.layerwise =
+        LayerwiseMemory{.pending_bytes_per_token = bytes_of(layer_pending(options_.model))};
     fit_times(samples, options_.stages, profile);
     if (profile.around_attention) {
-      profile.around_attention->attention_bytes_per_token = attention_bytes();
+      profile.around_attention->attention_bytes_per_token =
+          bytes_of(layer_attention(options_.model));
     }
     fit_temporaries(samples, options_.stages, profile);
     return profile;
   }
 
-  // src/model/layer_saved.h: attention's output, and a statistic of each head.
-  double attention_bytes() const {
+  double bytes_of(const TokenNumbers& numbers) const {
     const DtypeBytes bytes = dtype_bytes(options_.dtype);
-    return static_cast<double>(options_.model.query_width()) * bytes.element +
-           static_cast<double>(options_.model.num_attention_heads) * bytes.accumulator;
-  }
-
-  // src/model/layer_saved.h: after backward_input a kept layer has its input, its middle, the
-  // gradients of gate and up and of query, key and value, and two norms' statistics.
-  double pending_bytes() const {
-    const ModelSpec& model = options_.model;
-    const DtypeBytes bytes = dtype_bytes(options_.dtype);
-    const double numbers = 2.0 * static_cast<double>(model.hidden_size) +
-                           2.0 * static_cast<double>(model.intermediate_size) +
-                           static_cast<double>(model.query_width()) +
-                           2.0 * static_cast<double>(model.kv_width());
-    return numbers * bytes.element + 2.0 * bytes.accumulator;
+    return numbers.bytes(bytes.element, bytes.accumulator);
   }
 
   void finish(const std::vector<InstructionSample>& samples, ProfileResult& result) {

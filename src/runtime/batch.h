@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "infinipipe/core/plan.h"
-#include "model/stage_model.h"
+#include "model/common/stage_model.h"
 
 namespace infinipipe {
 

@@ -8,7 +8,7 @@
 #include "comm/thread_communicator.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
-#include "model/dtype.h"
+#include "model/common/dtype.h"
 #include "runtime/cuda_devices.h"
 #include "runtime/stage_thread.h"
 

@@ -11,7 +11,7 @@
 #include "infinipipe/core/config.h"
 #include "infinipipe/core/plan.h"
 #include "infinipipe/core/trace.h"
-#include "model/stage_model.h"
+#include "model/common/stage_model.h"
 #include "runtime/batch.h"
 
 namespace infinipipe {

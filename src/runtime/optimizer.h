@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "infinipipe/core/config.h"
-#include "model/stage_model.h"
+#include "model/common/stage_model.h"
 
 namespace infinipipe {
 

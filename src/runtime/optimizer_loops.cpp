@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "model/vector_math.h"
+#include "model/common/vector_math.h"
 
 namespace infinipipe::loops {
 

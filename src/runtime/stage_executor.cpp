@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "infinipipe/base/error.h"
-#include "model/chunk_state.h"
+#include "model/common/chunk_state.h"
 
 namespace infinipipe {
 

@@ -13,8 +13,8 @@
 
 #include "comm/communicator.h"
 #include "infinipipe/core/trace.h"
-#include "model/kv_store.h"
-#include "model/stage_model.h"
+#include "model/common/kv_store.h"
+#include "model/common/stage_model.h"
 #include "runtime/allocator.h"
 #include "runtime/batch.h"
 #include "runtime/device_meter.h"

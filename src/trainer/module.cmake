@@ -1,10 +1,11 @@
 # The version of the code that a measured profile is of: a hash over what runs instructions, what
 # measures and fits them, and how they are built.
-file(GLOB timed_sources CONFIGURE_DEPENDS
+file(GLOB_RECURSE timed_sources CONFIGURE_DEPENDS
   "${PROJECT_SOURCE_DIR}/src/model/*" "${PROJECT_SOURCE_DIR}/src/runtime/*"
   "${PROJECT_SOURCE_DIR}/src/comm/*" "${PROJECT_SOURCE_DIR}/src/profile/*"
   "${PROJECT_SOURCE_DIR}/src/cost/*"
   "${INFINIPIPE_SITE}/torch/include/torch/headeronly/version.h")
+list(FILTER timed_sources EXCLUDE REGEX "\\.md$")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${timed_sources})
 set(hashes "${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} ${CMAKE_CXX_COMPILER_VERSION}")
 foreach(source IN LISTS timed_sources)

@@ -11,7 +11,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
-#include "model/dtype.h"
+#include "model/common/dtype.h"
 #include "runtime/cuda_devices.h"
 
 namespace infinipipe {

@@ -11,6 +11,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
 #include "infinipipe/base/processor_time.h"
+#include "infinipipe/core/layer_costs.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"

@@ -30,6 +30,10 @@ RUNNING["trainer"] = set(PLANNING) | set(RUNNING)
 RUNNING["cli"] = set(PLANNING) | set(RUNNING)
 ALLOWED = {**PLANNING, **RUNNING}
 
+# Modules whose folders stand side by side, with the one that all of them may include: a file in a
+# folder sees that folder, the shared one and what lies in the module's own folder.
+SHARED_FOLDER = {"model": "common"}
+
 # third-party headers -> files that own them
 OWNERS = [
     (re.compile(r"^(ATen|torch|c10)/"), re.compile(r"^src/(model|runtime|profile|trainer)/|^src/cli/\w+_torch\.cpp$")),
@@ -54,6 +58,19 @@ def module_of_include(name):
     return match.group(1) if match and match.group(1) in ALLOWED else None
 
 
+def folder_of(name):
+    """First folder within its module ("model/llama/layer.h": "llama"), or ""."""
+    parts = name.split("/")
+    return parts[1] if len(parts) > 2 else ""
+
+
+def crosses_folders(path, name):
+    """Whether a private include of the same module enters a folder that its file may not see."""
+    own, other = folder_of(path.removeprefix("src/")), folder_of(name)
+    shared = SHARED_FOLDER.get(module_of(path))
+    return shared is not None and own != "" and other not in ("", own, shared)
+
+
 def violations(root):
     found = []
     files = sorted(p for top in ("src", "include") for p in (root / top).rglob("*")
@@ -74,6 +91,10 @@ def violations(root):
             target = module_of_include(name)
             if target and target != module and target not in ALLOWED[module]:
                 found.append(f"{path}:{number}: {module} must not include {target} ({name})")
+            if target and target == module and path.startswith("src/") and \
+                    not name.startswith("infinipipe/") and crosses_folders(path, name):
+                found.append(f"{path}:{number}: a folder beside {folder_of(name)}/ includes "
+                             f"its {name}")
             for header, owner in OWNERS:
                 if header.search(name) and not owner.search(path):
                     found.append(f"{path}:{number}: <{name}> belongs to {owner.pattern}")
@@ -89,6 +110,9 @@ def self_test():
         "src/core/a.cpp": "#include <ATen/ATen.h>",
         "src/cost/a.cpp": '#include "interfaces/highs_c_api.h"',
         "src/stray/a.cpp": "#include <vector>",
+        "src/core/deep/a.cpp": '#include "infinipipe/sim/simulator.h"',
+        "src/model/common/a.cpp": '#include "model/llama/layer.h"',
+        "src/model/llama/a.cpp": '#include "model/qwen/layer.h"',
         "include/infinipipe/core/a.h": '#include "base/secret.h"',
     }
     for path, line in cases.items():
@@ -98,6 +122,18 @@ def self_test():
             file.write_text("// a comment\n" + line + "\n")
             if not violations(pathlib.Path(folder)):
                 sys.exit(f"not found: {path}: {line}")
+    allowed = {
+        "src/model/models.cpp": '#include "model/llama/layer.h"',
+        "src/model/llama/a.cpp": '#include "model/common/attention/attention.h"',
+        "src/model/common/a.cpp": '#include "model/models.h"',
+    }
+    for path, line in allowed.items():
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / path
+            file.parent.mkdir(parents=True)
+            file.write_text(line + "\n")
+            if found := violations(pathlib.Path(folder)):
+                sys.exit(f"found without a reason: {found[0]}")
     print(f"{len(cases)} kinds of violation are found")
 
 

@@ -1,16 +1,18 @@
-// The Llama-class model's sizes, under Hugging Face's names.
+// A model's family and sizes, under Hugging Face's names.
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "infinipipe/base/json.h"
-#include "infinipipe/base/units.h"
 
 namespace infinipipe {
+
+// How a decoder's layers are built. The running half makes each family's layers by it
+// (src/model/models.h).
+enum class ModelFamily { kLlama };
 
 struct ModelSpec {
   std::int64_t vocab_size = 257;
@@ -24,6 +26,7 @@ struct ModelSpec {
   double rms_norm_eps = 1e-5;
   double initializer_range = 0.02;
   bool tie_word_embeddings = false;
+  ModelFamily family = ModelFamily::kLlama;
 
   std::int64_t resolved_head_dim() const {
     return head_dim > 0 ? head_dim : hidden_size / num_attention_heads;
@@ -33,22 +36,14 @@ struct ModelSpec {
 
   std::int64_t parameters_per_layer() const;
   std::int64_t parameters() const;  // tied embeddings counted once
-  // Parameters that are multiplied per token: layers' matrices and the head, not the embedding.
-  std::int64_t matmul_parameters() const;
 
   // Throws InputError("model", ...) for sizes that cannot be.
   void check() const;
   bool operator==(const ModelSpec&) const = default;
 };
 
-// FLOPs of a training step for MFU: 6 x matmul_parameters x tokens + 3 x forward causal attention
-// (2 x query_width x layers x sum s^2); recomputation does not count (contract.md).
-double training_flops(const ModelSpec& model, std::span<const Tokens> sequences);
-// One forward's share of a layer, per token and per token^2 ((C+s)^2 - C^2): for cost estimates.
-double layer_flops_per_token(const ModelSpec& model);
-double layer_flops_per_token2(const ModelSpec& model);
-
-// Hugging Face config.json fields (unknown ones are ignored; model_type other than llama refused).
+// Hugging Face config.json fields (unknown ones are ignored; a model_type that names none of the
+// families is refused, a missing one means Llama).
 ModelSpec model_from_json(const JsonView& json);
 Json model_to_json(const ModelSpec& model);
 

@@ -13,8 +13,8 @@
 #include "infinipipe/profile/profile_machine.h"
 #include "infinipipe/report/step_table.h"
 #include "infinipipe/sim/simulator.h"
-#include "model/dtype.h"
-#include "model/linear.h"
+#include "model/common/dtype.h"
+#include "model/common/linear.h"
 #include "runtime/engine.h"
 
 namespace infinipipe {

@@ -55,25 +55,17 @@ TEST(ModelSpec, CountsParametersAsTheTensorsAre) {
   const std::int64_t layer = 8 * 24 + 8 * 12 + 8 * 12 + 24 * 8 + 3 * 8 * 5 + 8 + 8;
   EXPECT_EQ(model.parameters_per_layer(), layer);
   EXPECT_EQ(model.parameters(), 3 * layer + 11 * 8 + 8 + 11 * 8);
-  EXPECT_EQ(model.matmul_parameters(), 3 * (layer - 16) + 11 * 8);
   model.tie_word_embeddings = true;
   EXPECT_EQ(model.parameters(), 3 * layer + 11 * 8 + 8);
-  EXPECT_EQ(model.matmul_parameters(), 3 * (layer - 16) + 11 * 8);
 }
 
-TEST(ModelSpec, FlopsCountMatmulsAndCausalAttention) {
-  const ModelSpec model = model_preset("tiny");
-  const std::vector<Tokens> sequences = {100, 7};
-  const double matmul = 6.0 * static_cast<double>(model.matmul_parameters()) * 107.0;
-  // Scores and values: 2 x 2 x s^2 x width, half of it below the diagonal; backward is twice.
-  const double attention = 3.0 * 4 * (2.0 * 2.0 * 128.0 / 2.0) * (100.0 * 100.0 + 49.0);
-  EXPECT_DOUBLE_EQ(training_flops(model, sequences), matmul + attention);
-  EXPECT_EQ(training_flops(model, {}), 0.0);
-  // Layers and head together are the whole.
-  const double head = 2.0 * 257 * 128;
-  EXPECT_DOUBLE_EQ(3.0 * (4 * layer_flops_per_token(model) + head),
-                   6.0 * static_cast<double>(model.matmul_parameters()));
-  EXPECT_DOUBLE_EQ(layer_flops_per_token2(model), 256.0);
+TEST(ModelSpec, FamilyIsReadAndWrittenByName) {
+  Json json = model_to_json(model_preset("tiny"));
+  EXPECT_EQ(json["model_type"], "llama");
+  EXPECT_EQ(json["architectures"], Json({"LlamaForCausalLM"}));
+  EXPECT_EQ(model_from_json(JsonView(json, "config.json")).family, ModelFamily::kLlama);
+  json.erase("model_type");
+  EXPECT_EQ(model_from_json(JsonView(json, "config.json")).family, ModelFamily::kLlama);
 }
 
 TEST(ModelSpec, CheckNamesWhatCannotBe) {

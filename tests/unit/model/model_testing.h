@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "infinipipe/base/random.h"
-#include "model/chunk_state.h"
-#include "model/kv_store.h"
-#include "model/stage_model.h"
+#include "model/common/chunk_state.h"
+#include "model/common/kv_store.h"
+#include "model/common/stage_model.h"
 #include "support/reference_model.h"
 
 namespace infinipipe::testing {

@@ -1,0 +1,70 @@
+#include "infinipipe/core/layer_costs.h"
+
+namespace infinipipe {
+namespace {
+
+// RMSNorm before attention and before the MLP: a weight per hidden number, a statistic per token.
+constexpr std::int64_t kNorms = 2;
+
+}  // namespace
+
+std::int64_t layer_matmul_parameters(const ModelSpec& model) {
+  return model.parameters_per_layer() - kNorms * model.hidden_size;
+}
+
+std::int64_t matmul_parameters(const ModelSpec& model) {
+  return model.num_hidden_layers * layer_matmul_parameters(model) +
+         model.vocab_size * model.hidden_size;
+}
+
+double layer_flops_per_token(const ModelSpec& model) {
+  return 2.0 * static_cast<double>(layer_matmul_parameters(model));
+}
+
+double layer_flops_per_token2(const ModelSpec& model) {
+  return 2.0 * static_cast<double>(model.query_width());
+}
+
+double head_flops_per_token(const ModelSpec& model) {
+  return 2.0 * static_cast<double>(model.hidden_size) * static_cast<double>(model.vocab_size);
+}
+
+double training_flops(const ModelSpec& model, std::span<const Tokens> sequences) {
+  double tokens = 0.0;
+  double squares = 0.0;
+  for (const Tokens length : sequences) {
+    const auto n = static_cast<double>(length);
+    tokens += n;
+    squares += n * n;
+  }
+  const double attention =
+      layer_flops_per_token2(model) * static_cast<double>(model.num_hidden_layers) * squares;
+  return 6.0 * static_cast<double>(matmul_parameters(model)) * tokens + 3.0 * attention;
+}
+
+// Input and middle; queries and attention's output; keys and values; gate and up. The softmax's
+// statistics, and the norms'.
+TokenNumbers layer_kept(const ModelSpec& model) {
+  return {2 * model.hidden_size + 2 * model.query_width() + 2 * model.kv_width() +
+              2 * model.intermediate_size,
+          model.num_attention_heads + kNorms};
+}
+
+// Input and middle; gradients of queries, of keys and values, of gate and up. The norms'
+// statistics.
+TokenNumbers layer_pending(const ModelSpec& model) {
+  return {2 * model.hidden_size + model.query_width() + 2 * model.kv_width() +
+              2 * model.intermediate_size,
+          kNorms};
+}
+
+TokenNumbers layer_input(const ModelSpec& model) { return {model.hidden_size, 0}; }
+
+TokenNumbers layer_attention(const ModelSpec& model) {
+  return {model.query_width(), model.num_attention_heads};
+}
+
+TokenNumbers layer_kv(const ModelSpec& model) { return {2 * model.kv_width(), 0}; }
+TokenNumbers layer_kv_grad(const ModelSpec& model) { return {0, 2 * model.kv_width()}; }
+
+}  // namespace infinipipe

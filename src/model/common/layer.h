@@ -1,0 +1,60 @@
+// What a stage asks of a decoder layer, whatever the family of its model: each family's folder
+// (src/model/llama) implements it, and model/models.h makes the layers of a family by its name.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "model/common/attention/attention.h"
+
+namespace infinipipe {
+
+// What all layers of a stage share for one chunk.
+struct LayerChunk {
+  at::Tensor positions;   // int64 [T], place in its sequence
+  at::Tensor rope_table;  // [P, head_dim] acc, P > every position
+};
+
+// One layer over one chunk: computes forward and backward, and owns what it keeps in between. The
+// order of calls is forward; keep_input and, right before the backward, forward or
+// recompute_around_attention again, where the layer is recomputed; backward_input; backward_weight.
+class LayerPass {
+ public:
+  virtual ~LayerPass() = default;
+
+  // Output [T, D] of the input that the pass began with. The slices' contexts must hold the keys
+  // and values of all earlier tokens.
+  virtual at::Tensor forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices) = 0;
+  // Keys and values [T, KV] as later slices read them; there right after forward.
+  virtual const at::Tensor& key() const = 0;
+  virtual const at::Tensor& value() const = 0;
+
+  // Drops all but the input, and attention's output if asked to.
+  virtual void keep_input(bool and_attention) = 0;
+  // Makes again, to the bit, what keep_input(true) dropped.
+  virtual void recompute_around_attention(const LayerChunk& chunk) = 0;
+
+  // Gradient of the input from that of the output ([T, D], not changed). Adds to the gradients of
+  // the context blocks and of some weights; keeps what the other weights' gradients need, never
+  // more than forward kept.
+  virtual at::Tensor backward_input(const LayerChunk& chunk, std::span<AttentionSlice> slices,
+                                    const at::Tensor& output_grad) = 0;
+  // Adds to the gradients of those other weights; keeps nothing.
+  virtual void backward_weight() = 0;
+
+  // Bytes of all tensors held.
+  virtual std::int64_t bytes() const = 0;
+};
+
+// A layer with its weights.
+class StageLayer {
+ public:
+  virtual ~StageLayer() = default;
+  // Begins a chunk with its hidden states [T, D]. The layer must outlive the pass.
+  virtual std::unique_ptr<LayerPass> begin(at::Tensor input) = 0;
+};
+
+}  // namespace infinipipe

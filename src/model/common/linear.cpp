@@ -1,0 +1,76 @@
+#include "model/common/linear.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+
+#include <algorithm>
+
+namespace infinipipe::linear {
+
+namespace {
+
+constexpr std::int64_t kBlockRows = 1024;
+
+bool native_bfloat16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0;  // a processor with AMX has these as well
+#else
+  return true;
+#endif
+}
+
+template <class Block>
+void for_blocks(std::int64_t rows, const Block& block) {
+  for (std::int64_t begin = 0; begin < rows; begin += kBlockRows)
+    block(begin, std::min(kBlockRows, rows - begin));
+}
+
+// residual + x M in float32, rounded to bfloat16 once; the residual may be undefined.
+at::Tensor widened_product(const at::Tensor& residual, const at::Tensor& x,
+                           const at::Tensor& matrix) {
+  at::Tensor result = at::empty({x.size(0), matrix.size(1)}, x.options());
+  for_blocks(x.size(0), [&](std::int64_t begin, std::int64_t size) {
+    at::Tensor part = at::mm(x.narrow(0, begin, size).to(at::kFloat), matrix);
+    if (residual.defined()) part.add_(residual.narrow(0, begin, size));
+    result.narrow(0, begin, size).copy_(part);
+  });
+  return result;
+}
+
+}  // namespace
+
+bool widened(const at::Tensor& x) {
+  static const bool native = native_bfloat16();
+  return x.scalar_type() == at::kBFloat16 && x.device().is_cpu() && !native;
+}
+
+at::Tensor apply(const at::Tensor& x, const Weight& weight) {
+  if (widened(x)) return widened_product({}, x, weight.value.to(at::kFloat).t());
+  return at::mm(x, weight.value.t());
+}
+
+at::Tensor apply_add(const at::Tensor& residual, const at::Tensor& x, const Weight& weight) {
+  if (widened(x)) return widened_product(residual, x, weight.value.to(at::kFloat).t());
+  return at::addmm(residual, x, weight.value.t());
+}
+
+at::Tensor input_grad(const at::Tensor& grad, const Weight& weight) {
+  if (widened(grad)) return widened_product({}, grad, weight.value.to(at::kFloat));
+  return at::mm(grad, weight.value);
+}
+
+void weight_grad(const at::Tensor& grad, const at::Tensor& x, Weight& weight) {
+  if (weight.grad.scalar_type() == x.scalar_type()) {
+    weight.grad.addmm_(grad.t(), x);
+  } else if (widened(x)) {
+    for_blocks(x.size(0), [&](std::int64_t begin, std::int64_t size) {
+      weight.grad.addmm_(grad.narrow(0, begin, size).to(at::kFloat).t(),
+                         x.narrow(0, begin, size).to(at::kFloat));
+    });
+  } else {
+    weight.grad.add_(at::mm(grad.t(), x));
+  }
+}
+
+}  // namespace infinipipe::linear

@@ -1,0 +1,285 @@
+#include "model/common/stage_model.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/scalar_tensor.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "infinipipe/base/error.h"
+#include "model/common/chunk_state.h"
+#include "model/common/head.h"
+#include "model/common/kv_store.h"
+#include "model/common/parameters.h"
+#include "model/common/work_clock.h"
+#include "model/models.h"
+
+namespace infinipipe {
+
+Tokens ChunkWork::tokens() const {
+  Tokens sum = 0;
+  for (const SliceWork& slice : slices) sum += slice.tokens();
+  return sum;
+}
+
+std::int64_t ChunkState::bytes() const {
+  std::int64_t sum = 0;
+  for (const auto& layer : layers) sum += layer->bytes();
+  for (const at::Tensor* each : {&token_ids, &head_grad})
+    if (each->defined()) sum += static_cast<std::int64_t>(each->nbytes());
+  return sum;
+}
+
+namespace {
+
+void check(const StageModel::Options& options) {
+  options.model.check();
+  const auto type = options.dtype;
+  if (type != at::kDouble && type != at::kFloat && type != at::kBFloat16) {
+    throw InputError("training.dtype", std::string("found ") + c10::toString(type),
+                     "expected float64, float32 or bfloat16");
+  }
+  INFINIPIPE_ASSERT(options.layers.begin >= 0 && options.layers.count() >= 0 &&
+                        options.layers.end <= options.model.num_hidden_layers,
+                    "layer range outside the model");
+}
+
+}  // namespace
+
+struct StageModel::Impl {
+  Options options;
+  PartTimes times;
+  WorkClock clock;
+  StageParameters parameters;
+  std::vector<std::unique_ptr<StageLayer>> layers;
+  std::unique_ptr<Head> head;
+  at::Tensor rope_table;
+  double recompute_seconds = 0.0;
+
+  explicit Impl(const Options& given) : options(given) {
+    check(options);
+    clock = {options.time_parts ? &times : nullptr, options.device};
+    ParameterMaker make(options, parameters);
+    if (options.embedding) make.embedding();
+    for (int i = options.layers.begin; i < options.layers.end; ++i)
+      layers.push_back(make_layer(options.model, i, make, clock));
+    if (options.head) {
+      make.head();
+      head = std::make_unique<Head>(options.model, parameters.final_norm, parameters.head,
+                                    options.head_block_tokens, clock);
+    }
+  }
+
+  LayerChunk layer_chunk(const ChunkWork& chunk);
+  void reserve_positions(Tokens most);
+  std::vector<AttentionSlice> forward_slices(const ChunkWork& chunk, int layer, KvStore& store);
+  std::vector<AttentionSlice> backward_slices(const ChunkWork& chunk, int layer, KvStore& store);
+  void store_keys(const ChunkWork& chunk, int layer, const LayerPass& pass, KvStore& store,
+                  bool keep);
+  at::Tensor embed(const at::Tensor& ids);
+  void recompute(ChunkState& state, int layer, const LayerChunk& shared, KvStore& store);
+  at::Tensor backward(ChunkState& state, const at::Tensor& output_grad, KvStore& store,
+                      bool all_weights);
+};
+
+// Positions of the chunk's tokens, and angles for all of them.
+LayerChunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
+  const at::Tensor positions = at::empty({chunk.tokens()}, at::dtype(at::kLong));
+  auto* data = positions.mutable_data_ptr<std::int64_t>();
+  Tokens most = 0;
+  for (const SliceWork& slice : chunk.slices) {
+    for (Tokens position = slice.begin; position < slice.end; ++position) *data++ = position;
+    most = std::max(most, slice.end);
+  }
+  reserve_positions(most);
+  return {positions.to(options.device), rope_table};
+}
+
+void StageModel::Impl::reserve_positions(Tokens most) {
+  most = std::max<Tokens>(most, 1024);  // so that growing lengths do not rebuild it each time
+  if (!rope_table.defined() || rope_table.size(0) < most) {
+    const auto rows = std::bit_ceil(static_cast<std::uint64_t>(most));
+    rope_table =
+        kernels::rope_table(static_cast<std::int64_t>(rows), options.model.resolved_head_dim(),
+                            options.model.rope_theta,
+                            at::dtype(accumulate_dtype(options.dtype)).device(options.device));
+  }
+}
+
+std::vector<AttentionSlice> StageModel::Impl::forward_slices(const ChunkWork& chunk, int layer,
+                                                             KvStore& store) {
+  std::vector<AttentionSlice> slices;
+  std::int64_t row = 0;
+  for (const SliceWork& slice : chunk.slices) {
+    AttentionSlice next;
+    next.begin = row;
+    next.end = row += slice.tokens();
+    next.context = store.before(slice.sequence, layer, slice.begin);
+    slices.push_back(std::move(next));
+  }
+  return slices;
+}
+
+std::vector<AttentionSlice> StageModel::Impl::backward_slices(const ChunkWork& chunk, int layer,
+                                                              KvStore& store) {
+  std::vector<KvBlock> own;
+  for (const SliceWork& slice : chunk.slices) {
+    own.push_back(slice.cut && !slice.last ? store.take(slice.sequence, layer, slice.begin)
+                                           : KvBlock{});
+  }
+  std::vector<AttentionSlice> slices = forward_slices(chunk, layer, store);
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    slices[i].key_grad = std::move(own[i].key_grad);
+    slices[i].value_grad = std::move(own[i].value_grad);
+  }
+  return slices;
+}
+
+// Hands keys and values of cut sequences to the slices that follow.
+void StageModel::Impl::store_keys(const ChunkWork& chunk, int layer, const LayerPass& pass,
+                                  KvStore& store, bool keep) {
+  std::int64_t row = 0;
+  for (const SliceWork& slice : chunk.slices) {
+    const std::int64_t begin = row;
+    row += slice.tokens();
+    if (!slice.cut) continue;
+    if (slice.last) {
+      if (!keep) store.drop(slice.sequence, layer);
+      continue;
+    }
+    const auto rows = [&](const at::Tensor& x) {
+      const at::Tensor part = x.narrow(0, begin, slice.tokens());
+      return chunk.slices.size() == 1 ? part : part.clone();  // or the view would hold all rows
+    };
+    store.append(slice.sequence, layer, slice.begin, rows(pass.key()), rows(pass.value()));
+  }
+}
+
+at::Tensor StageModel::Impl::embed(const at::Tensor& ids) {
+  const auto timer = clock.elementwise();
+  return parameters.embedding.value.index_select(0, ids);
+}
+
+void StageModel::Impl::recompute(ChunkState& state, int layer, const LayerChunk& shared,
+                                 KvStore& store) {
+  const double begin = now_seconds(options.device);
+  LayerPass& pass = *state.layers[static_cast<std::size_t>(layer)];
+  if (layer < state.chunk.recompute.attention_kept) {
+    pass.recompute_around_attention(shared);
+  } else {
+    pass.forward(shared, forward_slices(state.chunk, layer, store));
+  }
+  recompute_seconds += now_seconds(options.device) - begin;
+}
+
+at::Tensor StageModel::Impl::backward(ChunkState& state, const at::Tensor& output_grad,
+                                      KvStore& store, bool all_weights) {
+  INFINIPIPE_ASSERT(!state.input_done, "a chunk's backward ran twice");
+  const LayerChunk shared = layer_chunk(state.chunk);
+  at::Tensor grad = options.head ? std::move(state.head_grad) : output_grad;
+  state.head_grad.reset();
+  INFINIPIPE_ASSERT(grad.defined() && grad.size(0) == state.chunk.tokens(),
+                    "a backward needs the gradient of the chunk's output");
+  for (int i = static_cast<int>(layers.size()) - 1; i >= 0; --i) {
+    const bool again = i < state.chunk.recompute.layers;
+    if (again) recompute(state, i, shared, store);
+    auto slices = backward_slices(state.chunk, i, store);
+    LayerPass& pass = *state.layers[static_cast<std::size_t>(i)];
+    grad = pass.backward_input(shared, slices, grad);
+    if (all_weights || again) pass.backward_weight();
+  }
+  state.input_done = true;
+  if (!options.embedding) return grad;
+  const auto timer = clock.elementwise();
+  kernels::embedding_backward(state.token_ids, grad, parameters.embedding.grad);
+  state.token_ids.reset();
+  return {};
+}
+
+StageModel::StageModel(const Options& options) : impl_(std::make_unique<Impl>(options)) {}
+StageModel::~StageModel() = default;
+
+const StageModel::Options& StageModel::options() const { return impl_->options; }
+std::vector<Parameter>& StageModel::parameters() { return impl_->parameters.list; }
+
+void StageModel::weights_changed() {
+  for (const Weight& weight : impl_->parameters.stored)
+    if (!weight.value.is_same(weight.master)) weight.value.copy_(weight.master);
+}
+
+void StageModel::zero_grad() {
+  for (const Weight& weight : impl_->parameters.stored) weight.grad.zero_();
+}
+
+void StageModel::reserve_positions(Tokens longest) { impl_->reserve_positions(longest); }
+
+StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor& input,
+                                       const ChunkTargets* targets, KvStore& store, bool keep) {
+  Impl& impl = *impl_;
+  INFINIPIPE_ASSERT(input.defined() && input.size(0) == chunk.tokens() && chunk.tokens() > 0,
+                    "a forward's input must have the chunk's tokens");
+  const Recompute& again = chunk.recompute;
+  INFINIPIPE_ASSERT(again.layers >= 0 && again.layers <= impl.options.layers.count(),
+                    "more recomputed layers than the stage has");
+  INFINIPIPE_ASSERT(again.attention_kept >= 0 && again.attention_kept <= again.layers,
+                    "attention kept in more layers than are recomputed");
+  const LayerChunk shared = impl.layer_chunk(chunk);
+  Output result;
+  if (keep) {
+    result.state = std::make_unique<ChunkState>(chunk);
+    if (impl.options.embedding) result.state->token_ids = input;
+  }
+  at::Tensor hidden = impl.options.embedding ? impl.embed(input) : input;
+  for (int i = 0; i < impl.options.layers.count(); ++i) {
+    std::unique_ptr<LayerPass> pass =
+        impl.layers[static_cast<std::size_t>(i)]->begin(std::move(hidden));
+    hidden = pass->forward(shared, impl.forward_slices(chunk, i, store));
+    impl.store_keys(chunk, i, *pass, store, keep);
+    if (!keep) continue;
+    if (i < again.layers) pass->keep_input(i < again.attention_kept);
+    result.state->layers.push_back(std::move(pass));
+  }
+  if (!impl.options.head) {
+    result.output = std::move(hidden);
+    return result;
+  }
+  INFINIPIPE_ASSERT(targets != nullptr || !keep, "the last stage needs targets");
+  if (targets == nullptr) {
+    result.output = std::move(hidden);
+    return result;
+  }
+  Head::Result head = impl.head->loss(hidden, *targets, keep);
+  result.loss = at::scalar_tensor(head.loss, at::dtype(at::kDouble));
+  if (keep) result.state->head_grad = std::move(head.hidden_grad);
+  return result;
+}
+
+at::Tensor StageModel::backward_input(ChunkState& state, const at::Tensor& output_grad,
+                                      KvStore& store) {
+  return impl_->backward(state, output_grad, store, /*all_weights=*/false);
+}
+
+void StageModel::backward_weight(ChunkState& state) {
+  INFINIPIPE_ASSERT(state.input_done, "a chunk's weight gradient ran before its input gradient");
+  for (std::size_t i = state.layers.size(); i-- > 0;) {
+    if (static_cast<int>(i) >= state.chunk.recompute.layers) state.layers[i]->backward_weight();
+  }
+  state.layers.clear();
+}
+
+at::Tensor StageModel::backward(std::unique_ptr<ChunkState> state, const at::Tensor& output_grad,
+                                KvStore& store) {
+  INFINIPIPE_ASSERT(state != nullptr, "a backward needs what the forward kept");
+  return impl_->backward(*state, output_grad, store, /*all_weights=*/true);
+}
+
+double StageModel::take_recompute_seconds() { return std::exchange(impl_->recompute_seconds, 0.0); }
+
+PartTimes StageModel::take_part_times() { return std::exchange(impl_->times, PartTimes{}); }
+
+at::Tensor StageModel::logits(const at::Tensor& hidden) const {
+  INFINIPIPE_ASSERT(impl_->head != nullptr, "only the last stage has logits");
+  return impl_->head->logits(hidden);
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,216 @@
+#include "model/llama/layer.h"
+
+#include "model/common/linear.h"
+
+namespace infinipipe::llama {
+
+namespace {
+
+template <class Member>
+std::int64_t size_of(const Member& tensor) {
+  return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
+}
+
+// A layer's own functions on what this pass keeps.
+class Pass final : public LayerPass {
+ public:
+  Pass(DecoderLayer& layer, at::Tensor input) : layer_(layer) { saved_.input = std::move(input); }
+
+  at::Tensor forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices) override {
+    return layer_.forward(chunk, slices, saved_);
+  }
+  const at::Tensor& key() const override { return saved_.key; }
+  const at::Tensor& value() const override { return saved_.value; }
+  void keep_input(bool and_attention) override { saved_.keep_input(and_attention); }
+  void recompute_around_attention(const LayerChunk& chunk) override {
+    layer_.recompute_around_attention(chunk, saved_);
+  }
+  at::Tensor backward_input(const LayerChunk& chunk, std::span<AttentionSlice> slices,
+                            const at::Tensor& output_grad) override {
+    return layer_.backward_input(chunk, slices, saved_, output_grad);
+  }
+  void backward_weight() override { layer_.backward_weight(saved_); }
+  std::int64_t bytes() const override { return saved_.bytes(); }
+
+ private:
+  DecoderLayer& layer_;
+  LayerSaved saved_;
+};
+
+}  // namespace
+
+std::int64_t LayerSaved::bytes() const {
+  std::int64_t sum = 0;
+  for (const at::Tensor* each : {&input, &input_rstd, &query, &key, &value, &attention, &lse,
+                                 &middle, &middle_rstd, &gate_up, &qkv_grad})
+    sum += size_of(*each);
+  return sum;
+}
+
+void LayerSaved::keep_input(bool and_attention) {
+  LayerSaved kept;
+  kept.input = std::move(input);
+  if (and_attention) {
+    kept.attention = std::move(attention);
+    kept.lse = std::move(lse);
+  }
+  *this = std::move(kept);
+}
+
+DecoderLayer::DecoderLayer(const ModelSpec& model, LayerParameters weights, const WorkClock& clock)
+    : heads_{model.num_attention_heads, model.num_key_value_heads, model.resolved_head_dim()},
+      eps_(model.rms_norm_eps),
+      weights_(std::move(weights)),
+      clock_(clock) {}
+
+std::unique_ptr<LayerPass> DecoderLayer::begin(at::Tensor input) {
+  return std::make_unique<Pass>(*this, std::move(input));
+}
+
+std::unique_ptr<StageLayer> make_layer(const ModelSpec& model, int index, ParameterMaker& make,
+                                       const WorkClock& clock) {
+  return std::make_unique<DecoderLayer>(model, make_parameters(model, index, make), clock);
+}
+
+// From the input to queries, keys and values.
+void DecoderLayer::project(const LayerChunk& chunk, LayerSaved& saved) const {
+  at::Tensor normed;
+  {
+    const auto timer = clock_.elementwise();
+    kernels::Normed result = kernels::rms_norm(saved.input, weights_.input_norm.value, eps_);
+    normed = std::move(result.value);
+    saved.input_rstd = std::move(result.rstd);
+  }
+  at::Tensor projected;
+  {
+    const auto timer = clock_.matmul();
+    projected = linear::apply(normed, weights_.qkv);
+    normed.reset();
+  }
+  const auto timer = clock_.elementwise();
+  kernels::QueryKeyValue split =
+      kernels::rope_split(projected, chunk.positions, chunk.rope_table, heads_);
+  saved.query = std::move(split.query);
+  saved.key = std::move(split.key);
+  saved.value = std::move(split.value);
+}
+
+// From attention to gate and up.
+void DecoderLayer::expand(LayerSaved& saved) const {
+  {
+    const auto timer = clock_.matmul();
+    saved.middle = linear::apply_add(saved.input, saved.attention, weights_.output);
+  }
+  at::Tensor normed;
+  {
+    const auto timer = clock_.elementwise();
+    kernels::Normed result = kernels::rms_norm(saved.middle, weights_.middle_norm.value, eps_);
+    normed = std::move(result.value);
+    saved.middle_rstd = std::move(result.rstd);
+  }
+  const auto timer = clock_.matmul();
+  saved.gate_up = linear::apply(normed, weights_.gate_up);
+}
+
+void DecoderLayer::recompute_around_attention(const LayerChunk& chunk, LayerSaved& saved) const {
+  project(chunk, saved);
+  expand(saved);
+}
+
+at::Tensor DecoderLayer::forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices,
+                                 LayerSaved& saved) const {
+  project(chunk, saved);
+  {
+    const auto timer = clock_.attention();
+    AttentionResult result = attention_forward(heads_, saved.query, saved.key, saved.value, slices);
+    saved.attention = std::move(result.output);
+    saved.lse = std::move(result.lse);
+  }
+  expand(saved);
+  at::Tensor hidden;
+  {
+    const auto timer = clock_.elementwise();
+    hidden = kernels::swiglu(saved.gate_up);
+  }
+  const auto timer = clock_.matmul();
+  return linear::apply_add(saved.middle, hidden, weights_.down);
+}
+
+// Gradient of `middle` from that of the output.
+at::Tensor DecoderLayer::backward_mlp(LayerSaved& saved, const at::Tensor& output_grad) {
+  at::Tensor hidden;  // its gradient, then silu(gate) * up itself
+  {
+    const auto timer = clock_.matmul();
+    hidden = linear::input_grad(output_grad, weights_.down);
+  }
+  {
+    const auto timer = clock_.elementwise();
+    kernels::swiglu_backward(saved.gate_up, hidden);
+  }
+  at::Tensor grad;
+  {
+    const auto timer = clock_.matmul();
+    linear::weight_grad(output_grad, hidden, weights_.down);
+    hidden.reset();
+    grad = linear::input_grad(saved.gate_up, weights_.gate_up);
+  }
+  const auto timer = clock_.elementwise();
+  kernels::rms_norm_backward(grad, saved.middle, saved.middle_rstd, weights_.middle_norm.value,
+                             output_grad, weights_.middle_norm.grad);
+  return grad;
+}
+
+at::Tensor DecoderLayer::backward_input(const LayerChunk& chunk, std::span<AttentionSlice> slices,
+                                        LayerSaved& saved, const at::Tensor& output_grad) {
+  const at::Tensor middle_grad = backward_mlp(saved, output_grad);
+  at::Tensor attention_grad;
+  {
+    const auto timer = clock_.matmul();
+    attention_grad = linear::input_grad(middle_grad, weights_.output);
+    linear::weight_grad(middle_grad, saved.attention, weights_.output);
+  }
+  kernels::QueryKeyValue grad;
+  {
+    const auto timer = clock_.attention();
+    grad = attention_backward(heads_, attention_grad, {saved.query, saved.key, saved.value},
+                              {saved.attention, saved.lse}, slices);
+    attention_grad.reset();
+    for (at::Tensor* used : {&saved.query, &saved.key, &saved.value, &saved.attention, &saved.lse})
+      used->reset();
+  }
+  {
+    const auto timer = clock_.elementwise();
+    saved.qkv_grad = kernels::rope_merge(grad, chunk.positions, chunk.rope_table, heads_,
+                                         saved.input.scalar_type());
+    grad = {};
+  }
+  at::Tensor input_grad;
+  {
+    const auto timer = clock_.matmul();
+    input_grad = linear::input_grad(saved.qkv_grad, weights_.qkv);
+  }
+  const auto timer = clock_.elementwise();
+  kernels::rms_norm_backward(input_grad, saved.input, saved.input_rstd, weights_.input_norm.value,
+                             middle_grad, weights_.input_norm.grad);
+  return input_grad;
+}
+
+void DecoderLayer::backward_weight(LayerSaved& saved) {
+  const auto one = [&](const at::Tensor& x, const at::Tensor& rstd, const Weight& norm,
+                       const at::Tensor& grad, Weight& weight) {
+    at::Tensor normed;
+    {
+      const auto timer = clock_.elementwise();
+      normed = kernels::rms_norm_again(x, rstd, norm.value);
+    }
+    const auto timer = clock_.matmul();
+    linear::weight_grad(grad, normed, weight);
+  };
+  one(saved.middle, saved.middle_rstd, weights_.middle_norm, saved.gate_up, weights_.gate_up);
+  saved.middle.reset();
+  saved.gate_up.reset();
+  one(saved.input, saved.input_rstd, weights_.input_norm, saved.qkv_grad, weights_.qkv);
+  saved = LayerSaved{};
+}
+
+}  // namespace infinipipe::llama

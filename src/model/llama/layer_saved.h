@@ -1,0 +1,38 @@
+// What one decoder layer keeps between a chunk's forward and its backward. A plain struct, so that
+// it can be read and counted.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace infinipipe::llama {
+
+// Shapes: T tokens, D hidden, Q and KV widths of queries and of keys or values, H query heads, I
+// intermediate size. Compute dtype, unless noted; "acc" is float64 for float64, else float32.
+//
+// How many numbers these are at each moment says core/layer_costs.h, where the planning half reads
+// it too. Normed inputs and silu(gate) * up are cheap and made again in the backward.
+// backward_input turns `query`, `key`, `value`, `attention`, `lse` into `qkv_grad`, and overwrites
+// `gate_up` with its gradient, so that what backward_weight needs is never more than the forward
+// kept.
+struct LayerSaved {
+  at::Tensor input;        // [T, D]; a recomputed layer keeps it, and attention and lse or not
+  at::Tensor input_rstd;   // [T] acc
+  at::Tensor query;        // [T, Q] after RoPE
+  at::Tensor key;          // [T, KV] after RoPE
+  at::Tensor value;        // [T, KV]
+  at::Tensor attention;    // [T, Q]
+  at::Tensor lse;          // [T, H] acc, natural log of the softmax's denominator
+  at::Tensor middle;       // [T, D] after the attention's residual
+  at::Tensor middle_rstd;  // [T] acc
+  at::Tensor gate_up;      // [T, 2 I]; after backward_input: its gradient
+  at::Tensor qkv_grad;     // [T, Q + 2 KV]; after backward_input only
+
+  // Bytes of all tensors present.
+  std::int64_t bytes() const;
+  // Of a layer to be recomputed: keeps its input, and its attention and lse if asked to.
+  void keep_input(bool and_attention);
+};
+
+}  // namespace infinipipe::llama

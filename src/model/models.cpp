@@ -1,0 +1,29 @@
+#include "model/models.h"
+
+#include "infinipipe/base/error.h"
+#include "model/llama/layer.h"
+
+namespace infinipipe {
+namespace {
+
+struct Row {
+  ModelFamily family;
+  std::unique_ptr<StageLayer> (*make_layer)(const ModelSpec& model, int index, ParameterMaker& make,
+                                            const WorkClock& clock);
+};
+
+constexpr Row kRows[] = {
+    {ModelFamily::kLlama, llama::make_layer},
+};
+
+}  // namespace
+
+std::unique_ptr<StageLayer> make_layer(const ModelSpec& model, int index, ParameterMaker& make,
+                                       const WorkClock& clock) {
+  for (const Row& row : kRows)
+    if (row.family == model.family) return row.make_layer(model, index, make, clock);
+  INFINIPIPE_ASSERT(false, "a family of models without a row in models.cpp");
+  return nullptr;
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,78 @@
+// What core/layer_costs.h says a layer keeps is what a real layer's tensors hold.
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "infinipipe/core/layer_costs.h"
+#include "unit/model/model_testing.h"
+
+namespace infinipipe {
+namespace {
+
+struct Number {
+  const char* name;
+  at::ScalarType dtype;
+  double bytes;
+  double sum_bytes;
+};
+
+class SavedBytes : public ::testing::TestWithParam<Number> {};
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, SavedBytes,
+                         ::testing::Values(Number{"float64", at::kDouble, 8, 8},
+                                           Number{"float32", at::kFloat, 4, 4},
+                                           Number{"bfloat16", at::kBFloat16, 2, 4}),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+// One layer alone, over a sequence in two slices, at every way of keeping.
+TEST_P(SavedBytes, AreAsCounted) {
+  ModelSpec model = testing::small_model();
+  model.num_hidden_layers = 1;
+  model.head_dim = 10;  // so that queries, keys and hidden states all differ in width
+  StageModel::Options options;
+  options.model = model;
+  options.layers = {0, 1};
+  options.dtype = GetParam().dtype;
+  StageModel stage(options);
+  constexpr Tokens kFirst = 70, kLength = 150;
+  const auto bytes = [&](Tokens tokens, const TokenNumbers& numbers) {
+    return static_cast<double>(tokens) * numbers.bytes(GetParam().bytes, GetParam().sum_bytes);
+  };
+  struct Way {
+    Recompute recompute;
+    double kept;  // bytes a token
+    double pending;
+  };
+  const double input = bytes(1, layer_input(model));
+  const Way ways[] = {{0, bytes(1, layer_kept(model)), bytes(1, layer_pending(model))},
+                      {1, input, 0.0},
+                      {{1, 1}, input + bytes(1, layer_attention(model)), 0.0}};
+  for (const Way& way : ways) {
+    KvStore store;
+    const auto hidden = [&](Tokens rows) {
+      return testing::random_tensor({rows, model.hidden_size}, 1, GetParam().dtype);
+    };
+    const auto forward = [&](Tokens begin, Tokens end) {
+      const ChunkWork chunk{{testing::slice_of(0, begin, end, kLength)}, way.recompute};
+      return stage.forward(chunk, hidden(end - begin), nullptr, store, /*keep=*/true).state;
+    };
+    const std::unique_ptr<ChunkState> first = forward(0, kFirst);
+    const std::unique_ptr<ChunkState> second = forward(kFirst, kLength);
+    EXPECT_EQ(static_cast<double>(first->bytes()), kFirst * way.kept);
+    EXPECT_EQ(static_cast<double>(second->bytes()), (kLength - kFirst) * way.kept);
+    EXPECT_EQ(static_cast<double>(store.kv_bytes()), bytes(kFirst, layer_kv(model)));
+    stage.backward_input(*second, hidden(kLength - kFirst), store);
+    EXPECT_EQ(static_cast<double>(second->bytes()), (kLength - kFirst) * way.pending);
+    EXPECT_EQ(static_cast<double>(store.grad_bytes()), bytes(kFirst, layer_kv_grad(model)));
+    stage.backward_input(*first, hidden(kFirst), store);
+    EXPECT_EQ(static_cast<double>(first->bytes()), kFirst * way.pending);
+    for (ChunkState* state : {first.get(), second.get()}) {
+      stage.backward_weight(*state);
+      EXPECT_EQ(state->bytes(), 0);
+    }
+    EXPECT_TRUE(store.empty());
+  }
+}
+
+}  // namespace
+}  // namespace infinipipe
