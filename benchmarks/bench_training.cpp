@@ -188,7 +188,7 @@ class Bench final {
       const Op op = event.instruction.op;
       Seconds predicted = cost.seconds(op, event.stage, shape);
       if (op == Op::kBackward || op == Op::kInputGrad) {
-        predicted += cost.recompute(event.stage, shape, chunk.recompute_on(event.stage));
+        predicted += cost.recompute(event.stage, shape, chunk.kept_on(event.stage));
       }
       runs.event_error.push_back(std::abs(predicted / (event.end - event.begin) - 1.0));
     }

@@ -60,8 +60,18 @@ TokenNumbers layer_pending(const ModelSpec& model) {
 
 TokenNumbers layer_input(const ModelSpec& model) { return {model.hidden_size, 0}; }
 
-TokenNumbers layer_attention(const ModelSpec& model) {
-  return {model.query_width(), model.num_attention_heads};
+TokenNumbers layer_beside_input(const ModelSpec& model, Keep level) {
+  switch (level) {
+    case Keep::kAttention:
+      return {model.query_width(), model.num_attention_heads};
+    case Keep::kInput:
+      return {0, 0};
+    case Keep::kAll:
+      break;
+  }
+  const TokenNumbers kept = layer_kept(model);
+  const TokenNumbers input = layer_input(model);
+  return {kept.compute - input.compute, kept.sums - input.sums};
 }
 
 TokenNumbers layer_kv(const ModelSpec& model) { return {2 * model.kv_width(), 0}; }

@@ -7,16 +7,18 @@
 namespace infinipipe {
 namespace {
 
-// Recomputation of one chunk: often none or all of a stage's layers, sometimes a part.
-std::vector<int> random_recompute(const std::vector<LayerRange>& stages, Random& random) {
-  std::vector<int> recompute;
+// How many layers of one chunk keep their input alone: often none or all of a stage's, sometimes a
+// part. design_plan() gives them another level.
+std::vector<Keeping> random_keeping(const std::vector<LayerRange>& stages, Random& random) {
+  std::vector<Keeping> keeping;
   for (const LayerRange& stage : stages) {
     const std::int64_t draw = random.between(0, 5);
-    recompute.push_back(draw < 3    ? 0
-                        : draw == 3 ? static_cast<int>(random.between(0, stage.count()))
-                                    : stage.count());
+    const int layers = draw < 3    ? 0
+                       : draw == 3 ? static_cast<int>(random.between(0, stage.count()))
+                                   : stage.count();
+    keeping.push_back(Keeping::of(Keep::kInput, layers));
   }
-  return recompute;
+  return keeping;
 }
 
 DesignGroup cut_document(Tokens length, Tokens smallest, Tokens largest,
@@ -32,7 +34,7 @@ DesignGroup cut_document(Tokens length, Tokens smallest, Tokens largest,
     Chunk chunk;
     chunk.kind = ChunkKind::kSplit;
     chunk.slices = {{SequenceId(0), at, at + slice}};
-    chunk.recompute = random_recompute(stages, random);
+    chunk.keeping = random_keeping(stages, random);
     group.chunks.push_back(std::move(chunk));
     at += slice;
   }
@@ -58,7 +60,7 @@ DesignGroup packed(const std::vector<Tokens>& lengths, const std::vector<LayerRa
   for (std::size_t i = 0; i < lengths.size(); ++i) {
     chunk.slices.push_back({SequenceId(i), 0, lengths[i]});
   }
-  chunk.recompute = random_recompute(stages, random);
+  chunk.keeping = random_keeping(stages, random);
   group.chunks.push_back(std::move(chunk));
   return group;
 }
@@ -119,23 +121,25 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
   for (std::size_t i = 2; i < groups.size(); i += 3) {
     groups[i].split_backward = true;
     for (Chunk& chunk : groups[i].chunks) {
-      std::fill(chunk.recompute.begin(), chunk.recompute.end(), 0);
+      std::fill(chunk.keeping.begin(), chunk.keeping.end(), Keeping{});
     }
   }
   // However few groups are taken, one large chunk recomputes every layer: where a stage has the
   // head too, only such a forward says what its layers hold.
   for (Chunk& chunk : groups[1].chunks) {
-    for (std::size_t p = 0; p < stages.size(); ++p) chunk.recompute[p] = stages[p].count();
+    for (std::size_t p = 0; p < stages.size(); ++p) {
+      chunk.keeping[p] = Keeping::of(Keep::kInput, stages[p].count());
+    }
   }
   // And another none, larger than the head's block.
   for (Chunk& chunk : groups[4].chunks) {
-    std::fill(chunk.recompute.begin(), chunk.recompute.end(), 0);
+    std::fill(chunk.keeping.begin(), chunk.keeping.end(), Keeping{});
   }
   return groups;
 }
 
 Plan design_plan(const std::vector<const DesignGroup*>& groups,
-                 const std::vector<LayerRange>& stages, bool keeps_attention) {
+                 const std::vector<LayerRange>& stages, Keep level) {
   Plan plan;
   plan.planner.name = "profile";
   plan.parallelism.stages = static_cast<int>(stages.size());
@@ -150,7 +154,7 @@ Plan design_plan(const std::vector<const DesignGroup*>& groups,
     plan.sequences.insert(plan.sequences.end(), group->sequences.begin(), group->sequences.end());
     for (Chunk chunk : group->chunks) {
       for (Slice& slice : chunk.slices) slice.sequence = SequenceId(base + slice.sequence.index());
-      if (keeps_attention) chunk.attention_kept = chunk.recompute;
+      for (Keeping& keeping : chunk.keeping) keeping = Keeping::of(level, keeping.remade());
       pipeline.chunks.push_back(std::move(chunk));
     }
     ranges.emplace_back(first, static_cast<int>(pipeline.chunks.size()));

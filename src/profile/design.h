@@ -27,6 +27,6 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
 // stage runs the forwards of a group, then the backwards of the group before it, so that two groups
 // are in flight.
 Plan design_plan(const std::vector<const DesignGroup*>& groups,
-                 const std::vector<LayerRange>& stages, bool keeps_attention = false);
+                 const std::vector<LayerRange>& stages, Keep level = Keep::kInput);
 
 }  // namespace infinipipe

@@ -39,7 +39,7 @@ std::vector<bool> form(std::initializer_list<Feature> features) {
 struct Observations {
   std::vector<Observation> forward;
   std::vector<Observation> backward;
-  std::vector<Observation> around_attention;
+  ByRemadeLevel<std::vector<Observation>> again;  // of levels with a price of their own
 };
 
 Observations observe(const std::vector<InstructionSample>& samples,
@@ -53,13 +53,14 @@ Observations observe(const std::vector<InstructionSample>& samples,
     const bool first = p == 0;
     const bool last = p + 1 == stages.size();
     Observation one{layer_features(sample.shape, share), sample.seconds * speed[p], sample.chunk};
-    const Observation again{layer_features(sample.shape, sample.recompute.layers / total),
+    const Observation again{layer_features(sample.shape, sample.keeping.remade() / total),
                             sample.recompute_seconds * speed[p], sample.chunk};
-    if (sample.recompute.attention_kept > 0) {  // its rounds without that say the rest
-      const bool runs_again = sample.op == Op::kBackward || sample.op == Op::kInputGrad;
-      if (runs_again) all.around_attention.push_back(again);
-      continue;
-    }
+    const bool backward = sample.op == Op::kBackward || sample.op == Op::kInputGrad;
+    const bool runs_again = backward && sample.keeping.remade() > 0;
+    const Keep level = level_of(sample);
+    const bool own_price = level_of(level).profile_field != nullptr;
+    if (runs_again && own_price) all.again[index_of(level)].push_back(again);
+    if (level != Keep::kInput) continue;  // the rounds with whole layers say the rest
     switch (sample.op) {
       case Op::kForward:
         if (first) one.features[kEmbedding] = tokens;
@@ -71,7 +72,7 @@ Observations observe(const std::vector<InstructionSample>& samples,
         if (first) one.features[kEmbedding] = tokens;
         if (sample.op == Op::kInputGrad) one.features[kWeight] = -tokens * share;
         all.backward.push_back(one);
-        if (sample.recompute.layers > 0) all.forward.push_back(again);
+        if (runs_again && !own_price) all.forward.push_back(again);
         break;
       case Op::kWeightGrad:
         one.features.assign(kFeatures, 0.0);
@@ -112,13 +113,14 @@ void fit_with_speed(const std::vector<InstructionSample>& samples,
   profile.head = {f[kHead] / 3.0, f[kHead] * 2.0 / 3.0};
   profile.head_in_forward = true;
   profile.backward_weight_seconds_per_token = std::min(b[kWeight], b[kToken]);
-  if (all.around_attention.empty()) return;
-  const std::vector<std::vector<bool>> forms = {form({kToken}), form({kToken, kChunk}),
-                                                form({kToken, kChunk, kSlice})};
-  const auto& around_form = forms[simplest_form(all.around_attention, forms)];
-  if (!profile.around_attention) profile.around_attention.emplace();
-  profile.around_attention->cost =
-      direction(fit_relative(all.around_attention, around_form).coefficients);
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    if (all.again[i].empty()) continue;
+    const std::vector<std::vector<bool>> forms = {form({kToken}), form({kToken, kChunk}),
+                                                  form({kToken, kChunk, kSlice})};
+    const auto& used = forms[simplest_form(all.again[i], forms)];
+    if (!profile.remake[i]) profile.remake[i].emplace();
+    profile.remake[i]->cost = direction(fit_relative(all.again[i], used).coefficients);
+  }
 }
 
 const char* name_of(Op op) {
@@ -164,10 +166,9 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
     if (sample.op == Op::kBackward) {
       ratios[p].push_back(sample.seconds / cost.backward(sample.stage, sample.shape));
     }
-    if (sample.recompute.layers > 0 && sample.recompute.attention_kept == 0 &&
-        sample.op != Op::kForward && sample.op != Op::kWeightGrad) {
+    if (sample.keeping[Keep::kInput] > 0 && sample.op != Op::kForward && sample.op != Op::kWeightGrad) {
       ratios[p].push_back(sample.recompute_seconds /
-                          cost.recompute(sample.stage, sample.shape, sample.recompute));
+                          cost.recompute(sample.stage, sample.shape, sample.keeping));
     }
   }
   bool differ = false;
@@ -194,12 +195,12 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
   const double layer = profile.memory.activation_bytes_per_token / stages.back().end;
   for (const InstructionSample& sample : samples) {
     if (sample.temporary <= 0.0) continue;
-    if (sample.recompute.layers > 0) {
+    if (sample.keeping.remade() > 0) {
       // Nothing but recomputed layers: the last one's activations are there before the head runs.
       const MemoryCost& known = profile.memory;
       if (sample.op == Op::kForward && sample.shape.tokens >= kMemoryTokens &&
           sample.stage.index() + 1 == stages.size() &&
-          sample.recompute == Recompute(stages[sample.stage.index()].count())) {
+          sample.keeping == Keeping::of(Keep::kInput, stages[sample.stage.index()].count())) {
         // A last slice's K and V are nobody's to keep.
         const double cut = sample.shape.cut_sequence_tokens > 0
                                ? 0.0
@@ -284,12 +285,12 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
 
 Bytes predicted_temporary(const InstructionSample& sample, const CostModel& cost) {
   if (sample.op != Op::kForward) {
-    return cost.backward_temporary(sample.stage, sample.shape, sample.recompute, sample.op);
+    return cost.backward_temporary(sample.stage, sample.shape, sample.keeping, sample.op);
   }
   // The cost model counts a last slice's K and V as kept; they are the layer's until it ends.
   ChunkShape shape = sample.shape;
   if (shape.cut_sequence_tokens > 0) shape.cut_tokens = 0;
-  return cost.forward_temporary(sample.stage, shape, sample.recompute);
+  return cost.forward_temporary(sample.stage, shape, sample.keeping);
 }
 
 Bytes temporary_error(const InstructionSample& sample, Bytes predicted) {
@@ -301,7 +302,7 @@ std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples
                                    const CostModel& cost) {
   std::vector<Residual> residuals;
   for (const InstructionSample& sample : samples) {
-    const bool around = sample.recompute.attention_kept > 0;  // the rest is reported once
+    const KeepLevel& level = level_of(level_of(sample));
     Residual one;
     one.kind = sample.kind;
     one.stage = sample.stage.value();
@@ -311,13 +312,14 @@ std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples
     one.measured = sample.seconds;
     one.what = name_of(sample.op);
     one.predicted = cost.seconds(sample.op, sample.stage, sample.shape);
-    if (!around) residuals.push_back(one);
-    if (sample.recompute.layers == 0 || sample.op == Op::kForward || sample.op == Op::kWeightGrad) {
+    if (level.keep == Keep::kInput) residuals.push_back(one);  // once
+    if (sample.keeping.remade() == 0 || sample.op == Op::kForward || sample.op == Op::kWeightGrad) {
       continue;
     }
-    one.what = around ? "recompute, no attention" : "recompute";
+    one.what = "recompute";
+    if (*level.again != '\0') one.what += std::string(", ") + level.again;
     one.measured = sample.recompute_seconds;
-    one.predicted = cost.recompute(sample.stage, sample.shape, sample.recompute);
+    one.predicted = cost.recompute(sample.stage, sample.shape, sample.keeping);
     residuals.push_back(one);
   }
   return residuals;

@@ -10,7 +10,7 @@
 namespace infinipipe {
 
 // Fills forward, backward, embedding, head and backward_weight of `profile`, stage_speed where the
-// stages differ, and, where samples say it, the times of around_attention; `layers` of the whole
+// stages differ, and, where samples say it, the times of making layers of a level again; `layers` of the whole
 // model.
 void fit_times(const std::vector<InstructionSample>& samples, const std::vector<LayerRange>& stages,
                Profile& profile);

@@ -41,6 +41,10 @@ class Measurement final {
   ProfileResult run() {
     const Clock::time_point start = Clock::now();
     choose_groups(start);
+    std::vector<Keep> levels = {Keep::kInput};
+    for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+      if (kKeepLevels[i].keep != Keep::kInput) levels.push_back(kKeepLevels[i].keep);
+    }
     std::vector<std::vector<InstructionSample>> rounds;
     const Clock::time_point measuring = Clock::now();
     while (static_cast<int>(rounds.size()) < kMostRounds) {
@@ -49,8 +53,8 @@ class Measurement final {
       if (done >= kLeastRounds && since(start) + per_round > options_.seconds) break;
       options_.progress("measuring, round " + std::to_string(done + 1),
                         std::min(0.99, since(start) / std::max(1.0, options_.seconds)));
-      // Every second round keeps attention in its recomputed layers.
-      rounds.push_back(round(done % 2 == 1));
+      // Each round has another level of keeping in its recomputed layers, the input's first.
+      rounds.push_back(round(levels[static_cast<std::size_t>(done) % levels.size()]));
     }
     ProfileResult result;
     result.rounds = static_cast<int>(rounds.size());
@@ -140,7 +144,7 @@ class Measurement final {
   }
 
   // All groups once, in an order of its own, in plans of a few groups.
-  std::vector<InstructionSample> round(bool keeps_attention) {
+  std::vector<InstructionSample> round(Keep level) {
     std::vector<std::size_t> order(groups_.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     random_.shuffle(order);
@@ -156,7 +160,7 @@ class Measurement final {
           number.push_back(k);
         }
       }
-      const Plan plan = design_plan(groups, options_.stages, keeps_attention);
+      const Plan plan = design_plan(groups, options_.stages, level);
       const StepResult result = run_plan(plan);
       const Clock::time_point update = Clock::now();
       engine_.optimizer_step(0);
@@ -235,9 +239,10 @@ class Measurement final {
     profile.memory.layerwise =
         LayerwiseMemory{.pending_bytes_per_token = bytes_of(layer_pending(options_.model))};
     fit_times(samples, options_.stages, profile);
-    if (profile.around_attention) {
-      profile.around_attention->attention_bytes_per_token =
-          bytes_of(layer_attention(options_.model));
+    for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+      if (!profile.remake[i]) continue;
+      profile.remake[i]->kept_bytes_per_token =
+          bytes_of(layer_beside_input(options_.model, kKeepLevels[i].keep));
     }
     fit_temporaries(samples, options_.stages, profile);
     return profile;

@@ -8,6 +8,11 @@
 #include "infinipipe/base/statistics.h"
 
 namespace infinipipe {
+
+Keep level_of(const InstructionSample& sample) {
+  return sample.keeping.remade() > 0 ? sample.keeping.of_layer(0) : Keep::kInput;
+}
+
 std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk) {
   INFINIPIPE_ASSERT(trace.memory.size() == 2 * trace.events.size(),
                     "a measured trace has two memory samples an instruction");
@@ -29,7 +34,7 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
     sample.shape = chunk_shape(chunk, plan.sequences, cut);
     sample.kind = to_string(chunk.kind);
     sample.context = chunk.context();
-    sample.recompute = chunk.recompute_on(event.stage);
+    sample.keeping = chunk.kept_on(event.stage);
     sample.recompute_seconds = event.recompute;
     sample.seconds = event.end - event.begin - event.recompute;
     sample.temporary =
@@ -41,13 +46,13 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
 }
 
 std::vector<InstructionSample> medians(const std::vector<std::vector<InstructionSample>>& rounds) {
-  using Key = std::tuple<int, int, Op, int>;  // the last: layers that keep their attention
+  using Key = std::tuple<int, int, Op, Keep>;
   std::map<Key, std::vector<const InstructionSample*>> by_key;
   std::map<std::tuple<int, int, Op>, std::vector<double>> all_seconds;
   std::vector<Key> order;
   for (const auto& round : rounds) {
     for (const InstructionSample& sample : round) {
-      const Key key{sample.chunk, sample.stage.value(), sample.op, sample.recompute.attention_kept};
+      const Key key{sample.chunk, sample.stage.value(), sample.op, level_of(sample)};
       all_seconds[{sample.chunk, sample.stage.value(), sample.op}].push_back(sample.seconds);
       auto& list = by_key[key];
       if (list.empty()) order.push_back(key);

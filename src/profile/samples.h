@@ -16,13 +16,16 @@ struct InstructionSample {
   ChunkShape shape;
   std::string kind;                 // "split", "hybrid", "batched": for the report
   Tokens context = 0;               // of its first slice
-  Recompute recompute;              // all of these layers keep their attention, or none
+  Keeping keeping;                  // of one level, whatever runs again
   Seconds seconds = 0.0;            // whole instruction, recomputation left out
-  Seconds recompute_seconds = 0.0;  // of recompute.layers
+  Seconds recompute_seconds = 0.0;  // of the layers that run again
   Bytes waited = 0.0;               // messages at its begin; if taken before its peak, `temporary`
                                     // is too small by as much
   Bytes temporary = 0.0;            // held beyond what stands before (B, I) or after it (F)
 };
+
+// The level of the layers that run again; the input's where none does.
+Keep level_of(const InstructionSample& sample);
 
 // The samples of a measured step. Events and memory samples (two an event) as the engine writes
 // them. `first_chunk`: the design's number of the plan's chunk 0.

@@ -67,7 +67,7 @@ ChunkWork chunk_work(const StepInput& input, const Chunk& chunk, StageId stage) 
     work.slices.push_back({slice.sequence, slice.begin, slice.end, input.cut[i],
                            slice.end == input.plan.sequences[i]});
   }
-  if (!input.evaluation) work.recompute = chunk.recompute_on(stage);
+  if (!input.evaluation) work.keeping = chunk.kept_on(stage);
   return work;
 }
 

@@ -36,12 +36,15 @@ std::string metrics_json(const StepMetrics& m) {
       {"pipelines", m.pipelines},
       {"chunks", m.chunks},
       {"recomputed_layers", m.recomputed_layers},
-      {"attention_kept_layers", m.attention_kept_layers},
       {"skipped", m.skipped},
       {"truncated_sequences", m.truncated_sequences},
       {"truncated_tokens", m.truncated_tokens},
       {"plan_hash", m.plan_hash},
   };
+  for (const KeepLevel& level : kKeepLevels) {
+    if (level.plan_field == nullptr) continue;
+    line[std::string(level.plan_field) + "_layers"] = m.recomputed_by_level[index_of(level.keep)];
+  }
   return line.dump();
 }
 

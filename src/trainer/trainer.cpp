@@ -255,7 +255,7 @@ class Run final {
     }
     const Plan::Recomputed again = plan.recomputed();
     metrics.recomputed_layers = again.layers;
-    metrics.attention_kept_layers = again.attention_kept;
+    metrics.recomputed_by_level = again.by_level;
     if (plan.predicted) {
       metrics.seconds_predicted = plan.predicted->seconds + plan.predicted->step_overhead;
       metrics.bubble_predicted = plan.predicted->bubble;

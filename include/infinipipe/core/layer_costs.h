@@ -7,6 +7,7 @@
 #include <span>
 
 #include "infinipipe/base/units.h"
+#include "infinipipe/core/keeping.h"
 #include "infinipipe/core/model_spec.h"
 
 namespace infinipipe {
@@ -50,9 +51,8 @@ TokenNumbers layer_kept(const ModelSpec& model);
 TokenNumbers layer_pending(const ModelSpec& model);
 // A layer that is recomputed: its input.
 TokenNumbers layer_input(const ModelSpec& model);
-// What it keeps besides where only what is around attention is recomputed: attention's output and
-// the softmax's statistics.
-TokenNumbers layer_attention(const ModelSpec& model);
+// What a layer of that level keeps besides.
+TokenNumbers layer_beside_input(const ModelSpec& model, Keep level);
 // Keys and values of a token of a cut sequence, and their gradients' accumulators.
 TokenNumbers layer_kv(const ModelSpec& model);
 TokenNumbers layer_kv_grad(const ModelSpec& model);

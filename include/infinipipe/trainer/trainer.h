@@ -39,7 +39,7 @@ struct StepMetrics {
   int pipelines = 0;
   int chunks = 0;
   std::int64_t recomputed_layers = 0;      // sum over chunks and stages
-  std::int64_t attention_kept_layers = 0;  // of these, those that keep their attention
+  ByRemadeLevel<std::int64_t> recomputed_by_level{};  // of these, by what they keep
   bool skipped = false;  // the update was left out: no targets, or a norm that is not finite
   int truncated_sequences = 0;
   Tokens truncated_tokens = 0;

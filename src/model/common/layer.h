@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 
+#include "infinipipe/core/keeping.h"
 #include "model/common/attention/attention.h"
 
 namespace infinipipe {
@@ -19,8 +20,8 @@ struct LayerChunk {
 };
 
 // One layer over one chunk: computes forward and backward, and owns what it keeps in between. The
-// order of calls is forward; keep_input and, right before the backward, forward or
-// recompute_around_attention again, where the layer is recomputed; backward_input; backward_weight.
+// order of calls is forward; where the layer does not keep everything, keep and, right before the
+// backward, remake; backward_input; backward_weight.
 class LayerPass {
  public:
   virtual ~LayerPass() = default;
@@ -32,10 +33,11 @@ class LayerPass {
   virtual const at::Tensor& key() const = 0;
   virtual const at::Tensor& value() const = 0;
 
-  // Drops all but the input, and attention's output if asked to.
-  virtual void keep_input(bool and_attention) = 0;
-  // Makes again, to the bit, what keep_input(true) dropped.
-  virtual void recompute_around_attention(const LayerChunk& chunk) = 0;
+  // Drops what that level does not keep.
+  virtual void keep(Keep level) = 0;
+  // Makes again, to the bit, what keep(level) dropped. `slices` as forward had them.
+  virtual void remake(Keep level, const LayerChunk& chunk,
+                      std::span<const AttentionSlice> slices) = 0;
 
   // Gradient of the input from that of the output ([T, D], not changed). Adds to the gradients of
   // the context blocks and of some weights; keeps what the other weights' gradients need, never

@@ -164,11 +164,8 @@ void StageModel::Impl::recompute(ChunkState& state, int layer, const LayerChunk&
                                  KvStore& store) {
   const double begin = now_seconds(options.device);
   LayerPass& pass = *state.layers[static_cast<std::size_t>(layer)];
-  if (layer < state.chunk.recompute.attention_kept) {
-    pass.recompute_around_attention(shared);
-  } else {
-    pass.forward(shared, forward_slices(state.chunk, layer, store));
-  }
+  pass.remake(state.chunk.keeping.of_layer(layer), shared,
+              forward_slices(state.chunk, layer, store));
   recompute_seconds += now_seconds(options.device) - begin;
 }
 
@@ -181,7 +178,7 @@ at::Tensor StageModel::Impl::backward(ChunkState& state, const at::Tensor& outpu
   INFINIPIPE_ASSERT(grad.defined() && grad.size(0) == state.chunk.tokens(),
                     "a backward needs the gradient of the chunk's output");
   for (int i = static_cast<int>(layers.size()) - 1; i >= 0; --i) {
-    const bool again = i < state.chunk.recompute.layers;
+    const bool again = i < state.chunk.keeping.remade();
     if (again) recompute(state, i, shared, store);
     auto slices = backward_slices(state.chunk, i, store);
     LayerPass& pass = *state.layers[static_cast<std::size_t>(i)];
@@ -218,11 +215,8 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
   Impl& impl = *impl_;
   INFINIPIPE_ASSERT(input.defined() && input.size(0) == chunk.tokens() && chunk.tokens() > 0,
                     "a forward's input must have the chunk's tokens");
-  const Recompute& again = chunk.recompute;
-  INFINIPIPE_ASSERT(again.layers >= 0 && again.layers <= impl.options.layers.count(),
+  INFINIPIPE_ASSERT(chunk.keeping.remade() <= impl.options.layers.count(),
                     "more recomputed layers than the stage has");
-  INFINIPIPE_ASSERT(again.attention_kept >= 0 && again.attention_kept <= again.layers,
-                    "attention kept in more layers than are recomputed");
   const LayerChunk shared = impl.layer_chunk(chunk);
   Output result;
   if (keep) {
@@ -236,7 +230,7 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
     hidden = pass->forward(shared, impl.forward_slices(chunk, i, store));
     impl.store_keys(chunk, i, *pass, store, keep);
     if (!keep) continue;
-    if (i < again.layers) pass->keep_input(i < again.attention_kept);
+    pass->keep(chunk.keeping.of_layer(i));
     result.state->layers.push_back(std::move(pass));
   }
   if (!impl.options.head) {
@@ -262,7 +256,7 @@ at::Tensor StageModel::backward_input(ChunkState& state, const at::Tensor& outpu
 void StageModel::backward_weight(ChunkState& state) {
   INFINIPIPE_ASSERT(state.input_done, "a chunk's weight gradient ran before its input gradient");
   for (std::size_t i = state.layers.size(); i-- > 0;) {
-    if (static_cast<int>(i) >= state.chunk.recompute.layers) state.layers[i]->backward_weight();
+    if (static_cast<int>(i) >= state.chunk.keeping.remade()) state.layers[i]->backward_weight();
   }
   state.layers.clear();
 }

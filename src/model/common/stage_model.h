@@ -46,7 +46,7 @@ struct SliceWork {
 
 struct ChunkWork {
   std::vector<SliceWork> slices;
-  Recompute recompute;  // on this stage
+  Keeping keeping;  // on this stage
 
   Tokens tokens() const;
 };

@@ -21,9 +21,10 @@ class Pass final : public LayerPass {
   }
   const at::Tensor& key() const override { return saved_.key; }
   const at::Tensor& value() const override { return saved_.value; }
-  void keep_input(bool and_attention) override { saved_.keep_input(and_attention); }
-  void recompute_around_attention(const LayerChunk& chunk) override {
-    layer_.recompute_around_attention(chunk, saved_);
+  void keep(Keep level) override { saved_.keep(level); }
+  void remake(Keep level, const LayerChunk& chunk,
+              std::span<const AttentionSlice> slices) override {
+    layer_.remake(level, chunk, slices, saved_);
   }
   at::Tensor backward_input(const LayerChunk& chunk, std::span<AttentionSlice> slices,
                             const at::Tensor& output_grad) override {
@@ -47,10 +48,11 @@ std::int64_t LayerSaved::bytes() const {
   return sum;
 }
 
-void LayerSaved::keep_input(bool and_attention) {
+void LayerSaved::keep(Keep level) {
+  if (level == Keep::kAll) return;
   LayerSaved kept;
   kept.input = std::move(input);
-  if (and_attention) {
+  if (level == Keep::kAttention) {
     kept.attention = std::move(attention);
     kept.lse = std::move(lse);
   }
@@ -112,9 +114,19 @@ void DecoderLayer::expand(LayerSaved& saved) const {
   saved.gate_up = linear::apply(normed, weights_.gate_up);
 }
 
-void DecoderLayer::recompute_around_attention(const LayerChunk& chunk, LayerSaved& saved) const {
-  project(chunk, saved);
-  expand(saved);
+void DecoderLayer::remake(Keep level, const LayerChunk& chunk,
+                          std::span<const AttentionSlice> slices, LayerSaved& saved) const {
+  switch (level) {
+    case Keep::kAttention:
+      project(chunk, saved);
+      expand(saved);
+      return;
+    case Keep::kInput:
+      forward(chunk, slices, saved);
+      return;
+    case Keep::kAll:
+      return;
+  }
 }
 
 at::Tensor DecoderLayer::forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices,

@@ -29,8 +29,9 @@ class DecoderLayer final : public StageLayer {
   at::Tensor forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices,
                      LayerSaved& saved) const;
 
-  // Fills what forward left of `saved`, to the bit, where its input, attention and lse are there.
-  void recompute_around_attention(const LayerChunk& chunk, LayerSaved& saved) const;
+  // Fills what forward left of `saved`, to the bit, where what `level` keeps is there.
+  void remake(Keep level, const LayerChunk& chunk, std::span<const AttentionSlice> slices,
+              LayerSaved& saved) const;
 
   // Gradient of the input from that of the output ([T, D], not changed). Needs `saved` as forward
   // left it; leaves what backward_weight needs. Adds to the gradients of the context blocks, of

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "infinipipe/core/keeping.h"
+
 namespace infinipipe::llama {
 
 // Shapes: T tokens, D hidden, Q and KV widths of queries and of keys or values, H query heads, I
@@ -17,7 +19,7 @@ namespace infinipipe::llama {
 // `gate_up` with its gradient, so that what backward_weight needs is never more than the forward
 // kept.
 struct LayerSaved {
-  at::Tensor input;        // [T, D]; a recomputed layer keeps it, and attention and lse or not
+  at::Tensor input;        // [T, D]; a layer of any level keeps it
   at::Tensor input_rstd;   // [T] acc
   at::Tensor query;        // [T, Q] after RoPE
   at::Tensor key;          // [T, KV] after RoPE
@@ -31,8 +33,8 @@ struct LayerSaved {
 
   // Bytes of all tensors present.
   std::int64_t bytes() const;
-  // Of a layer to be recomputed: keeps its input, and its attention and lse if asked to.
-  void keep_input(bool and_attention);
+  // Drops what a layer of that level does not keep.
+  void keep(Keep level);
 };
 
 }  // namespace infinipipe::llama

@@ -95,7 +95,7 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
       continue;  // too little even for full recomputation
     }
     ++ran;
-    around_attention += tight.recomputed().attention_kept > 0 ? 1 : 0;
+    around_attention += tight.recomputed().by_level[index_of(Keep::kAttention)] > 0 ? 1 : 0;
     Batch batch;
     for (const Tokens length : tight.sequences) {
       batch.sequences.emplace_back(static_cast<std::size_t>(length), 5);

@@ -5,6 +5,7 @@
 
 #include "property/training/sliced_plan.h"
 #include "support/engine_case.h"
+#include "support/keeping.h"
 
 namespace infinipipe::testing {
 namespace {
@@ -62,7 +63,7 @@ TEST(Memory, RecomputationTradesActivationsForTime) {
   const ModelSpec model = narrow_attention(4);
   Plan plan = sliced_plan({2048, 2048}, {2, 4, 4});
   const StepResult kept = run(model, plan);
-  for (Chunk& chunk : plan.replicas[0].pipelines[0].chunks) chunk.recompute = {2, 2};
+  for (Chunk& chunk : plan.replicas[0].pipelines[0].chunks) chunk.keeping = testing::inputs({2, 2});
   const StepResult again = run(model, plan);
   EXPECT_EQ(kept.loss, again.loss);
   for (std::size_t p = 0; p < 2; ++p)

@@ -56,9 +56,9 @@ TEST(PlannerPlans, EqualAutogradUnderRandomBudgets) {
     random.shuffle(lengths);
     Profile profile = estimated_profile(model, "float64");
     if (random.between(0, 1) == 1) {  // as where it was measured
-      profile.around_attention.emplace();
-      profile.around_attention->cost.seconds_per_token = 0.6 * profile.forward.seconds_per_token;
-      profile.around_attention->attention_bytes_per_token =
+      RemakeCost& around = profile.remake[index_of(Keep::kAttention)].emplace();
+      around.cost.seconds_per_token = 0.6 * profile.forward.seconds_per_token;
+      around.kept_bytes_per_token =
           8.0 * static_cast<double>(model.query_width() + model.num_attention_heads);
     }
     // Elastic plans mostly, and now and then every other planner's.
@@ -81,11 +81,11 @@ TEST(PlannerPlans, EqualAutogradUnderRandomBudgets) {
     }
     ++ran;
     EXPECT_LE(most_bytes(plan), budget) << "case " << i;
-    around_attention += plan.recomputed().attention_kept > 0 ? 1 : 0;
+    around_attention += plan.recomputed().by_level[index_of(Keep::kAttention)] > 0 ? 1 : 0;
     const std::vector<bool> cut = plan.cut_sequences();
     cutting += std::count(cut.begin(), cut.end(), true) > 0 ? 1 : 0;
     for (const Pipeline& pipeline : plan.replicas[0].pipelines) {
-      for (const Chunk& chunk : pipeline.chunks) recomputing += chunk.recompute[0] > 0 ? 1 : 0;
+      for (const Chunk& chunk : pipeline.chunks) recomputing += chunk.keeping[0].remade() > 0 ? 1 : 0;
     }
     Engine engine(engine_options(model, plan, "float64"));
     const Batch batch = random_batch(random, lengths, model.vocab_size);

@@ -49,8 +49,14 @@ Case make_case(Random& random) {
   for (Pipeline& pipeline : c.plan.replicas[0].pipelines) {
     for (Chunk& chunk : pipeline.chunks) {
       if (random.between(0, 1) == 0) continue;
-      for (const int layers : chunk.recompute) {
-        chunk.attention_kept.push_back(static_cast<int>(random.between(0, layers)));
+      for (Keeping& keeping : chunk.keeping) {
+        // Any part of the layers that run again has another level than the input's.
+        for (const KeepLevel& level : kKeepLevels) {
+          if (level.plan_field == nullptr) continue;
+          const auto more = static_cast<int>(random.between(0, keeping[Keep::kInput]));
+          keeping[level.keep] += more;
+          keeping[Keep::kInput] -= more;
+        }
       }
     }
   }
@@ -99,7 +105,7 @@ TEST(RandomPlans, AreValidAndOfEveryKind) {
     for (const Pipeline& pipeline : replica.pipelines) {
       for (const Chunk& chunk : pipeline.chunks) {
         ++kinds[static_cast<int>(chunk.kind)];
-        recomputed += chunk.recompute[0];
+        recomputed += chunk.keeping[0].remade();
       }
     }
     for (const auto& list : replica.instructions)

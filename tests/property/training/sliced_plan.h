@@ -34,7 +34,7 @@ inline Plan sliced_plan(const std::vector<Tokens>& lengths, const SlicedPlanOpti
   chunking.slices = options.slices;
   chunking.pack_tokens = options.pack_tokens;
   std::vector<Chunk> chunks = process_sequences(lengths, cost, chunking).chunks;
-  for (Chunk& chunk : chunks) chunk.recompute.assign(plan.stages.size(), 0);
+  for (Chunk& chunk : chunks) chunk.keeping.resize(plan.stages.size());
   Replica& replica = plan.replicas.emplace_back();
   replica.pipelines.push_back(make_pipeline(std::move(chunks)));
   replica.instructions = one_f_one_b(replica.pipelines, options.stages);

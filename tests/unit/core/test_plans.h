@@ -32,7 +32,7 @@ struct PlanShape {
 inline Pipeline make_pipeline(Plan& plan, const PlanShape& shape) {
   Pipeline pipeline;
   pipeline.warmup_slices = shape.slices;
-  const std::vector<int> recompute(static_cast<std::size_t>(shape.stages), 0);
+  const std::vector<Keeping> all(static_cast<std::size_t>(shape.stages));
   const auto add_sequence = [&](Tokens length) {
     plan.sequences.push_back(length);
     return SequenceId(plan.sequences.size() - 1);
@@ -42,7 +42,7 @@ inline Pipeline make_pipeline(Plan& plan, const PlanShape& shape) {
     Chunk chunk;
     chunk.kind = shape.slices > 1 ? ChunkKind::kSplit : ChunkKind::kBatched;
     chunk.slices = {{longest, 100 * i, 100 * (i + 1)}};
-    chunk.keeping = testing::inputs(recompute);
+    chunk.keeping = all;
     chunk.keeping[0] = testing::inputs(i % (shape.layers_per_stage + 1));
     pipeline.chunks.push_back(chunk);
   }
@@ -53,7 +53,7 @@ inline Pipeline make_pipeline(Plan& plan, const PlanShape& shape) {
       pipeline.chunks.back().kind = ChunkKind::kHybrid;
       pipeline.chunks.back().slices.push_back(slice);
     } else {
-      pipeline.chunks.push_back({ChunkKind::kBatched, {slice}, recompute});
+      pipeline.chunks.push_back({ChunkKind::kBatched, {slice}, all});
     }
   }
   if (shape.style == BackwardStyle::kNone) return pipeline;

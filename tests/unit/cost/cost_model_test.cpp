@@ -81,7 +81,7 @@ TEST(CostModel, ASlicePaysForTheContextThatItReads) {
 TEST(ChunkShape, CountsContextAndCutSequences) {
   const std::vector<Tokens> sequences = {6, 3, 4};
   const std::vector<bool> cut = {true, false, false};
-  Chunk hybrid{ChunkKind::kHybrid, {{SequenceId(0), 4, 6}, {SequenceId(1), 0, 3}}, {0, 0}};
+  Chunk hybrid{ChunkKind::kHybrid, {{SequenceId(0), 4, 6}, {SequenceId(1), 0, 3}}, {{}, {}}};
   const ChunkShape shape = chunk_shape(hybrid, sequences, cut);
   EXPECT_EQ(shape.token2, 29.0);
   EXPECT_EQ(shape.context, 4);
@@ -90,13 +90,13 @@ TEST(ChunkShape, CountsContextAndCutSequences) {
   EXPECT_EQ(shape.cut_tokens, 2);
   EXPECT_EQ(shape.cut_sequence_tokens, 6);
 
-  Chunk split{ChunkKind::kSplit, {{SequenceId(0), 0, 4}}, {0, 0}};
+  Chunk split{ChunkKind::kSplit, {{SequenceId(0), 0, 4}}, {{}, {}}};
   const ChunkShape head = chunk_shape(split, sequences, cut);
   EXPECT_EQ(head.token2, 16.0);
   EXPECT_EQ(head.cut_tokens, 4);
   EXPECT_EQ(head.cut_sequence_tokens, 0) << "not its last slice";
 
-  Chunk whole{ChunkKind::kBatched, {{SequenceId(2), 0, 4}}, {0, 0}};
+  Chunk whole{ChunkKind::kBatched, {{SequenceId(2), 0, 4}}, {{}, {}}};
   const ChunkShape batched = chunk_shape(whole, sequences, cut);
   EXPECT_EQ(batched.cut_tokens, 0);
   EXPECT_EQ(batched.cut_sequence_tokens, 0);
@@ -413,7 +413,7 @@ TEST(CostModel, Llama7bNumbers) {
   const CostModel cost(read_profile(profile_path("llama-7b-a800.json")), {4, 8, 1},
                        even_stages(4, 32));
   const Chunk chunk{
-      ChunkKind::kHybrid, {{SequenceId(0), 4900, 8192}, {SequenceId(1), 0, 113}}, {0, 0, 0, 0}};
+      ChunkKind::kHybrid, {{SequenceId(0), 4900, 8192}, {SequenceId(1), 0, 113}}, {{}, {}, {}, {}}};
   const ChunkShape shape = chunk_shape(chunk, {8192, 113}, {true, false});
   const auto near = [](double value) { return DoubleNear(value, 1e-12 * value); };
   EXPECT_EQ(shape.token2, 43111633.0);

@@ -8,6 +8,7 @@
 
 #include "infinipipe/core/validate.h"
 #include "profile_testing.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -56,11 +57,11 @@ TEST(Design, ReachesEveryKindOfChunkAndInstruction) {
     for (const Chunk& chunk : group.chunks) {
       ++kinds[chunk.kind];
       for (std::size_t p = 0; p < split.size(); ++p) {
-        none += chunk.recompute[p] == 0;
-        all += chunk.recompute[p] == split[p].count();
-        some += chunk.recompute[p] > 0 && chunk.recompute[p] < split[p].count();
+        none += chunk.keeping[p].remade() == 0;
+        all += chunk.keeping[p].remade() == split[p].count();
+        some += chunk.keeping[p].remade() > 0 && chunk.keeping[p].remade() < split[p].count();
         if (group.split_backward) {
-          EXPECT_EQ(chunk.recompute[p], 0) << "W is timed apart";
+          EXPECT_EQ(chunk.keeping[p].remade(), 0) << "W is timed apart";
         }
       }
       packed += chunk.slices.size() > 4;
@@ -101,7 +102,7 @@ TEST(Design, TheFirstGroupsSayMost) {
     split = split || group.split_backward;
     for (const Chunk& chunk : group.chunks) {
       recomputed =
-          recomputed || (chunk.recompute == std::vector<int>{2, 2} && chunk.tokens() >= 2048);
+          recomputed || (chunk.keeping == testing::inputs({2, 2}) && chunk.tokens() >= 2048);
     }
   }
   EXPECT_TRUE(cut && whole && packed && split && recomputed);

@@ -50,8 +50,8 @@ Case measure(const Profile& profile, int stages, double noise, Tokens longest = 
   const auto groups = design_groups(longest, result.stages, Random(5));
   result.plan = plan_of(groups, result.stages, random);
   result.samples = planted_samples(result.plan, plan_cost(profile, result.plan), noise, random);
-  if (profile.around_attention) {
-    const Plan around = plan_of(groups, result.stages, random, true);
+  if (profile.remake[index_of(Keep::kAttention)]) {
+    const Plan around = plan_of(groups, result.stages, random, Keep::kAttention);
     for (const InstructionSample& sample :
          planted_samples(around, plan_cost(profile, around), noise, random)) {
       result.samples.push_back(sample);
@@ -97,7 +97,7 @@ void expect_bytes(const Case& c, const Profile& profile, double share) {
     const Bytes predicted = predicted_temporary(sample, cost);
     EXPECT_NEAR(predicted, sample.temporary, share * sample.temporary)
         << op_letter(sample.op) << " of " << sample.shape.tokens << " tokens after "
-        << sample.context << " on stage " << sample.stage.value() << ", " << sample.recompute.layers
+        << sample.context << " on stage " << sample.stage.value() << ", " << sample.keeping.remade()
         << " recomputed, closes " << sample.shape.cut_sequence_tokens;
   }
 }
@@ -139,19 +139,19 @@ TEST(FitTimes, FindsWhatAContextCosts) {
 }
 
 TEST(FitTimes, FindsWhatRecomputingAroundAttentionTakes) {
-  EXPECT_FALSE(fitted(measure(planted(), 2, 0.0)).around_attention) << "never seen";
+  EXPECT_FALSE(fitted(measure(planted(), 2, 0.0)).knows(Keep::kAttention)) << "never seen";
   Profile truth = planted();
-  truth.around_attention =
-      AroundAttention{{.seconds_per_token = 7e-5, .seconds_per_chunk = 1e-3}, 4096.0};
+  truth.remake[index_of(Keep::kAttention)] =
+      RemakeCost{{.seconds_per_token = 7e-5, .seconds_per_chunk = 1e-3}, 4096.0};
   const Case c = measure(truth, 2, 0.0);
   Profile profile = fitted(c);
-  ASSERT_TRUE(profile.around_attention);
-  EXPECT_NEAR(profile.around_attention->cost.seconds_per_token, 7e-5, 7e-7);
-  EXPECT_NEAR(profile.around_attention->cost.seconds_per_chunk, 1e-3, 3e-5);
-  EXPECT_EQ(profile.around_attention->cost.seconds_per_token2, 0.0);
+  ASSERT_TRUE(profile.remake[index_of(Keep::kAttention)]);
+  EXPECT_NEAR(profile.remake[index_of(Keep::kAttention)]->cost.seconds_per_token, 7e-5, 7e-7);
+  EXPECT_NEAR(profile.remake[index_of(Keep::kAttention)]->cost.seconds_per_chunk, 1e-3, 3e-5);
+  EXPECT_EQ(profile.remake[index_of(Keep::kAttention)]->cost.seconds_per_token2, 0.0);
   EXPECT_NEAR(profile.forward.seconds_per_token, 1.2e-4, 2e-6) << "the forward's own";
   EXPECT_LT(worst(residuals(c, profile)), 0.01);
-  profile.around_attention->attention_bytes_per_token = 4096.0;
+  profile.remake[index_of(Keep::kAttention)]->kept_bytes_per_token = 4096.0;
   expect_bytes(c, profile, 0.01);
 }
 
@@ -239,7 +239,7 @@ TEST(Residuals, OneForEachInstructionAndRecomputation) {
   std::size_t expected = 0;
   for (const InstructionSample& sample : c.samples) {
     const bool gradient = sample.op == Op::kBackward || sample.op == Op::kInputGrad;
-    expected += gradient && sample.recompute.layers > 0 ? 2 : 1;
+    expected += gradient && sample.keeping.remade() > 0 ? 2 : 1;
   }
   EXPECT_EQ(all.size(), expected);
   std::map<std::string, int> count;

@@ -61,7 +61,7 @@ void expect_memory(const ProfileOptions& options, const Profile& profile, bool k
         std::string(1, op_letter(sample.op)) + " of " + std::to_string(sample.shape.tokens) +
         " tokens in " + std::to_string(sample.shape.slices) + " slices after " +
         std::to_string(sample.context) + ", stage " + std::to_string(sample.stage.value()) + ", " +
-        std::to_string(sample.recompute.layers) + " recomputed, " +
+        std::to_string(sample.keeping.remade()) + " recomputed, " +
         std::to_string(sample.shape.cut_tokens) + " of a cut sequence, closes " +
         std::to_string(sample.shape.cut_sequence_tokens));
     EXPECT_LE(temporary_error(sample, predicted), 0.03 * sample.temporary)
@@ -124,7 +124,7 @@ TEST_P(ProfileMachine, MeasuresAProfileThatHolds) {
     kinds.insert(residual.kind);
   }
   for (const char* kind : {"forward", "backward", "input gradient", "weight gradient", "recompute",
-                           "recompute, no attention", "split", "batched"}) {
+                           "recompute, around attention", "split", "batched"}) {
     EXPECT_TRUE(kinds.contains(kind)) << kind;
   }
 

@@ -21,11 +21,11 @@ inline std::vector<LayerRange> stages_of(int stages, int layers) {
 
 // All groups in one plan, in random order.
 inline Plan plan_of(const std::vector<DesignGroup>& groups, const std::vector<LayerRange>& stages,
-                    Random& random, bool keeps_attention = false) {
+                    Random& random, Keep level = Keep::kInput) {
   std::vector<const DesignGroup*> order;
   for (const DesignGroup& group : groups) order.push_back(&group);
   random.shuffle(order);
-  return design_plan(order, stages, keeps_attention);
+  return design_plan(order, stages, level);
 }
 
 inline const char* name_of(ChunkKind kind) {
@@ -50,7 +50,7 @@ inline std::vector<InstructionSample> planted_samples(const Plan& plan, const Co
       one.shape = chunk_shape(chunk, plan.sequences, cut);
       one.kind = name_of(chunk.kind);
       one.context = chunk.context();
-      one.recompute = chunk.recompute_on(one.stage);
+      one.keeping = chunk.kept_on(one.stage);
       one.seconds = noisy(cost.seconds(i.op, one.stage, one.shape));
       if (i.op == Op::kForward) one.temporary = predicted_temporary(one, cost);
       if (i.op == Op::kBackward || i.op == Op::kInputGrad) {

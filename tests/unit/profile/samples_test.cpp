@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "unit/core/test_plans.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -22,7 +23,7 @@ Trace engine_trace(const Plan& plan) {
     for (const Instruction& i : plan.replicas[0].instructions[p]) {
       TraceEvent event{ReplicaId(0), StageId(p), i, at, at, at + n + 1.0, 0.0};
       const bool gradient = i.op == Op::kBackward || i.op == Op::kInputGrad;
-      if (gradient && plan.replicas[0].chunk(i).recompute[p] > 0) event.recompute = (n + 1.0) / 4;
+      if (gradient && plan.replicas[0].chunk(i).keeping[p].remade() > 0) event.recompute = (n + 1.0) / 4;
       MemorySample during{ReplicaId(0), StageId(p), at, {}};
       during.bytes[static_cast<std::size_t>(MemoryPurpose::kWorkspace)] = 100.0 * n;
       during.bytes[static_cast<std::size_t>(MemoryPurpose::kActivations)] = 7.0;
@@ -62,7 +63,7 @@ TEST(Samples, OneForEachInstruction) {
     EXPECT_EQ(sample.shape.tokens, expected.tokens);
     EXPECT_EQ(sample.shape.cut_sequence_tokens, expected.cut_sequence_tokens);
     EXPECT_EQ(sample.context, chunk.context());
-    EXPECT_EQ(sample.recompute, chunk.recompute[p]);
+    EXPECT_EQ(sample.keeping, chunk.keeping[p]);
     EXPECT_DOUBLE_EQ(sample.seconds + sample.recompute_seconds, static_cast<double>(n) + 1.0);
     EXPECT_DOUBLE_EQ(sample.temporary, 100.0 * static_cast<double>(n));
     EXPECT_DOUBLE_EQ(sample.waited, 3.0 * static_cast<double>(n));
@@ -114,13 +115,13 @@ TEST(Medians, BytesAreTheMostAndTheDoubtTheLeast) {
 TEST(Medians, WaysOfRecomputingShareTheRestsTime) {
   const auto round = [](double seconds, int attention_kept) {
     InstructionSample one = sample(0, Op::kBackward, seconds);
-    one.recompute = {2, attention_kept};
+    one.keeping = testing::again(2, attention_kept);
     return std::vector<InstructionSample>{one};
   };
   const auto result = medians({round(1.0, 0), round(2.0, 2), round(6.0, 0), round(4.0, 2)});
   ASSERT_EQ(result.size(), 2u);
-  EXPECT_EQ(result[0].recompute, Recompute(2));
-  EXPECT_EQ(result[1].recompute, Recompute(2, 2));
+  EXPECT_EQ(result[0].keeping, testing::inputs(2));
+  EXPECT_EQ(result[1].keeping, testing::again(2, 2));
   for (const InstructionSample& one : result) EXPECT_DOUBLE_EQ(one.seconds, 3.0);
   EXPECT_DOUBLE_EQ(result[0].recompute_seconds, 7.0);
   EXPECT_DOUBLE_EQ(result[1].recompute_seconds, 6.0);

@@ -53,13 +53,13 @@ TEST(ChunkWork, SaysWhatIsCutAndLast) {
   const ChunkWork head = chunk_work(input, f.chunk(0), StageId(0));
   EXPECT_TRUE(head.slices[0].cut);
   EXPECT_FALSE(head.slices[0].last);
-  EXPECT_EQ(head.recompute, 1);
+  EXPECT_EQ(head.keeping.remade(), 1);
   const ChunkWork tail = chunk_work(input, f.chunk(1), StageId(1));
   EXPECT_TRUE(tail.slices[0].cut);
   EXPECT_TRUE(tail.slices[0].last);
   EXPECT_FALSE(tail.slices[1].cut);
   EXPECT_TRUE(tail.slices[1].last);
-  EXPECT_EQ(tail.recompute, 2);
+  EXPECT_EQ(tail.keeping.remade(), 2);
   EXPECT_EQ(tail.tokens(), 4);
 }
 

@@ -10,9 +10,13 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/layer_costs.h"
 #include "unit/model/model_testing.h"
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
+
+using testing::again;
+using testing::inputs;
 
 using testing::Pipeline;
 using testing::random_tokens;
@@ -29,11 +33,11 @@ TokenLists mixed_batch(const ModelSpec& model) {
     sequences.push_back(random_tokens(length, model.vocab_size, ++seed));
   return sequences;
 }
-std::vector<ChunkWork> mixed_chunks(Recompute recompute = 0) {
-  return {{{slice_of(0, 0, 70, 150)}, recompute},
-          {{slice_of(0, 70, 120, 150)}, recompute},
-          {{slice_of(0, 120, 150, 150), slice_of(1, 0, 9, 9)}, recompute},
-          {{slice_of(2, 0, 1, 1), slice_of(3, 0, 40, 40)}, recompute}};
+std::vector<ChunkWork> mixed_chunks(const Keeping& keeping = {}) {
+  return {{{slice_of(0, 0, 70, 150)}, keeping},
+          {{slice_of(0, 70, 120, 150)}, keeping},
+          {{slice_of(0, 120, 150, 150), slice_of(1, 0, 9, 9)}, keeping},
+          {{slice_of(2, 0, 1, 1), slice_of(3, 0, 40, 40)}, keeping}};
 }
 
 void expect_gradients(Pipeline& pipeline, const testing::ReferenceModel& oracle, double bound) {
@@ -44,7 +48,7 @@ void expect_gradients(Pipeline& pipeline, const testing::ReferenceModel& oracle,
 struct Case {
   const char* name;
   std::vector<int> layers;
-  Recompute recompute;
+  Keeping keeping;
   bool halves;
 };
 
@@ -57,22 +61,22 @@ TEST_P(StageModelTest, GradientsEqualAutograd) {
   const TokenLists sequences = mixed_batch(model);
   const double expected = oracle.run(sequences);
   const double loss =
-      pipeline.run(sequences, mixed_chunks(GetParam().recompute), GetParam().halves);
+      pipeline.run(sequences, mixed_chunks(GetParam().keeping), GetParam().halves);
   EXPECT_NEAR(loss, expected, 1e-12 * expected);
   expect_gradients(pipeline, oracle, 1e-10);
   for (std::size_t s = 0; s < pipeline.size(); ++s) EXPECT_TRUE(pipeline.store(s).empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, StageModelTest,
-                         ::testing::Values(Case{"whole", {3}, 0, false},
-                                           Case{"halves", {3}, 0, true},
-                                           Case{"recomputed", {3}, 2, false},
-                                           Case{"recomputed_halves", {3}, 3, true},
-                                           Case{"around_attention", {3}, {2, 2}, false},
-                                           Case{"both_ways", {3}, {3, 1}, false},
-                                           Case{"around_halves", {2, 1}, {1, 1}, true},
-                                           Case{"two_stages", {2, 1}, 1, false},
-                                           Case{"three_stages_halves", {1, 1, 1}, 0, true}),
+                         ::testing::Values(Case{"whole", {3}, {}, false},
+                                           Case{"halves", {3}, {}, true},
+                                           Case{"recomputed", {3}, inputs(2), false},
+                                           Case{"recomputed_halves", {3}, inputs(3), true},
+                                           Case{"around_attention", {3}, again(2, 2), false},
+                                           Case{"both_ways", {3}, again(3, 1), false},
+                                           Case{"around_halves", {2, 1}, again(1, 1), true},
+                                           Case{"two_stages", {2, 1}, inputs(1), false},
+                                           Case{"three_stages_halves", {1, 1, 1}, {}, true}),
                          [](const auto& test) { return std::string(test.param.name); });
 
 TEST(StageModel, LossWeightsCount) {
@@ -225,7 +229,7 @@ TEST(StageModel, LogitsEqualTheOracle) {
   Pipeline pipeline(model, {3});
   const auto oracle = pipeline.reference();
   const TokenLists sequences = {random_tokens(33, model.vocab_size, 4)};
-  const ChunkWork chunk{{slice_of(0, 0, 33, 33)}, 0};
+  const ChunkWork chunk{{slice_of(0, 0, 33, 33)}, {}};
   const auto out = pipeline.stage(0).forward(chunk, Pipeline::ids(sequences, chunk), nullptr,
                                              pipeline.store(0), false);
   const at::Tensor logits = pipeline.stage(0).logits(out.output);
@@ -240,11 +244,11 @@ TEST(StageModel, SavedBytesAreAsStated) {
   const auto bytes = [](const TokenNumbers& numbers) {
     return static_cast<std::int64_t>(numbers.bytes(8, 8));
   };
-  for (const Recompute again : {Recompute(0), Recompute(2), Recompute(2, 1), Recompute(2, 2)}) {
-    const ChunkWork chunk{{slice_of(0, 0, 70, 150)}, again};
-    const std::int64_t kept = (3 - again.layers) * bytes(layer_kept(model)) +
-                              again.layers * bytes(layer_input(model)) +
-                              again.attention_kept * bytes(layer_attention(model));
+  for (const Keeping& way : {inputs(0), inputs(2), again(2, 1), again(2, 2)}) {
+    const ChunkWork chunk{{slice_of(0, 0, 70, 150)}, way};
+    const std::int64_t kept = (3 - way.remade()) * bytes(layer_kept(model)) +
+                              way.remade() * bytes(layer_input(model)) +
+                              way[Keep::kAttention] * bytes(layer_beside_input(model, Keep::kAttention));
     const ChunkTargets targets = Pipeline::targets_of(sequences, chunk, {}, 69.0);
     auto out = pipeline.stage(0).forward(chunk, Pipeline::ids(sequences, chunk), &targets,
                                          pipeline.store(0), true);

@@ -71,7 +71,7 @@ TEST_P(Layer, BackwardEqualsAutograd) {
     };
     for (std::size_t i = 0; i < count; ++i) {
       const ChunkWork chunk{{slice_of(0, way.bounds[i], way.bounds[i + 1], kLength)},
-                            way.recompute};
+                            Keeping::of(Keep::kInput, way.recompute)};
       auto out = stage.forward(chunk, rows(x, i).clone(), nullptr, store, /*keep=*/true);
       outputs.push_back(out.output);
       states.push_back(std::move(out.state));

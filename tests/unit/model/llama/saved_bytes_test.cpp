@@ -39,21 +39,23 @@ TEST_P(SavedBytes, AreAsCounted) {
     return static_cast<double>(tokens) * numbers.bytes(GetParam().bytes, GetParam().sum_bytes);
   };
   struct Way {
-    Recompute recompute;
+    Keep level;
     double kept;  // bytes a token
     double pending;
   };
   const double input = bytes(1, layer_input(model));
-  const Way ways[] = {{0, bytes(1, layer_kept(model)), bytes(1, layer_pending(model))},
-                      {1, input, 0.0},
-                      {{1, 1}, input + bytes(1, layer_attention(model)), 0.0}};
+  std::vector<Way> ways = {{Keep::kAll, bytes(1, layer_kept(model)), bytes(1, layer_pending(model))}};
+  for (const KeepLevel& level : kKeepLevels) {
+    if (level.keep == Keep::kAll) continue;
+    ways.push_back({level.keep, input + bytes(1, layer_beside_input(model, level.keep)), 0.0});
+  }
   for (const Way& way : ways) {
     KvStore store;
     const auto hidden = [&](Tokens rows) {
       return testing::random_tensor({rows, model.hidden_size}, 1, GetParam().dtype);
     };
     const auto forward = [&](Tokens begin, Tokens end) {
-      const ChunkWork chunk{{testing::slice_of(0, begin, end, kLength)}, way.recompute};
+      const ChunkWork chunk{{testing::slice_of(0, begin, end, kLength)}, Keeping::of(way.level, 1)};
       return stage.forward(chunk, hidden(end - begin), nullptr, store, /*keep=*/true).state;
     };
     const std::unique_ptr<ChunkState> first = forward(0, kFirst);
