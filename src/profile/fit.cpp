@@ -56,8 +56,7 @@ Observations observe(const std::vector<InstructionSample>& samples,
     const Observation again{layer_features(sample.shape, sample.recompute.layers / total),
                             sample.recompute_seconds * speed[p], sample.chunk};
     if (sample.recompute.attention_kept > 0) {  // its rounds without that say the rest
-      const bool runs_again = sample.op == Op::kBackward || sample.op == Op::kInputGrad;
-      if (runs_again) all.around_attention.push_back(again);
+      if (starts_backward(sample.op)) all.around_attention.push_back(again);
       continue;
     }
     switch (sample.op) {
@@ -165,7 +164,7 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
       ratios[p].push_back(sample.seconds / cost.backward(sample.stage, sample.shape));
     }
     if (sample.recompute.layers > 0 && sample.recompute.attention_kept == 0 &&
-        sample.op != Op::kForward && sample.op != Op::kWeightGrad) {
+        starts_backward(sample.op)) {
       ratios[p].push_back(sample.recompute_seconds /
                           cost.recompute(sample.stage, sample.shape, sample.recompute));
     }
@@ -219,7 +218,7 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
       } else if (sample.shape.tokens >= kMemoryTokens) {
         forward.push_back(sample.temporary / tokens);
       }
-    } else if (sample.op != Op::kWeightGrad) {
+    } else if (starts_backward(sample.op)) {
       const auto cut = static_cast<double>(sample.shape.cut_tokens);
       const auto whole = static_cast<double>(sample.shape.cut_sequence_tokens);
       const double accumulators = whole > 0.0 ? whole - cut : -cut;  // opened, or its own
@@ -312,9 +311,7 @@ std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples
     one.what = name_of(sample.op);
     one.predicted = cost.seconds(sample.op, sample.stage, sample.shape);
     if (!around) residuals.push_back(one);
-    if (sample.recompute.layers == 0 || sample.op == Op::kForward || sample.op == Op::kWeightGrad) {
-      continue;
-    }
+    if (sample.recompute.layers == 0 || !starts_backward(sample.op)) continue;
     one.what = around ? "recompute, no attention" : "recompute";
     one.measured = sample.recompute_seconds;
     one.predicted = cost.recompute(sample.stage, sample.shape, sample.recompute);
