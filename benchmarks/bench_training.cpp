@@ -187,7 +187,7 @@ class Bench final {
       const ChunkShape shape = chunk_shape(chunk, plan.sequences, cut);
       const Op op = event.instruction.op;
       Seconds predicted = cost.seconds(op, event.stage, shape);
-      if (op == Op::kBackward || op == Op::kInputGrad) {
+      if (starts_backward(op)) {
         predicted += cost.recompute(event.stage, shape, chunk.kept_on(event.stage));
       }
       runs.event_error.push_back(std::abs(predicted / (event.end - event.begin) - 1.0));

@@ -14,7 +14,7 @@ constexpr std::uint8_t kI = bit(Op::kInputGrad);
 constexpr std::uint8_t kW = bit(Op::kWeightGrad);
 
 bool sends_down(const Instruction& i) { return i.op == Op::kForward; }
-bool sends_up(const Instruction& i) { return i.op == Op::kBackward || i.op == Op::kInputGrad; }
+bool sends_up(const Instruction& i) { return starts_backward(i.op); }
 
 // "F0.3": of which stage's list and replica a message speaks.
 std::string stage_name(std::size_t replica, std::size_t stage) {

@@ -8,8 +8,6 @@ namespace infinipipe {
 
 namespace {
 
-bool is_backward(Op op) { return op == Op::kBackward || op == Op::kInputGrad; }
-
 // Variables of the programme: one for each diagonal, then one for each pair that has more layers.
 class Builder final {
  public:
@@ -73,7 +71,7 @@ class Builder final {
     const RecomputeMatrix none(table_.entries.size(), 0);
     if (peak_bytes(steps_[s], p, table_, none) <= table_.room[s]) return;
     std::vector<bool> alive(static_cast<std::size_t>(table_.chunks), false);
-    Bytes bytes = 0.0;       // in flight, nothing recomputed, dK and dV included
+    HeldBytes held;          // nothing recomputed
     Bytes last_bytes = 0.0;  // of the last row
     Bytes freed = 0.0;       // activations freed since then
     bool grown = true;       // a forward since then
@@ -81,18 +79,18 @@ class Builder final {
     for (const Step& step : steps_[s]) {
       const auto k = static_cast<std::size_t>(step.chunk);
       const ChunkEntry& entry = table_.at(p, step.chunk);
+      const MemoryStep kept = entry.memory(step.op, 0);
+      // What it holds for itself counts as if it were to recompute.
+      const Bytes holds = entry.memory(step.op, 1).holds;
+      const Bytes bytes = held.begin(kept);
       if (step.op == Op::kForward) {
         alive[k] = true;
-        bytes += entry.activation;
         grown = true;
-        forwards = std::max(forwards, entry.forward_workspace);
-        continue;
-      }
-      if (is_backward(step.op)) {
-        bytes += entry.grads_open;
+        forwards = std::max(forwards, holds);
+      } else if (starts_backward(step.op)) {
         // After the last row only activations were freed, more than now is needed beyond it: that
         // row holds for the rest too, as no chunk saves more than its activations.
-        const Bytes now = bytes + std::max(entry.workspace, forwards);
+        const Bytes now = bytes + std::max(holds, forwards);
         if (grown || now > last_bytes - freed) {
           add_row(p, alive, now - table_.room[s]);
           last_bytes = now;
@@ -100,12 +98,11 @@ class Builder final {
           grown = false;
           forwards = 0.0;
         }
-        bytes -= entry.grads_free;
       }
-      if (step.op == Op::kBackward || step.op == Op::kWeightGrad) {
+      held.end(kept);
+      if (ends_backward(step.op)) {
         alive[k] = false;
-        bytes -= entry.activation;
-        freed += entry.activation;
+        freed += kept.closes.total();
       }
     }
   }

@@ -5,14 +5,6 @@
 
 namespace infinipipe {
 
-namespace {
-
-// Messages of a stage that wait at once, as the planner counts on it: one that a busy neighbour
-// leaves lying and one that the simulator keeps in hand.
-constexpr double kWaitingMessages = 2.0;
-
-}  // namespace
-
 ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequences,
                        const CostModel& cost, Bytes limit, Keep recomputed)
     : stages(cost.stage_count()),
@@ -86,10 +78,11 @@ std::vector<Bytes> group_peaks(const ChunkTable& table, const RecomputeMatrix& r
   for (int k = g.begin; k < g.end; ++k) {
     const ChunkEntry& entry = table.at(stage, k);
     const int r = recompute[table.index(stage, k)];
-    held += entry.activation - r * entry.saved;
-    grads += entry.grads_free;
-    const Bytes now = std::max(held + grads + (r > 0 ? entry.workspace : 0.0),
-                               held + (r > 0 ? entry.forward_workspace : 0.0));
+    const MemoryStep forward = entry.memory(Op::kForward, r);
+    const MemoryStep backward = entry.memory(Op::kBackward, r);
+    held += forward.opens.total();
+    grads += backward.closes_grads;
+    const Bytes now = std::max(held + grads + backward.holds, held + forward.holds);
     peaks.push_back(peaks.empty() ? now : std::max(peaks.back(), now));
   }
   return peaks;

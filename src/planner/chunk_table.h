@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "cost/memory_steps.h"
 #include "infinipipe/cost/cost_model.h"
 #include "infinipipe/planner/planner.h"
 #include "planner/sequence_processor.h"
@@ -22,7 +23,34 @@ struct ChunkEntry {
   Bytes forward_workspace = 0.0;  // during an F with recomputation
   Bytes grads_open = 0.0;  // dK, dV of the whole cut sequence: alive from the start of this B
   Bytes grads_free = 0.0;  // this slice's share, freed at the end of its B
+
+  // Seconds of an operation with so many layers recomputed.
+  Seconds seconds(Op op, int recompute) const {
+    switch (op) {
+      case Op::kForward:
+        return forward;
+      case Op::kBackward:
+        return backward + recompute * layer;
+      case Op::kInputGrad:
+        return (backward - weight) + recompute * layer;
+      case Op::kWeightGrad:
+        return weight;
+    }
+    return 0.0;
+  }
+  // What it does to its stage's memory, counted as a backward in one step.
+  MemoryStep memory(Op op, int recompute) const {
+    return memory_step(op, {.kept = {activation - recompute * saved, 0.0},
+                            .forward_work = recompute > 0 ? forward_workspace : 0.0,
+                            .backward_work = recompute > 0 ? workspace : 0.0,
+                            .grads_opened = grads_open,
+                            .grads_freed = grads_free});
+  }
 };
+
+// Messages of a stage that wait at once, as the planner counts on it: one that a busy neighbour
+// leaves lying and one that the simulator keeps in hand.
+constexpr double kWaitingMessages = 2.0;
 
 struct ChunkTable {
   ChunkTable() = default;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "planner/chunk_table.h"
+
 namespace infinipipe {
 
 namespace {
@@ -25,11 +27,12 @@ StageBytes stage_bytes(const CostModel& cost, StageId stage, Bytes limit, Keep l
   const Keeping least = Keeping::of(level, cost.layers(stage));
   const ChunkShape shape{.tokens = kProbe, .slices = 1, .cut_tokens = kProbe};
   const double probe = static_cast<double>(kProbe);
+  const ChunkBytes bytes = chunk_bytes(cost, stage, shape, least);
   return {
-      .kept = cost.activation_bytes(stage, shape, least) / probe,
-      .cut = (cost.kept_kv_bytes(stage, shape, least) + cost.kv_grad_bytes(stage, kProbe)) / probe,
+      .kept = bytes.kept.activations / probe,
+      .cut = (bytes.kept.kv + bytes.grads_freed) / probe,
       .work = (cost.recompute_workspace_bytes(stage, shape) + cost.temporary_bound(stage, shape) +
-               2.0 * cost.message_bytes(kProbe)) /
+               kWaitingMessages * cost.message_bytes(kProbe)) /
               probe,
       .room = limit - cost.state_bytes(stage) - cost.workspace_bytes()};
 }

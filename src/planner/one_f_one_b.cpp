@@ -20,16 +20,12 @@ std::size_t run_end(const std::vector<Chunk>& chunks, std::size_t begin) {
 
 void append_pipeline(std::vector<Instruction>& list, PipelineId id, const Pipeline& pipeline,
                      int warmup) {
-  const int n = static_cast<int>(pipeline.chunks.size());
-  const int backwards = static_cast<int>(pipeline.backward.size());
-  int forward = 0;
-  while (forward < std::min(n, warmup)) list.push_back({Op::kForward, id, ChunkId(forward++)});
-  for (int b = 0; b < std::max(n, backwards); ++b) {
-    if (b < backwards) {
-      list.push_back({Op::kBackward, id, ChunkId(pipeline.backward[static_cast<std::size_t>(b)])});
-    }
-    if (forward < n) list.push_back({Op::kForward, id, ChunkId(forward++)});
-  }
+  each_of_1f1b(static_cast<int>(pipeline.chunks.size()), static_cast<int>(pipeline.backward.size()),
+               warmup, [&](Op op, int i) {
+                 const int chunk =
+                     op == Op::kForward ? i : pipeline.backward[static_cast<std::size_t>(i)];
+                 list.push_back({op, id, ChunkId(chunk)});
+               });
 }
 
 }  // namespace
@@ -68,7 +64,7 @@ InstructionLists one_f_one_b(const std::vector<Pipeline>& pipelines, int stages)
   for (int p = 0; p < stages; ++p) {
     for (std::size_t i = 0; i < pipelines.size(); ++i) {
       append_pipeline(lists[static_cast<std::size_t>(p)], PipelineId(i), pipelines[i],
-                      stages - (p + 1) + pipelines[i].warmup_slices);
+                      warmup_forwards(stages, p, pipelines[i].warmup_slices));
     }
   }
   return lists;

@@ -5,28 +5,11 @@
 #include <limits>
 #include <queue>
 
-#include "infinipipe/base/error.h"
+#include "cost/pipeline_clock.h"
 
 namespace infinipipe {
 
 namespace {
-
-Seconds duration(const Step& step, int stage, const ChunkTable& table,
-                 const RecomputeMatrix& recompute) {
-  const ChunkEntry& entry = table.at(stage, step.chunk);
-  const auto again = [&] { return recompute[table.index(stage, step.chunk)] * entry.layer; };
-  switch (step.op) {
-    case Op::kForward:
-      return entry.forward;
-    case Op::kBackward:
-      return entry.backward + again();
-    case Op::kInputGrad:
-      return (entry.backward - entry.weight) + again();
-    case Op::kWeightGrad:
-      return entry.weight;
-  }
-  return 0.0;
-}
 
 // Bytes of one stage while its steps run.
 class Ledger final {
@@ -34,37 +17,25 @@ class Ledger final {
   Ledger(int stage, const ChunkTable& table) : stage_(stage), table_(table) {}
 
   // Bytes during the step.
-  Bytes begin(const Step& step, int recompute) {
-    const ChunkEntry& entry = table_.at(stage_, step.chunk);
-    if (step.op == Op::kForward) {
-      bytes_ += entry.activation - recompute * entry.saved;
-      return bytes_ + (recompute > 0 ? entry.forward_workspace : 0.0);
-    } else if (step.op != Op::kWeightGrad) {
-      bytes_ += entry.grads_open;
-      return bytes_ + (recompute > 0 ? entry.workspace : 0.0);
-    }
-    return bytes_;
-  }
-  void end(const Step& step, int recompute) {
-    const ChunkEntry& entry = table_.at(stage_, step.chunk);
-    if (step.op == Op::kBackward || step.op == Op::kInputGrad) bytes_ -= entry.grads_free;
-    if (step.op == Op::kBackward || step.op == Op::kWeightGrad) {
-      bytes_ -= entry.activation - recompute * entry.saved;
-    }
-  }
-  void lower(Bytes bytes) { bytes_ -= bytes; }
+  Bytes begin(const Step& step, int recompute) { return held_.begin(memory(step, recompute)); }
+  void end(const Step& step, int recompute) { held_.end(memory(step, recompute)); }
+  void lower(Bytes bytes) { held_.lower(bytes); }
 
  private:
+  MemoryStep memory(const Step& step, int recompute) const {
+    return table_.at(stage_, step.chunk).memory(step.op, recompute);
+  }
+
   int stage_;
   const ChunkTable& table_;
-  Bytes bytes_ = 0.0;
+  HeldBytes held_;
 };
 
 // Where each chunk's activations are freed, as a position in the stage's steps.
 std::vector<int> free_positions(const std::vector<Step>& steps, int chunks) {
   std::vector<int> positions(static_cast<std::size_t>(chunks), -1);
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    if (steps[i].op == Op::kBackward || steps[i].op == Op::kWeightGrad) {
+    if (ends_backward(steps[i].op)) {
       positions[static_cast<std::size_t>(steps[i].chunk)] = static_cast<int>(i);
     }
   }
@@ -107,9 +78,7 @@ bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& ta
       ledger.lower(more * entry.saved);
       bytes -= more * entry.saved;
       // The chunk whose step this is starts to need its workspace.
-      if (first && chunk == step.chunk && step.op != Op::kWeightGrad) {
-        bytes += step.op == Op::kForward ? entry.forward_workspace : entry.workspace;
-      }
+      if (first && chunk == step.chunk) bytes += entry.memory(step.op, count).holds;
     }
     ledger.end(step, own);
     if (step.op == Op::kInputGrad) settled[static_cast<std::size_t>(step.chunk)] = true;
@@ -122,56 +91,28 @@ bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& ta
 Timing time_steps(const StepLists& steps, const ChunkTable& table,
                   const RecomputeMatrix& recompute) {
   const auto stages = static_cast<std::size_t>(table.stages);
-  const auto chunks = static_cast<std::size_t>(table.chunks);
   Timing timing;
   timing.end.resize(stages);
-  std::vector<Seconds> down(stages * chunks, -1.0);  // arrival of the forward's input
-  std::vector<Seconds> up(stages * chunks, -1.0);    // arrival of the gradient
-  std::fill_n(down.begin(), chunks, 0.0);
-  std::vector<Seconds> link_down(stages, 0.0);  // free again, from stage p to p + 1
-  std::vector<Seconds> link_up(stages, 0.0);    // from stage p to p - 1
-  std::vector<std::size_t> next(stages, 0);
-  std::vector<Seconds> free(stages, 0.0);
+  PipelineClock clock(stages, table.transfer);
   std::size_t total = 0;
   for (std::size_t p = 0; p < stages; ++p) {
     timing.end[p].reserve(steps[p].size());
     total += steps[p].size();
   }
-  // Each stage runs as far as what has arrived allows, then its neighbours.
-  for (std::size_t done = 0; done < total;) {
-    const std::size_t before = done;
-    const auto advance = [&](std::size_t p) {
-      while (next[p] < steps[p].size()) {
-        const Step& step = steps[p][next[p]];
-        const auto chunk = static_cast<std::size_t>(step.chunk);
-        Seconds ready = 0.0;
-        if (step.op == Op::kForward) ready = down[p * chunks + chunk];
-        if (step.op == Op::kBackward || step.op == Op::kInputGrad) ready = up[p * chunks + chunk];
-        if (ready < 0.0) return;
-        const Seconds end =
-            std::max(free[p], ready) + duration(step, static_cast<int>(p), table, recompute);
-        free[p] = end;
-        timing.end[p].push_back(end);
-        timing.seconds = std::max(timing.seconds, end);
-        ++next[p];
-        ++done;
-        if (step.op == Op::kForward) {
-          if (p + 1 == stages) {
-            up[p * chunks + chunk] = end;
-          } else {
-            link_down[p] = std::max(end, link_down[p]) + table.transfer[chunk];
-            down[(p + 1) * chunks + chunk] = link_down[p];
-          }
-        } else if (step.op != Op::kWeightGrad && p > 0) {
-          link_up[p] = std::max(end, link_up[p]) + table.transfer[chunk];
-          up[(p - 1) * chunks + chunk] = link_up[p];
-        }
-      }
-    };
-    for (std::size_t p = 0; p < stages; ++p) advance(p);
-    for (std::size_t p = stages; p > 0; --p) advance(p - 1);
-    INFINIPIPE_ASSERT(done > before, "steps wait for each other");
-  }
+  run_to_end(stages, total, [&](std::size_t p) {
+    std::vector<Seconds>& ends = timing.end[p];
+    const std::size_t before = ends.size();
+    while (ends.size() < steps[p].size()) {
+      const Step& step = steps[p][ends.size()];
+      const auto chunk = static_cast<std::size_t>(step.chunk);
+      if (clock.arrival(step.op, p, chunk) == PipelineClock::kNotArrived) break;
+      const std::size_t entry = table.index(static_cast<int>(p), step.chunk);
+      const Seconds seconds = table.entries[entry].seconds(step.op, recompute[entry]);
+      ends.push_back(clock.run(step.op, p, chunk, seconds).end);
+    }
+    if (!ends.empty()) timing.seconds = std::max(timing.seconds, ends.back());
+    return ends.size() - before;
+  });
   return timing;
 }
 
@@ -242,7 +183,7 @@ Seconds forced_recompute(const std::vector<Step>& steps, int stage, const ChunkT
       if (std::isfinite(price)) most.back() = std::max(most.back(), most[oldest] + lacks * price);
     }
     ledger.end(step, 0);
-    if (step.op == Op::kBackward || step.op == Op::kWeightGrad) alive[k] = false;
+    if (ends_backward(step.op)) alive[k] = false;
     while (oldest < forwarded.size() && !alive[static_cast<std::size_t>(forwarded[oldest])]) {
       ++oldest;
     }

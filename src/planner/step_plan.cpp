@@ -47,15 +47,15 @@ StepLists one_f_one_b_steps(const ChunkTable& table, const PipelineStarts& start
     for (std::size_t i = 0; i + 1 < first.size(); ++i) {
       // Groups are sorted by slices, so the pipeline's first is its longest.
       const ChunkGroup& longest = table.groups[static_cast<std::size_t>(starts[i])];
-      int forward = first[i];
-      int backward = first[i];
-      const int end = first[i + 1];
-      const int warm = std::min(end, first[i] + table.stages - 1 - p + longest.slices());
-      while (forward < warm) list.push_back({Op::kForward, forward++});
-      while (backward < end) {
-        list.push_back({Op::kBackward, table.backward[static_cast<std::size_t>(backward++)]});
-        if (forward < end) list.push_back({Op::kForward, forward++});
-      }
+      const int begin = first[i];
+      const int count = first[i + 1] - begin;
+      each_of_1f1b(count, count, warmup_forwards(table.stages, p, longest.slices()),
+                   [&](Op op, int k) {
+                     const int chunk = op == Op::kForward
+                                           ? begin + k
+                                           : table.backward[static_cast<std::size_t>(begin + k)];
+                     list.push_back({op, chunk});
+                   });
     }
   }
   return lists;

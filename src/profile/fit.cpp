@@ -55,8 +55,7 @@ Observations observe(const std::vector<InstructionSample>& samples,
     Observation one{layer_features(sample.shape, share), sample.seconds * speed[p], sample.chunk};
     const Observation again{layer_features(sample.shape, sample.keeping.remade() / total),
                             sample.recompute_seconds * speed[p], sample.chunk};
-    const bool backward = sample.op == Op::kBackward || sample.op == Op::kInputGrad;
-    const bool runs_again = backward && sample.keeping.remade() > 0;
+    const bool runs_again = starts_backward(sample.op) && sample.keeping.remade() > 0;
     const Keep level = level_of(sample);
     const bool own_price = level_of(level).profile_field != nullptr;
     if (runs_again && own_price) all.again[index_of(level)].push_back(again);
@@ -166,7 +165,7 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
     if (sample.op == Op::kBackward) {
       ratios[p].push_back(sample.seconds / cost.backward(sample.stage, sample.shape));
     }
-    if (sample.keeping[Keep::kInput] > 0 && sample.op != Op::kForward && sample.op != Op::kWeightGrad) {
+    if (sample.keeping[Keep::kInput] > 0 && starts_backward(sample.op)) {
       ratios[p].push_back(sample.recompute_seconds /
                           cost.recompute(sample.stage, sample.shape, sample.keeping));
     }
@@ -220,7 +219,7 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
       } else if (sample.shape.tokens >= kMemoryTokens) {
         forward.push_back(sample.temporary / tokens);
       }
-    } else if (sample.op != Op::kWeightGrad) {
+    } else if (starts_backward(sample.op)) {
       const auto cut = static_cast<double>(sample.shape.cut_tokens);
       const auto whole = static_cast<double>(sample.shape.cut_sequence_tokens);
       const double accumulators = whole > 0.0 ? whole - cut : -cut;  // opened, or its own
@@ -313,9 +312,7 @@ std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples
     one.what = name_of(sample.op);
     one.predicted = cost.seconds(sample.op, sample.stage, sample.shape);
     if (level.keep == Keep::kInput) residuals.push_back(one);  // once
-    if (sample.keeping.remade() == 0 || sample.op == Op::kForward || sample.op == Op::kWeightGrad) {
-      continue;
-    }
+    if (sample.keeping.remade() == 0 || !starts_backward(sample.op)) continue;
     one.what = "recompute";
     if (*level.again != '\0') one.what += std::string(", ") + level.again;
     one.measured = sample.recompute_seconds;

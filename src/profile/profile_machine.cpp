@@ -215,7 +215,7 @@ class Measurement final {
     };
     for (std::size_t p = 1; p < stages; ++p) {
       note_latencies(p - 1, p, [](Op op) { return op == Op::kForward; });
-      note_latencies(p, p - 1, [](Op op) { return op == Op::kBackward || op == Op::kInputGrad; });
+      note_latencies(p, p - 1, starts_backward);
     }
   }
 

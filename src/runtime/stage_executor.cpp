@@ -27,10 +27,6 @@ Seconds seconds(Clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
-bool receives_gradient(const Instruction& i) {
-  return i.op == Op::kBackward || i.op == Op::kInputGrad;
-}
-
 Bytes& of(MemoryByPurpose& bytes, MemoryPurpose purpose) {
   return bytes[static_cast<std::size_t>(purpose)];
 }
@@ -140,7 +136,7 @@ StageRun StageExecutor::run(const StepInput& input, TimePoint origin) {
 void StageExecutor::interpret(Step& step) {
   for (std::size_t n = 0; n < step.list.size(); ++n) {
     const Instruction& i = step.list[n];
-    if ((i.op == Op::kForward && !first()) || (receives_gradient(i) && !last()))
+    if ((i.op == Op::kForward && !first()) || (starts_backward(i.op) && !last()))
       step.receivers.push_back(n);
   }
   post_receives(step, 0);
@@ -199,7 +195,7 @@ void StageExecutor::post_receives(Step& step, std::size_t from) {
 // What another stage sends for the instruction; undefined if nothing does.
 at::Tensor StageExecutor::receive_input(Step&, const Instruction& instruction, TimePoint& arrived) {
   const bool activation = instruction.op == Op::kForward && !first();
-  const bool gradient = receives_gradient(instruction) && !last();
+  const bool gradient = starts_backward(instruction.op) && !last();
   if (!activation && !gradient) return {};
   auto message = activation ? comm_->receive(previous(), Flow::kActivation)
                             : comm_->receive(next(), Flow::kGradient);
@@ -270,7 +266,7 @@ void StageExecutor::backward(Step& step, const Instruction& instruction, const a
   step.alive_bytes += bytes - alive.bytes;
   alive.bytes = bytes;
   if (alive.state == nullptr) step.alive.erase(found);
-  if (instruction.op != Op::kWeightGrad && !first())
+  if (starts_backward(instruction.op) && !first())
     send(step, previous(), Flow::kGradient, instruction, std::move(out));
 }
 

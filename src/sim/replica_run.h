@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "cost/memory_steps.h"
+#include "cost/pipeline_clock.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/plan.h"
 #include "infinipipe/cost/cost_model.h"
@@ -73,8 +75,7 @@ struct NoRecorder {
   void memory(StageId, Seconds, const LedgerBytes&) {}
 };
 
-// One stage's memory through its instructions. Instructions of a stage follow one another, so what
-// ends is freed before what begins is taken, whatever the times.
+// One stage's memory through its instructions, by purpose.
 class StageLedger final {
  public:
   StageLedger(const CostModel& cost, StageId stage) : cost_(&cost), stage_(stage) {
@@ -83,65 +84,29 @@ class StageLedger final {
     peak_ = bytes_.total();
   }
 
-  void begin(const Instruction& instruction, const ChunkShape& chunk, const Keeping& keeping) {
-    switch (instruction.op) {
-      case Op::kForward:
-        bytes_.activations += cost_->activation_bytes(stage_, chunk, keeping);
-        bytes_.kv += cost_->kept_kv_bytes(stage_, chunk, keeping);
-        temporary_ = cost_->forward_temporary(stage_, chunk, keeping);
-        bytes_.workspace += temporary_;
-        break;
-      case Op::kBackward:
-      case Op::kInputGrad:
-        if (cost_->layerwise()) {
-          temporary_ = cost_->backward_temporary(stage_, chunk, keeping, instruction.op);
-          bytes_.workspace += temporary_;
-          break;
-        }
-        if (chunk.cut_sequence_tokens > 0) {
-          bytes_.kv_grad += cost_->kv_grad_bytes(stage_, chunk.cut_sequence_tokens);
-        }
-        if (keeping.remade() > 0)
-          bytes_.workspace += cost_->recompute_workspace_bytes(stage_, chunk);
-        break;
-      case Op::kWeightGrad:
-        return;
-    }
+  void begin(const Instruction& instruction, const ChunkShape& chunk, const Keeping& keeping,
+             bool evaluation) {
+    running_ = memory_step(*cost_, instruction.op, stage_, chunk, keeping, evaluation);
+    if (instruction.op == Op::kWeightGrad) return;  // takes nothing
+    bytes_.activations += running_.opens.activations;
+    bytes_.kv += running_.opens.kv;
+    bytes_.kv_grad += running_.opens_grads;
+    bytes_.workspace += running_.holds;
     if (const Bytes now = bytes_.total(); now > peak_) {
       peak_ = now;
       peak_at_ = instruction;
     }
   }
 
-  void end(Op op, const ChunkShape& chunk, const Keeping& keeping, bool evaluation) {
-    if (op == Op::kForward) {
-      bytes_.workspace -= temporary_;
-      temporary_ = 0.0;
-      if (evaluation) end_evaluation(chunk, keeping);
-      return;
-    }
-    if (op != Op::kWeightGrad) {
-      if (cost_->layerwise()) {
-        bytes_.workspace -= temporary_;
-        temporary_ = 0.0;
-        bytes_.kv_grad += cost_->kv_grad_bytes(stage_, chunk.cut_sequence_tokens);
-      } else if (keeping.remade() > 0) {
-        bytes_.workspace -= cost_->recompute_workspace_bytes(stage_, chunk);
-      }
-      if (chunk.cut_tokens > 0) bytes_.kv_grad -= cost_->kv_grad_bytes(stage_, chunk.cut_tokens);
-    }
-    if (cost_->layerwise() && op != Op::kBackward) {
-      // I leaves what W needs.
-      const Bytes pending = cost_->pending_bytes(stage_, chunk, keeping);
-      if (op == Op::kWeightGrad) {
-        bytes_.activations -= pending;
-        return;
-      }
-      bytes_.activations += pending;
-      free_activations(chunk, keeping);
-      return;
-    }
-    if (op != Op::kInputGrad) free_activations(chunk, keeping);
+  // Of the instruction that began last.
+  void end() {
+    bytes_.workspace -= running_.holds;
+    bytes_.activations += running_.leaves.activations;
+    bytes_.kv += running_.leaves.kv;
+    bytes_.kv_grad += running_.leaves_grads;
+    bytes_.kv_grad -= running_.closes_grads;
+    bytes_.activations -= running_.closes.activations;
+    bytes_.kv -= running_.closes.kv;
   }
 
   const LedgerBytes& bytes() const { return bytes_; }
@@ -149,28 +114,10 @@ class StageLedger final {
   const Instruction& peak_at() const { return peak_at_; }
 
  private:
-  void free_activations(const ChunkShape& chunk, const Keeping& keeping) {
-    bytes_.activations -= cost_->activation_bytes(stage_, chunk, keeping);
-    bytes_.kv -= cost_->kept_kv_bytes(stage_, chunk, keeping);
-  }
-
-  // Only K and V of a cut sequence's tokens outlive the forward, until its last slice has run. One
-  // cut sequence's slices may be followed by another's before that, so each is counted apart by
-  // what its chunks say.
-  void end_evaluation(const ChunkShape& chunk, const Keeping& keeping) {
-    free_activations(chunk, keeping);
-    bytes_.kv += cost_->evaluation_kv_bytes(stage_, chunk);
-    if (chunk.cut_sequence_tokens > 0) {
-      ChunkShape whole;
-      whole.cut_tokens = chunk.cut_sequence_tokens;
-      bytes_.kv -= cost_->evaluation_kv_bytes(stage_, whole);
-    }
-  }
-
   const CostModel* cost_;
   StageId stage_;
   LedgerBytes bytes_;
-  Bytes temporary_ = 0.0;  // of the instruction that runs, layer by layer
+  MemoryStep running_;
   Bytes peak_ = 0.0;
   Instruction peak_at_;
 };
@@ -232,27 +179,18 @@ class WaitingMessages final {
   std::vector<Message> open_;
 };
 
-// Runs the replica's instruction lists against the links. Each instruction begins when the one
-// before it on its stage has ended and its message has arrived. O(instructions).
+// Runs the replica's instruction lists on the clock, each stage's in its order. O(instructions).
 // Asserts that the lists come to their end, which validate() proves.
 template <class Recorder>
 ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder& recorder) {
-  constexpr Seconds kNotArrived = -1.0;
   const std::size_t stages = static_cast<std::size_t>(cost.stage_count());
   const std::size_t chunks = flat.size();
   const auto& lists = flat.replica().instructions;
-  // When a chunk's activations or gradient arrive at a stage; a stage's own input is there.
-  std::vector<Seconds> forward_at(stages * chunks, kNotArrived);
-  std::vector<Seconds> backward_at(stages * chunks, kNotArrived);
-  std::fill_n(forward_at.begin(), chunks, 0.0);
-  std::fill_n(backward_at.end() - static_cast<std::ptrdiff_t>(chunks), chunks, 0.0);
   std::vector<Seconds> transfer(chunks);
   for (std::size_t c = 0; c < chunks; ++c) transfer[c] = cost.transfer(flat.shape(c).tokens);
+  PipelineClock clock(stages, transfer);
 
   struct StageState {
-    Seconds free = 0.0;
-    Seconds down_free = 0.0;  // the link to the next stage
-    Seconds up_free = 0.0;    // the link to the stage before
     std::size_t next = 0;
     bool queued = true;
   };
@@ -281,59 +219,47 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
     StageState& self = state[p];
     StageOutcome& run = result.stages[p];
     const auto& list = lists[p];
-    const auto send = [&](std::size_t to, std::size_t c, Seconds& link_free,
-                          std::vector<Seconds>& arrivals, const Instruction& producer) {
-      const Seconds begin = std::max(self.free, link_free);
-      link_free = begin + transfer[c];
-      arrivals[to * chunks + c] = link_free;
+    for (; self.next < list.size(); ++self.next, ++done) {
+      const Instruction& instruction = list[self.next];
+      const Op op = instruction.op;
+      const std::size_t c = flat.index(instruction);
+      if (clock.arrival(op, p, c) == PipelineClock::kNotArrived) break;
+      const ChunkShape& chunk = flat.shape(c);
+      const Keeping& keeping = flat.keeping(c, p);
+      const Seconds compute = cost.seconds(op, stage, chunk);
+      const Seconds recompute = starts_backward(op) ? cost.recompute(stage, chunk, keeping) : 0.0;
+      const PipelineClock::Run ran = clock.run(op, p, c, compute + recompute);
+      run.compute += compute;
+      run.recompute += recompute;
+      recorder.ran(stage, instruction, ran.begin, ran.end, recompute);
+      StageLedger& ledger = ledgers[p];
+      ledger.begin(instruction, chunk, keeping, flat.evaluation());
+      if (layerwise) {
+        if (clock.takes_message(op, p)) {
+          const auto& [from, at] =
+              (op == Op::kForward ? forward_sent : backward_sent)[p * chunks + c];
+          waiting[from].messages[at].taken = ran.begin;
+        }
+        waiting[p].ran.push_back({instruction, ran.begin, ran.end, ledger.bytes(), {}});
+        ledger.end();
+        waiting[p].ran.back().after = ledger.bytes();
+      } else {
+        recorder.memory(stage, ran.begin, ledger.bytes());
+        ledger.end();
+        recorder.memory(stage, ran.end, ledger.bytes());
+      }
+      if (!ran.message) continue;
+      const std::size_t to = ran.message->to;
       if (layerwise) {
         auto& messages = waiting[p].messages;
-        (to > p ? forward_sent : backward_sent)[to * chunks + c] = {p, messages.size()};
-        messages.push_back({self.free, self.free, cost.message_bytes(flat.shape(c).tokens)});
+        (op == Op::kForward ? forward_sent : backward_sent)[to * chunks + c] = {p, messages.size()};
+        messages.push_back({ran.end, ran.end, cost.message_bytes(chunk.tokens)});
       }
-      recorder.sent(stage, StageId(to), producer, begin, link_free, flat.shape(c).tokens);
+      recorder.sent(stage, StageId(to), instruction, ran.message->begin, ran.message->arrival,
+                    chunk.tokens);
       if (!state[to].queued) {
         state[to].queued = true;
         queue.push_back(to);
-      }
-    };
-    for (; self.next < list.size(); ++self.next, ++done) {
-      const Instruction& instruction = list[self.next];
-      const std::size_t c = flat.index(instruction);
-      const ChunkShape& chunk = flat.shape(c);
-      const Keeping& keeping = flat.keeping(c, p);
-      const bool forward = instruction.op == Op::kForward;
-      const bool backward = instruction.op == Op::kBackward || instruction.op == Op::kInputGrad;
-      const Seconds arrival = forward    ? forward_at[p * chunks + c]
-                              : backward ? backward_at[p * chunks + c]
-                                         : 0.0;
-      if (arrival == kNotArrived) break;
-      const Seconds compute = cost.seconds(instruction.op, stage, chunk);
-      const Seconds recompute = backward ? cost.recompute(stage, chunk, keeping) : 0.0;
-      const Seconds begin = std::max(self.free, arrival);
-      self.free = begin + (compute + recompute);
-      run.compute += compute;
-      run.recompute += recompute;
-      recorder.ran(stage, instruction, begin, self.free, recompute);
-      StageLedger& ledger = ledgers[p];
-      ledger.begin(instruction, chunk, keeping);
-      if (layerwise) {
-        if (forward ? p > 0 : backward && p + 1 < stages) {
-          const auto& [from, at] = (forward ? forward_sent : backward_sent)[p * chunks + c];
-          waiting[from].messages[at].taken = begin;
-        }
-        waiting[p].ran.push_back({instruction, begin, self.free, ledger.bytes(), {}});
-        ledger.end(instruction.op, chunk, keeping, flat.evaluation());
-        waiting[p].ran.back().after = ledger.bytes();
-      } else {
-        recorder.memory(stage, begin, ledger.bytes());
-        ledger.end(instruction.op, chunk, keeping, flat.evaluation());
-        recorder.memory(stage, self.free, ledger.bytes());
-      }
-      if (instruction.op == Op::kForward) {
-        if (p + 1 < stages) send(p + 1, c, self.down_free, forward_at, instruction);
-      } else if (instruction.op != Op::kWeightGrad && p > 0) {
-        send(p - 1, c, self.up_free, backward_at, instruction);
       }
     }
     self.queued = false;
@@ -341,7 +267,7 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
   std::size_t expected = 0;
   for (std::size_t p = 0; p < stages; ++p) {
     expected += lists[p].size();
-    result.seconds = std::max(result.seconds, state[p].free);
+    result.seconds = std::max(result.seconds, clock.free(p));
     result.stages[p].peak = ledgers[p].peak();
     result.stages[p].peak_at = ledgers[p].peak_at();
     if (layerwise) waiting[p].finish(StageId(p), result.stages[p], recorder);

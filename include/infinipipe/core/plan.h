@@ -63,6 +63,11 @@ enum class Op {
 
 char op_letter(Op op);
 
+// B or I: it needs the chunk's gradient, recomputes what was not kept and makes the input gradient.
+constexpr bool starts_backward(Op op) { return op == Op::kBackward || op == Op::kInputGrad; }
+// B or W: with it the chunk's backward is done.
+constexpr bool ends_backward(Op op) { return op == Op::kBackward || op == Op::kWeightGrad; }
+
 struct Instruction {
   Op op = Op::kForward;
   PipelineId pipeline;
