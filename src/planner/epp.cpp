@@ -115,7 +115,7 @@ class EppPlanner final : public Planner {
     if (first.seconds <= slowest) return;
     slowest = first.seconds;
     plan.planner.slices = first.cutting->slices;
-    plan.planner.schedule = first.name;
+    plan.planner.schedule = to_string(first.kind);
     plan.planner.solver = first.solver;
     plan.planner.chunk_spread = first.cutting->chunking.spread();
     plan.planner.spread_cause = first.cutting->chunking.spread_cause();
@@ -173,8 +173,9 @@ class EppPlanner final : public Planner {
 
 }  // namespace
 
-std::unique_ptr<Planner> make_epp_planner(std::shared_ptr<const Site> site, bool paper_only) {
-  return std::make_unique<EppPlanner>(paper_only ? "epp-1f1b" : "epp", std::move(site), paper_only);
+std::unique_ptr<Planner> make_epp_planner(std::string name, std::shared_ptr<const Site> site,
+                                          bool paper_only) {
+  return std::make_unique<EppPlanner>(std::move(name), std::move(site), paper_only);
 }
 
 }  // namespace infinipipe

@@ -242,7 +242,7 @@ class Measurement final {
 
   // src/model/layer_saved.h: attention's output, and a statistic of each head.
   double attention_bytes() const {
-    const DtypeBytes bytes = dtype_bytes(options_.dtype);
+    const DtypeBytes& bytes = row_of(options_.dtype).bytes;
     return static_cast<double>(options_.model.query_width()) * bytes.element +
            static_cast<double>(options_.model.num_attention_heads) * bytes.accumulator;
   }
@@ -251,7 +251,7 @@ class Measurement final {
   // gradients of gate and up and of query, key and value, and two norms' statistics.
   double pending_bytes() const {
     const ModelSpec& model = options_.model;
-    const DtypeBytes bytes = dtype_bytes(options_.dtype);
+    const DtypeBytes& bytes = row_of(options_.dtype).bytes;
     const double numbers = 2.0 * static_cast<double>(model.hidden_size) +
                            2.0 * static_cast<double>(model.intermediate_size) +
                            static_cast<double>(model.query_width()) +

@@ -118,7 +118,7 @@ PlanContext long_contexts(Bytes limit) {
   PlanContext context;
   ModelSpec model;
   model.num_hidden_layers = 4;
-  context.profile = estimated_profile(model, "float32");
+  context.profile = estimated_profile(model, Dtype::kFloat32);
   context.profile.forward.seconds_per_token2 = 1e-7;
   context.profile.around_attention.emplace();
   context.profile.around_attention->cost.seconds_per_token =

@@ -56,7 +56,7 @@ Outcome choose(Seconds attention, int recompute, Seconds input, Bytes peak = 900
   PlanContext context;
   ModelSpec model;
   model.num_hidden_layers = 1;
-  context.profile = estimated_profile(model, "float32");
+  context.profile = estimated_profile(model, Dtype::kFloat32);
   context.layers = 1;
   context.bytes_per_stage = 1000.0;
   Outcome outcome;

@@ -165,9 +165,6 @@ TEST(ProfileMachineLimits, RefusesWhatCannotBeMeasured) {
   options = tiny(1);
   options.longest = 0;
   EXPECT_THAT(refusal(options), HasSubstr("profile: longest document: found 0"));
-  options = tiny(1);
-  options.dtype = "float16";
-  EXPECT_THAT(refusal(options), HasSubstr("float16"));
 }
 
 TEST(Machine, HasANameAndMemory) {
