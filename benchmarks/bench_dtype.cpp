@@ -26,10 +26,13 @@
 namespace infinipipe {
 namespace {
 
+constexpr Dtype kWide = Dtype::kFloat32;
+constexpr Dtype kNarrow = Dtype::kBfloat16;
+
 // One of the two runs.
 class Run final {
  public:
-  Run(TrainConfig config, const std::string& dtype)
+  Run(TrainConfig config, Dtype dtype)
       : config_(with_dtype(std::move(config), dtype)),
         context_(plan_context(config_, bench_profile(config_))),
         stages_(stage_layers(context_)),
@@ -58,7 +61,7 @@ class Run final {
   Bytes peak = 0.0;
 
  private:
-  static TrainConfig with_dtype(TrainConfig config, const std::string& dtype) {
+  static TrainConfig with_dtype(TrainConfig config, Dtype dtype) {
     config.training.dtype = dtype;
     if (config.optimizer.decay_steps == 0) config.optimizer.decay_steps = config.training.steps;
     return config;
@@ -88,8 +91,8 @@ void compare(const TrainConfig& config, const std::string& svg) {
                         config.training.seed);
   const BatchSource batches(dataset, sampler, config.data.max_sequence_length,
                             config.model.vocab_size);
-  Run wide(config, "float32");
-  Run narrow(config, "bfloat16");
+  Run wide(config, kWide);
+  Run narrow(config, kNarrow);
   std::vector<double> ratios;
   std::vector<double> tokens;
   for (int step = 0; step < config.training.steps; ++step) {
@@ -116,20 +119,22 @@ void compare(const TrainConfig& config, const std::string& svg) {
               config.training.sequences_per_step,
               static_cast<long long>(config.data.max_sequence_length));
   std::printf(
-      "tokens/s, median: float32 %.0f, bfloat16 %.0f; float32's time / bfloat16's: median "
-      "%.3f, half of the steps %.3f to %.3f\n",
-      speed(wide), speed(narrow), median(ratios), quantile(ratios, 0.25), quantile(ratios, 0.75));
-  std::printf("highest peak of a stage: float32 %s, bfloat16 %s\n", format_bytes(wide.peak).c_str(),
+      "tokens/s, median: %s %.0f, %s %.0f; %s's time / %s's: median %.3f, half of the steps %.3f "
+      "to %.3f\n",
+      to_string(kWide), speed(wide), to_string(kNarrow), speed(narrow), to_string(kWide),
+      to_string(kNarrow), median(ratios), quantile(ratios, 0.25), quantile(ratios, 0.75));
+  std::printf("highest peak of a stage: %s %s, %s %s\n", to_string(kWide),
+              format_bytes(wide.peak).c_str(), to_string(kNarrow),
               format_bytes(narrow.peak).c_str());
   const std::vector<double> a = smoothed(wide.losses);
   const std::vector<double> b = smoothed(narrow.losses);
-  std::printf("  steps   loss float32  bfloat16  difference\n");
+  std::printf("  steps   loss %s  %s  difference\n", to_string(kWide), to_string(kNarrow));
   LineFigure figure;
-  figure.title = "Loss in float32 and bfloat16";
+  figure.title = "Loss in " + std::string(to_string(kWide)) + " and " + to_string(kNarrow);
   figure.subtitle = "means of ten steps, the same seed and batches";
   figure.x_axis = "step";
   figure.y_axis = "loss";
-  figure.series = {{"float32", a}, {"bfloat16", b}};
+  figure.series = {{to_string(kWide), a}, {to_string(kNarrow), b}};
   for (std::size_t i = 0; i < a.size(); ++i) {
     std::printf("%3zu-%-3zu   %12.4f  %8.4f  %+9.2f%%\n", 10 * i, 10 * i + 9, a[i], b[i],
                 100.0 * (b[i] / a[i] - 1.0));

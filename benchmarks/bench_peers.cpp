@@ -35,6 +35,7 @@
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/data/safetensors.h"
 #include "infinipipe/planner/factory.h"
+#include "infinipipe/planner/planners.h"
 #include "infinipipe/sim/simulator.h"
 #include "model/common/attention/attention.h"
 #include "runtime/allocator.h"
@@ -51,7 +52,7 @@ using Arguments = std::map<std::string, std::string>;
 
 Arguments parse(int argc, char** argv) {
   Arguments all = {{"--input", ""},   {"--layers", "2"}, {"--out", ""},
-                   {"--steps", "1"},  {"--stages", "2"}, {"--planner", "epp"},
+                   {"--steps", "1"},  {"--stages", "2"}, {"--planner", planner_name::kElastic},
                    {"--profile", ""}, {"--plan", ""},    {"--floor", "yes"}};
   for (int i = 1; i + 1 < argc; i += 2) {
     if (!all.contains(argv[i]))
@@ -233,7 +234,7 @@ Floor floor_of(const Speeds& speeds, const ModelSpec& model, const std::vector<T
 }
 
 Profile calibrated(const Speeds& speeds, const ModelSpec& model, Tokens longest) {
-  Profile profile = estimated_profile(model, "float32");
+  Profile profile = estimated_profile(model, Dtype::kFloat32);
   const auto layers = static_cast<double>(model.num_hidden_layers);
   const double pairs = static_cast<double>(longest) * static_cast<double>(longest);
   // Norms, RoPE and SwiGLU: some 12% on top of the matmuls.
@@ -279,7 +280,7 @@ int run(Arguments arguments) {
   Json out;
 
   memory::install();
-  Profile profile = estimated_profile(model, "float32");
+  Profile profile = estimated_profile(model, Dtype::kFloat32);
   if (arguments["--floor"] == "yes") {
     const Speeds speeds = measure_speeds(model, stages, longest);
     const Floor floor = floor_of(speeds, model, lengths);

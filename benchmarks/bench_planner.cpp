@@ -26,10 +26,15 @@
 #include "infinipipe/base/statistics.h"
 #include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
+#include "infinipipe/planner/planners.h"
 #include "infinipipe/sim/simulator.h"
+#include "planner/schedules.h"
 
 namespace infinipipe {
 namespace {
+
+constexpr const char* kOurs = planner_name::kElastic;
+constexpr const char* kPapers = planner_name::kPaper;
 
 struct Options {
   std::string profiles = "profiles";
@@ -117,7 +122,8 @@ void bench_steps(const Options& options) {
       "\nsteps: 4 stages x sequence parallel 8, batches of 512. work = step / busiest stage's time "
       "without\nrecomputation; bound = step / lower bound; free = step / step with unlimited "
       "memory "
-      "(1.00: memory is\nloose, else it is the gap's cause); paper = step of epp-1f1b / step\n\n"
+      "(1.00: memory is\nloose, else it is the gap's cause); paper = step of the paper's method / "
+      "step\n\n"
       "%-4s %-11s %4s %4s %8s %6s %6s %6s %6s %6s %-8s %3s %5s %6s %6s %7s %7s\n",
       "", "lengths", "cap", "seed", "step s", "bubble", "work", "bound", "free", "paper",
       "schedule", "K", "pipes", "chunks", "recomp", "wall s", "cpu s");
@@ -135,9 +141,9 @@ void bench_steps(const Options& options) {
       for (const Tokens cap : {Tokens{48} << 10, Tokens{96} << 10, Tokens{192} << 10}) {
         for (int seed = 1; seed <= options.seeds; ++seed) {
           const auto lengths = synthetic_lengths(model, 512, cap, seed);
-          const Run ours = plan_with(context, "epp", lengths);
-          const Run theirs = plan_with(context, "epp-1f1b", lengths);
-          const Run free = plan_with(unlimited, "epp", lengths);
+          const Run ours = plan_with(context, kOurs, lengths);
+          const Run theirs = plan_with(context, kPapers, lengths);
+          const Run free = plan_with(unlimited, kOurs, lengths);
           std::printf("%-4s %-11s %3dK %4d ", machine.name, std::string(model.name).c_str(),
                       static_cast<int>(cap >> 10), seed);
           if (!ours.plan) {
@@ -186,27 +192,29 @@ void bench_tight(const Options& options) {
       "that "
       "the search\nkept, and the paper's own method alone\n\n%8s %4s %9s %9s %9s %9s %-10s %6s "
       "%6s\n",
-      "budget", "seed", "epp", "list", "1f1b-ilp", "epp-1f1b", "schedule", "bound", "cpu s");
+      "budget", "seed", kOurs, to_string(ScheduleKind::kList),
+      to_string(ScheduleKind::kSolvedOneFOneB), kPapers, "schedule", "bound", "cpu s");
   PlanContext context = context_for(options, kMachines[1]);
   for (const double budget : {32e9, 40e9, 48e9}) {
     context.bytes_per_stage = budget;
     for (int seed = 1; seed <= options.seeds; ++seed) {
       const auto lengths = synthetic_lengths(length_model("github"), 512, Tokens{96} << 10, seed);
-      const Run ours = plan_with(context, "epp", lengths);
-      const Run theirs = plan_with(context, "epp-1f1b", lengths);
+      const Run ours = plan_with(context, kOurs, lengths);
+      const Run theirs = plan_with(context, kPapers, lengths);
       if (!ours.plan) {
         std::printf("%5.0f GB %4d out of memory\n", budget / 1e9, seed);
         continue;
       }
-      const auto best = [&](const char* schedule) {
+      const auto best = [&](ScheduleKind schedule) {
         for (const Candidate& candidate : ours.plan->planner.candidates) {
-          if (candidate.schedule == schedule) return candidate.seconds;
+          if (candidate.schedule == to_string(schedule)) return candidate.seconds;
         }
         return std::numeric_limits<double>::infinity();
       };
       std::printf("%5.0f GB %4d %9.3f %9.3f %9.3f %9.3f %-10s %6.3f %6.3f\n", budget / 1e9, seed,
-                  ours.seconds(), best("list"), best("1f1b-ilp"), theirs.seconds(),
-                  ours.plan->planner.schedule.c_str(), 1.0 + gap(*ours.plan), ours.processor);
+                  ours.seconds(), best(ScheduleKind::kList), best(ScheduleKind::kSolvedOneFOneB),
+                  theirs.seconds(), ours.plan->planner.schedule.c_str(), 1.0 + gap(*ours.plan),
+                  ours.processor);
       std::fflush(stdout);
     }
   }
@@ -220,7 +228,7 @@ void growth_row(const PlanContext& context, int sequences) {
     const auto lengths = synthetic_lengths(length_model("github"), sequences, Tokens{96} << 10, 1);
     rusage before{};
     getrusage(RUSAGE_SELF, &before);
-    const Run run = plan_with(context, "epp", lengths);
+    const Run run = plan_with(context, kOurs, lengths);
     rusage after{};
     getrusage(RUSAGE_SELF, &after);
     std::printf("%9d %6d ", sequences, context.parallelism.stages);
@@ -324,8 +332,8 @@ std::string plot(const std::vector<Point>& points) {
     svg += text;
   };
   line(&Point::static_best, "#c44", "best static checkpointing", 0);
-  line(&Point::paper, "#88a", "epp-1f1b", 1);
-  line(&Point::ours, "#286", "epp", 2);
+  line(&Point::paper, "#88a", kPapers, 1);
+  line(&Point::ours, "#286", kOurs, 2);
   return svg + "</svg>\n";
 }
 
@@ -334,7 +342,7 @@ void bench_pressure(const Options& options) {
   PlanContext context = context_for(options, kMachines[1]);
   const auto lengths = synthetic_lengths(length_model("github"), 512, Tokens{96} << 10, 1);
   context.bytes_per_stage = 1e18;
-  const Run free = plan_with(context, "epp", lengths);
+  const Run free = plan_with(context, kOurs, lengths);
   double high = 0.0;  // peak where memory is no matter
   for (const StagePrediction& stage : free.plan->predicted->stages) {
     high = std::max(high, stage.peak_bytes);
@@ -344,7 +352,7 @@ void bench_pressure(const Options& options) {
     double fits = high;
     while (fits - low > 1e8) {
       context.bytes_per_stage = (low + fits) / 2.0;
-      (enough(plan_with(context, "epp", lengths)) ? fits : low) = context.bytes_per_stage;
+      (enough(plan_with(context, kOurs, lengths)) ? fits : low) = context.bytes_per_stage;
     }
     return fits;
   };
@@ -353,17 +361,18 @@ void bench_pressure(const Options& options) {
       least_budget(fits, [&](const Run& run) { return run.seconds() <= 1.001 * free.seconds(); });
   std::printf(
       "\nmemory pressure: 13b, github, cap 96K, seed 1; seconds of a step. static: the better of "
-      "1f1b "
-      "and seq1f1b,\neach with its own best slices and recomputation setting\n\n"
+      "%s "
+      "and %s,\neach with its own best slices and recomputation setting\n\n"
       "%9s %9s %9s %9s %9s %8s %7s\n",
-      "budget GB", "epp", "epp-1f1b", "static", "static/epp", "recomp", "bound");
+      planner_name::kPacked, planner_name::kSlices, "budget GB", kOurs, kPapers, "static",
+      "static/ours", "recomp", "bound");
   std::vector<Point> points;
   for (int i = 0; i < 10; ++i) {
     context.bytes_per_stage = fits + (loose - fits) * i / 9.0;
-    const Run ours = plan_with(context, "epp", lengths);
-    const Seconds paper = plan_with(context, "epp-1f1b", lengths).seconds();
-    const Seconds fixed = std::min(plan_with(context, "1f1b", lengths).seconds(),
-                                   plan_with(context, "seq1f1b", lengths).seconds());
+    const Run ours = plan_with(context, kOurs, lengths);
+    const Seconds paper = plan_with(context, kPapers, lengths).seconds();
+    const Seconds fixed = std::min(plan_with(context, planner_name::kPacked, lengths).seconds(),
+                                   plan_with(context, planner_name::kSlices, lengths).seconds());
     points.push_back({context.bytes_per_stage, ours.seconds(), paper, fixed});
     if (!ours.plan) continue;
     std::printf("%9.1f %9.3f %9.3f %9.3f %9.3f %7.1f%% %7.3f\n", context.bytes_per_stage / 1e9,

@@ -16,12 +16,14 @@
 
 #include "infinipipe/base/random.h"
 #include "infinipipe/planner/layer_split.h"
+#include "infinipipe/planner/planners.h"
 #include "real_run.h"
 
 namespace infinipipe {
 namespace {
 
-const std::vector<std::string> kPlanners = {"epp", "seq1f1b", "1f1b"};
+const std::vector<std::string> kPlanners = {planner_name::kElastic, planner_name::kSlices,
+                                            planner_name::kPacked};
 
 class Bench final {
  public:
@@ -40,10 +42,11 @@ class Bench final {
     }
     std::printf("%s parameters, %zu stages, model states %s a stage, %s\n",
                 format_count(config_.model.parameters()).c_str(), stages_.size(), states.c_str(),
-                config_.training.dtype.c_str());
+                to_string(config_.training.dtype));
     std::printf(
-        "budget a stage  planner   longest document  over 1f1b  slices  recomputed  step, s  "
-        "tokens/s  peak / budget\n");
+        "budget a stage  planner   longest document  over %s  slices  recomputed  step, s  "
+        "tokens/s  peak / budget\n",
+        kPlanners.back().c_str());
     for (const double budget : budgets) {
       std::vector<Tokens> reach;
       for (const std::string& name : kPlanners) reach.push_back(longest(name, budget));

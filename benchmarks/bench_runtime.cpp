@@ -264,8 +264,9 @@ int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // progress, also into a file
   const at::NoGradGuard no_grad;
   at::set_num_threads(1);
-  std::printf("runtime: %lld parameters, float32, medians of %d rounds\n",
-              static_cast<long long>(bench_model().parameters()), rounds);
+  std::printf("runtime: %lld parameters, %s, medians of %d rounds\n",
+              static_cast<long long>(bench_model().parameters()),
+              to_string(Engine::Options{}.dtype), rounds);
   executor_overhead(rounds);
   stage_scaling(rounds);
   time_per_part(rounds);

@@ -23,6 +23,7 @@
 #include "infinipipe/data/sampler.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/planner/layer_split.h"
+#include "infinipipe/planner/planners.h"
 #include "real_run.h"
 #include "trainer/calibrator.h"
 
@@ -80,8 +81,9 @@ class Bench final {
           one(planners_[turn], share, budget, request, calibrator, seconds);
         }
         for (const std::string& planner : planners_) {
-          if (!seconds.contains(planner) || !seconds.contains("epp")) continue;
-          runs_[{share, planner}].against_epp.push_back(seconds[planner] / seconds["epp"]);
+          if (!seconds.contains(planner) || !seconds.contains(planner_name::kElastic)) continue;
+          runs_[{share, planner}].against_epp.push_back(seconds[planner] /
+                                                        seconds[planner_name::kElastic]);
         }
       }
     }
@@ -136,7 +138,8 @@ class Bench final {
   // activations at once, recomputes at any of them.
   Bytes most_bytes(const PlanRequest& request) const {
     Bytes most = 0.0;
-    for (const char* name : {"epp", "seq1f1b", "1f1b"}) {
+    for (const char* name :
+         {planner_name::kElastic, planner_name::kSlices, planner_name::kPacked}) {
       const Plan plan = planner(name, 1e18)->plan(request);
       Tokens largest = 0;
       for (const Pipeline& pipeline : plan.replicas[0].pipelines) {
@@ -204,9 +207,9 @@ class Bench final {
     std::printf("%zu stages, %d steps of %d documents cut at %lld tokens, %s\n", stages_.size(),
                 steps_, config_.training.sequences_per_step,
                 static_cast<long long>(config_.data.max_sequence_length),
-                config_.training.dtype.c_str());
+                to_string(config_.training.dtype));
     std::printf(
-        "budget  planner            tokens/s  time/epp (least..most)   bubble  recomputed  "
+        "budget  planner            tokens/s  time/ours (least..most)   bubble  recomputed  "
         "step err  instr err  peak err (most)  peak/budget  does not fit\n");
     for (const double share : budgets_) {
       for (const std::string& name : planners_) {
@@ -255,11 +258,14 @@ class Bench final {
 int main(int count, char** arguments) {
   using namespace infinipipe;
   return bench_main([&] {
-    BenchArguments given = bench_arguments(count, arguments, "bench_training",
-                                           {{"first", "0"},
-                                            {"steps", "6"},
-                                            {"planners", "epp,seq1f1b,1f1b,gpipe"},
-                                            {"budgets", "1,0.5,0.25"}});
+    BenchArguments given =
+        bench_arguments(count, arguments, "bench_training",
+                        {{"first", "0"},
+                         {"steps", "6"},
+                         {"planners", listed({planner_name::kElastic, planner_name::kSlices,
+                                              planner_name::kPacked, planner_name::kGpipe},
+                                             ",", ",")},
+                         {"budgets", "1,0.5,0.25"}});
     const std::vector<double> budgets = positive_numbers(given, "bench_training", "budgets");
     for (const std::string& name : words(given.own["planners"])) {
       std::vector<std::string> known = planner_names();

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "infinipipe/base/error.h"
-#include "infinipipe/baselines/system.h"
+#include "infinipipe/baselines/systems.h"
 #include "infinipipe/cost/lower_bound.h"
 #include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/data/lengths.h"
@@ -133,9 +133,7 @@ Cell run_planner(const std::string& name, const PlanContext& context,
       const Plan plan = planner->plan({.sequences = step});
       const CostModel cost = plan_cost(context.profile, plan);
       StepOverhead overhead = step_overhead(plan, cost, kPerNode);
-      // Other systems' tuning does not look at gathers either, which drives it to small slices:
-      // what these expose is not held against them.
-      if (waited > 0.0 || !name.starts_with("epp")) overhead.gathers = 0.0;
+      if (waited > 0.0 || !planner_row(name).pays_exposed_gathers) overhead.gathers = 0.0;
       const Seconds seconds = plan.predicted->seconds + overhead.total();
       cell.seconds += seconds;
       cell.bubble += plan.predicted->bubble;
@@ -203,9 +201,7 @@ Cell run_analytic(const std::string& name, const PlanContext& context, int devic
   return cell;
 }
 
-bool analytic(const std::string& name) {
-  return name == "deepspeed" || name == "flexsp" || name == "megatron";
-}
+bool analytic(const std::string& name) { return system_row(name).planner == nullptr; }
 
 // The systems again with gathers waited for.
 void run_waited(SettingResult& result, const PlanContext& context,
@@ -252,8 +248,10 @@ SettingResult run_setting(const Scope& scope, const Setting& setting,
     }
     PlanContext own = context;
     own.config.name = name;
-    // As it comes: one slice size for all steps, a quarter of the longest sequence allowed.
-    if (name == "seq1f1b-fixed") own.config.chunk_tokens = setting.cap / 4;
+    // As it comes: one slice size for all steps, a part of the longest sequence allowed.
+    if (const int slices = planner_row(name).fixed_slices; slices > 0) {
+      own.config.chunk_tokens = setting.cap / slices;
+    }
     result.cells.push_back(run_planner(name, own, steps));
   }
   if (!waited.empty()) run_waited(result, context, steps, waited);
@@ -298,27 +296,25 @@ std::string name_of(const Setting& setting) {
 
 std::vector<Ablation> ablations() {
   return {
-      {.name = "all", .planner = "epp", .features = {}},
-      {.name = "equal slices", .planner = "epp", .features = {.elastic_chunking = false}},
-      {.name = "no packing", .planner = "epp", .features = {.packing = false}},
+      {.name = "all", .planner = kOurs, .features = {}},
+      {.name = "equal slices", .planner = kOurs, .features = {.elastic_chunking = false}},
+      {.name = "no packing", .planner = kOurs, .features = {.packing = false}},
       {.name = "one recomputation setting",
-       .planner = "epp",
+       .planner = kOurs,
        .features = {.adaptive_recompute = false}},
-      {.name = "no grouping", .planner = "epp", .features = {.grouping = false}},
-      {.name = "no list scheduler", .planner = "epp", .features = {.list_scheduler = false}},
-      {.name = "no split backward", .planner = "epp", .features = {.split_backward = false}},
-      {.name = "equal layers", .planner = "epp", .features = {.layer_split = false}},
-      {.name = "blockwise head", .planner = "epp", .features = {}, .blockwise_head = true},
-      {.name = "paper: all", .planner = "epp-1f1b", .features = {}},
-      {.name = "paper: equal slices",
-       .planner = "epp-1f1b",
-       .features = {.elastic_chunking = false}},
-      {.name = "paper: no packing", .planner = "epp-1f1b", .features = {.packing = false}},
+      {.name = "no grouping", .planner = kOurs, .features = {.grouping = false}},
+      {.name = "no list scheduler", .planner = kOurs, .features = {.list_scheduler = false}},
+      {.name = "no split backward", .planner = kOurs, .features = {.split_backward = false}},
+      {.name = "equal layers", .planner = kOurs, .features = {.layer_split = false}},
+      {.name = "blockwise head", .planner = kOurs, .features = {}, .blockwise_head = true},
+      {.name = "paper: all", .planner = kPapers, .features = {}},
+      {.name = "paper: equal slices", .planner = kPapers, .features = {.elastic_chunking = false}},
+      {.name = "paper: no packing", .planner = kPapers, .features = {.packing = false}},
       {.name = "paper: one recomputation setting",
-       .planner = "epp-1f1b",
+       .planner = kPapers,
        .features = {.adaptive_recompute = false}},
-      {.name = "paper: no grouping", .planner = "epp-1f1b", .features = {.grouping = false}},
-      {.name = "paper: equal layers", .planner = "epp-1f1b", .features = {.layer_split = false}},
+      {.name = "paper: no grouping", .planner = kPapers, .features = {.grouping = false}},
+      {.name = "paper: equal layers", .planner = kPapers, .features = {.layer_split = false}},
   };
 }
 
@@ -362,10 +358,18 @@ Scope small_scope(const std::string& profiles) {
 }
 
 Results run_all(const Scope& scope, const std::function<void(const std::string&)>& progress) {
-  const std::vector<std::string> systems = {"epp",      "epp-1f1b",      "flexsp",  "deepspeed",
-                                            "megatron", "seq1f1b-fixed", "seq1f1b", "mepipe",
-                                            "1f1b",     "gpipe"};
-  const std::vector<std::string> waited = {"epp", "epp-1f1b", "flexsp", "deepspeed"};
+  const std::vector<std::string> systems = {kOurs,
+                                            kPapers,
+                                            system_name::kFlexsp,
+                                            system_name::kDeepspeed,
+                                            system_name::kMegatron,
+                                            planner_name::kFixedSlices,
+                                            planner_name::kSlices,
+                                            planner_name::kMepipe,
+                                            planner_name::kPacked,
+                                            planner_name::kGpipe};
+  const std::vector<std::string> waited = {kOurs, kPapers, system_name::kFlexsp,
+                                           system_name::kDeepspeed};
   const Parallelism usual{.stages = 4, .sequence_parallel = 8, .data_parallel = 1};
   Results results;
   std::vector<Job> jobs;
@@ -409,8 +413,8 @@ Results run_all(const Scope& scope, const std::function<void(const std::string&)
                           devices,
                           {stages, 8, devices / 8 / stages}};
     add(results.scaling, setting, [&scope, setting] {
-      std::vector<std::string> own = {"epp", "seq1f1b", "deepspeed"};
-      if (setting.devices <= 128) own.push_back("flexsp");
+      std::vector<std::string> own = {kOurs, planner_name::kSlices, system_name::kDeepspeed};
+      if (setting.devices <= 128) own.push_back(system_name::kFlexsp);
       return run_setting(scope, setting, own, {}, false);
     });
   }

@@ -10,9 +10,13 @@
 #include "infinipipe/core/parallel_choice.h"
 #include "infinipipe/core/plan.h"
 #include "infinipipe/cost/profile.h"
-#include "infinipipe/planner/planner.h"
+#include "infinipipe/planner/planners.h"
 
 namespace infinipipe::paper {
+
+// The two planners that the page is about: ours, and the paper's method.
+inline constexpr const char* kOurs = planner_name::kElastic;
+inline constexpr const char* kPapers = planner_name::kPaper;
 
 struct Model {
   std::string name;  // "7B"
@@ -85,7 +89,7 @@ struct SettingResult {
 // The elastic planner with one part switched off.
 struct Ablation {
   std::string name;
-  std::string planner;  // "epp" or "epp-1f1b"
+  std::string planner;  // kOurs or kPapers
   PlannerFeatures features;
   bool blockwise_head = false;  // the loss and its gradient inside the forward, no logits kept
 };

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "infinipipe/baselines/systems.h"
 #include "infinipipe/report/figure.h"
 #include "paper/page.h"
 
@@ -17,13 +18,27 @@ std::string corpus_text(const std::string& corpus) {
   return corpus == "github" ? "GitHub" : corpus == "commoncrawl" ? "CommonCrawl" : corpus;
 }
 
-const std::vector<std::pair<std::string, std::string>>& shown_systems() {
-  static const std::vector<std::pair<std::string, std::string>> kSystems = {
-      {"epp", "InfiniPipe (ours)"},  {"epp-1f1b", "InfiniPipe (the paper's method)"},
-      {"flexsp", "FlexSP"},          {"deepspeed", "DeepSpeed"},
-      {"megatron", "Megatron-LM"},   {"seq1f1b-fixed", "Seq1F1B, as it comes"},
-      {"seq1f1b", "Seq1F1B, tuned"}, {"mepipe", "MEPipe"},
-      {"1f1b", "1F1B, packed"}};
+// A bar or line of a figure: a system, by its title unless said otherwise.
+struct Shown {
+  Shown(const char* of, std::string as = {})  // NOLINT(google-explicit-constructor)
+      : system(of), label(as.empty() ? title(of) : std::move(as)) {}
+  static std::string title(const char* system) { return system_row(system).title; }
+
+  std::string system;
+  std::string label;
+};
+
+const std::vector<Shown>& shown_systems() {
+  static const std::vector<Shown> kSystems = {
+      kOurs,
+      kPapers,
+      system_name::kFlexsp,
+      system_name::kDeepspeed,
+      system_name::kMegatron,
+      planner_name::kFixedSlices,
+      planner_name::kSlices,
+      planner_name::kMepipe,
+      {planner_name::kPacked, Shown::title(planner_name::kPacked) + ", packed"}};
   return kSystems;
 }
 
@@ -40,7 +55,7 @@ std::string throughput_figure(const Scope& scope, const Results& results,
     figure.groups.push_back(cap_text(result.setting.cap) + "\n" +
                             corpus_text(result.setting.corpus));
     for (std::size_t s = 0; s < shown_systems().size(); ++s) {
-      const Cell* cell = result.find(shown_systems()[s].first);
+      const Cell* cell = result.find(shown_systems()[s].system);
       figure.series[s].values.push_back(cell ? cell->tokens_per_second / 1000.0 : kNone);
     }
   }
@@ -53,18 +68,18 @@ std::string slices_figure(const Results& results) {
   figure.subtitle = "seconds of the baseline / seconds of InfiniPipe (ours), GitHub; dashed: equal";
   figure.y_axis = "times faster";
   figure.reference = 1.0;
-  const std::vector<std::pair<std::string, std::string>> rivals = {
-      {"seq1f1b-fixed", "over Seq1F1B, as it comes"},
-      {"seq1f1b", "over Seq1F1B, tuned"},
-      {"mepipe", "over MEPipe, tuned"}};
+  const std::vector<Shown> rivals = {
+      {planner_name::kFixedSlices, "over " + Shown::title(planner_name::kFixedSlices)},
+      {planner_name::kSlices, "over " + Shown::title(planner_name::kSlices)},
+      {planner_name::kMepipe, "over " + Shown::title(planner_name::kMepipe) + ", tuned"}};
   for (const auto& [system, name] : rivals) figure.series.push_back({name, {}});
   for (const SettingResult& result : results.throughput) {
     const Setting& setting = result.setting;
     if (setting.corpus != "github" || (setting.cap != 49152 && setting.cap != 98304)) continue;
     figure.groups.push_back(setting.model + "\n" + cap_text(setting.cap));
-    const Cell* ours = result.find("epp");
+    const Cell* ours = result.find(kOurs);
     for (std::size_t s = 0; s < rivals.size(); ++s) {
-      const Cell* rival = result.find(rivals[s].first);
+      const Cell* rival = result.find(rivals[s].system);
       figure.series[s].values.push_back(ours && rival ? rival->seconds / ours->seconds : kNone);
     }
   }
@@ -89,9 +104,9 @@ std::string gathers_figure(const Results& results) {
     if (setting.corpus != "github" || setting.cap == 65536 || setting.cap == 131072) continue;
     figure.groups.push_back(setting.model + "\n" + cap_text(setting.cap));
     std::size_t s = 0;
-    for (const char* rival : {"flexsp", "deepspeed"}) {
+    for (const char* rival : {system_name::kFlexsp, system_name::kDeepspeed}) {
       for (const bool waited : {false, true}) {
-        const Cell* ours = waited ? result.find_waited("epp") : result.find("epp");
+        const Cell* ours = waited ? result.find_waited(kOurs) : result.find(kOurs);
         const Cell* other = waited ? result.find_waited(rival) : result.find(rival);
         figure.series[s++].values.push_back(ours && other ? other->seconds / ours->seconds : kNone);
       }
@@ -171,7 +186,7 @@ std::string batch_figure(const Results& results) {
   for (const SettingResult& result : results.batches) {
     figure.groups.push_back(std::to_string(result.setting.batch) + " sequences");
     for (std::size_t s = 0; s < shown_systems().size(); ++s) {
-      const Cell* cell = result.find(shown_systems()[s].first);
+      const Cell* cell = result.find(shown_systems()[s].system);
       figure.series[s].values.push_back(cell ? cell->tokens_per_second / 1000.0 : kNone);
     }
   }
@@ -188,21 +203,22 @@ std::string scaling_figure(const Scope& scope, const Results& results) {
   figure.y_axis = "thousand tokens a second";
   figure.log_x = true;
   figure.log_y = true;
-  const std::vector<std::pair<std::string, std::string>> shown = {{"epp", "InfiniPipe (ours)"},
-                                                                  {"flexsp", "FlexSP (up to 128)"},
-                                                                  {"deepspeed", "DeepSpeed"},
-                                                                  {"seq1f1b", "Seq1F1B, tuned"}};
+  const std::vector<Shown> shown = {
+      kOurs,
+      {system_name::kFlexsp, Shown::title(system_name::kFlexsp) + " (up to 128)"},
+      system_name::kDeepspeed,
+      planner_name::kSlices};
   for (const auto& [system, name] : shown) figure.series.push_back({name, {}});
   figure.series.push_back({"ours at 32 devices, scaled", {}});
   double base = kNone;
   for (const SettingResult& result : results.scaling) {
-    const Cell* ours = result.find("epp");
+    const Cell* ours = result.find(kOurs);
     if (result.setting.devices == 32 && ours) base = ours->tokens_per_second / 32.0;
   }
   for (const SettingResult& result : results.scaling) {
     figure.x.push_back(result.setting.devices);
     for (std::size_t s = 0; s < shown.size(); ++s) {
-      const Cell* cell = result.find(shown[s].first);
+      const Cell* cell = result.find(shown[s].system);
       figure.series[s].values.push_back(cell ? cell->tokens_per_second / 1000.0 : kNone);
     }
     figure.series.back().values.push_back(base * result.setting.devices / 1000.0);
@@ -240,7 +256,7 @@ std::string planning_figure(const Results& results) {
   figure.log_y = true;
   figure.series = {{"step", {}}, {"planning, one thread", {}}};
   for (const SettingResult& result : results.scaling) {
-    const Cell* cell = result.find("epp");
+    const Cell* cell = result.find(kOurs);
     figure.x.push_back(result.setting.devices);
     figure.series[0].values.push_back(cell ? cell->mean_seconds() : kNone);
     figure.series[1].values.push_back(cell ? cell->plan_seconds : kNone);

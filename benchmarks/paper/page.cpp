@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <optional>
 
+#include "infinipipe/baselines/systems.h"
 #include "infinipipe/cost/step_overhead.h"
 
 namespace infinipipe::paper {
@@ -100,21 +101,19 @@ Range speedups(const std::vector<SettingResult>& results, const std::string& our
 
 bool any(const Setting&) { return true; }
 
-const std::vector<std::pair<std::string, std::string>>& rivals() {
-  static const std::vector<std::pair<std::string, std::string>> kRivals = {
-      {"flexsp", "FlexSP"},
-      {"deepspeed", "DeepSpeed"},
-      {"megatron", "Megatron-LM"},
-      {"seq1f1b-fixed", "Seq1F1B, as it comes"},
-      {"seq1f1b", "Seq1F1B, tuned"},
-      {"mepipe", "MEPipe"},
-      {"1f1b", "1F1B"},
-      {"gpipe", "GPipe"}};
+// In the order of the tables' columns.
+const std::vector<const SystemRow*>& rivals() {
+  static const std::vector<const SystemRow*> kRivals = [] {
+    std::vector<const SystemRow*> rows;
+    for (const char* name : {system_name::kFlexsp, system_name::kDeepspeed, system_name::kMegatron,
+                             planner_name::kFixedSlices, planner_name::kSlices,
+                             planner_name::kMepipe, planner_name::kPacked, planner_name::kGpipe}) {
+      rows.push_back(&system_row(name));
+    }
+    return rows;
+  }();
   return kRivals;
 }
-
-// Of the rivals, those under ZeRO-3: whose gathers the page shows under both readings.
-bool has_waited(const std::string& system) { return system == "flexsp" || system == "deepspeed"; }
 
 template <typename Value>
 Range cells(const std::vector<SettingResult>& results, const std::string& system, Value value,
@@ -142,7 +141,7 @@ std::string published_table(const Results& results) {
                        const std::string& rival, auto wanted) {
     std::vector<std::string> found = {what, published};
     for (const Gathers gathers : {Gathers::kHidden, Gathers::kWaited}) {
-      for (const char* system : {"epp", "epp-1f1b"}) {
+      for (const char* system : {kOurs, kPapers}) {
         found.push_back(speedups(results.throughput, system, rival, wanted, gathers).text());
       }
     }
@@ -151,56 +150,57 @@ std::string published_table(const Results& results) {
   const auto at_cap = [](Tokens cap) {
     return [cap](const Setting& setting) { return setting.cap == cap; };
   };
-  row("over FlexSP", "up to 1.69×", "flexsp", any);
-  row("over FlexSP, 13B, from 64K to 192K", "1.30 to 1.37×", "flexsp",
+  row("over FlexSP", "up to 1.69×", system_name::kFlexsp, any);
+  row("over FlexSP, 13B, from 64K to 192K", "1.30 to 1.37×", system_name::kFlexsp,
       [](const Setting& s) { return s.model == "13B" && s.cap >= 65536; });
-  row("over DeepSpeed", "up to 2.07×", "deepspeed", any);
-  row("over Megatron-LM", "up to 2.60×", "megatron", any);
-  row("over Seq1F1B as it comes, 48K", "up to 1.27×", "seq1f1b-fixed", at_cap(49152));
-  row("over Seq1F1B as it comes, 96K", "up to 1.40×", "seq1f1b-fixed", at_cap(98304));
-  row("over Seq1F1B as it comes, all caps", "", "seq1f1b-fixed", any);
-  row("over Seq1F1B tuned, all caps", "", "seq1f1b", any);
-  row("over MEPipe", "1.40×", "mepipe", any);
+  row("over DeepSpeed", "up to 2.07×", system_name::kDeepspeed, any);
+  row("over Megatron-LM", "up to 2.60×", system_name::kMegatron, any);
+  row("over Seq1F1B as it comes, 48K", "up to 1.27×", planner_name::kFixedSlices, at_cap(49152));
+  row("over Seq1F1B as it comes, 96K", "up to 1.40×", planner_name::kFixedSlices, at_cap(98304));
+  row("over Seq1F1B as it comes, all caps", "", planner_name::kFixedSlices, any);
+  row("over Seq1F1B tuned, all caps", "", planner_name::kSlices, any);
+  row("over MEPipe", "1.40×", planner_name::kMepipe, any);
   table.row({"bubble", "13 to 19% typical, below 20%",
-             cells(results.throughput, "epp", bubble_of).percents(),
-             cells(results.throughput, "epp-1f1b", bubble_of).percents(),
-             cells(results.throughput, "epp", bubble_of, Gathers::kWaited).percents(),
-             cells(results.throughput, "epp-1f1b", bubble_of, Gathers::kWaited).percents()});
+             cells(results.throughput, kOurs, bubble_of).percents(),
+             cells(results.throughput, kPapers, bubble_of).percents(),
+             cells(results.throughput, kOurs, bubble_of, Gathers::kWaited).percents(),
+             cells(results.throughput, kPapers, bubble_of, Gathers::kWaited).percents()});
   table.row({"bubble with equal slices", "32 to 34%",
              cells(results.ablation, "equal slices", bubble_of).percents(),
              cells(results.ablation, "paper: equal slices", bubble_of).percents(), "-", "-"});
   const auto exchange = [](const Cell& cell) { return cell.all_to_all + cell.gathers; };
   table.row({"ZeRO and all-to-all, share of the step", "17%",
-             cells(results.throughput, "epp", exchange).percents(),
-             cells(results.throughput, "epp-1f1b", exchange).percents(),
-             cells(results.throughput, "epp", exchange, Gathers::kWaited).percents(),
-             cells(results.throughput, "epp-1f1b", exchange, Gathers::kWaited).percents()});
+             cells(results.throughput, kOurs, exchange).percents(),
+             cells(results.throughput, kPapers, exchange).percents(),
+             cells(results.throughput, kOurs, exchange, Gathers::kWaited).percents(),
+             cells(results.throughput, kPapers, exchange, Gathers::kWaited).percents()});
   table.row({"throughput, batch " + std::to_string(results.batches.front().setting.batch) + " to " +
                  std::to_string(results.batches.back().setting.batch),
-             "1.18×", times(batch_gain(results, "epp")), times(batch_gain(results, "epp-1f1b")),
-             "-", "-"});
+             "1.18×", times(batch_gain(results, kOurs)), times(batch_gain(results, kPapers)), "-",
+             "-"});
   return table.text();
 }
 
 std::string aim(bool reached) { return reached ? "reached" : "**not reached**"; }
 
 std::string aims(const Results& results) {
-  const Range flexsp = speedups(results.throughput, "epp", "flexsp", any);
-  const Range waited = speedups(results.throughput, "epp", "flexsp", any, Gathers::kWaited);
-  const Range fixed = speedups(results.throughput, "epp", "seq1f1b-fixed", any);
-  const Range tuned = speedups(results.throughput, "epp", "seq1f1b", any);
-  const Range mepipe = speedups(results.throughput, "epp", "mepipe", any);
+  const Range flexsp = speedups(results.throughput, kOurs, system_name::kFlexsp, any);
+  const Range waited =
+      speedups(results.throughput, kOurs, system_name::kFlexsp, any, Gathers::kWaited);
+  const Range fixed = speedups(results.throughput, kOurs, planner_name::kFixedSlices, any);
+  const Range tuned = speedups(results.throughput, kOurs, planner_name::kSlices, any);
+  const Range mepipe = speedups(results.throughput, kOurs, planner_name::kMepipe, any);
   Range ceiling;
   Range waited_ceiling;
   Range own;
   for (const SettingResult& result : results.throughput) {
-    if (const Cell* cell = result.find("flexsp")) {
+    if (const Cell* cell = result.find(system_name::kFlexsp)) {
       ceiling.add(cell->seconds / result.lower_bound, setting_text(result.setting));
     }
-    if (const Cell* cell = result.find_waited("flexsp")) {
+    if (const Cell* cell = result.find_waited(system_name::kFlexsp)) {
       waited_ceiling.add(cell->seconds / result.waited_bound, setting_text(result.setting));
     }
-    if (const Cell* cell = result.find("flexsp"); cell && result.choice.found()) {
+    if (const Cell* cell = result.find(system_name::kFlexsp); cell && result.choice.found()) {
       const Seconds best = result.choice.options.front().seconds * cell->steps;
       own.add(cell->seconds / best, setting_text(result.setting));
     }
@@ -288,20 +288,20 @@ std::string throughput_tables(const Scope& scope, const Results& results) {
         "both wait for their gathers.\n\n";
     std::vector<std::string> head = {"corpus, cap", "ours, tokens/s", "ours, waited",
                                      "the paper's method"};
-    for (const auto& [system, name] : rivals()) {
-      head.push_back(name);
-      if (has_waited(system)) head.push_back(name + ", waited");
+    for (const SystemRow* rival : rivals()) {
+      head.emplace_back(rival->title);
+      if (rival->gathers) head.push_back(std::string(rival->title) + ", waited");
     }
     Table ratios(head);
     std::vector<std::string> gap_head = {"corpus, cap", "ours", "the paper's method"};
-    for (const auto& [system, name] : rivals()) gap_head.push_back(name);
+    for (const SystemRow* rival : rivals()) gap_head.emplace_back(rival->title);
     Table gaps(gap_head);
     for (const SettingResult& result : results.throughput) {
       if (result.setting.model != model.name) continue;
       const std::string where = (result.setting.corpus == "github" ? "GitHub, " : "CommonCrawl, ") +
                                 cap_text(result.setting.cap);
-      const Cell* ours = result.find("epp");
-      const Cell* waited = result.find_waited("epp");
+      const Cell* ours = result.find(kOurs);
+      const Cell* waited = result.find_waited(kOurs);
       std::vector<std::string> row = {where, ours ? number(ours->tokens_per_second, 0) : "x",
                                       waited ? number(waited->tokens_per_second, 0) : "x"};
       std::vector<std::string> gap = {where, ours ? percent(ours->gap) : "x"};
@@ -309,12 +309,13 @@ std::string throughput_tables(const Scope& scope, const Results& results) {
         const Cell* cell = result.find(system);
         row.push_back(cell && ours ? times(cell->seconds / ours->seconds) : "x");
         gap.push_back(cell ? percent(cell->gap) : "x");
-        if (!has_waited(system)) return;
+        // Both readings are shown of those under ZeRO-3.
+        if (!system_row(system).gathers) return;
         const Cell* slow = result.find_waited(system);
         row.push_back(slow && waited ? times(slow->seconds / waited->seconds) : "x");
       };
-      add("epp-1f1b");
-      for (const auto& [system, name] : rivals()) add(system);
+      add(kPapers);
+      for (const SystemRow* rival : rivals()) add(rival->name);
       ratios.row(row);
       gaps.row(gap);
     }
@@ -360,10 +361,11 @@ std::string shares_table(const Results& results) {
   Table table({"setting", "system", "compute", "all-to-all", "recomputation", "bubble"});
   for (const SettingResult& result : results.throughput) {
     if (result.setting.cap != results.throughput.back().setting.cap) continue;
-    for (const auto& [system, name] : {std::pair{"epp", "ours"},
-                                       {"epp-1f1b", "the paper's method"},
-                                       {"seq1f1b-fixed", "Seq1F1B, as it comes"},
-                                       {"seq1f1b", "Seq1F1B, tuned"}}) {
+    for (const auto& [system, name] :
+         {std::pair{kOurs, "ours"},
+          {kPapers, "the paper's method"},
+          {planner_name::kFixedSlices, system_row(planner_name::kFixedSlices).title},
+          {planner_name::kSlices, system_row(planner_name::kSlices).title}}) {
       const Cell* cell = result.find(system);
       if (!cell) continue;
       table.row({setting_text(result.setting), name, percent(cell->compute),
@@ -389,7 +391,7 @@ std::string layouts_table(const Results& results) {
       const ParallelOption& next = result.choice.options[1];
       second = layout_text(next.parallelism) + " (" + times(next.seconds / best.seconds) + ")";
     }
-    const Cell* flexsp = result.find("flexsp");
+    const Cell* flexsp = result.find(system_name::kFlexsp);
     table.row({setting_text(result.setting), layout_text(best.parallelism), usual, second,
                flexsp ? times(flexsp->mean_seconds() / best.seconds) : "x"});
   }
@@ -398,18 +400,18 @@ std::string layouts_table(const Results& results) {
 
 std::string batch_table(const Results& results) {
   std::vector<std::string> head = {"sequences", "ours, tokens/s", "the paper's method"};
-  for (const auto& [system, name] : rivals()) head.push_back(name);
+  for (const SystemRow* rival : rivals()) head.emplace_back(rival->title);
   Table table(head);
   for (const SettingResult& result : results.batches) {
-    const Cell* ours = result.find("epp");
+    const Cell* ours = result.find(kOurs);
     std::vector<std::string> row = {std::to_string(result.setting.batch),
                                     ours ? number(ours->tokens_per_second, 0) : "x"};
     const auto add = [&](const std::string& system) {
       const Cell* cell = result.find(system);
       row.push_back(cell && ours ? times(cell->seconds / ours->seconds) : "x");
     };
-    add("epp-1f1b");
-    for (const auto& [system, name] : rivals()) add(system);
+    add(kPapers);
+    for (const SystemRow* rival : rivals()) add(rival->name);
     table.row(row);
   }
   return table.text();
@@ -420,11 +422,11 @@ std::string scaling_table(const Results& results) {
                "above the bound", "over FlexSP", "over DeepSpeed", "over Seq1F1B, tuned"});
   double base = 0.0;
   for (const SettingResult& result : results.scaling) {
-    const Cell* ours = result.find("epp");
+    const Cell* ours = result.find(kOurs);
     if (ours && result.setting.devices == 32) base = ours->tokens_per_second / 32.0;
   }
   for (const SettingResult& result : results.scaling) {
-    const Cell* ours = result.find("epp");
+    const Cell* ours = result.find(kOurs);
     if (!ours) continue;
     const double each = ours->tokens_per_second / result.setting.devices;
     const auto over = [&](const std::string& system) {
@@ -434,7 +436,8 @@ std::string scaling_table(const Results& results) {
     table.row({std::to_string(result.setting.devices), layout_text(result.setting.parallelism),
                std::to_string(result.setting.batch), number(ours->tokens_per_second, 0),
                number(each, 1), base > 0.0 ? percent(each / base) : "-", percent(ours->gap),
-               over("flexsp"), over("deepspeed"), over("seq1f1b")});
+               over(system_name::kFlexsp), over(system_name::kDeepspeed),
+               over(planner_name::kSlices)});
   }
   return table.text();
 }
@@ -508,7 +511,9 @@ std::string page(const Scope& scope, const Results& results) {
   text +=
       "\n## Ablations\n\n" + setting_text(results.ablation.front().setting).substr(4) +
       ". One part of the planner changed, step time over the whole planner's. \"paper:\" is the "
-      "paper's own method, `epp-1f1b`. *Equal slices*: no elastic chunking. *No packing*: every "
+      "paper's own method, `" +
+      std::string(kPapers) +
+      "`. *Equal slices*: no elastic chunking. *No packing*: every "
       "whole sequence in its own chunk. *One recomputation setting*: the same number of layers for "
       "all chunks and stages. *Equal layers*: no layer split. *Blockwise head*: loss and gradient "
       "of the head block by block inside the forward, no logits held, ours otherwise.\n\n"
@@ -540,7 +545,7 @@ std::string planning_page(const Results& results) {
       "step.\n\n![Planning time beside step time](timings.svg)\n\n";
   Table scaling({"devices", "sequences", "step, s", "planning, s", "share of the step"});
   for (const SettingResult& result : results.scaling) {
-    const Cell* cell = result.find("epp");
+    const Cell* cell = result.find(kOurs);
     if (!cell) continue;
     scaling.row({std::to_string(result.setting.devices), std::to_string(result.setting.batch),
                  number(cell->mean_seconds(), 2), number(cell->plan_seconds, 3),
@@ -553,10 +558,10 @@ std::string planning_page(const Results& results) {
       const Cell* cell = result.find(system);
       return cell ? number(cell->plan_seconds, 3) : std::string("x");
     };
-    const Cell* cell = result.find("epp");
+    const Cell* cell = result.find(kOurs);
     if (!cell) continue;
-    all.row({setting_text(result.setting), number(cell->mean_seconds(), 2), seconds("epp"),
-             seconds("epp-1f1b"), seconds("flexsp")});
+    all.row({setting_text(result.setting), number(cell->mean_seconds(), 2), seconds(kOurs),
+             seconds(kPapers), seconds(system_name::kFlexsp)});
   }
   return text + all.text();
 }

@@ -5,34 +5,57 @@
 #include "baselines/deepspeed.h"
 #include "baselines/flexsp.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/baselines/systems.h"
 
 namespace infinipipe {
 
 namespace {
 
-const Calibration& flexsp_calibration() {
-  static const Calibration kCalibration = {
-      .name = "flexsp",
-      .batch = 512,
-      .batches = 40,
-      .devices = 64,
-      .layers = 32,
-      .pad = 128,
-      .longest = 191872,
-      .allowance_chunks = 1.5,
-      .planners = {"deepspeed", "flexsp"},
-      .measured = {8.08, 4.71},
-      .source = "arXiv 2412.01523: GPT 6.7B, 64 x A100-40GB, Wikipedia, 192K, batch 512"};
-  return kCalibration;
+std::unique_ptr<System> deepspeed_in_one_group(const SystemContext& context) {
+  if (context.devices > 1 && !context.profile.links.all_to_all.contains(context.devices)) {
+    throw InputError("profile: links.all_to_all",
+                     "found no degree " + std::to_string(context.devices),
+                     "expected one for the calibration's single group of all devices");
+  }
+  DeepspeedOptions options;
+  options.degrees = {context.devices};
+  options.recompute = {0};
+  options.fill = {0.9};
+  options.balance = false;
+  return make_deepspeed(context, std::move(options));
+}
+
+std::unique_ptr<System> flexsp_as_published(const SystemContext& context) {
+  FlexspOptions options;
+  options.least_degree = std::min(2, context.devices);
+  options.recompute = {0};
+  options.micro_batch_options = 1;
+  return make_flexsp(context, std::move(options));
+}
+
+const std::vector<Calibration>& calibrations() {
+  static const std::vector<Calibration> kCalibrations = {
+      {.name = system_name::kFlexsp,
+       .batch = 512,
+       .batches = 40,
+       .devices = 64,
+       .layers = 32,
+       .pad = 128,
+       .longest = 191872,
+       .allowance_chunks = 1.5,
+       .planners = {system_name::kDeepspeed, system_name::kFlexsp},
+       .make = {deepspeed_in_one_group, flexsp_as_published},
+       .measured = {8.08, 4.71},
+       .source = "arXiv 2412.01523: GPT 6.7B, 64 x A100-40GB, Wikipedia, 192K, batch 512"}};
+  return kCalibrations;
 }
 
 }  // namespace
 
-std::vector<std::string> calibration_names() { return {"flexsp"}; }
+std::vector<std::string> calibration_names() { return names_of(calibrations()); }
 
 const Calibration& calibration(const std::string& name) {
-  if (name == "flexsp") return flexsp_calibration();
-  throw InputError("calibration", "unknown calibration '" + name + "'", "expected flexsp");
+  return named(calibrations(), name, "calibration", "unknown calibration");
 }
 
 std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibration,
@@ -66,25 +89,8 @@ std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibrat
 std::unique_ptr<System> make_calibrated_system(const Calibration& calibration,
                                                const std::string& name,
                                                const SystemContext& context) {
-  if (calibration.name == "flexsp" && name == "deepspeed") {
-    if (context.devices > 1 && !context.profile.links.all_to_all.contains(context.devices)) {
-      throw InputError("profile: links.all_to_all",
-                       "found no degree " + std::to_string(context.devices),
-                       "expected one for the calibration's single group of all devices");
-    }
-    DeepspeedOptions options;
-    options.degrees = {context.devices};
-    options.recompute = {0};
-    options.fill = {0.9};
-    options.balance = false;
-    return make_deepspeed(context, std::move(options));
-  }
-  if (calibration.name == "flexsp" && name == "flexsp") {
-    FlexspOptions options;
-    options.least_degree = std::min(2, context.devices);
-    options.recompute = {0};
-    options.micro_batch_options = 1;
-    return make_flexsp(context, std::move(options));
+  for (std::size_t i = 0; i < calibration.planners.size(); ++i) {
+    if (calibration.planners[i] == name) return calibration.make[i](context);
   }
   return make_system(name, context);
 }

@@ -8,6 +8,7 @@
 #include "baselines/packing.h"
 #include "baselines/static_system.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/baselines/systems.h"
 
 namespace infinipipe {
 
@@ -27,7 +28,7 @@ struct Schedule {
 class Deepspeed final : public StaticSystem {
  public:
   Deepspeed(const SystemContext& context, DeepspeedOptions options, std::vector<GroupCost> costs)
-      : StaticSystem("deepspeed", static_cast<int>(costs.size())),
+      : StaticSystem(system_name::kDeepspeed, static_cast<int>(costs.size())),
         context_(context),
         options_(std::move(options)),
         costs_(std::move(costs)) {}
@@ -157,7 +158,7 @@ std::string Deepspeed::out_of_memory(const std::vector<Tokens>& sequences) const
   const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
   Tokens most = 0;
   for (const GroupCost& cost : costs_) most = std::max(most, cost.capacity());
-  return "deepspeed: the longest sequence has " + format_count(longest) +
+  return name() + ": the longest sequence has " + format_count(longest) +
          " tokens, a group of any degree holds at most " + format_count(most);
 }
 
@@ -170,7 +171,7 @@ std::unique_ptr<System> make_deepspeed(const SystemContext& context, DeepspeedOp
   for (const int degree : options.degrees) {
     for (const int recompute : options.recompute) costs.emplace_back(context, degree, recompute);
   }
-  INFINIPIPE_ASSERT(!costs.empty(), "deepspeed without a degree");
+  INFINIPIPE_ASSERT(!costs.empty(), "a system without a degree");
   return std::make_unique<Deepspeed>(context, std::move(options), std::move(costs));
 }
 

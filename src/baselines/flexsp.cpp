@@ -7,6 +7,7 @@
 #include "baselines/packing.h"
 #include "baselines/static_system.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/baselines/systems.h"
 
 namespace infinipipe {
 
@@ -18,7 +19,7 @@ class Flexsp final : public StaticSystem {
  public:
   Flexsp(const SystemContext& context, FlexspOptions options,
          std::vector<std::vector<GroupCost>> costs)
-      : StaticSystem("flexsp", static_cast<int>(costs.size())),
+      : StaticSystem(system_name::kFlexsp, static_cast<int>(costs.size())),
         context_(context),
         options_(std::move(options)),
         costs_(std::move(costs)) {}
@@ -176,7 +177,7 @@ std::string Flexsp::out_of_memory(const std::vector<Tokens>& sequences) const {
   const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
   Tokens most = 0;
   for (const auto& costs : costs_) most = std::max(most, costs.back().capacity());
-  return "flexsp: the longest sequence has " + format_count(longest) +
+  return name() + ": the longest sequence has " + format_count(longest) +
          " tokens, a group of any degree holds at most " + format_count(most);
 }
 
@@ -192,7 +193,7 @@ std::unique_ptr<System> make_flexsp(const SystemContext& context, FlexspOptions 
     }
     if (row.empty()) {
       throw InputError(
-          "flexsp",
+          system_name::kFlexsp,
           "no degree of sequence parallelism for " + std::to_string(context.devices) + " devices",
           "expected one with a bandwidth in the profile's links.all_to_all",
           "add it to the profile");

@@ -9,6 +9,7 @@
 #include "baselines/packing.h"
 #include "baselines/static_system.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/baselines/systems.h"
 
 namespace infinipipe {
 
@@ -21,7 +22,7 @@ constexpr int kSizes = 8;  // of micro-batches, each twice the one before
 class Megatron final : public StaticSystem {
  public:
   Megatron(const SystemContext& context, std::vector<MegatronCost> costs)
-      : StaticSystem("megatron", static_cast<int>(costs.size())),
+      : StaticSystem(system_name::kMegatron, static_cast<int>(costs.size())),
         context_(context),
         costs_(std::move(costs)) {}
 
@@ -145,7 +146,7 @@ SystemResult Megatron::run_setting(int setting, const std::vector<Tokens>& seque
 
 std::string Megatron::out_of_memory(const std::vector<Tokens>& sequences) const {
   const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
-  return "megatron: a sequence of " + format_count(longest) + " tokens fits at none of " +
+  return name() + ": a sequence of " + format_count(longest) + " tokens fits at none of " +
          std::to_string(costs_.size()) + " settings within " + format_bytes(context_.limit());
 }
 
@@ -177,7 +178,8 @@ std::vector<MegatronSetting> megatron_settings(const SystemContext& context) {
 std::unique_ptr<System> make_megatron(const SystemContext& context, MegatronOptions options) {
   if (options.settings.empty()) options.settings = megatron_settings(context);
   if (options.settings.empty()) {
-    throw InputError("megatron", "no degrees for " + std::to_string(context.devices) + " devices",
+    throw InputError(system_name::kMegatron,
+                     "no degrees for " + std::to_string(context.devices) + " devices",
                      "expected bandwidths in the profile's links", "add them to the profile");
   }
   std::vector<MegatronCost> costs;

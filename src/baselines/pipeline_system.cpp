@@ -20,8 +20,8 @@ constexpr std::size_t kTuningBatches = 4;
 
 class PipelineSystem final : public System {
  public:
-  PipelineSystem(std::string name, const SystemContext& context)
-      : name_(std::move(name)), context_(context) {
+  PipelineSystem(const PlannerRow& planner, const SystemContext& context)
+      : name_(planner.name), planner_(planner), context_(context) {
     for (const Parallelism& parallelism : pipeline_parallelisms(context)) {
       PlanContext plan;
       plan.profile = profile_for(parallelism);
@@ -157,9 +157,8 @@ class PipelineSystem final : public System {
     const Prediction& predicted = *plan.predicted;
     const CostModel cost = plan_cost(choices_[choice].profile, plan);
     StepOverhead overhead = step_overhead(plan, cost, context_.devices_per_node);
-    // What is waited for is in the chunks. Planners do not look at gathers that are hidden, which
-    // drives some to small slices: what these expose is not held against other systems.
-    if (!context_.overlap_gathers || !name_.starts_with("epp")) overhead.gathers = 0.0;
+    // What is waited for is in the chunks.
+    if (!context_.overlap_gathers || !planner_.pays_exposed_gathers) overhead.gathers = 0.0;
     result.seconds = predicted.seconds + overhead.total();
     const Tokens tokens = std::accumulate(sequences.begin(), sequences.end(), Tokens{0});
     result.tokens_per_second =
@@ -205,6 +204,7 @@ class PipelineSystem final : public System {
   }
 
   std::string name_;
+  const PlannerRow& planner_;
   SystemContext context_;
   std::vector<Choice> choices_;
   std::optional<std::size_t> tuned_;
@@ -212,12 +212,12 @@ class PipelineSystem final : public System {
 
 }  // namespace
 
-std::unique_ptr<System> make_pipeline_system(const std::string& name,
+std::unique_ptr<System> make_pipeline_system(const PlannerRow& planner,
                                              const SystemContext& context) {
   if (!context.evaluator) {
-    throw InputError(name, "no evaluator", "expected the simulator to judge its plans");
+    throw InputError(planner.name, "no evaluator", "expected the simulator to judge its plans");
   }
-  auto system = std::make_unique<PipelineSystem>(name, context);
+  auto system = std::make_unique<PipelineSystem>(planner, context);
   return system;
 }
 

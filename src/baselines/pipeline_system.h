@@ -2,12 +2,13 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "infinipipe/baselines/system.h"
+#include "infinipipe/planner/planners.h"
 
 namespace infinipipe {
 
-std::unique_ptr<System> make_pipeline_system(const std::string& name, const SystemContext& context);
+std::unique_ptr<System> make_pipeline_system(const PlannerRow& planner,
+                                             const SystemContext& context);
 
 }  // namespace infinipipe

@@ -3,14 +3,10 @@
 #include <algorithm>
 #include <limits>
 
-#include "baselines/deepspeed.h"
-#include "baselines/flexsp.h"
-#include "baselines/megatron.h"
-#include "baselines/pipeline_system.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/baselines/systems.h"
 #include "infinipipe/cost/lower_bound.h"
 #include "infinipipe/cost/step_overhead.h"
-#include "infinipipe/planner/factory.h"
 
 namespace infinipipe {
 
@@ -48,26 +44,12 @@ const char* to_string(SystemStatus status) {
   return status == SystemStatus::kOk ? "ok" : "out_of_memory";
 }
 
-std::vector<std::string> system_names() {
-  std::vector<std::string> names = planner_names();
-  for (const char* analytic : {"deepspeed", "flexsp", "megatron"}) names.emplace_back(analytic);
-  return names;
-}
+std::vector<std::string> system_names() { return names_of(systems()); }
 
 std::unique_ptr<System> make_system(const std::string& name, const SystemContext& context) {
-  const std::vector<std::string> known = system_names();
-  if (std::find(known.begin(), known.end(), name) == known.end()) {
-    std::string list;
-    for (const std::string& one : known) list += (list.empty() ? "" : ", ") + one;
-    const std::string near = nearest(name, known);
-    throw InputError("planners", "unknown system '" + name + "'", "expected any of " + list,
-                     near.empty() ? "" : "did you mean '" + near + "'?");
-  }
+  const SystemRow& row = system_row(name);
   check(context);
-  if (name == "deepspeed") return make_deepspeed(context);
-  if (name == "flexsp") return make_flexsp(context);
-  if (name == "megatron") return make_megatron(context);
-  return make_pipeline_system(name, context);
+  return row.make(row, context);
 }
 
 std::vector<Parallelism> pipeline_parallelisms(const SystemContext& context) {

@@ -7,6 +7,7 @@
 #include "cli/planning.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/baselines/compare.h"
+#include "infinipipe/baselines/systems.h"
 #include "infinipipe/data/lengths.h"
 #include "infinipipe/report/comparison.h"
 #include "infinipipe/sim/simulator.h"
@@ -122,10 +123,13 @@ void run(const Options& options, Console& console) {
   if (options.json != "-") console.result(systems_table(comparison));
 }
 
-std::string system_list() {
-  std::string list;
-  for (const std::string& name : system_names()) list += (list.empty() ? "" : ", ") + name;
-  return list;
+// The analytic systems that gather sharded states: "a, b".
+std::string gathering() {
+  std::vector<std::string> names;
+  for (const SystemRow& row : systems()) {
+    if (row.gathers) names.emplace_back(row.name);
+  }
+  return listed(names, ", ");
 }
 
 }  // namespace
@@ -147,14 +151,14 @@ Command compare_command() {
         flags.integer("--seed", "X", options->seed, 0, "of the sampler (default training.seed)");
         flags.section("Systems");
         flags.text("--planners", "A,B,..", options->planners,
-                   "any of " + system_list() + " (default all)");
+                   "names of the list below, separated by commas (default all)");
         flags.text("--calibration", "NAME", options->calibration,
-                   "lengths, systems and settings as in a published experiment: flexsp "
-                   "(arXiv 2412.01523)");
+                   "lengths, systems and settings as in a published experiment: " +
+                       listed(calibration_names()));
         flags.choice(
             "--gathers", {"overlapped", "waited"}, options->gathers,
-            "ZeRO-3's gathers in deepspeed, flexsp and pipelines: hidden behind compute, or "
-            "waited for (default overlapped)");
+            "ZeRO-3's gathers in " + gathering() +
+                " and pipelines: hidden behind compute, or waited for (default overlapped)");
         flags.integer("--threads", "T", options->threads, 1,
                       "at work at once; the result does not depend on it (default: all cores)",
                       1024);
@@ -162,6 +166,7 @@ Command compare_command() {
         flags.text("--json", "FILE", options->json,
                    "every batch and the summary; - is the standard output");
         flags.text("--html", "FILE", options->html, "table and figures as one page");
+        flags.list("Names for --planners", systems());
         flags.config(options->config,
                      {"model", "training", "parallelism", "memory", "planner", "cluster"});
         return [options](Console& console) { run(*options, console); };

@@ -29,6 +29,12 @@ struct Flag {
   std::string long_name() const;  // "--quiet" of "-q,--quiet"
 };
 
+// Names that a flag takes, with a line for each.
+struct HelpList {
+  std::string heading;
+  std::vector<std::pair<std::string, std::string>> entries;
+};
+
 // --config FILE and the keys that were given as flags.
 struct ConfigFlags {
   std::string file;
@@ -65,10 +71,18 @@ class Flags final {
   // --config and every key; those of the named sections are shown in the help.
   void config(ConfigFlags& target, const std::vector<std::string>& sections);
 
+  // What the help lists after the flags: a table's names, each with its line.
+  template <class Rows>
+  void list(std::string heading, const Rows& rows) {
+    HelpList& list = lists_.emplace_back(HelpList{std::move(heading), {}});
+    for (const auto& row : rows) list.entries.emplace_back(row.name, row.line);
+  }
+
   // Any further argument or flag is taken and ignored.
   void ignore_rest() { ignores_rest_ = true; }
 
   const std::deque<Flag>& all() const { return flags_; }
+  const std::vector<HelpList>& lists() const { return lists_; }
   bool ignores_rest() const { return ignores_rest_; }
 
  private:
@@ -77,6 +91,7 @@ class Flags final {
 
   std::string section_ = "Options";
   std::deque<Flag> flags_;  // references stay valid
+  std::vector<HelpList> lists_;
   bool ignores_rest_ = false;
 };
 

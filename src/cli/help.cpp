@@ -118,6 +118,10 @@ std::string command_help(const Command& command, const Flags& flags) {
       out += entry(label_of(flag), flag.help + (remark ? " (required)" : ""), width);
     }
   }
+  for (const HelpList& list : flags.lists()) {
+    out += "\n" + list.heading + ":\n";
+    for (const auto& [name, line] : list.entries) out += entry(name, line, width);
+  }
   out += common_options(width);
   if (hidden_keys) out += "\nThe keys of the configuration's other sections are flags as well.\n";
   return out;

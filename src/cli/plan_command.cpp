@@ -9,6 +9,7 @@
 #include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/planner/parallel_choice.h"
+#include "infinipipe/planner/planners.h"
 #include "infinipipe/report/parallel_text.h"
 #include "infinipipe/report/plan_text.h"
 
@@ -120,12 +121,6 @@ void run(const Options& options, const Console& console) {
   console.info(options.out + ": " + plan_line(plan));
 }
 
-std::string planner_list() {
-  std::string list;
-  for (const std::string& name : planner_names()) list += (list.empty() ? "" : ", ") + name;
-  return list;
-}
-
 }  // namespace
 
 Command plan_command() {
@@ -145,7 +140,8 @@ Command plan_command() {
         flags.toggle("--evaluation", options->evaluation, "forwards only");
         flags.section("Planning");
         flags.text("--planner", "NAME", options->planner,
-                   planner_list() + "; the same as --planner.name");
+                   "one of the list below; the same as --planner.name (default " +
+                       std::string(kDefaultPlanner) + ")");
         flags.toggle("--auto", options->choose,
                      "choose stages, sequence and data parallelism for --cluster.devices, and show "
                      "how all layouts compare");
@@ -155,6 +151,7 @@ Command plan_command() {
         flags.text("--out", "FILE", options->out, "plan.json");
         flags.toggle("--explain", options->explain,
                      "print in words and tables what was cut, packed and recomputed");
+        flags.list("Names for --planner", planners());
         flags.config(options->config,
                      {"model", "training", "parallelism", "memory", "planner", "cluster"});
         return [options](Console& console) { run(*options, console); };

@@ -69,8 +69,23 @@ std::string spell(double value) {
 // Builds the table; `field` is a lambda from TrainConfig& to the field.
 class Table final {
  public:
+  // The value of a row of a table whose rows have a name, a value and a line for help.
+  template <class Rows, class Field>
+  void choice(const char* name, const Rows& rows, Field field) {
+    std::vector<std::string> explained;
+    for (const auto& row : rows) {
+      explained.push_back(std::string(row.name) + " (" + row.line + ")");
+    }
+    add(
+        name, listed(explained), ConfigType::kText,
+        [field](const TrainConfig& c) -> std::string { return to_string(field(c)); },
+        [field, &rows, key = std::string(name)](TrainConfig& c, const std::string& value) {
+          field(c) = named(rows, value, key).value;
+        });
+  }
+
   template <class Field>
-  void text(const char* name, const char* help, Field field) {
+  void text(const char* name, const std::string& help, Field field) {
     add(
         name, help, ConfigType::kText, [field](const TrainConfig& c) { return field(c); },
         [field](TrainConfig& c, const std::string& value) { field(c) = value; });
@@ -142,7 +157,7 @@ class Table final {
         });
   }
 
-  void add(const char* name, const char* help, ConfigType type,
+  void add(const char* name, const std::string& help, ConfigType type,
            std::function<std::string(const TrainConfig&)> get,
            std::function<void(TrainConfig&, const std::string&)> set) {
     keys_.push_back({name, help, type, std::move(get), std::move(set)});
@@ -203,8 +218,7 @@ void add_training(Table& t) {
             INFINIPIPE_FIELD(training.sequences_per_step));
   t.integer("training.seed", "of the weights and the order of the documents",
             INFINIPIPE_FIELD(training.seed));
-  t.text("training.dtype", "float64, float32 or bfloat16 (with float32 master weights)",
-         INFINIPIPE_FIELD(training.dtype));
+  t.choice("training.dtype", kDtypes, INFINIPIPE_FIELD(training.dtype));
   t.number("training.max_minutes", "stop cleanly after so long; 0: no limit",
            INFINIPIPE_FIELD(training.max_minutes));
 
@@ -239,13 +253,15 @@ void add_planning(Table& t) {
            "memory of a stage in bytes, states included (4e9); 0: the profile's device memory",
            INFINIPIPE_FIELD(memory.bytes_per_stage));
 
-  t.text("planner.name", "epp, or a baseline that is a pipeline", INFINIPIPE_FIELD(planner.name));
+  t.text("planner.name", std::string(kDefaultPlanner) + ", or another of --planner's",
+         INFINIPIPE_FIELD(planner.name));
   t.integer_or_auto("planner.slices", "slices of the longest sequence (K), or auto",
                     INFINIPIPE_FIELD(planner.slices));
   t.integer_or_auto("planner.chunk_tokens", "most tokens of a chunk, or auto",
                     INFINIPIPE_FIELD(planner.chunk_tokens));
   t.text("planner.recompute_keeps",
-         "what recomputed layers keep: input, attention (and input), or auto: epp mixes",
+         "what recomputed layers keep: input, attention (and input), or auto: " +
+             std::string(kDefaultPlanner) + " mixes",
          INFINIPIPE_FIELD(planner.recompute_keeps));
   t.number("planner.solver_gap", "the integer programme may stop this near to its bound",
            INFINIPIPE_FIELD(planner.solver_gap));
@@ -270,7 +286,7 @@ void add_planning(Table& t) {
 }
 
 void add_running(Table& t) {
-  t.text("runtime.device", "cpu or cuda", INFINIPIPE_FIELD(runtime.device));
+  t.choice("runtime.device", kDevices, INFINIPIPE_FIELD(runtime.device));
   t.text("runtime.communicator", "threads; mpi and nccl are not in this build",
          INFINIPIPE_FIELD(runtime.communicator));
   t.integer("runtime.threads_per_stage", "threads inside a stage's operations",

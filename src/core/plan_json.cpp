@@ -147,7 +147,7 @@ PlannerReport read_planner(const JsonView& value) {
   PlannerReport report;
   report.name = value.string_or("name", "");
   report.slices = int_or(value, "slices", 1);
-  report.schedule = value.string_or("schedule", "1f1b");
+  report.schedule = value.string_or("schedule", kDefaultSchedule);
   report.seconds = value.number_or("seconds", 0.0);
   report.chunk_spread = value.number_or("chunk_spread", 0.0);
   report.spread_cause = value.string_or("spread_cause", "");

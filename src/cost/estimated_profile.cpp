@@ -21,19 +21,10 @@ constexpr double kHeadBlockBytes = 64.0 * 1024 * 1024;
 
 }  // namespace
 
-DtypeBytes dtype_bytes(const std::string& dtype) {
-  if (dtype == "float64") return {8.0, 8.0, 32.0, 8.0, 16.0};
-  if (dtype == "float32") return {4.0, 4.0, 16.0};
-  if (dtype == "bfloat16") return {2.0, 4.0, 18.0, 4.0, 8.0};  // and the float32 master
-  throw InputError("training.dtype", "found \"" + dtype + "\"",
-                   "expected float64, float32 or bfloat16");
-}
-
-Profile estimated_profile(const ModelSpec& model, const std::string& dtype,
-                          double flops_per_second) {
+Profile estimated_profile(const ModelSpec& model, Dtype dtype, double flops_per_second) {
   model.check();
   INFINIPIPE_ASSERT(flops_per_second > 0.0, "a machine needs some speed");
-  const DtypeBytes bytes = dtype_bytes(dtype);
+  const DtypeBytes& bytes = row_of(dtype).bytes;
   const auto layers = static_cast<double>(model.num_hidden_layers);
   const auto hidden = static_cast<double>(model.hidden_size);
   const auto keys = static_cast<double>(model.kv_width());
@@ -43,7 +34,7 @@ Profile estimated_profile(const ModelSpec& model, const std::string& dtype,
   profile.source = "estimated";
   profile.machine =
       "from the model's FLOPs at " + canonical_json(Json(flops_per_second)) + " a second";
-  profile.dtype = dtype;
+  profile.dtype = to_string(dtype);
   const double token_seconds = layers * layer_flops_per_token(model) / flops_per_second;
   const double token2_seconds = layers * layer_flops_per_token2(model) / flops_per_second;
   profile.forward = {token2_seconds, token_seconds, layers * kLayerCallSeconds,

@@ -47,7 +47,8 @@ struct Sharing {
 
 // Bytes of weights in bytes of states; gradients are as many.
 double weight_share(const Profile& profile) {
-  return (profile.dtype == "bfloat16" ? 2.0 : 4.0) / 16.0;
+  const DtypeRow* dtype = find_named(kDtypes, profile.dtype);
+  return dtype ? dtype->weight_share : row_of(Dtype::kFloat32).weight_share;
 }
 
 bool has_gathers(const Profile& profile) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "planner/schedules.h"
 #include "planner/step_plan.h"
 
 namespace infinipipe {
@@ -19,7 +20,7 @@ struct Cutting {
 
 struct Schedule {
   std::shared_ptr<const Cutting> cutting;
-  std::string name;  // "list", "1f1b", ...
+  ScheduleKind kind = ScheduleKind::kOneFOneB;
   PipelineStarts starts = {0};
   StepLists steps;
   RecomputeMatrix recompute;

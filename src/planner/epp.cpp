@@ -115,7 +115,7 @@ class LevelPlanner final {
     if (first.seconds <= slowest) return;
     slowest = first.seconds;
     plan.planner.slices = first.cutting->slices;
-    plan.planner.schedule = first.name;
+    plan.planner.schedule = to_string(first.kind);
     plan.planner.solver = first.solver;
     plan.planner.chunk_spread = first.cutting->chunking.spread();
     plan.planner.spread_cause = first.cutting->chunking.spread_cause();
@@ -195,9 +195,10 @@ Plan refilled(Plan plan, const Site& site) {
 
 class EppPlanner final : public Planner {
  public:
-  EppPlanner(std::vector<std::shared_ptr<const Site>> sites, bool paper_only) {
+  EppPlanner(const std::string& name, std::vector<std::shared_ptr<const Site>> sites,
+             bool paper_only) {
     for (std::shared_ptr<const Site>& site : sites) {
-      levels_.emplace_back(paper_only ? "epp-1f1b" : "epp", std::move(site), paper_only);
+      levels_.emplace_back(name, std::move(site), paper_only);
     }
     INFINIPIPE_ASSERT(!levels_.empty(), "recomputed layers must keep something");
   }
@@ -231,9 +232,10 @@ class EppPlanner final : public Planner {
 
 }  // namespace
 
-std::unique_ptr<Planner> make_epp_planner(std::vector<std::shared_ptr<const Site>> sites,
+std::unique_ptr<Planner> make_epp_planner(const std::string& name,
+                                          std::vector<std::shared_ptr<const Site>> sites,
                                           bool paper_only) {
-  return std::make_unique<EppPlanner>(std::move(sites), paper_only);
+  return std::make_unique<EppPlanner>(name, std::move(sites), paper_only);
 }
 
 }  // namespace infinipipe

@@ -3,29 +3,14 @@
 #include <algorithm>
 
 #include "infinipipe/base/error.h"
-#include "infinipipe/core/config.h"
-#include "planner/epp.h"
-#include "planner/static_planner.h"
+#include "infinipipe/planner/planners.h"
+#include "planner/site.h"
 
 namespace infinipipe {
 
-std::vector<std::string> planner_names() {
-  return {"epp", "epp-1f1b", "1f1b", "seq1f1b", "seq1f1b-fixed", "mepipe", "gpipe"};
-}
+std::vector<std::string> planner_names() { return names_of(planners()); }
 
 namespace {
-
-std::unique_ptr<Planner> make_known_planner(const std::string& name,
-                                            std::shared_ptr<const Site> site) {
-  if (name == "1f1b") return make_static_planner(name, std::move(site), packed_1f1b_recipes);
-  if (name == "seq1f1b") return make_static_planner(name, std::move(site), seq1f1b_recipes);
-  if (name == "seq1f1b-fixed") {
-    return make_static_planner(name, std::move(site), seq1f1b_fixed_recipes);
-  }
-  if (name == "mepipe") return make_static_planner(name, std::move(site), mepipe_recipes);
-  if (name == "gpipe") return make_static_planner(name, std::move(site), gpipe_recipes);
-  return make_epp_planner({std::move(site)}, name == "epp-1f1b");
-}
 
 // Levels that the profile knows for layers that run again, most bytes first.
 std::vector<Keep> known_levels(const Profile& profile) {
@@ -45,14 +30,7 @@ std::vector<Keep> known_levels(const Profile& profile) {
 }  // namespace
 
 void require_known_planner(const PlanContext& context) {
-  const std::string& name = context.config.name;
-  const std::vector<std::string> known = planner_names();
-  if (std::find(known.begin(), known.end(), name) == known.end()) {
-    const std::string near = nearest(name, known);
-    throw InputError("planner.name", "unknown planner '" + name + "'",
-                     "expected epp, epp-1f1b, 1f1b, seq1f1b, seq1f1b-fixed, mepipe or gpipe",
-                     near.empty() ? "" : "did you mean '" + near + "'?");
-  }
+  planner_row(context.config.name);
   const std::string& keeps = context.config.recompute_keeps;
   if (keeps != "auto" && !remade_level(keeps)) {
     throw InputError("planner.recompute_keeps", "found " + keeps,
@@ -63,20 +41,20 @@ void require_known_planner(const PlanContext& context) {
 std::unique_ptr<Planner> make_planner(const PlanContext& context,
                                       std::shared_ptr<const Evaluator> evaluator) {
   require_known_planner(context);
-  const std::string& name = context.config.name;
+  const PlannerRow& row = planner_row(context.config.name);
   PlanContext own = context;
-  if (name == "seq1f1b-fixed") own.features.layer_split = false;
-  const auto site = [&](Keep level) {
-    return std::make_shared<const Site>(own, evaluator, level);
-  };
+  own.features.layer_split = own.features.layer_split && row.layer_split;
+  std::vector<Keep> levels = {Keep::kInput};
   if (const auto level = remade_level(context.config.recompute_keeps)) {
-    return make_known_planner(name, site(*level));
+    levels = {*level};
+  } else if (row.mixes_keeping) {
+    levels = known_levels(context.profile);
   }
-  // What is published of the others recomputes whole layers.
-  if (name != "epp") return make_known_planner(name, site(Keep::kInput));
   std::vector<std::shared_ptr<const Site>> sites;
-  for (const Keep level : known_levels(context.profile)) sites.push_back(site(level));
-  return make_epp_planner(std::move(sites));
+  for (const Keep level : levels) {
+    sites.push_back(std::make_shared<const Site>(own, evaluator, level));
+  }
+  return row.make(row, std::move(sites));
 }
 
 }  // namespace infinipipe

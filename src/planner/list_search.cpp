@@ -140,7 +140,7 @@ class ListSearch final {
     best_share_ = share;
     best_options_ = options;
     best_ = Schedule{.cutting = cutting_,
-                     .name = "list",
+                     .kind = ScheduleKind::kList,
                      .steps = std::move(steps),
                      .recompute = recompute,
                      .seconds = seconds};

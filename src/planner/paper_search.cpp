@@ -50,7 +50,7 @@ std::optional<Schedule> solve(Option& option, const Site& site) {
     auto recompute = least_uniform_recompute(option.steps, option.cutting->table);
     if (!recompute) return std::nullopt;
     return Schedule{.cutting = option.cutting,
-                    .name = "1f1b",
+                    .kind = ScheduleKind::kOneFOneB,
                     .starts = option.starts,
                     .steps = std::move(option.steps),
                     .recompute = std::move(*recompute),
@@ -62,7 +62,7 @@ std::optional<Schedule> solve(Option& option, const Site& site) {
       {.gap = config.solver_gap, .nodes = config.solver_nodes, .seconds = config.solver_seconds});
   if (!solution) return std::nullopt;
   Schedule schedule{.cutting = option.cutting,
-                    .name = "1f1b-ilp",
+                    .kind = ScheduleKind::kSolvedOneFOneB,
                     .starts = option.starts,
                     .steps = std::move(option.steps),
                     .recompute = std::move(solution->recompute)};

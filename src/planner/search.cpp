@@ -237,7 +237,7 @@ class Search final {
       const Seconds seconds = time_steps(steps, table, matrix).seconds;
       if (best && seconds >= best->seconds) return;
       best = Schedule{.cutting = cutting,
-                      .name = "1f1b",
+                      .kind = ScheduleKind::kOneFOneB,
                       .steps = steps,
                       .recompute = matrix,
                       .seconds = seconds};

@@ -4,7 +4,6 @@
 
 #include "infinipipe/base/error.h"
 #include "planner/candidate.h"
-#include "planner/delayed_weights.h"
 #include "planner/timed_plan.h"
 
 namespace infinipipe {
@@ -32,7 +31,7 @@ std::string settings_text(const StaticRecipe& recipe, int recompute) {
   std::string text = recompute == 0 ? "nothing recomputed"
                                     : "recomputes " + std::to_string(recompute) +
                                           (recompute == 1 ? " layer" : " layers") + " a stage";
-  if (recipe.schedule != "mepipe") return text;
+  if (!row_of(recipe.schedule).holds_weights) return text;
   return text + ", holds " +
          (recipe.held_weights < 0 ? "any number of" : std::to_string(recipe.held_weights)) +
          " weight gradients";
@@ -74,7 +73,7 @@ class StaticPlanner final : public Planner {
         }
         continue;
       }
-      Candidate candidate{.schedule = recipe.schedule,
+      Candidate candidate{.schedule = to_string(recipe.schedule),
                           .slices = recipe.slices,
                           .chunk_tokens = recipe.chunk_tokens,
                           .pipelines = recipe.flushes,
@@ -169,18 +168,17 @@ Replica static_replica(const StaticRecipe& recipe, const std::vector<Tokens>& le
     }
     replica.pipelines.push_back(make_pipeline(std::move(placed), forward_only));
   }
-  if (recipe.schedule == "gpipe") {
-    replica.instructions = all_forward_all_backward(replica.pipelines, cost.stage_count());
-  } else if (recipe.schedule == "mepipe" && !forward_only) {
-    replica.instructions =
-        one_f_one_b_delayed(replica.pipelines.front(), lengths, cost, recipe.held_weights);
-  } else {
-    replica.instructions = one_f_one_b(replica.pipelines, cost.stage_count());
-  }
+  const auto make = row_of(recipe.schedule).make;
+  INFINIPIPE_ASSERT(make != nullptr, "a schedule that a search must find");
+  replica.instructions = make({.pipelines = replica.pipelines,
+                               .lengths = lengths,
+                               .cost = cost,
+                               .held_weights = recipe.held_weights,
+                               .forward_only = forward_only});
   return replica;
 }
 
-Replica static_replica(const std::vector<Chunk>& chunks, const std::string& schedule, int recompute,
+Replica static_replica(const std::vector<Chunk>& chunks, ScheduleKind schedule, int recompute,
                        const CostModel& cost, bool forward_only) {
   StaticRecipe recipe{.schedule = schedule, .slices = 1, .chunk_tokens = 0, .chunking = {}};
   recipe.chunking.chunks = chunks;

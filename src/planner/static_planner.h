@@ -5,9 +5,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
-#include "planner/one_f_one_b.h"
+#include "planner/schedules.h"
 #include "planner/sequence_processor.h"
 #include "planner/site.h"
 
@@ -15,18 +16,19 @@ namespace infinipipe {
 
 // One way to cut and order one replica's share.
 struct StaticRecipe {
-  std::string schedule;  // "1f1b", "gpipe" or "mepipe"
+  ScheduleKind schedule = ScheduleKind::kOneFOneB;  // one that orders given chunks
   int slices = 1;
   Tokens chunk_tokens = 0;
   Chunking chunking;
-  int held_weights = 0;  // "mepipe": how many weight gradients a stage may hold back, -1: any
-  int flushes = 1;       // pipelines that run one after the other (at most one a group)
+  int held_weights = 0;         // how many weight gradients a stage may hold back, -1: any
+  int flushes = 1;              // pipelines that run one after the other (at most one a group)
   bool all_or_nothing = false;  // recompute every layer or none, not the least number that fits
 };
 
 // The recipes that a planner tries for one share; the fastest that fits wins.
-using StaticRecipes = std::function<std::vector<StaticRecipe>(const std::vector<Tokens>& lengths,
-                                                              const Site& site, bool forward_only)>;
+using RecipeMaker = std::vector<StaticRecipe> (*)(const std::vector<Tokens>& lengths,
+                                                  const Site& site, bool forward_only);
+using StaticRecipes = std::function<std::remove_pointer_t<RecipeMaker>>;
 
 std::unique_ptr<Planner> make_static_planner(std::string name, std::shared_ptr<const Site> site,
                                              StaticRecipes recipes);
@@ -46,8 +48,9 @@ std::vector<StaticRecipe> gpipe_recipes(const std::vector<Tokens>& lengths, cons
 std::vector<StaticRecipe> seq1f1b_recipes(const std::vector<Tokens>& lengths, const Site& site,
                                           bool forward_only);
 
-// Seq1F1B as it comes: one slice size (the configuration's chunk_tokens, else a quarter of the
-// longest sequence: four splits) and recomputation of all layers or of none.
+// Seq1F1B as it comes: one slice size (the configuration's chunk_tokens, else the longest sequence
+// in kUntunedSlices) and recomputation of all layers or of none.
+inline constexpr int kUntunedSlices = 4;
 std::vector<StaticRecipe> seq1f1b_fixed_recipes(const std::vector<Tokens>& lengths,
                                                 const Site& site, bool forward_only);
 // Slices as Seq1F1B's, backwards split, weight gradients held back to fill waits (MEPipe).
@@ -64,8 +67,8 @@ Replica static_replica(const StaticRecipe& recipe, const std::vector<Tokens>& le
                        int recompute, const CostModel& cost, bool forward_only,
                        Keep level = Keep::kInput);
 
-// The same in one flush of "1f1b" or "gpipe", for chunks that come from elsewhere.
-Replica static_replica(const std::vector<Chunk>& chunks, const std::string& schedule, int recompute,
+// The same in one flush of a schedule that holds no weights, for chunks that come from elsewhere.
+Replica static_replica(const std::vector<Chunk>& chunks, ScheduleKind schedule, int recompute,
                        const CostModel& cost, bool forward_only);
 
 }  // namespace infinipipe

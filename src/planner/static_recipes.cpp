@@ -41,8 +41,8 @@ std::vector<Tokens> slice_sizes(const std::vector<Tokens>& lengths, const Site& 
   return tried_sizes((longest + 31) / 32, lengths, 16);
 }
 
-StaticRecipe uniform_recipe(const std::string& schedule, const std::vector<Tokens>& lengths,
-                            Tokens size, const ChunkSeconds& cost) {
+StaticRecipe uniform_recipe(ScheduleKind schedule, const std::vector<Tokens>& lengths, Tokens size,
+                            const ChunkSeconds& cost) {
   const Tokens longest = *std::max_element(lengths.begin(), lengths.end());
   return {.schedule = schedule,
           .slices = static_cast<int>((longest + size - 1) / size),
@@ -86,9 +86,8 @@ Chunking pack_whole(const std::vector<Tokens>& lengths, Tokens size, const Chunk
 }
 
 // Sizes below the longest sequence are packed by tokens, others by time and tokens.
-std::vector<StaticRecipe> packed_recipes(const std::string& schedule,
-                                         const std::vector<Tokens>& lengths, const Site& site,
-                                         bool forward_only) {
+std::vector<StaticRecipe> packed_recipes(ScheduleKind schedule, const std::vector<Tokens>& lengths,
+                                         const Site& site, bool forward_only) {
   const ChunkSeconds cost = chunk_seconds(site.cost(), forward_only);
   const Tokens longest = *std::max_element(lengths.begin(), lengths.end());
   std::vector<Tokens> sizes = tried_sizes((longest + 7) / 8, lengths, 16);
@@ -115,13 +114,14 @@ std::vector<StaticRecipe> packed_recipes(const std::string& schedule,
 
 std::vector<StaticRecipe> packed_1f1b_recipes(const std::vector<Tokens>& lengths, const Site& site,
                                               bool forward_only) {
-  return packed_recipes("1f1b", lengths, site, forward_only);
+  return packed_recipes(ScheduleKind::kOneFOneB, lengths, site, forward_only);
 }
 
 std::vector<StaticRecipe> gpipe_recipes(const std::vector<Tokens>& lengths, const Site& site,
                                         bool forward_only) {
   std::vector<StaticRecipe> recipes;
-  for (const StaticRecipe& recipe : packed_recipes("gpipe", lengths, site, forward_only)) {
+  for (const StaticRecipe& recipe :
+       packed_recipes(ScheduleKind::kGpipe, lengths, site, forward_only)) {
     const int groups = static_cast<int>(recipe.chunking.groups.size());
     for (int flushes = 1;; flushes = std::min(groups, 2 * flushes)) {
       recipes.push_back(recipe);
@@ -137,7 +137,7 @@ std::vector<StaticRecipe> seq1f1b_recipes(const std::vector<Tokens>& lengths, co
   const ChunkSeconds cost = chunk_seconds(site.cost(), forward_only);
   std::vector<StaticRecipe> recipes;
   for (const Tokens size : slice_sizes(lengths, site)) {
-    recipes.push_back(uniform_recipe("1f1b", lengths, size, cost));
+    recipes.push_back(uniform_recipe(ScheduleKind::kOneFOneB, lengths, size, cost));
   }
   return recipes;
 }
@@ -145,11 +145,11 @@ std::vector<StaticRecipe> seq1f1b_recipes(const std::vector<Tokens>& lengths, co
 std::vector<StaticRecipe> seq1f1b_fixed_recipes(const std::vector<Tokens>& lengths,
                                                 const Site& site, bool forward_only) {
   const Tokens longest = *std::max_element(lengths.begin(), lengths.end());
-  const int slices = site.config().slices.value_or(4);
+  const int slices = site.config().slices.value_or(kUntunedSlices);
   const Tokens size = site.config().chunk_tokens.value_or((longest + slices - 1) / slices);
   std::vector<StaticRecipe> recipes;
-  recipes.push_back(
-      uniform_recipe("1f1b", lengths, size, chunk_seconds(site.cost(), forward_only)));
+  recipes.push_back(uniform_recipe(ScheduleKind::kOneFOneB, lengths, size,
+                                   chunk_seconds(site.cost(), forward_only)));
   recipes.back().all_or_nothing = true;
   return recipes;
 }
@@ -161,7 +161,7 @@ std::vector<StaticRecipe> mepipe_recipes(const std::vector<Tokens>& lengths, con
   std::vector<StaticRecipe> recipes;
   for (const Tokens size : slice_sizes(lengths, site)) {
     for (const int held : {0, 1, 2, 4, 8, -1}) {
-      recipes.push_back(uniform_recipe("mepipe", lengths, size, cost));
+      recipes.push_back(uniform_recipe(ScheduleKind::kMepipe, lengths, size, cost));
       recipes.back().held_weights = held;
     }
   }

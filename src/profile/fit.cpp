@@ -184,8 +184,10 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
 void fit_temporaries(const std::vector<InstructionSample>& samples,
                      const std::vector<LayerRange>& stages, Profile& profile) {
   LayerwiseMemory memory = profile.memory.layerwise.value_or(LayerwiseMemory{});
-  // In bfloat16 chunks with a context hold more for each token than others.
-  const bool uneven = profile.dtype == "bfloat16";
+  // Where sums are wider than elements (bfloat16), chunks with a context hold more for each token
+  // than others.
+  const DtypeRow* dtype = find_named(kDtypes, profile.dtype);
+  const bool uneven = dtype && dtype->bytes.element < dtype->bytes.accumulator;
   // What is left of each measured figure once its known parts are taken off.
   std::vector<double> forward;       // a token
   std::vector<double> forward_last;  // the same, from the last stage

@@ -98,8 +98,8 @@ std::pair<Bytes, int> graphics_memory() {
 
 }  // namespace
 
-std::string machine_name(const std::string& device) {
-  if (device == "cuda") {
+std::string machine_name(Device device) {
+  if (device == Device::kCuda) {
     const auto [bytes, devices] = graphics_memory();
     return std::to_string(devices) + " x " + graphics_processor() + " of " + format_bytes(bytes) +
            ", " + processor();
@@ -108,10 +108,10 @@ std::string machine_name(const std::string& device) {
          " cores, " + format_bytes(total_bytes());
 }
 
-Bytes machine_bytes_per_stage(int stages, const std::string& device) {
+Bytes machine_bytes_per_stage(int stages, Device device) {
   Bytes total = total_bytes();
   int sharing = std::max(1, stages);
-  if (device == "cuda") {
+  if (device == Device::kCuda) {
     const auto [bytes, devices] = graphics_memory();
     total = bytes;
     sharing = (sharing + devices - 1) / std::max(1, devices);

@@ -249,7 +249,7 @@ class Measurement final {
   }
 
   double bytes_of(const TokenNumbers& numbers) const {
-    const DtypeBytes bytes = dtype_bytes(options_.dtype);
+    const DtypeBytes& bytes = row_of(options_.dtype).bytes;
     return numbers.bytes(bytes.element, bytes.accumulator);
   }
 

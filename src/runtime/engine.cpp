@@ -16,18 +16,16 @@ namespace infinipipe {
 
 namespace {
 
-at::Device stage_device(const std::string& name, std::size_t stage) {
-  if (name == "cpu") return at::kCPU;
-  if (name != "cuda") {
-    throw InputError("config: runtime.device", "found " + name, "expected cpu or cuda");
-  }
+at::Device stage_device(Device device, std::size_t stage) {
+  const at::DeviceType type = device_type(device);
+  if (type == at::kCPU) return type;
   const int devices = cuda_devices();
   if (devices == 0) {
-    throw RunError("config: runtime.device", "found cuda", "but this machine or build has no GPU",
-                   "use --runtime.device cpu");
+    throw RunError("config: runtime.device", "found " + std::string(to_string(device)),
+                   "but this machine or build has no GPU",
+                   "use --runtime.device " + std::string(to_string(Device::kCpu)));
   }
-  return at::Device(at::kCUDA,
-                    static_cast<at::DeviceIndex>(stage % static_cast<std::size_t>(devices)));
+  return at::Device(type, static_cast<at::DeviceIndex>(stage % static_cast<std::size_t>(devices)));
 }
 
 void check_stages(const Engine::Options& options) {
@@ -150,7 +148,7 @@ Engine::Impl::Impl(const Options& given) : options(given) {
     model.layers = options.stages[p];
     model.embedding = p == 0;
     model.head = p + 1 == count;
-    model.dtype = parse_dtype(options.dtype);
+    model.dtype = scalar_type(options.dtype);
     model.device = stage_device(options.device, p);
     model.seed = options.seed;
     model.head_block_tokens = options.head_block_tokens;

@@ -31,8 +31,8 @@ class Engine final {
   struct Options {
     ModelSpec model;
     std::vector<LayerRange> stages;
-    std::string dtype = "float32";
-    std::string device = "cpu";
+    Dtype dtype = Dtype::kFloat32;
+    Device device = Device::kCpu;
     int threads_per_stage = 1;
     std::int64_t seed = 1;
     // Constant tables are made for documents of so many tokens at once, so that memory does not

@@ -42,8 +42,8 @@ std::string cached_profile_path(const TrainConfig& config) {
   Json key = Json::object();
   key["machine"] = machine_name(config.runtime.device);
   key["model"] = model_to_json(config.model);
-  key["dtype"] = config.training.dtype;
-  key["device"] = config.runtime.device;
+  key["dtype"] = to_string(config.training.dtype);
+  key["device"] = to_string(config.runtime.device);
   key["stages"] = config.parallelism.stages;
   key["layers_per_stage"] = config.parallelism.layers_per_stage.value_or(std::vector<int>{});
   key["threads"] = config.runtime.threads_per_stage;

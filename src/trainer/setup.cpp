@@ -52,14 +52,14 @@ std::unique_ptr<Planner> make_judged_planner(const PlanContext& context) {
   return make_planner(context, std::make_shared<SimulatorEvaluator>(context.limit()));
 }
 
-double devices_at_work(const std::string& device, std::size_t stages) {
+double devices_at_work(Device device, std::size_t stages) {
   const auto count = static_cast<double>(stages);
-  return device == "cpu" ? count : std::min(count, static_cast<double>(cuda_devices()));
+  return device == Device::kCpu ? count : std::min(count, static_cast<double>(cuda_devices()));
 }
 
 double measured_matmul_flops(const Engine::Options& options) {
   // A GPU is not busy with less, and waiting for it must not count.
-  const bool cpu = options.device == "cpu";
+  const bool cpu = options.device == Device::kCpu;
   const std::int64_t rows = cpu ? 1024 : 8192;
   const std::int64_t inner = cpu ? 512 : 4096;
   const std::int64_t columns = cpu ? 512 : 4096;
@@ -68,7 +68,7 @@ double measured_matmul_flops(const Engine::Options& options) {
   std::thread worker([&] {  // its own thread: the intra-op thread count is per thread
     at::set_num_threads(options.threads_per_stage);
     const auto tensor_options =
-        at::TensorOptions().dtype(parse_dtype(options.dtype)).device(at::Device(options.device));
+        at::TensorOptions().dtype(scalar_type(options.dtype)).device(device_type(options.device));
     const at::Tensor a = at::randn({rows, inner}, tensor_options);
     const at::Tensor b = at::randn({inner, columns}, tensor_options);
     at::matmul(a, b);

@@ -23,7 +23,7 @@ std::unique_ptr<Planner> make_judged_planner(const PlanContext& context);
 
 // How many of what measured_matmul_flops() measures work at once: each stage has threads of its own
 // on the processor; GPUs may be fewer than stages.
-double devices_at_work(const std::string& device, std::size_t stages);
+double devices_at_work(Device device, std::size_t stages);
 
 // Matrix multiplication speed of one stage's threads on its device in the compute dtype, FLOP/s:
 // the median of a few products, short ones on the processor. What MFU is measured against.

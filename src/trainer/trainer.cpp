@@ -113,12 +113,13 @@ class Run final {
     }
     options_.log("model   " + format_count(config_.model.parameters()) + " parameters, " +
                  std::to_string(config_.model.num_hidden_layers) + " layers of " +
-                 std::to_string(config_.model.hidden_size) + ", " + config_.training.dtype);
+                 std::to_string(config_.model.hidden_size) + ", " +
+                 to_string(config_.training.dtype));
     options_.log("data    " + config_.data.path + ": " + format_count(dataset_.documents()) +
                  " documents, " + format_count(dataset_.tokens()) + " tokens");
     options_.log("stages  " + std::to_string(stages_.size()) + " (layers " + split + ") x " +
                  std::to_string(config_.runtime.threads_per_stage) + " thread(s) on " +
-                 config_.runtime.device + ", planner " + config_.planner.name);
+                 to_string(config_.runtime.device) + ", planner " + config_.planner.name);
   }
 
   // Trains steps [first, config.training.steps).
@@ -291,7 +292,7 @@ void require_same_run(const TrainConfig& now, const TrainConfig& saved, const st
     throw InputError("config: model", "sizes differ from those of " + folder,
                      "expected the same model", "use the checkpoint's [model] section");
   }
-  require("training.dtype", now.training.dtype, saved.training.dtype);
+  require("training.dtype", to_string(now.training.dtype), to_string(saved.training.dtype));
   require("training.seed", std::to_string(now.training.seed), std::to_string(saved.training.seed));
   require("training.sequences_per_step", std::to_string(now.training.sequences_per_step),
           std::to_string(saved.training.sequences_per_step));

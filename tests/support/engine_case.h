@@ -28,8 +28,7 @@ inline ModelSpec small_model(int layers, std::int64_t hidden = 16) {
   return model;
 }
 
-inline Engine::Options engine_options(const ModelSpec& model, const Plan& plan,
-                                      const std::string& dtype) {
+inline Engine::Options engine_options(const ModelSpec& model, const Plan& plan, Dtype dtype) {
   Engine::Options options;
   options.model = model;
   options.stages = plan.stages;

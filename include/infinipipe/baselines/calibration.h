@@ -21,12 +21,14 @@ struct Calibration {
   double allowance_chunks = 0;  // per step, in units of the profile's whole per-chunk cost: gathers
                                 // that are not hidden, the optimizer, stragglers
   std::vector<std::string> planners;
-  // What was measured, in the planners' order.
+  // In the planners' order: the system as the experiment ran it, and what was measured.
+  std::vector<std::unique_ptr<System> (*)(const SystemContext&)> make;
   std::vector<Seconds> measured;
   std::string source;
 };
 
-// "flexsp": arXiv 2412.01523, GPT 6.7B on 64 x A100-40GB.
+// One, named after the system whose authors published it: arXiv 2412.01523, GPT 6.7B on 64 x
+// A100-40GB.
 std::vector<std::string> calibration_names();
 // Throws InputError for an unknown name.
 const Calibration& calibration(const std::string& name);
@@ -37,9 +39,9 @@ std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibrat
                                                      std::span<const Tokens> lengths, int batch,
                                                      int batches);
 
-// The system as the experiment ran it: deepspeed at one degree over all devices with bins of 0.9 of
-// its capacity, flexsp at degrees from 2 with the fewest micro-batches that fit; nothing
-// recomputed. Other names as make_system.
+// The system as the experiment ran it, one that was not part of it as make_system. Of FlexSP's:
+// DeepSpeed at one degree over all devices with bins of 0.9 of its capacity, FlexSP at degrees from
+// 2 with the fewest micro-batches that fit; nothing recomputed.
 std::unique_ptr<System> make_calibrated_system(const Calibration& calibration,
                                                const std::string& name,
                                                const SystemContext& context);

@@ -88,8 +88,7 @@ class System {
   virtual SystemResult run(const std::vector<Tokens>& sequences) const = 0;
 };
 
-// "epp", "epp-1f1b", "1f1b", "seq1f1b", "gpipe", ... (every planner_names()), then "deepspeed",
-// "flexsp", "megatron".
+// Those of systems() (infinipipe/baselines/systems.h), in its order.
 std::vector<std::string> system_names();
 
 // Throws InputError for an unknown name (naming the nearest), devices < 1, and a parallelism that

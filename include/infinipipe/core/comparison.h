@@ -7,6 +7,7 @@
 
 #include "infinipipe/base/json.h"
 #include "infinipipe/base/units.h"
+#include "infinipipe/core/config.h"
 
 namespace infinipipe {
 
@@ -42,7 +43,7 @@ struct Comparison {
   std::string machine;
   int devices = 0;
   int layers = 0;
-  std::string reference = "epp";  // whose speedup the summary states
+  std::string reference = kDefaultPlanner;  // whose speedup the summary states
   std::vector<Tokens> batch_tokens;
   std::vector<std::string> planners;
   std::vector<ComparisonRow> rows;  // by batch, then in the order of `planners`

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "infinipipe/base/units.h"
+#include "infinipipe/core/device.h"
+#include "infinipipe/core/dtype.h"
 #include "infinipipe/core/model_spec.h"
 
 namespace infinipipe {
@@ -22,8 +24,8 @@ struct TrainingConfig {
   int steps = 100;
   int sequences_per_step = 8;
   std::int64_t seed = 1;
-  std::string dtype = "float32";  // float64, float32, bfloat16
-  double max_minutes = 0.0;       // 0: no limit; else stops cleanly after so long
+  Dtype dtype = Dtype::kFloat32;
+  double max_minutes = 0.0;  // 0: no limit; else stops cleanly after so long
 };
 
 struct OptimizerConfig {
@@ -49,8 +51,12 @@ struct MemoryConfig {
   double bytes_per_stage = 0.0;  // 0: the profile's device memory
 };
 
+// Of the planner's table (infinipipe/planner/planners.h): what plans unless the user says
+// otherwise.
+inline constexpr const char* kDefaultPlanner = "epp";
+
 struct PlannerConfig {
-  std::string name = "epp";
+  std::string name = kDefaultPlanner;
   std::optional<int> slices;           // K; empty: "auto"
   std::optional<Tokens> chunk_tokens;  // capacity; empty: "auto"
   // Of recomputed layers: "input", "attention" (its output too) or "auto": what is fastest for epp,
@@ -70,7 +76,7 @@ struct ClusterConfig {
 };
 
 struct RuntimeConfig {
-  std::string device = "cpu";
+  Device device = Device::kCpu;
   std::string communicator = "threads";
   int threads_per_stage = 1;
   bool pooled_allocator = true;
@@ -142,8 +148,5 @@ TrainConfig config_from_toml(std::string_view text, const std::string& where,
                              TrainConfig base = {});
 // Complete TOML text of a configuration; read_config of it gives the same.
 std::string config_to_toml(const TrainConfig& config);
-
-// The known word that is nearest to `word` by edit distance; empty if none is near.
-std::string nearest(std::string_view word, const std::vector<std::string>& known);
 
 }  // namespace infinipipe

@@ -115,7 +115,7 @@ struct SolverReport {
 
 // A plan that was considered and how it simulated.
 struct Candidate {
-  std::string schedule;  // "1f1b", "list", ...
+  std::string schedule;  // a name of planner/schedules.h
   int slices = 0;
   Tokens chunk_tokens = 0;
   int pipelines = 0;
@@ -124,10 +124,13 @@ struct Candidate {
   std::string note;  // why it lost or won, one phrase
 };
 
+// Of the planner's table of schedules: what a plan that names none runs.
+inline constexpr const char* kDefaultSchedule = "1f1b";
+
 struct PlannerReport {
   std::string name;
   int slices = 1;  // K
-  std::string schedule = "1f1b";
+  std::string schedule = kDefaultSchedule;
   Seconds seconds = 0.0;  // wall time of planning
   SolverReport solver;
   double chunk_spread = 0.0;          // slowest chunk / mean chunk - 1, nothing recomputed

@@ -8,6 +8,7 @@
 
 #include "infinipipe/base/json.h"
 #include "infinipipe/base/units.h"
+#include "infinipipe/core/dtype.h"
 #include "infinipipe/core/keeping.h"
 #include "infinipipe/core/model_spec.h"
 
@@ -80,7 +81,7 @@ struct LinkCost {
 struct Profile {
   std::string source;
   std::string machine;
-  std::string dtype;
+  std::string dtype;  // as the file says; what is none of kDtypes counts as float32 does
   DirectionCost forward;
   DirectionCost backward;
   PerTokenPair embedding;
@@ -119,19 +120,8 @@ Profile at_pace(Profile profile, const std::vector<double>& pace, double mean = 
 Json profile_to_json(const Profile& profile);
 std::string profile_hash(const Profile& profile);
 
-// Bytes of one number. Throws InputError for a dtype that training does not know.
-struct DtypeBytes {
-  double element = 4.0;      // activations and messages
-  double accumulator = 4.0;  // softmax statistics, dK and dV
-  double state = 16.0;       // a parameter's weight, gradient and AdamW moments; of it:
-  double gradient = 4.0;
-  double moments = 8.0;
-};
-DtypeBytes dtype_bytes(const std::string& dtype);
-
 // A machine of `flops_per_second` a device that runs `model`, when nothing was measured: times from
 // FLOPs, memory from the layers' own saved tensors. Same model, same profile, on any machine.
-Profile estimated_profile(const ModelSpec& model, const std::string& dtype,
-                          double flops_per_second = 5e10);
+Profile estimated_profile(const ModelSpec& model, Dtype dtype, double flops_per_second = 5e10);
 
 }  // namespace infinipipe

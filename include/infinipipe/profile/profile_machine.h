@@ -16,8 +16,8 @@ namespace infinipipe {
 struct ProfileOptions {
   ModelSpec model;
   std::vector<LayerRange> stages;  // contiguous over the model's layers
-  std::string dtype = "float32";
-  std::string device = "cpu";
+  Dtype dtype = Dtype::kFloat32;
+  Device device = Device::kCpu;
   int threads_per_stage = 1;
   bool pooled_allocator = true;  // Engine::Options
   Tokens longest = 16384;        // the longest document that training will see
@@ -57,11 +57,11 @@ struct ProfileResult {
 // should use the machine meanwhile.
 ProfileResult profile_machine(const ProfileOptions& options);
 
-// "AMD EPYC 7763, 2 cores, 23.4 GiB"; for "cuda" the GPU's name and the processor's.
-std::string machine_name(const std::string& device = "cpu");
+// "AMD EPYC 7763, 2 cores, 23.4 GiB"; for CUDA the GPU's name and the processor's.
+std::string machine_name(Device device = Device::kCpu);
 // Bytes that a stage may take on this machine: its memory (that of its control group, where that is
-// less; for "cuda" the GPU's), less three tenths and half a GiB for everything else and what the
+// less; for CUDA the GPU's), less three tenths and half a GiB for everything else and what the
 // allocator's blocks take beyond their tensors, shared by the stages that share it.
-Bytes machine_bytes_per_stage(int stages, const std::string& device = "cpu");
+Bytes machine_bytes_per_stage(int stages, Device device = Device::kCpu);
 
 }  // namespace infinipipe

@@ -1,13 +1,15 @@
-// Compute dtypes by the names that configurations use.
+// Dtypes and devices as LibTorch knows them.
 #pragma once
 
+#include <c10/core/DeviceType.h>
 #include <c10/core/ScalarType.h>
 
-#include <string_view>
+#include "infinipipe/core/device.h"
+#include "infinipipe/core/dtype.h"
 
 namespace infinipipe {
 
-// "float64", "float32", "bfloat16". Throws InputError for any other name.
-at::ScalarType parse_dtype(std::string_view name);
+at::ScalarType scalar_type(Dtype dtype);
+c10::DeviceType device_type(Device device);
 
 }  // namespace infinipipe

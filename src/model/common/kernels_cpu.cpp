@@ -27,7 +27,7 @@ void dispatch(at::ScalarType type, const Body& body) {
     case at::kBFloat16:
       return body(c10::BFloat16{}, float{});
     default:
-      INFINIPIPE_ASSERT(false, "dtype is none of float64, float32, bfloat16");
+      INFINIPIPE_ASSERT(false, "a dtype without kernels");
   }
 }
 

@@ -7,6 +7,7 @@
 #include <bit>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/dtype.h"
 #include "model/common/chunk_state.h"
 #include "model/common/head.h"
 #include "model/common/kv_store.h"
@@ -37,7 +38,7 @@ void check(const StageModel::Options& options) {
   const auto type = options.dtype;
   if (type != at::kDouble && type != at::kFloat && type != at::kBFloat16) {
     throw InputError("training.dtype", std::string("found ") + c10::toString(type),
-                     "expected float64, float32 or bfloat16");
+                     "expected " + listed(names_of(kDtypes)));
   }
   INFINIPIPE_ASSERT(options.layers.begin >= 0 && options.layers.count() >= 0 &&
                         options.layers.end <= options.model.num_hidden_layers,

@@ -58,7 +58,7 @@ TEST(Pipelines, OneForwardOneBackwardIsTheSimulators) {
           {.kind = ChunkKind::kBatched, .slices = {{SequenceId(c), 0, tokens}}, .keeping = {}});
     }
     const int recompute = static_cast<int>(random.between(0, 2));
-    plan.replicas = {static_replica(chunks, "1f1b", recompute, cost, false)};
+    plan.replicas = {static_replica(chunks, ScheduleKind::kOneFOneB, recompute, cost, false)};
     require_valid(plan);
     for (const Chunk& chunk : plan.replicas[0].pipelines[0].chunks) {
       shapes.push_back(

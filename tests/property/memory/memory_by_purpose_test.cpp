@@ -22,7 +22,7 @@ namespace {
 
 constexpr int kStages = 2;
 
-ProfileOptions measured_model(const std::string& dtype) {
+ProfileOptions measured_model(Dtype dtype) {
   ProfileOptions options;
   options.model.vocab_size = 257;
   options.model.hidden_size = 64;
@@ -37,7 +37,7 @@ ProfileOptions measured_model(const std::string& dtype) {
   return options;
 }
 
-class MemoryByPurpose : public ::testing::TestWithParam<const char*> {
+class MemoryByPurpose : public ::testing::TestWithParam<Dtype> {
  protected:
   Plan plan(const Profile& profile, const PlanRequest& request, Bytes budget) const {
     PlanContext context;
@@ -53,7 +53,7 @@ class MemoryByPurpose : public ::testing::TestWithParam<const char*> {
 // Peaks within 3% on every step and never above the budget; each purpose's most
 // bytes as well, as a share of the stage's peak.
 TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
-  if (linear::widened(at::empty({0}, at::dtype(parse_dtype(GetParam()))))) {
+  if (linear::widened(at::empty({0}, at::dtype(scalar_type(GetParam()))))) {
     GTEST_SKIP() << "this processor widens bfloat16 contexts whole, which no profile counts";
   }
   const ProfileOptions options = measured_model(GetParam());
@@ -66,7 +66,7 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
   Engine engine(engine_options);
   const CostModel cost(profile, {.stages = kStages}, options.stages);
   // In bfloat16 a chunk's workspace depends on more than its tokens (docs/profile.md).
-  const bool narrow = options.dtype == "bfloat16";
+  const bool narrow = options.dtype == Dtype::kBfloat16;
   const double too_much = narrow ? 0.25 : 0.03;
   const double too_little = narrow ? 0.10 : 0.03;
   Random random(20261124);
@@ -130,11 +130,12 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
   EXPECT_GT(ran, 12);
   EXPECT_GT(around_attention, 3);
   std::printf("%s, %d plans: peaks within %.2f%%, each purpose within %.2f%% of the peak\n",
-              GetParam(), ran, 100.0 * worst_peak, 100.0 * worst_purpose);
+              to_string(GetParam()), ran, 100.0 * worst_peak, 100.0 * worst_purpose);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, MemoryByPurpose, ::testing::Values("float32", "bfloat16"),
-                         [](const auto& test) { return std::string(test.param); });
+INSTANTIATE_TEST_SUITE_P(Types, MemoryByPurpose,
+                         ::testing::Values(Dtype::kFloat32, Dtype::kBfloat16),
+                         [](const auto& test) { return std::string(to_string(test.param)); });
 
 }  // namespace
 }  // namespace infinipipe

@@ -119,7 +119,7 @@ PlanContext long_contexts(Bytes limit) {
   PlanContext context;
   ModelSpec model;
   model.num_hidden_layers = 4;
-  context.profile = estimated_profile(model, "float32");
+  context.profile = estimated_profile(model, Dtype::kFloat32);
   context.profile.forward.seconds_per_token2 = 1e-7;
   RemakeCost& around = context.profile.remake[index_of(Keep::kAttention)].emplace();
   around.cost.seconds_per_token = 0.5 * context.profile.forward.seconds_per_token;

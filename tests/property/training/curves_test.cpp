@@ -38,7 +38,7 @@ struct Curve {
 // Autograd on whole sequences, AdamW as in the textbook, schedule and clipping spelled out again.
 Curve reference_curve(const ModelSpec& model) {
   const OptimizerConfig c = optimizer_config();
-  Engine engine(engine_options(model, sliced_plan(kLengths, {1, 4, 1}), "float64"));
+  Engine engine(engine_options(model, sliced_plan(kLengths, {1, 4, 1}), Dtype::kFloat64));
   std::map<std::string, std::tuple<at::Tensor, at::Tensor, at::Tensor>> state;
   for (const auto& each : engine.state()) {
     const at::Tensor w = each.parameter->master.clone();
@@ -76,7 +76,7 @@ struct Trained {
   std::map<std::string, at::Tensor> weights;
 };
 
-Trained train(const ModelSpec& model, const Plan& plan, const std::string& dtype, int threads = 1) {
+Trained train(const ModelSpec& model, const Plan& plan, Dtype dtype, int threads = 1) {
   Engine::Options options = engine_options(model, plan, dtype);
   options.optimizer = optimizer_config();
   options.total_steps = kSteps;
@@ -110,8 +110,8 @@ TEST(Curves, EqualTheSingleDeviceReference) {
       for (const int slices : {1, 4, 8}) {
         if (tied && slices != 4) continue;
         const Plan plan = sliced_plan(kLengths, {stages, 4, slices, 1e-3});
-        const Curve wide = train(model, plan, "float64").curve;
-        const Curve single = train(model, plan, "float32").curve;
+        const Curve wide = train(model, plan, Dtype::kFloat64).curve;
+        const Curve single = train(model, plan, Dtype::kFloat32).curve;
         const std::string where = std::to_string(stages) +
                                   " stages, K = " + std::to_string(slices) + (tied ? ", tied" : "");
         EXPECT_LE(error(single.losses[0], expected.losses[0]), 1e-5) << where;
@@ -132,8 +132,8 @@ TEST(Curves, SameSeedTwiceIsBitEqual) {
   const ModelSpec model = small_model(4);
   const Plan plan = sliced_plan(kLengths, {2, 4, 4, 1e-3});
   for (const int threads : {1, 2}) {
-    const Trained first = train(model, plan, "float32", threads);
-    const Trained second = train(model, plan, "float32", threads);
+    const Trained first = train(model, plan, Dtype::kFloat32, threads);
+    const Trained second = train(model, plan, Dtype::kFloat32, threads);
     EXPECT_EQ(first.curve.losses, second.curve.losses);
     EXPECT_EQ(first.curve.norms, second.curve.norms);
     for (const auto& [name, weight] : first.weights)
@@ -144,7 +144,7 @@ TEST(Curves, SameSeedTwiceIsBitEqual) {
 TEST(Curves, TiedCopiesStayBitEqual) {
   ModelSpec model = small_model(4);
   model.tie_word_embeddings = true;
-  const Trained trained = train(model, sliced_plan(kLengths, {4, 4, 4, 1e-3}), "bfloat16");
+  const Trained trained = train(model, sliced_plan(kLengths, {4, 4, 4, 1e-3}), Dtype::kBfloat16);
   EXPECT_TRUE(at::equal(trained.weights.at("model.embed_tokens.weight"),
                         trained.weights.at("lm_head.weight")));
   EXPECT_LT(trained.curve.losses.back(), trained.curve.losses.front());

@@ -11,7 +11,7 @@ namespace infinipipe::testing {
 namespace {
 
 StepResult run(const ModelSpec& model, const Plan& plan) {
-  Engine engine(engine_options(model, plan, "float32"));
+  Engine engine(engine_options(model, plan, Dtype::kFloat32));
   Random random(1);
   return engine.run(plan, random_batch(random, plan.sequences, model.vocab_size));
 }

@@ -54,7 +54,7 @@ TEST(PlannerPlans, EqualAutogradUnderRandomBudgets) {
       lengths.push_back(random.between(1, 60));
     }
     random.shuffle(lengths);
-    Profile profile = estimated_profile(model, "float64");
+    Profile profile = estimated_profile(model, Dtype::kFloat64);
     if (random.between(0, 1) == 1) {  // as where it was measured
       RemakeCost& around = profile.remake[index_of(Keep::kAttention)].emplace();
       around.cost.seconds_per_token = 0.6 * profile.forward.seconds_per_token;
@@ -87,7 +87,7 @@ TEST(PlannerPlans, EqualAutogradUnderRandomBudgets) {
     for (const Pipeline& pipeline : plan.replicas[0].pipelines) {
       for (const Chunk& chunk : pipeline.chunks) recomputing += chunk.keeping[0].remade() > 0 ? 1 : 0;
     }
-    Engine engine(engine_options(model, plan, "float64"));
+    Engine engine(engine_options(model, plan, Dtype::kFloat64));
     const Batch batch = random_batch(random, lengths, model.vocab_size);
     const StepResult result = engine.run(plan, batch);
     ReferenceModel reference = reference_of(engine);

@@ -78,7 +78,7 @@ struct Errors {
   GradientError gradient;
 };
 
-Errors run_case(const Case& c, const std::string& dtype, bool checked) {
+Errors run_case(const Case& c, Dtype dtype, bool checked) {
   Engine::Options options = engine_options(c.model, c.plan, dtype);
   options.check_messages = checked;
   options.head_block_tokens = 64;
@@ -123,7 +123,7 @@ TEST(RandomPlans, EqualAutogradInFloat64) {
   Errors worst;
   for (int i = 0; i < cases; ++i) {
     Random random(2024, static_cast<std::uint64_t>(i));
-    const Errors errors = run_case(make_case(random), "float64", i % 2 == 0);
+    const Errors errors = run_case(make_case(random), Dtype::kFloat64, i % 2 == 0);
     ASSERT_LE(errors.loss, 1e-9) << "case " << i;
     ASSERT_LE(errors.gradient.largest, 1e-9) << "case " << i << ": " << errors.gradient.name;
     worst.loss = std::max(worst.loss, errors.loss);
@@ -134,10 +134,10 @@ TEST(RandomPlans, EqualAutogradInFloat64) {
 }
 
 // The oracle runs in float64 on the same weights, so these bounds are the dtype's own rounding.
-class RandomPlansIn : public ::testing::TestWithParam<std::tuple<const char*, double, double>> {};
+class RandomPlansIn : public ::testing::TestWithParam<std::tuple<Dtype, double, double>> {};
 INSTANTIATE_TEST_SUITE_P(Dtypes, RandomPlansIn,
-                         ::testing::Values(std::tuple("float32", 1e-6, 2e-5),
-                                           std::tuple("bfloat16", 2e-3, 0.1)));
+                         ::testing::Values(std::tuple(Dtype::kFloat32, 1e-6, 2e-5),
+                                           std::tuple(Dtype::kBfloat16, 2e-3, 0.1)));
 
 TEST_P(RandomPlansIn, AreWithinTheDtypesRounding) {
   at::set_num_threads(1);
@@ -153,8 +153,8 @@ TEST_P(RandomPlansIn, AreWithinTheDtypesRounding) {
     worst.loss = std::max(worst.loss, errors.loss);
     worst.gradient.largest = std::max(worst.gradient.largest, errors.gradient.largest);
   }
-  std::printf("%d cases in %s: loss within %.1e, gradients within %.1e\n", cases, dtype, worst.loss,
-              worst.gradient.largest);
+  std::printf("%d cases in %s: loss within %.1e, gradients within %.1e\n", cases, to_string(dtype),
+              worst.loss, worst.gradient.largest);
 }
 
 // A sequence's loss terms must not know what else is in its chunk: a neighbour is changed, and the
@@ -168,7 +168,7 @@ TEST(RandomPlans, PackedNeighboursDoNotLeak) {
     const std::size_t changed = c.batch.sequences.size() / 2;
     c.batch.weights[changed].assign(c.batch.sequences[changed].size(), 0.0F);
     if (c.batch.target_weight() == 0.0) continue;
-    Engine engine(engine_options(c.model, c.plan, "float32"));
+    Engine engine(engine_options(c.model, c.plan, Dtype::kFloat32));
     const double before = engine.run(c.plan, c.batch).loss;
     for (auto& token : c.batch.sequences[changed]) token = (token + 7) % c.model.vocab_size;
     EXPECT_EQ(engine.run(c.plan, c.batch).loss, before) << "case " << i;

@@ -9,6 +9,7 @@
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/profile.h"
 #include "infinipipe/data/lengths.h"
+#include "infinipipe/planner/planners.h"
 #include "system/cli_plan/program.h"
 
 namespace infinipipe {
@@ -73,6 +74,13 @@ TEST_F(CommandLine, HelpShowsEveryKeyOfItsSections) {
     const bool expected = section != "data" && section != "optimizer" && section != "runtime" &&
                           section != "checkpoint" && section != "metrics";
     EXPECT_EQ(shown, expected) << key.name;
+  }
+}
+
+TEST_F(CommandLine, HelpListsEveryPlanner) {
+  const std::string list = testing::unwrapped(run({"plan", "--help"}).out, "Names for --planner:");
+  for (const PlannerRow& row : planners()) {
+    EXPECT_THAT(list, HasSubstr(" " + std::string(row.name) + " " + row.line + " "));
   }
 }
 
@@ -170,7 +178,7 @@ TEST_F(CommandLine, BadConfigurationsAreRefused) {
 }
 
 TEST_F(CommandLine, BadProfilesAreRefused) {
-  const Json good = profile_to_json(estimated_profile(ModelSpec{}, "float32"));
+  const Json good = profile_to_json(estimated_profile(ModelSpec{}, Dtype::kFloat32));
   const auto refuse = [&](const std::string& text, const std::string& message) {
     write("profile.json", text);
     expect_error(

@@ -22,7 +22,7 @@ class PlanFiles : public testing::ProgramTest {
   void SetUp() override {
     ProgramTest::SetUp();
     write_plan(path("plan.json"), testing::make_plan());
-    write("profile.json", profile_to_json(estimated_profile(ModelSpec{}, "float32")).dump());
+    write("profile.json", profile_to_json(estimated_profile(ModelSpec{}, Dtype::kFloat32)).dump());
   }
   void expect_refusal(const std::function<void(Json&)>& edit, const std::string& message,
                       int code = 1) {

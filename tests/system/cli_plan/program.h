@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -12,6 +13,16 @@
 #include "infinipipe/base/file.h"
 
 namespace infinipipe::testing {
+
+// Of a help text from `heading` on: every row of blanks and line ends as one blank.
+inline std::string unwrapped(const std::string& help, const std::string& heading) {
+  std::string text;
+  for (const char c : help.substr(std::min(help.find(heading), help.size()))) {
+    const bool blank = c == ' ' || c == '\n';
+    if (!blank || (!text.empty() && text.back() != ' ')) text += blank ? ' ' : c;
+  }
+  return text;
+}
 
 struct Outcome {
   int code = -1;

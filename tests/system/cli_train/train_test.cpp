@@ -85,7 +85,7 @@ TEST_F(TrainCommand, StepsLieBesideTheirPrediction) {
   model.num_hidden_layers = 2;
   model.num_attention_heads = 2;
   model.num_key_value_heads = 2;
-  write("profile.json", profile_to_json(estimated_profile(model, "float32")).dump());
+  write("profile.json", profile_to_json(estimated_profile(model, Dtype::kFloat32)).dump());
   const Outcome trained =
       run(train({"--training.steps", "8", "--plan-dir", "run/plans", "--trace-dir", "run/traces",
                  "--cluster.profile", "profile.json"}));

@@ -8,6 +8,7 @@
 
 #include "infinipipe/base/json.h"
 #include "infinipipe/baselines/calibration.h"
+#include "infinipipe/baselines/systems.h"
 #include "infinipipe/data/lengths.h"
 #include "support/profiles.h"
 #include "system/cli_plan/program.h"
@@ -36,6 +37,14 @@ class CompareTest : public testing::ProgramTest {
     return json;
   }
 };
+
+TEST_F(CompareTest, HelpListsEverySystem) {
+  const std::string list =
+      testing::unwrapped(run({"compare", "--help"}).out, "Names for --planners:");
+  for (const SystemRow& row : systems()) {
+    EXPECT_THAT(list, HasSubstr(" " + std::string(row.name) + " " + row.line + " "));
+  }
+}
 
 // The published experiment's first three batches: figures that plain arithmetic gives for
 // deepspeed, and that the assignment's bound and search give for flexsp.

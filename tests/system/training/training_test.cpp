@@ -125,7 +125,7 @@ TEST_F(TrainingTest, ResumeTakesTheProfileOfWhatRunsNow) {
   two.training.steps = 3;
   TrainConfig four = two;
   four.parallelism.stages = 4;
-  Profile profile = estimated_profile(two.model, "float32");
+  Profile profile = estimated_profile(two.model, Dtype::kFloat32);
   fs::create_directories(fs::path(cached_profile_path(two)).parent_path());
   write_file(cached_profile_path(four), profile_to_json(profile).dump());
   profile.stage_speed = {1.0, 0.5};
@@ -147,7 +147,7 @@ TEST_F(TrainingTest, ResumeElsewhereDoesNotPlanForTheOldMachine) {
   TrainConfig c = config(2);
   c.cluster.profile = "";
   c.training.steps = 3;
-  Profile profile = estimated_profile(c.model, "float32");
+  Profile profile = estimated_profile(c.model, Dtype::kFloat32);
   profile.source = "measured";
   profile.machine = "a larger one";
   fs::create_directories(fs::path(cached_profile_path(c)).parent_path());
@@ -186,7 +186,7 @@ TEST_F(TrainingTest, SaysWhereABudgetWasExceeded) {
   TrainConfig c = config(2);
   c.training.steps = 2;
   c.memory.bytes_per_stage = 1e5;
-  Profile profile = estimated_profile(c.model, "float32");
+  Profile profile = estimated_profile(c.model, Dtype::kFloat32);
   profile.memory = {};
   c.cluster.profile = folder_ + "/profile.json";
   write_file(c.cluster.profile, profile_to_json(profile).dump());

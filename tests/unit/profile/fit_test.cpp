@@ -20,7 +20,7 @@ using testing::stages_of;
 Profile planted() {
   ModelSpec model;
   model.num_hidden_layers = 8;
-  Profile profile = estimated_profile(model, "float32");
+  Profile profile = estimated_profile(model, Dtype::kFloat32);
   profile.forward = {6e-9, 1.2e-4, 2e-3, 4e-5};
   profile.backward = {1.5e-8, 2.6e-4, 3e-3, 6e-5};
   profile.embedding = {2e-6, 3e-6};

@@ -22,7 +22,7 @@ PlanContext context() {
   PlanContext result;
   ModelSpec model;
   model.num_hidden_layers = 6;
-  result.profile = estimated_profile(model, "float32");
+  result.profile = estimated_profile(model, Dtype::kFloat32);
   result.layers = static_cast<int>(model.num_hidden_layers);
   result.parallelism.stages = 2;
   return result;

@@ -135,7 +135,8 @@ TEST_F(CachedProfile, MeasuringStopsWhenAsked) {
 TEST_F(CachedProfile, AGivenOrEstimatedOneNeedsNoCache) {
   const std::string given = folder_ + "/given.json";
   make_folder(folder_);
-  write_file(given, profile_to_json(estimated_profile(config_.model, "float32", 123e9)).dump());
+  write_file(given,
+             profile_to_json(estimated_profile(config_.model, Dtype::kFloat32, 123e9)).dump());
   config_.cluster.profile = given;
   EXPECT_EQ(profile_hash(resolve()), profile_hash(read_profile(given)));
   config_.cluster.profile = "estimate";
@@ -154,12 +155,12 @@ TEST_F(CachedProfile, EveryPartOfTheKeyCounts) {
     return paths.insert(cached_profile_path(config)).second;
   };
   EXPECT_TRUE(changed([](TrainConfig& c) { c.model.intermediate_size = 48; }));
-  EXPECT_TRUE(changed([](TrainConfig& c) { c.training.dtype = "bfloat16"; }));
+  EXPECT_TRUE(changed([](TrainConfig& c) { c.training.dtype = Dtype::kBfloat16; }));
   EXPECT_TRUE(changed([](TrainConfig& c) { c.parallelism.stages = 2; }));
   EXPECT_TRUE(changed([](TrainConfig& c) { c.runtime.threads_per_stage = 2; }));
   EXPECT_TRUE(changed([](TrainConfig& c) { c.parallelism.layers_per_stage = {2}; }));
   EXPECT_TRUE(changed([](TrainConfig& c) { c.runtime.pooled_allocator = false; }));
-  EXPECT_TRUE(changed([](TrainConfig& c) { c.runtime.device = "cuda"; }));
+  EXPECT_TRUE(changed([](TrainConfig& c) { c.runtime.device = Device::kCuda; }));
   EXPECT_TRUE(changed([](TrainConfig& c) { c.data.max_sequence_length = 512; }));
   EXPECT_FALSE(changed([](TrainConfig& c) { c.optimizer.lr = 0.5; })) << "does not change times";
   EXPECT_FALSE(changed([](TrainConfig& c) { c.training.seed = 77; }));
@@ -175,7 +176,7 @@ TEST_F(CachedProfile, WithoutXdgTheHomeFolderHasIt) {
 TEST(ProfileOptions, FollowTheConfiguration) {
   TrainConfig config;
   config.model.num_hidden_layers = 5;
-  config.training.dtype = "bfloat16";
+  config.training.dtype = Dtype::kBfloat16;
   config.parallelism.stages = 2;
   config.parallelism.layers_per_stage = std::vector<int>{2, 3};
   config.runtime.threads_per_stage = 3;
@@ -183,7 +184,7 @@ TEST(ProfileOptions, FollowTheConfiguration) {
   config.data.max_sequence_length = 777;
   const ProfileOptions options = profile_options(config);
   EXPECT_EQ(options.stages, (std::vector<LayerRange>{{0, 2}, {2, 5}}));
-  EXPECT_EQ(options.dtype, "bfloat16");
+  EXPECT_EQ(options.dtype, Dtype::kBfloat16);
   EXPECT_EQ(options.threads_per_stage, 3);
   EXPECT_FALSE(options.pooled_allocator);
   EXPECT_EQ(options.longest, 777);

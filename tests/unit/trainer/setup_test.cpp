@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 TEST(EngineOptions, HoldWhatTheConfigurationSays) {
   TrainConfig config;
   config.model.num_hidden_layers = 5;
-  config.training.dtype = "bfloat16";
+  config.training.dtype = Dtype::kBfloat16;
   config.training.steps = 77;
   config.training.seed = 9;
   config.optimizer.lr = 0.5;
@@ -22,8 +22,8 @@ TEST(EngineOptions, HoldWhatTheConfigurationSays) {
   const Engine::Options options = make_engine_options(config, {{0, 2}, {2, 5}});
   EXPECT_EQ(options.model.num_hidden_layers, 5);
   EXPECT_EQ(options.stages, (std::vector<LayerRange>{{0, 2}, {2, 5}}));
-  EXPECT_EQ(options.dtype, "bfloat16");
-  EXPECT_EQ(options.device, "cpu");
+  EXPECT_EQ(options.dtype, Dtype::kBfloat16);
+  EXPECT_EQ(options.device, Device::kCpu);
   EXPECT_EQ(options.total_steps, 77);
   EXPECT_EQ(options.seed, 9);
   EXPECT_EQ(options.optimizer.lr, 0.5);

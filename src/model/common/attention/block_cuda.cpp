@@ -8,6 +8,8 @@
 #include <ATen/ops/zeros.h>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/device.h"
+#include "infinipipe/core/dtype.h"
 #include "model/common/attention/block.h"
 
 namespace infinipipe::attention_block {
@@ -20,7 +22,9 @@ void check(const Inputs& inputs) {
   const auto type = inputs.query.scalar_type();
   if (type != at::kBFloat16 && type != at::kFloat) {
     throw InputError("runtime.device", "attention in " + std::string(toString(type)) + " on a GPU",
-                     "float32 or bfloat16", "use runtime.device = \"cpu\" for float64");
+                     listed({to_string(Dtype::kFloat32), to_string(Dtype::kBfloat16)}),
+                     "use runtime.device = \"" + std::string(to_string(Device::kCpu)) + "\" for " +
+                         to_string(Dtype::kFloat64));
   }
 }
 

@@ -1,7 +1,9 @@
+#include "infinipipe/core/names.h"
+
 #include <algorithm>
 #include <numeric>
 
-#include "infinipipe/core/config.h"
+#include "infinipipe/base/error.h"
 
 namespace infinipipe {
 namespace {
@@ -42,6 +44,23 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
     }
   }
   return best;
+}
+
+std::string listed(const std::vector<std::string>& names, std::string_view last,
+                   std::string_view between) {
+  std::string list;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (i > 0) list += i + 1 == names.size() ? last : between;
+    list += names[i];
+  }
+  return list;
+}
+
+void refuse_name(std::string_view where, const std::string& found, std::string_view word,
+                 const std::vector<std::string>& known) {
+  const std::string near = nearest(word, known);
+  throw InputError(where, found, "expected " + listed(known),
+                   near.empty() ? "" : "did you mean " + near + "?");
 }
 
 }  // namespace infinipipe

@@ -1,0 +1,68 @@
+#include "infinipipe/planner/planners.h"
+
+#include <array>
+
+#include "planner/epp.h"
+#include "planner/static_planner.h"
+
+namespace infinipipe {
+
+namespace {
+
+template <bool kPaperOnly>
+std::unique_ptr<Planner> elastic(const PlannerRow& row,
+                                 std::vector<std::shared_ptr<const Site>> sites) {
+  return make_epp_planner(row.name, std::move(sites), kPaperOnly);
+}
+
+template <RecipeMaker kRecipes>
+std::unique_ptr<Planner> ordinary(const PlannerRow& row,
+                                  std::vector<std::shared_ptr<const Site>> sites) {
+  return make_static_planner(row.name, std::move(sites.back()), kRecipes);
+}
+
+constexpr std::array kPlanners = {
+    PlannerRow{.name = planner_name::kElastic,
+               .title = "InfiniPipe (ours)",
+               .line = "elastic: cuts, packs, orders and recomputes so that the step is shortest",
+               .make = elastic<false>,
+               .pays_exposed_gathers = true,
+               .mixes_keeping = true},
+    PlannerRow{.name = planner_name::kPaper,
+               .title = "InfiniPipe (the paper's method)",
+               .line = "the same search restricted to what the paper does",
+               .make = elastic<true>,
+               .pays_exposed_gathers = true},
+    PlannerRow{.name = planner_name::kPacked,
+               .title = "1F1B",
+               .line = "whole sequences packed, one forward and one backward by turns",
+               .make = ordinary<packed_1f1b_recipes>},
+    PlannerRow{.name = planner_name::kSlices,
+               .title = "Seq1F1B, tuned",
+               .line = "slices of one size, the best one for each step",
+               .make = ordinary<seq1f1b_recipes>},
+    PlannerRow{.name = planner_name::kFixedSlices,
+               .title = "Seq1F1B, as it comes",
+               .line = "slices of one given size, all layers recomputed or none, equal layers",
+               .make = ordinary<seq1f1b_fixed_recipes>,
+               .layer_split = false,
+               .fixed_slices = kUntunedSlices},
+    PlannerRow{.name = planner_name::kMepipe,
+               .title = "MEPipe",
+               .line = "slices of one size, weight gradients held back to fill waits",
+               .make = ordinary<mepipe_recipes>},
+    PlannerRow{.name = planner_name::kGpipe,
+               .title = "GPipe",
+               .line = "whole sequences packed, all forwards before all backwards",
+               .make = ordinary<gpipe_recipes>},
+};
+
+}  // namespace
+
+std::span<const PlannerRow> planners() { return kPlanners; }
+
+const PlannerRow& planner_row(std::string_view name) {
+  return named(planners(), name, "planner.name", "unknown planner");
+}
+
+}  // namespace infinipipe
