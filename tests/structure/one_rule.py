@@ -44,7 +44,7 @@ FORBIDDEN = [
      {MEMORY,
       "src/planner/chunk_table.cpp",      # fills the planner's table
       "src/planner/memory_floor.cpp",     # a layer that runs again, by the token
-      "src/planner/storage.cpp",          # what a layer keeps more
+      "src/planner/keep_more.cpp",          # what a layer keeps more
       "src/baselines/group_cost.cpp",     # one stage: bytes of a token
       "src/baselines/megatron_cost.cpp",  # fills what run_1f1b() counts with
       "src/profile/fit.cpp"}),            # beside what was measured
