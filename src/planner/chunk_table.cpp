@@ -73,6 +73,7 @@ std::vector<Bytes> group_peaks(const ChunkTable& table, const RecomputeMatrix& r
                                int group) {
   const ChunkGroup& g = table.groups[static_cast<std::size_t>(group)];
   std::vector<Bytes> peaks;
+  peaks.reserve(static_cast<std::size_t>(g.slices()));
   Bytes held = 0.0;
   Bytes grads = 0.0;
   for (int k = g.begin; k < g.end; ++k) {

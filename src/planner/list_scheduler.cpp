@@ -42,6 +42,9 @@ class Scheduler final {
         options_(options),
         clock_(static_cast<std::size_t>(table.stages), table.transfer) {
     result_.steps.resize(static_cast<std::size_t>(table.stages));
+    for (std::vector<Step>& list : result_.steps) {
+      list.reserve(static_cast<std::size_t>(2 * table.chunks + options.split_last));
+    }
     stages_.resize(static_cast<std::size_t>(table.stages));
   }
 
@@ -151,7 +154,9 @@ class Scheduler final {
     return true;
   }
 
-  void run(Op op, int p, int chunk, Seconds now) {
+  // The operation is known when this is compiled: it runs millions of times.
+  template <Op op>
+  void run(int p, int chunk, Seconds now) {
     const std::size_t entry = table_.index(p, chunk);
     const PipelineClock::Run ran =
         clock_.run(op, static_cast<std::size_t>(p), static_cast<std::size_t>(chunk),
@@ -168,7 +173,7 @@ class Scheduler final {
     stage.held[static_cast<std::size_t>(group_of(chunk))] += kept;
     stage.held_total += kept;
     ++stage.next_forward;
-    run(Op::kForward, p, chunk, now);
+    run<Op::kForward>(p, chunk, now);
   }
 
   void start_backward(int p, int chunk, Seconds now) {
@@ -188,7 +193,11 @@ class Scheduler final {
       stage.held_total -= stage.held[g];  // rounding
       stage.held[g] = 0.0;
     }
-    run(split ? Op::kInputGrad : Op::kBackward, p, chunk, now);
+    if (split) {
+      run<Op::kInputGrad>(p, chunk, now);
+    } else {
+      run<Op::kBackward>(p, chunk, now);
+    }
   }
 
   void start_weight(int p, Seconds now) {
@@ -196,7 +205,7 @@ class Scheduler final {
     const int chunk = stage.pending[stage.pending_begin++];
     const Bytes freed = memory(Op::kWeightGrad, p, chunk).closes.total();
     stage.pending_bytes = stage.has_pending() ? stage.pending_bytes - freed : 0.0;
-    run(Op::kWeightGrad, p, chunk, now);
+    run<Op::kWeightGrad>(p, chunk, now);
   }
 
   const ChunkTable& table_;
