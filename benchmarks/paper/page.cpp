@@ -462,6 +462,11 @@ std::string page(const Scope& scope, const Results& results) {
       "gradients is added. \"Tuned\" baselines search slice size, packing "
       "and the number of recomputed layers for each step. The profiles hold whole logits, as the "
       "paper does.\n\n"
+      "Groups whose devices have uneven heads pay for it, in pipelines, FlexSP and DeepSpeed alike "
+      "([parallelism](../parallelism.md#heads)): 30B's 52 heads over 8 devices are 7 or 6, and "
+      "both 13B's 40 and 30B's are uneven over 16 and 32. Earlier versions of this page took all "
+      "as even: their figures of 13B and 30B differ by that, those of 7B, whose 32 heads are even, "
+      "do not.\n\n"
       "## Beside the published figures\n\n"
       "Ranges over all settings, in brackets where the largest is. ZeRO-3's gathers are hidden "
       "behind compute, or waited for by both systems of a ratio; what was not run so is \"-\".\n\n";
@@ -504,8 +509,9 @@ std::string page(const Scope& scope, const Results& results) {
   text +=
       "## Pipelines of slices at 48K and 96K\n\n![Speed-up over pipelines of "
       "slices](slices.svg)\n\n"
-      "## Layouts\n\nWhat `plan --auto` chooses (stages × sequence parallel × data parallel), with "
-      "the time outside instructions (gathers that compute does not hide, gradient reduction; "
+      "## Layouts\n\nWhat `plan --auto` chooses (stages × sequence parallel × data parallel; "
+      "groups may span nodes), with the time outside instructions (gathers that compute does not "
+      "hide, gradient reduction; "
       "[parallelism](../parallelism.md)).\n\n";
   text += layouts_table(results);
   text +=

@@ -5,6 +5,7 @@
 
 #include "baselines/collectives.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/cost/head_shares.h"
 
 namespace infinipipe {
 
@@ -22,6 +23,12 @@ CostModel whole_model(const SystemContext& context, int degree, bool exchanges) 
   }
   profile.stage_speed = {speed};
   if (!exchanges) profile.links.all_to_all_bytes_per_token = 0.0;
+  // As step_overhead() counts it for pipelines.
+  const double longer = head_imbalance(profile.heads, degree);
+  for (DirectionCost* cost : {&profile.forward, &profile.backward}) {
+    cost->seconds_per_token2 *= longer;
+    cost->seconds_per_context_token *= longer;
+  }
   return CostModel(std::move(profile), {1, degree, std::max(1, context.devices / degree)},
                    {{0, context.layers}});
 }

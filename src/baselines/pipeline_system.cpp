@@ -36,9 +36,9 @@ class PipelineSystem final : public System {
     if (choices_.empty()) {
       throw InputError(
           name_, "no layout for " + std::to_string(context.devices) + " devices",
-          "expected stages that divide them, with the bandwidths that the layout needs "
-          "and as many stages as the profile's stage_speed has",
-          "give --parallelism.stages, or another number of devices");
+          "expected stages that divide them, with the bandwidths that the layout needs, heads that "
+          "its groups can share and as many stages as the profile's stage_speed has",
+          "plan --auto names what each layout lacks");
     }
   }
 
@@ -82,13 +82,24 @@ class PipelineSystem final : public System {
     best.status = SystemStatus::kOutOfMemory;
     if (tuned_) best = run_choice(*tuned_, sequences);
     // Every choice without a tuned one, or where that does not hold the batch.
-    std::string reason = best.reason;
+    std::string nearest_miss;
+    Bytes missing = kInfinity;
     std::size_t choice = best.status == SystemStatus::kOk ? choices_.size() : 0;
     for (; choice < choices_.size(); ++choice) {
       if (best.status == SystemStatus::kOk && lower(choice, sequences) >= best.seconds) continue;
       SystemResult result = run_choice(choice, sequences);
-      if (reason.empty()) reason = result.reason;
-      if (result.status != SystemStatus::kOk) continue;
+      if (result.status != SystemStatus::kOk) {
+        if (result.missing < missing) {
+          missing = result.missing;
+          nearest_miss = choices_.size() == 1
+                             ? result.reason
+                             : name_ + ": at none of " + std::to_string(choices_.size()) +
+                                   " layouts; " + to_string(choices_[choice].parallelism) +
+                                   " comes nearest, " + format_bytes(missing) +
+                                   " are missing: " + result.reason;
+        }
+        continue;
+      }
       if (best.status != SystemStatus::kOk || result.seconds < best.seconds) {
         best = std::move(result);
       }
@@ -96,10 +107,8 @@ class PipelineSystem final : public System {
     if (best.status != SystemStatus::kOk) {
       best = SystemResult{};
       best.status = SystemStatus::kOutOfMemory;
-      best.reason = choices_.size() == 1
-                        ? reason
-                        : name_ + ": at none of " + std::to_string(choices_.size()) +
-                              " layouts; at the first " + reason;
+      best.reason = nearest_miss;
+      best.missing = missing;
       best.settings = Json::object();
     }
     best.plan_seconds =
@@ -126,20 +135,6 @@ class PipelineSystem final : public System {
         .seconds;
   }
 
-  // Over all replicas: the prediction is the slowest one's.
-  double bubble_of(const Plan& plan, const CostModel& cost, Seconds seconds) const {
-    if (seconds <= 0.0) return 0.0;
-    Seconds busy = 0.0;
-    for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
-      for (const StagePrediction& stage :
-           context_.evaluator->evaluate(plan, cost, ReplicaId(r)).stages) {
-        busy += stage.compute + stage.recompute;
-      }
-    }
-    const auto lanes = static_cast<double>(plan.replicas.size() * plan.stages.size());
-    return 1.0 - busy / (lanes * seconds);
-  }
-
   SystemResult run_choice(std::size_t choice, const std::vector<Tokens>& sequences) const {
     SystemResult result;
     result.settings = Json::object();
@@ -147,9 +142,10 @@ class PipelineSystem final : public System {
     request.sequences = sequences;
     try {
       result.plan = choices_[choice].planner->plan(request);
-    } catch (const RunError& error) {
+    } catch (const DoesNotFit& error) {
       result.status = SystemStatus::kOutOfMemory;
       result.reason = error.what();
+      result.missing = error.missing();
       return result;
     }
     const Plan& plan = *result.plan;
@@ -163,7 +159,7 @@ class PipelineSystem final : public System {
     const Tokens tokens = std::accumulate(sequences.begin(), sequences.end(), Tokens{0});
     result.tokens_per_second =
         result.seconds > 0.0 ? static_cast<double>(tokens) / result.seconds : 0.0;
-    result.bubble = bubble_of(plan, cost, result.seconds);
+    result.bubble = predicted.bubble;
     for (const StagePrediction& stage : predicted.stages) {
       result.peak_bytes.push_back(stage.peak_bytes);
     }
@@ -190,6 +186,7 @@ class PipelineSystem final : public System {
                        {"gathers", gathers(plan.parallelism)},
                        {"exposed_gather_seconds", overhead.gathers},
                        {"replica_overhead_seconds", overhead.reduction}};
+    if (overhead.heads > 0.0) result.settings["uneven_heads_seconds"] = overhead.heads;
     if (!plan.planner.candidates.empty()) {
       result.settings["chunk_tokens"] = plan.planner.candidates.front().chunk_tokens;
     }

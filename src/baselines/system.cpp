@@ -5,8 +5,8 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/baselines/systems.h"
+#include "infinipipe/cost/layouts.h"
 #include "infinipipe/cost/lower_bound.h"
-#include "infinipipe/cost/step_overhead.h"
 
 namespace infinipipe {
 
@@ -56,19 +56,9 @@ std::vector<Parallelism> pipeline_parallelisms(const SystemContext& context) {
   check(context);
   if (context.parallelism) return {*context.parallelism};
   std::vector<Parallelism> result;
-  for (int stages = 1; stages <= std::min(context.devices, context.layers); ++stages) {
-    if (context.devices % stages != 0) continue;
-    const std::size_t speeds = context.profile.stage_speed.size();
-    if (speeds > 0 && speeds != static_cast<std::size_t>(stages)) continue;
-    const int most = std::min(context.devices / stages, context.devices_per_node);
-    for (int degree = 1; degree <= most; degree *= 2) {
-      if ((context.devices / stages) % degree != 0) continue;
-      if (degree > 1 && !context.profile.links.all_to_all.contains(degree)) continue;
-      const int replicas = context.devices / stages / degree;
-      const Parallelism parallelism{stages, degree, replicas};
-      if (!knows_step_overhead(context.profile, parallelism, context.devices_per_node)) continue;
-      result.push_back(parallelism);
-    }
+  for (const Layout& layout : cluster_layouts(context.profile, context.layers, context.devices,
+                                              context.devices_per_node)) {
+    if (layout.possible()) result.push_back(layout.parallelism);
   }
   return result;
 }

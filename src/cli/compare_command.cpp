@@ -77,18 +77,15 @@ std::vector<std::vector<Tokens>> sampled_batches(const Options& options, const T
 }
 
 void run(const Options& options, Console& console) {
-  TrainConfig base;
-  base.data.max_sequence_length = std::numeric_limits<Tokens>::max();
-  TrainConfig config = options.config.resolve(base);
   CompareRequest request;
-  if (!options.calibration.empty()) {
-    request.calibration = calibration(options.calibration);
-    // The experiment's, unless the user says otherwise.
-    const bool model = !options.config.file.empty() ||
-                       options.config.given("model.num_hidden_layers") ||
-                       options.config.given("model.preset");
-    if (!model) config.model.num_hidden_layers = request.calibration->layers;
-    if (config.cluster.devices == 0) config.cluster.devices = request.calibration->devices;
+  if (!options.calibration.empty()) request.calibration = calibration(options.calibration);
+  // The experiment's, unless the user or the profile says otherwise.
+  PlanningInput input =
+      planning_input(options.config, request.calibration ? request.calibration->layers
+                                                         : ModelSpec{}.num_hidden_layers);
+  TrainConfig& config = input.config;
+  if (request.calibration && config.cluster.devices == 0) {
+    config.cluster.devices = request.calibration->devices;
   }
   if (!options.planners.empty()) {
     request.planners = split_names(options.planners);
@@ -97,7 +94,7 @@ void run(const Options& options, Console& console) {
   } else {
     request.planners = system_names();
   }
-  SystemContext context = configured_cluster(config, options.config);
+  SystemContext context = configured_cluster(input, options.config);
   context.overlap_gathers = options.gathers == 0;
   const std::vector<Tokens> lengths = read_lengths(options.lengths);
   if (request.calibration) {
@@ -120,7 +117,9 @@ void run(const Options& options, Console& console) {
   if (!options.json.empty()) {
     write_output(console, options.json, comparison_to_json(comparison).dump(1) + "\n");
   }
-  if (options.json != "-") console.result(systems_table(comparison));
+  if (options.json == "-") return;
+  if (!input.note.empty()) console.info(input.note);
+  console.result(systems_table(comparison));
 }
 
 // The analytic systems that gather sharded states: "a, b".

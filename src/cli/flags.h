@@ -42,7 +42,9 @@ struct ConfigFlags {
 
   bool given(std::string_view key) const;
   // Flags over the file over `base`; model.preset before the other model keys. Throws InputError
-  // for unknown keys, wrong values, and what TrainConfig::check() refuses.
+  // for unknown keys and wrong values.
+  TrainConfig read(TrainConfig base = {}) const;
+  // The same, and for what TrainConfig::check() refuses.
   TrainConfig resolve(TrainConfig base = {}) const;
 };
 

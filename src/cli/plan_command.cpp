@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <limits>
+#include <memory>
 
 #include "cli/command.h"
 #include "cli/planning.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/plan_json.h"
+#include "infinipipe/cost/head_shares.h"
 #include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
@@ -52,7 +54,8 @@ std::vector<Tokens> batch_lengths(const Options& options, std::int64_t step,
 }
 
 // The best layout for the cluster's devices, told in a table and written into the configuration.
-void choose(const Options& options, TrainConfig& config, const Console& console) {
+void choose(const Options& options, PlanningInput& input, const Console& console) {
+  TrainConfig& config = input.config;
   for (const char* key : {"parallelism.stages", "parallelism.sequence_parallel",
                           "parallelism.data_parallel", "parallelism.layers_per_stage"}) {
     if (!options.config.given(key)) continue;
@@ -72,16 +75,20 @@ void choose(const Options& options, TrainConfig& config, const Console& console)
   for (std::int64_t i = 0; i < options.batches; ++i) {
     sample.push_back(batch_lengths(options, options.step + i, config, console));
   }
-  const PlanContext context = plan_context(config, configured_profile(config));
+  const PlanContext context = plan_context(config, input.profile);
   const ParallelChoice choice =
       choose_parallelism(context, config.cluster.devices, config.cluster.devices_per_node, sample,
                          configured_evaluator(context));
+  if (!input.note.empty()) console.info(input.note);
   console.result(parallel_text(choice));
   if (!choice.found()) {
-    throw RunError(
-        "plan",
-        "no layout of " + std::to_string(config.cluster.devices) + " devices can run the sample",
-        "one that can", "the table says what each lacks");
+    std::string found =
+        "no layout of " + std::to_string(config.cluster.devices) + " devices can run the sample";
+    if (const ParallelOption* nearest = choice.nearest()) {
+      found += "; " + to_string(nearest->parallelism) + " comes nearest, " +
+               format_bytes(nearest->missing) + " are missing: " + nearest->note;
+    }
+    throw RunError("plan", found, "", "the table says what each lacks");
   }
   const Parallelism& best = choice.options.front().parallelism;
   config.parallelism = {.stages = best.stages,
@@ -90,35 +97,44 @@ void choose(const Options& options, TrainConfig& config, const Console& console)
                         .layers_per_stage = std::nullopt};
 }
 
+// Of a layout that the user chose.
+void tell_notes(const PlanningInput& input, const Console& console) {
+  if (!input.note.empty()) console.info(input.note);
+  const std::string uneven =
+      uneven_heads(input.profile.heads, input.config.parallelism.sequence_parallel);
+  if (!uneven.empty()) console.info(uneven + "; the plan's times are those of even ones");
+}
+
 void run(const Options& options, const Console& console) {
   if (options.out.empty() && !options.explain && !options.choose) {
     throw InputError("command line", "neither --out nor --explain nor --auto",
                      "expected one of them", "--out plan.json writes the plan");
   }
-  TrainConfig base;
-  base.data.max_sequence_length = std::numeric_limits<Tokens>::max();
-  TrainConfig config = options.config.resolve(base);
-  if (!options.planner.empty()) config.planner.name = options.planner;
+  PlanningInput input = planning_input(options.config, ModelSpec{}.num_hidden_layers);
+  const TrainConfig& config = input.config;
+  if (!options.planner.empty()) input.config.planner.name = options.planner;
   if (options.choose) {
-    choose(options, config, console);
+    choose(options, input, console);
     if (options.out.empty() && !options.explain) return;
   }
   const std::vector<Tokens> lengths = batch_lengths(options, options.step, config, console);
-  const auto planner = configured_planner(config, configured_profile(config));
+  const auto planner = configured_planner(input);
   PlanRequest request;
   request.sequences = lengths;
   request.step = static_cast<int>(options.step);
   request.forward_only = options.evaluation;
   Plan plan = planner->plan(request);
   if (options.choose && !options.evaluation) {
-    const CostModel cost = plan_cost(configured_profile(config), plan);
+    const CostModel cost = plan_cost(input.profile, plan);
     plan.predicted->step_overhead +=
         step_overhead(plan, cost, config.cluster.devices_per_node).total();
   }
   if (options.explain) console.result(explain_plan(plan));
-  if (options.out.empty()) return;
-  write_plan(options.out, plan);
-  console.info(options.out + ": " + plan_line(plan));
+  if (!options.out.empty()) {
+    write_plan(options.out, plan);
+    console.info(options.out + ": " + plan_line(plan));
+  }
+  if (!options.choose) tell_notes(input, console);
 }
 
 }  // namespace

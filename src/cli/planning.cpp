@@ -1,28 +1,82 @@
 #include "cli/planning.h"
 
+#include <algorithm>
+#include <limits>
+#include <utility>
+
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
 
 namespace infinipipe::cli {
 
-Profile configured_profile(const TrainConfig& config) {
-  if (!config.cluster.profile.empty() && config.cluster.profile != "estimate")
-    return read_profile(config.cluster.profile);
-  return estimated_profile(config.model, config.training.dtype);
+namespace {
+
+constexpr std::int64_t kUnsaid = std::numeric_limits<std::int64_t>::min();
+
+// The user's model, as far as it was said: sizes that were not are 0.
+ProfileModel said_model(const ConfigFlags& flags, const TrainConfig& config) {
+  ProfileModel said = profile_model(config.model);
+  for (const auto& [name, size] : kProfileModelFields)
+    said.*size = std::max<std::int64_t>(said.*size, 0);
+  if (!config.model_preset.empty() && !flags.given("model.vocab_size") &&
+      said.vocab_size == model_preset(config.model_preset).vocab_size) {
+    said.vocab_size = 0;
+  }
+  return said;
+}
+
+}  // namespace
+
+PlanningInput planning_input(const ConfigFlags& flags, std::int64_t fallback_layers) {
+  TrainConfig base;
+  base.data.max_sequence_length = std::numeric_limits<Tokens>::max();
+  ModelSpec& unsaid = base.model;
+  unsaid.num_hidden_layers = unsaid.hidden_size = unsaid.num_attention_heads =
+      unsaid.num_key_value_heads = unsaid.vocab_size = kUnsaid;
+  PlanningInput input{flags.read(std::move(base)), {}, {}};
+  TrainConfig& config = input.config;
+  const std::string& file = config.cluster.profile;
+  const bool estimate = file.empty() || file == "estimate";
+  if (!estimate) input.profile = read_profile(file);
+  const ProfileModel said = said_model(flags, config);
+  const ProfileModel agreed = agreed_model(said, input.profile, file);
+  if (agreed.num_hidden_layers == 0) {
+    input.note = "model.num_hidden_layers was not given" +
+                 (estimate ? std::string() : ", and " + file + " does not say it") + ": " +
+                 std::to_string(fallback_layers) + " layers are assumed";
+  }
+  const ModelSpec defaults;
+  const auto take = [](std::int64_t& size, std::int64_t known, std::int64_t otherwise) {
+    if (size == kUnsaid) size = known > 0 ? known : otherwise;
+  };
+  ModelSpec& model = config.model;
+  take(model.num_hidden_layers, agreed.num_hidden_layers, fallback_layers);
+  take(model.hidden_size, agreed.hidden_size, defaults.hidden_size);
+  take(model.num_attention_heads, agreed.num_attention_heads, defaults.num_attention_heads);
+  take(model.num_key_value_heads, agreed.num_key_value_heads, defaults.num_key_value_heads);
+  take(model.vocab_size, agreed.vocab_size, defaults.vocab_size);
+  config.check();
+  if (estimate) {
+    input.profile = estimated_profile(model, config.training.dtype);
+  } else {
+    input.profile.heads = agreed.heads();
+  }
+  return input;
 }
 
 std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context) {
   return std::make_shared<SimulatorEvaluator>(context.limit());
 }
 
-std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile) {
-  const PlanContext context = plan_context(config, std::move(profile));
+std::unique_ptr<Planner> configured_planner(const PlanningInput& input) {
+  const PlanContext context = plan_context(input.config, input.profile);
   return make_planner(context, configured_evaluator(context));
 }
 
-SystemContext configured_cluster(const TrainConfig& config, const ConfigFlags& flags) {
+SystemContext configured_cluster(const PlanningInput& input, const ConfigFlags& flags) {
+  const TrainConfig& config = input.config;
   SystemContext context;
-  context.profile = configured_profile(config);
+  context.profile = input.profile;
   context.layers = static_cast<int>(config.model.num_hidden_layers);
   const Parallelism parallelism = {config.parallelism.stages, config.parallelism.sequence_parallel,
                                    config.parallelism.data_parallel};

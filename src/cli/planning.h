@@ -11,18 +11,29 @@
 
 namespace infinipipe::cli {
 
-// The file that cluster.profile names, else an estimate from the model's FLOPs.
-Profile configured_profile(const TrainConfig& config);
+// What a command plans with. The configuration's model and the profile agree.
+struct PlanningInput {
+  TrainConfig config;
+  Profile profile;   // the file that cluster.profile names, else an estimate from the model's FLOPs
+  std::string note;  // one line for people, where something had to be assumed; else empty
+};
+
+// Reads flags and profile. Model sizes that the user left out are the profile's; the number of
+// layers is never assumed without a word: where neither says it, it is `fallback_layers`, and the
+// note says so. Lengths are not cut off unless data.max_sequence_length is given. Throws InputError
+// where the user's model contradicts the profile's, naming both values. A preset's vocabulary does
+// not count as the user's word: profiles often have another.
+PlanningInput planning_input(const ConfigFlags& flags, std::int64_t fallback_layers);
 
 // The simulator under the context's memory limit.
 std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context);
 
 // A planner for this configuration, judged by the simulator.
-std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile);
+std::unique_ptr<Planner> configured_planner(const PlanningInput& input);
 
 // The cluster that systems are compared on, judged by the simulator. Degrees are fixed where any of
 // parallelism.stages, .sequence_parallel and .data_parallel is set; else each system finds its own.
 // cluster.devices 0: the product of the degrees.
-SystemContext configured_cluster(const TrainConfig& config, const ConfigFlags& flags);
+SystemContext configured_cluster(const PlanningInput& input, const ConfigFlags& flags);
 
 }  // namespace infinipipe::cli

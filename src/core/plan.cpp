@@ -45,6 +45,19 @@ std::string to_string(const Instruction& instruction) {
   return text;
 }
 
+std::string to_string(const Parallelism& parallelism) {
+  return std::to_string(parallelism.stages) + " x " +
+         std::to_string(parallelism.sequence_parallel) + " x " +
+         std::to_string(parallelism.data_parallel);
+}
+
+double bubble(const std::vector<StagePrediction>& stages, Seconds seconds) {
+  Seconds busy = 0.0;
+  for (const StagePrediction& stage : stages) busy += stage.compute + stage.recompute;
+  const double whole = static_cast<double>(stages.size()) * seconds;
+  return whole > 0.0 ? 1.0 - busy / whole : 0.0;
+}
+
 Plan::Recomputed Plan::recomputed() const {
   Recomputed sum;
   for (const Replica& replica : replicas) {

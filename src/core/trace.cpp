@@ -1,6 +1,7 @@
 #include "infinipipe/core/trace.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace infinipipe {
 
@@ -27,16 +28,23 @@ const char* to_string(MemoryPurpose purpose) {
 }
 
 double Trace::bubble() const {
-  int replicas = 0;
-  int stages = 0;
-  Seconds busy = 0.0;
+  std::optional<ReplicaId> slowest;
+  Seconds end = 0.0;
   for (const TraceEvent& event : events) {
-    replicas = std::max(replicas, event.replica.value() + 1);
-    stages = std::max(stages, event.stage.value() + 1);
-    busy += event.end - event.begin;
+    const bool later = event.end > end || (event.end == end && slowest && event.replica < *slowest);
+    if (slowest && !later) continue;
+    slowest = event.replica;
+    end = event.end;
   }
-  if (events.empty() || seconds <= 0.0) return 0.0;
-  return 1.0 - busy / (static_cast<double>(replicas) * stages * seconds);
+  std::vector<StagePrediction> stages;
+  for (const TraceEvent& event : events) {
+    stages.resize(std::max(stages.size(), event.stage.index() + 1));
+    if (event.replica != *slowest) continue;
+    StagePrediction& stage = stages[event.stage.index()];
+    stage.compute += event.end - event.begin - event.recompute;
+    stage.recompute += event.recompute;
+  }
+  return infinipipe::bubble(stages, seconds);
 }
 
 }  // namespace infinipipe

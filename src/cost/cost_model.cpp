@@ -219,6 +219,13 @@ CostModel plan_cost(const Profile& profile, const Plan& plan) {
                          " recomputed layers that keep their " + level.name,
                      "use the profile that the plan was made with");
   }
+  if (const auto layers = profile.model.num_hidden_layers;
+      layers > 0 && layers != plan.layer_count()) {
+    throw InputError("plan", "found " + std::to_string(plan.layer_count()) + " layers",
+                     "expected the " + std::to_string(layers) +
+                         " that the profile's figures are for (its model.num_hidden_layers)",
+                     "use the profile that the plan was made with");
+  }
   return CostModel(at_pace(profile, plan.stage_pace), plan.parallelism, plan.stages);
 }
 

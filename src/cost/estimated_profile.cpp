@@ -35,6 +35,8 @@ Profile estimated_profile(const ModelSpec& model, Dtype dtype, double flops_per_
   profile.machine =
       "from the model's FLOPs at " + canonical_json(Json(flops_per_second)) + " a second";
   profile.dtype = to_string(dtype);
+  profile.model = profile_model(model);
+  profile.heads = profile.model.heads();
   const double token_seconds = layers * layer_flops_per_token(model) / flops_per_second;
   const double token2_seconds = layers * layer_flops_per_token2(model) / flops_per_second;
   profile.forward = {token2_seconds, token_seconds, layers * kLayerCallSeconds,

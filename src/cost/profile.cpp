@@ -152,6 +152,18 @@ std::map<int, double> read_bandwidths(const JsonView& view) {
   return result;
 }
 
+ProfileModel read_model(const JsonView& view) {
+  if (!view.json().is_object()) view.fail("an object");
+  ProfileModel model;
+  for (const auto& [name, value] : kProfileModelFields) {
+    if (view.json().contains(name)) model.*value = view.at(name).integer(1, std::int64_t{1} << 31);
+  }
+  if (model.num_key_value_heads > 0 && model.num_attention_heads % model.num_key_value_heads != 0) {
+    view.at("num_key_value_heads").fail("a divisor of num_attention_heads");
+  }
+  return model;
+}
+
 bool read_sharded_over_all(const JsonView& view) {
   const std::string name = view.string();
   if (name != "all" && name != "sequence_parallel") view.fail("\"sequence_parallel\" or \"all\"");
@@ -168,6 +180,8 @@ Profile profile_from_json(const Json& json, const std::string& where) {
   profile.source = root.at("source").string();
   profile.machine = root.at("machine").string();
   profile.dtype = root.at("dtype").string();
+  if (root.has("model")) profile.model = read_model(root.at("model"));
+  profile.heads = profile.model.heads();
   visit_numbers(profile, [&](const std::string& path, double& value) {
     value = follow(root, path).number(0.0);
   });
@@ -225,6 +239,28 @@ Profile read_profile(const std::string& path) {
   return profile_from_json(read_json_file(path), path);
 }
 
+ProfileModel profile_model(const ModelSpec& model) {
+  return {model.num_hidden_layers, model.hidden_size, model.num_attention_heads,
+          model.num_key_value_heads, model.vocab_size};
+}
+
+ProfileModel agreed_model(const ProfileModel& given, const Profile& profile,
+                          const std::string& where) {
+  ProfileModel agreed = given;
+  for (const auto& [name, value] : kProfileModelFields) {
+    const std::int64_t own = given.*value;
+    const std::int64_t theirs = profile.model.*value;
+    if (own > 0 && theirs > 0 && own != theirs) {
+      throw InputError(
+          std::string("model.") + name, "found " + std::to_string(own),
+          "expected " + std::to_string(theirs) + ", which the figures of " + where + " are for",
+          std::string("leave model.") + name + " out, or use a profile of this model");
+    }
+    if (own == 0) agreed.*value = theirs;
+  }
+  return agreed;
+}
+
 Profile at_pace(Profile profile, const std::vector<double>& pace, double mean) {
   if (pace.empty()) return profile;
   profile.stage_speed.resize(pace.size(), 1.0);
@@ -239,6 +275,9 @@ Json profile_to_json(const Profile& profile) {
   json["source"] = profile.source;
   json["machine"] = profile.machine;
   json["dtype"] = profile.dtype;
+  for (const auto& [name, value] : kProfileModelFields) {
+    if (profile.model.*value > 0) json["model"][name] = profile.model.*value;
+  }
   visit_numbers(profile,
                 [&](const std::string& path, const double& value) { store(json, path, value); });
   store(json, "head.in_forward", profile.head_in_forward);

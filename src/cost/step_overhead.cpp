@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/cost/head_shares.h"
 
 namespace infinipipe {
 
@@ -66,9 +67,17 @@ class Overhead final {
 
   StepOverhead run() const {
     StepOverhead result;
-    if (!has_gathers(cost_.profile())) return result;
+    const double longer =
+        head_imbalance(cost_.profile().heads, cost_.parallelism().sequence_parallel) - 1.0;
+    const bool gathering = has_gathers(cost_.profile());
     for (int p = 0; p < cost_.stage_count(); ++p) {
       const StageId stage(p);
+      if (longer > 0.0) {
+        for (const Replica& replica : plan_.replicas) {
+          result.heads = std::max(result.heads, longer * attention(stage, replica));
+        }
+      }
+      if (!gathering) continue;
       result.reduction = std::max(result.reduction, reduction(stage));
       if (sharing_.group == 1) continue;
       for (const Replica& replica : plan_.replicas) {
@@ -86,6 +95,24 @@ class Overhead final {
                          (stage.value() == 0 ? memory.state_embedding_bytes : 0.0) +
                          (stage.value() + 1 == cost_.stage_count() ? memory.state_head_bytes : 0.0);
     return states * weight_share(cost_.profile());
+  }
+
+  // All of a stage's attention, recomputed one included: what grows with token2 and contexts.
+  Seconds attention(StageId stage, const Replica& replica) const {
+    const std::vector<bool> cut = plan_.cut_sequences();
+    Seconds sum = 0.0;
+    for (const Instruction& i : replica.instructions.at(stage.index())) {
+      const Chunk& chunk = replica.chunk(i);
+      const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut);
+      ChunkShape without = shape;
+      without.token2 = 0.0;
+      without.context = 0;
+      sum += cost_.seconds(i.op, stage, shape) - cost_.seconds(i.op, stage, without);
+      if (i.op != Op::kBackward && i.op != Op::kInputGrad) continue;
+      const Recompute again = chunk.recompute_on(stage);
+      sum += cost_.recompute(stage, shape, again) - cost_.recompute(stage, without, again);
+    }
+    return sum;
   }
 
   Seconds gathers(StageId stage, const Replica& replica) const {
@@ -143,21 +170,30 @@ StepOverhead step_overhead(const Plan& plan, const CostModel& cost, int devices_
   return Overhead(plan, cost, devices_per_node).run();
 }
 
-bool knows_step_overhead(const Profile& profile, const Parallelism& parallelism,
-                         int devices_per_node) {
+std::string absent_bandwidth(const Profile& profile, const Parallelism& parallelism,
+                             int devices_per_node) {
   INFINIPIPE_ASSERT(devices_per_node >= 1, "a node without devices");
-  if (!has_gathers(profile)) return true;
-  const Sharing sharing(profile, parallelism);
-  const auto known = [&](int devices, int beside, int span) {
-    const auto rate = [&](int degree) {
-      return profile.links.all_gather.contains(degree) &&
-             profile.links.reduce_scatter.contains(degree);
-    };
-    return (beside == 1 || rate(beside)) && (beside == devices || rate(span));
+  if (!has_gathers(profile)) return {};
+  const auto absent = [&](int degree) -> std::string {
+    for (const auto& [name, bandwidths] :
+         {std::pair{"all_gather", &profile.links.all_gather},
+          std::pair{"reduce_scatter", &profile.links.reduce_scatter}}) {
+      if (bandwidths->contains(degree)) continue;
+      return std::string("profile: links.") + name + ": no bandwidth for degree " +
+             std::to_string(degree);
+    }
+    return {};
   };
-  return known(sharing.group, std::min(sharing.group, devices_per_node), sharing.group) &&
-         known(sharing.replicas, sharing.beside(devices_per_node),
-               sharing.group * sharing.replicas);
+  const auto collective = [&](int devices, int beside, int span) -> std::string {
+    std::string text = beside > 1 ? absent(beside) : std::string();
+    return text.empty() && beside != devices ? absent(span) : text;
+  };
+  const Sharing sharing(profile, parallelism);
+  std::string text =
+      collective(sharing.group, std::min(sharing.group, devices_per_node), sharing.group);
+  if (!text.empty()) return text;
+  return collective(sharing.replicas, sharing.beside(devices_per_node),
+                    sharing.group * sharing.replicas);
 }
 
 Profile with_waited_gathers(Profile profile, const Parallelism& parallelism, int layers,

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/cost/layouts.h"
 #include "infinipipe/cost/lower_bound.h"
 #include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/planner/factory.h"
@@ -14,19 +15,6 @@
 namespace infinipipe {
 
 namespace {
-
-std::vector<Parallelism> layouts(int devices, int devices_per_node, int layers) {
-  std::vector<Parallelism> result;
-  for (int stages = 1; stages <= std::min(devices, layers); ++stages) {
-    if (devices % stages != 0) continue;
-    for (int degree = 1; degree <= devices / stages; degree *= 2) {
-      if (devices / stages % degree != 0) continue;
-      if (degree > devices_per_node && degree % devices_per_node != 0) continue;
-      result.push_back({stages, degree, devices / stages / degree});
-    }
-  }
-  return result;
-}
 
 // Adds one step to the option's sums.
 void add_step(ParallelOption& option, const Plan& plan, const CostModel& cost,
@@ -50,6 +38,8 @@ void add_step(ParallelOption& option, const Plan& plan, const CostModel& cost,
   option.wait += slowest - (compute + recompute) / lanes;
   option.gathers += overhead.gathers;
   option.reduction += overhead.reduction;
+  option.heads += overhead.heads;
+  option.bubble += plan.predicted->bubble;
   option.seconds += slowest + overhead.total();
   option.lower_bound += plan.predicted->lower_bound;
 }
@@ -62,12 +52,13 @@ std::string seconds_text(const char* format, Seconds seconds) {
 
 // The part with which the option loses most against the best.
 std::string loss(const ParallelOption& option, const ParallelOption& best) {
-  const std::array<std::pair<const char*, Seconds>, 5> parts = {
+  const std::array<std::pair<const char*, Seconds>, 6> parts = {
       {{"%+.2f s compute and all-to-all", option.compute - best.compute},
        {"%+.2f s recomputation", option.recompute - best.recompute},
        {"%+.2f s waiting", option.wait - best.wait},
        {"%+.2f s gathers of weights", option.gathers - best.gathers},
-       {"%+.2f s reduction of gradients", option.reduction - best.reduction}}};
+       {"%+.2f s reduction of gradients", option.reduction - best.reduction},
+       {"%+.2f s uneven heads", option.heads - best.heads}}};
   const auto largest = [&](std::size_t except) {
     std::size_t most = parts.size();
     for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -87,13 +78,22 @@ std::string loss(const ParallelOption& option, const ParallelOption& best) {
   return text;
 }
 
-ParallelOption try_layout(const PlanContext& base, const Parallelism& parallelism,
-                          int devices_per_node, std::span<const std::vector<Tokens>> sample,
+ParallelOption try_layout(const PlanContext& base, const Layout& layout, int devices_per_node,
+                          std::span<const std::vector<Tokens>> sample,
                           const std::shared_ptr<const Evaluator>& evaluator) {
+  const auto infeasible = [&](const std::string& why, Bytes missing) {
+    ParallelOption option;
+    option.parallelism = layout.parallelism;
+    option.note = why;
+    option.missing = missing;
+    return option;
+  };
+  if (!layout.possible()) return infeasible(layout.left_out, 0.0);
   ParallelOption option;
-  option.parallelism = parallelism;
+  option.parallelism = layout.parallelism;
+  option.mark = layout.mark;
   PlanContext context = base;
-  context.parallelism = parallelism;
+  context.parallelism = layout.parallelism;
   context.layers_per_stage.reset();
   Tokens tokens = 0;
   try {
@@ -105,21 +105,17 @@ ParallelOption try_layout(const PlanContext& base, const Parallelism& parallelis
       add_step(option, plan, cost, *evaluator, devices_per_node);
       tokens += plan.total_tokens();
     }
-  } catch (const InputError& error) {
-    option = {.parallelism = parallelism, .stages = {}, .note = error.what()};
-    return option;
-  } catch (const RunError& error) {
-    option = {.parallelism = parallelism, .stages = {}, .note = error.what()};
-    return option;
+  } catch (const DoesNotFit& error) {
+    return infeasible(error.what(), error.missing());
   }
   option.feasible = true;
   if (option.seconds > 0.0) {
     option.tokens_per_second = static_cast<double>(tokens) / option.seconds;
-    option.bubble = option.wait / (option.compute + option.recompute + option.wait);
   }
   const auto batches = static_cast<double>(sample.size());
-  for (Seconds* part : {&option.seconds, &option.lower_bound, &option.compute, &option.recompute,
-                        &option.wait, &option.gathers, &option.reduction}) {
+  for (double* part :
+       {&option.seconds, &option.lower_bound, &option.compute, &option.recompute, &option.wait,
+        &option.gathers, &option.reduction, &option.heads, &option.bubble}) {
     *part /= batches;
   }
   return option;
@@ -130,14 +126,8 @@ ParallelOption try_layout(const PlanContext& base, const Parallelism& parallelis
 ParallelChoice choose_parallelism(const PlanContext& context, int devices, int devices_per_node,
                                   std::span<const std::vector<Tokens>> sample,
                                   const std::shared_ptr<const Evaluator>& evaluator) {
-  if (devices < 1) {
-    throw InputError("cluster.devices", "found " + std::to_string(devices), "expected at least 1",
-                     "say how many devices the cluster has");
-  }
-  if (devices_per_node < 1) {
-    throw InputError("cluster.devices_per_node", "found " + std::to_string(devices_per_node),
-                     "expected at least 1");
-  }
+  const std::vector<Layout> layouts =
+      cluster_layouts(context.profile, context.layers, devices, devices_per_node);
   if (sample.empty()) throw InputError("sample", "no batch of lengths", "expected at least one");
   require_known_planner(context);
   if (const auto level = remade_level(context.config.recompute_keeps)) {
@@ -150,8 +140,8 @@ ParallelChoice choose_parallelism(const PlanContext& context, int devices, int d
   for (const std::vector<Tokens>& batch : sample) {
     choice.tokens += std::accumulate(batch.begin(), batch.end(), Tokens{0});
   }
-  for (const Parallelism& parallelism : layouts(devices, devices_per_node, context.layers)) {
-    choice.options.push_back(try_layout(context, parallelism, devices_per_node, sample, evaluator));
+  for (const Layout& layout : layouts) {
+    choice.options.push_back(try_layout(context, layout, devices_per_node, sample, evaluator));
   }
   std::stable_sort(choice.options.begin(), choice.options.end(),
                    [](const ParallelOption& a, const ParallelOption& b) {
@@ -162,6 +152,7 @@ ParallelChoice choose_parallelism(const PlanContext& context, int devices, int d
     if (option.feasible) {
       option.note =
           &option == &choice.options.front() ? "fastest" : loss(option, choice.options.front());
+      if (!option.mark.empty()) option.note += "; " + option.mark;
     }
   }
   return choice;

@@ -5,6 +5,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
+#include "infinipipe/cost/head_shares.h"
 #include "infinipipe/cost/lower_bound.h"
 #include "infinipipe/planner/layer_split.h"
 #include "planner/chunk_seconds.h"
@@ -36,11 +37,20 @@ std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, co
   return shares;
 }
 
+namespace {
+
+CostModel layout_cost(const PlanContext& context) {
+  require_heads(context.profile.heads, context.parallelism.sequence_parallel);
+  return {context.profile, context.parallelism, stage_layers(context)};
+}
+
+}  // namespace
+
 Site::Site(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator,
            Keep level)
     : config_(context.config),
       features_(context.features),
-      cost_(context.profile, context.parallelism, stage_layers(context)),
+      cost_(layout_cost(context)),
       level_(level),
       limit_(context.limit()),
       profile_hash_(infinipipe::profile_hash(context.profile)),
@@ -147,16 +157,15 @@ bool Site::memory_binds(const Plan& plan) const {
 void Site::fail_memory(const Plan& plan, StageId stage, Bytes over) const {
   const Tokens longest =
       plan.sequences.empty() ? 0 : *std::max_element(plan.sequences.begin(), plan.sequences.end());
-  throw RunError("plan",
-                 "stage " + std::to_string(stage.value()) + " needs " +
-                     format_bytes(limit_ + over) + " of " + format_bytes(limit_) + " (" +
-                     format_bytes(cost_.state_bytes(stage)) +
-                     " of it model states; longest sequence " + format_count(longest) +
-                     " tokens), even with full recomputation" +
-                     (level_ == Keep::kInput ? "" : std::string(" that keeps ") + level_of(level_).name),
-                 "a batch that fits",
-                 "raise memory.bytes_per_stage, add stages or sequence parallelism, or lower "
-                 "data.max_sequence_length");
+  throw DoesNotFit("stage " + std::to_string(stage.value()) + " needs " +
+                       format_bytes(limit_ + over) + " of " + format_bytes(limit_) + " (" +
+                       format_bytes(cost_.state_bytes(stage)) +
+                       " of it model states; longest sequence " + format_count(longest) +
+                       " tokens), even with full recomputation" +
+                       (level_ == Keep::kInput ? "" : std::string(" that keeps ") + level_of(level_).name),
+                   "raise memory.bytes_per_stage, add stages or sequence parallelism, or lower "
+                   "data.max_sequence_length",
+                   over);
 }
 
 }  // namespace infinipipe

@@ -57,7 +57,7 @@ class Site final {
   // Validates the plan from scratch, evaluates every replica and fills `predicted`. Throws
   // RunError where a stage's memory does not suffice.
   void finish(Plan& plan) const;
-  // Throws RunError("plan", ...) naming stage, bytes and what would help.
+  // Throws DoesNotFit naming stage, bytes and what would help.
   [[noreturn]] void fail_memory(const Plan& plan, StageId stage, Bytes over) const;
 
  private:

@@ -8,11 +8,6 @@
 namespace infinipipe {
 namespace {
 
-std::string layout(const Parallelism& p) {
-  return std::to_string(p.stages) + " x " + std::to_string(p.sequence_parallel) + " x " +
-         std::to_string(p.data_parallel);
-}
-
 // "9+9+8+6"; of more than 8 stages "1 to 3 each".
 std::string layers(const std::vector<LayerRange>& stages) {
   int least = stages.front().count();
@@ -59,12 +54,12 @@ std::string parallel_text(const ParallelChoice& choice) {
   bool feasible = false;
   for (const ParallelOption& option : choice.options) {
     if (!option.feasible) {
-      others += "  " + layout(option.parallelism) + ": " + fault(option.note) + "\n";
+      others += "  " + to_string(option.parallelism) + ": " + fault(option.note) + "\n";
       continue;
     }
     feasible = true;
-    const Seconds outside = option.gathers + option.reduction;
-    table.add({layout(option.parallelism), layers(option.stages), format_seconds(option.seconds),
+    const Seconds outside = option.gathers + option.reduction + option.heads;
+    table.add({to_string(option.parallelism), layers(option.stages), format_seconds(option.seconds),
                format_seconds(option.lower_bound),
                format_count(static_cast<std::int64_t>(option.tokens_per_second)),
                percent(option.bubble),

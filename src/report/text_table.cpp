@@ -24,7 +24,10 @@ std::string fixed(double value, int digits) {
   return buffer.data();
 }
 
-std::string percent(double share) { return fixed(100.0 * share, 1) + "%"; }
+std::string percent(double share) {
+  const std::string text = fixed(100.0 * share, 1) + "%";
+  return text == "-0.0%" ? "0.0%" : text;  // what rounding leaves of a bubble of none
+}
 
 std::string aligned(const TextRows& rows, bool text_ends) {
   const std::vector<std::size_t> widths = column_widths(rows);

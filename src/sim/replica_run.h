@@ -48,12 +48,6 @@ struct StageOutcome {
 struct ReplicaRun {
   Seconds seconds = 0.0;
   std::vector<StageOutcome> stages;
-
-  Seconds busy() const {
-    Seconds sum = 0.0;
-    for (const StageOutcome& stage : stages) sum += stage.compute + stage.recompute;
-    return sum;
-  }
 };
 
 // What is alive on a stage, by purpose; the sum is what is compared with the limit.

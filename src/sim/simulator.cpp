@@ -82,11 +82,6 @@ void drop_repeated_samples(std::vector<MemorySample>& samples) {
   samples.erase(std::unique(samples.begin(), samples.end(), repeats), samples.end());
 }
 
-double bubble_of(const ReplicaRun& run) {
-  const double whole = static_cast<double>(run.stages.size()) * run.seconds;
-  return whole > 0.0 ? 1.0 - run.busy() / whole : 0.0;
-}
-
 std::vector<StagePrediction> stages_of(const ReplicaRun& run) {
   std::vector<StagePrediction> result;
   for (const StageOutcome& stage : run.stages) {
@@ -146,8 +141,8 @@ Simulation simulate(const Plan& plan, const CostModel& cost) {
 
   Prediction& prediction = result.prediction;
   prediction.seconds = slowest.seconds;
-  prediction.bubble = bubble_of(slowest);
   prediction.stages = stages_of(slowest);
+  prediction.bubble = bubble(prediction.stages, prediction.seconds);
   for (std::size_t p = 0; p < prediction.stages.size(); ++p) {
     prediction.stages[p].peak_bytes = peaks[p];
   }
@@ -195,7 +190,7 @@ Evaluation SimulatorEvaluator::evaluate(const Plan& plan, const CostModel& cost,
   Evaluation result;
   result.seconds = run.seconds;
   result.stages = stages_of(run);
-  result.bubble = bubble_of(run);
+  result.bubble = bubble(result.stages, result.seconds);
   if (limit_ <= 0.0) return result;
   // Measured times differ a little from these, and then one message more may wait: in hand.
   Tokens largest = 0;

@@ -23,6 +23,21 @@ std::string cache_folder() {
   return std::string(home != nullptr && *home != '\0' ? home : ".") + "/.cache/infinipipe/profiles";
 }
 
+// A run's memory and times are only as true as its profile: figures for another model or type would
+// break its budget.
+Profile own_profile(const TrainConfig& config) {
+  const std::string& path = config.cluster.profile;
+  Profile profile = read_profile(path);
+  agreed_model(profile_model(config.model), profile, path);
+  if (profile.dtype != config.training.dtype) {
+    throw InputError("training.dtype", "found " + config.training.dtype,
+                     "expected " + profile.dtype + ", which the figures of " + path + " are for",
+                     "measure this machine with the same configuration (infinipipe profile), or "
+                     "leave cluster.profile out");
+  }
+  return profile;
+}
+
 }  // namespace
 
 ProfileOptions profile_options(const TrainConfig& config) {
@@ -59,7 +74,7 @@ Profile resolve_profile(const TrainConfig& config,
   if (config.cluster.profile == "estimate") {
     return estimated_profile(config.model, config.training.dtype);
   }
-  if (!config.cluster.profile.empty()) return read_profile(config.cluster.profile);
+  if (!config.cluster.profile.empty()) return own_profile(config);
   const std::string path = cached_profile_path(config);
   std::error_code unwritable;  // said when there is something to write
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), unwritable);

@@ -35,7 +35,7 @@ class InputError final : public Error {
       : Error(ErrorKind::kInput, where, found, expected, next) {}
 };
 
-class RunError final : public Error {
+class RunError : public Error {
  public:
   RunError(std::string_view where, std::string_view found, std::string_view expected = {},
            std::string_view next = {})

@@ -55,11 +55,12 @@ struct GroupShare {
 struct SystemResult {  // NOLINT(bugprone-exception-escape): of Json, whose moves do not throw
   SystemStatus status = SystemStatus::kOk;
   std::string reason;              // one line, where the status is not ok; all else is then 0
+  Bytes missing = 0.0;             // but for this, of pipelines: what the nearest layout lacks
   Seconds seconds = 0.0;           // of the step
   double tokens_per_second = 0.0;  // of the whole cluster
-  // 1 - busy device time / (devices x seconds). All-to-all, TP and other communication that the
-  // device waits for inside a chunk count as busy, as in the simulator; waiting for another stage
-  // or for the slowest group does not.
+  // Of pipelines their plan's (infinipipe::bubble()): of the instructions, not of `seconds`. Of
+  // others 1 - busy device time / (devices x seconds), waiting for the slowest group. All-to-all,
+  // TP and other communication that the device waits for inside a chunk count as busy.
   double bubble = 0.0;
   std::vector<Bytes> peak_bytes;  // a device's, per stage; one entry where there are no stages
   // Proven for what this system optimises over: a pipeline's batch under its parallelism
@@ -96,9 +97,8 @@ std::vector<std::string> system_names();
 // the evaluator is absent.
 std::unique_ptr<System> make_system(const std::string& name, const SystemContext& context);
 
-// Degrees that a pipeline on these devices can have: sequence parallel a power of two up to a node
-// (and with a bandwidth in the profile), stages up to the layers, the rest data parallel.
-// In order of (stages, sequence_parallel, data_parallel).
+// Layouts that pipelines on these devices can have: the fixed one, where there is one, else the
+// possible ones of cluster_layouts(), in its order.
 std::vector<Parallelism> pipeline_parallelisms(const SystemContext& context);
 
 // What no schedule of the batch on this cluster can beat: the least bound over all

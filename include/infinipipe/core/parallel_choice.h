@@ -10,20 +10,24 @@
 namespace infinipipe {
 
 // One layout. Seconds are means over the sample's steps. compute + recompute + wait + gathers +
-// reduction = seconds; the first three are means over stages and replicas.
+// reduction + heads = seconds; the first three are means over stages and replicas.
 struct ParallelOption {
   Parallelism parallelism;
   std::vector<LayerRange> stages;  // empty where the layout is not possible
   bool feasible = false;
   std::string note;  // feasible: what it loses with against the best; else why it can't run
+  // What it pays for uneven heads, "heads uneven: 7 or 6 a device"; else empty.
+  std::string mark = {};
+  Bytes missing = 0.0;  // where a batch does not fit: of the stage that lacks most; else 0
   Seconds seconds = 0.0;
   Seconds lower_bound = 0.0;  // of the instructions alone
   Seconds compute = 0.0;      // all-to-all included
   Seconds recompute = 0.0;
   Seconds wait = 0.0;     // for other stages, and for the slowest replica
-  Seconds gathers = 0.0;  // as cost/step_overhead.h, like the next
+  Seconds gathers = 0.0;  // as cost/step_overhead.h, like the next two
   Seconds reduction = 0.0;
-  double bubble = 0.0;  // wait / (compute + recompute + wait)
+  Seconds heads = 0.0;
+  double bubble = 0.0;  // of the plans (infinipipe::bubble()), the mean over the steps
   double tokens_per_second = 0.0;
   Bytes peak_bytes = 0.0;  // of any stage in any step
 };
@@ -37,6 +41,8 @@ struct ParallelChoice {
   std::vector<ParallelOption> options;
 
   bool found() const { return !options.empty() && options.front().feasible; }
+  // Of those that only lack memory the one that lacks least, the first among equals; null: none.
+  const ParallelOption* nearest() const;
 };
 
 }  // namespace infinipipe

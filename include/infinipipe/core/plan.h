@@ -107,6 +107,8 @@ struct Parallelism {
   bool operator==(const Parallelism&) const = default;
 };
 
+std::string to_string(const Parallelism& parallelism);  // "4 x 8 x 1", in the order above
+
 struct SolverReport {
   std::string status = "none";
   double gap = 0.0;  // (objective - bound) / objective
@@ -145,10 +147,16 @@ struct StagePrediction {
   Bytes peak_bytes = 0.0;
 };
 
+// The idle share of one replica's stages while its instructions run: 1 - (compute + recompute of
+// all stages) / (stages x seconds); 0 where nothing runs. This is what "bubble" means everywhere.
+// Of a plan or a step with several replicas it is the slowest one's, as the stages that predictions
+// show are; what a step takes outside its instructions is not part of `seconds`.
+double bubble(const std::vector<StagePrediction>& stages, Seconds seconds);
+
 struct Prediction {
   Seconds seconds = 0.0;  // first forward's start to last instruction's end
   Seconds lower_bound = 0.0;
-  double bubble = 0.0;  // 1 - (compute + recompute) / (stages * seconds)
+  double bubble = 0.0;  // infinipipe::bubble() of the two
   Seconds step_overhead = 0.0;
   std::vector<StagePrediction> stages;  // of the slowest replica
 };

@@ -64,7 +64,7 @@ struct Trace {
   std::vector<MemorySample> memory;  // by stage, then time
   Seconds seconds = 0.0;             // first forward's start to last instruction's end
 
-  // 1 - busy / (stages x seconds), over all replicas; 0 for an empty trace.
+  // infinipipe::bubble() of what ran: of the replica that ends last, the first among equals.
   double bubble() const;
 };
 

@@ -138,7 +138,7 @@ class CostModel final {
 
 // The cost model that a plan was made with, from the profile that it was made from: the plan's
 // layout and pace. Throws InputError where the plan keeps attention and the profile does not know
-// what that costs.
+// what that costs, and where the profile is for a model of another number of layers.
 CostModel plan_cost(const Profile& profile, const Plan& plan);
 
 // Inline: a search asks for these millions of times.

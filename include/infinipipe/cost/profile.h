@@ -1,6 +1,7 @@
 // profile.json: a machine to plan for, measured or given. Fields exactly as in docs/profile.md.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "infinipipe/core/dtype.h"
 #include "infinipipe/core/keeping.h"
 #include "infinipipe/core/model_spec.h"
+#include "infinipipe/cost/head_shares.h"
 
 namespace infinipipe {
 
@@ -78,10 +80,43 @@ struct LinkCost {
   std::map<int, double> reduce_scatter;
 };
 
+// What a profile says of the model that its figures are for, each under Hugging Face's name.
+// 0: it does not say.
+struct ProfileModel {
+  std::int64_t num_hidden_layers = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t num_attention_heads = 0;
+  std::int64_t num_key_value_heads = 0;
+  std::int64_t vocab_size = 0;
+
+  // As many key-value heads as query heads where only these are said.
+  HeadCounts heads() const {
+    return {num_attention_heads,
+            num_key_value_heads > 0 ? num_key_value_heads : num_attention_heads};
+  }
+  bool operator==(const ProfileModel&) const = default;
+};
+ProfileModel profile_model(const ModelSpec& model);
+
+struct ProfileModelField {
+  const char* name;
+  std::int64_t ProfileModel::*value;
+};
+inline constexpr ProfileModelField kProfileModelFields[] = {
+    {"num_hidden_layers", &ProfileModel::num_hidden_layers},
+    {"hidden_size", &ProfileModel::hidden_size},
+    {"num_attention_heads", &ProfileModel::num_attention_heads},
+    {"num_key_value_heads", &ProfileModel::num_key_value_heads},
+    {"vocab_size", &ProfileModel::vocab_size},
+};
+
 struct Profile {
   std::string source;
   std::string machine;
   std::string dtype;  // as the file says; what is none of kDtypes counts as float32 does
+  ProfileModel model;  // all 0: the file has none
+  // The model's, where `model` says them or the user did. Not written, and not hashed.
+  HeadCounts heads;
   DirectionCost forward;
   DirectionCost backward;
   PerTokenPair embedding;
@@ -110,6 +145,12 @@ struct Profile {
            remake[index_of(level)].has_value();
   }
 };
+
+// What is said of a model, by the user (`given`) and by the profile together. Throws
+// InputError("model.<field>", ...) with both values and the ways out where they contradict each
+// other; `where` is the profile's name for that message.
+ProfileModel agreed_model(const ProfileModel& given, const Profile& profile,
+                          const std::string& where);
 
 // Throws InputError naming file and field for what is missing, negative or not finite.
 Profile profile_from_json(const Json& json, const std::string& where);

@@ -2,6 +2,8 @@
 // explains the model.
 #pragma once
 
+#include <string>
+
 #include "infinipipe/core/plan.h"
 #include "infinipipe/cost/cost_model.h"
 
@@ -12,8 +14,11 @@ struct StepOverhead {
                             // sequence-parallel group, as far as a chunk's compute is too short to
                             // hide them; of the stage and replica that waits longest
   Seconds reduction = 0.0;  // gradients over data-parallel replicas, after the last backward
+  Seconds heads = 0.0;      // what attention takes longer where a group's devices have uneven heads
+                            // (head_shares.h), all chunks together; of the stage and replica where
+                            // it is most. Instructions are timed with even shares.
 
-  Seconds total() const { return gathers + reduction; }
+  Seconds total() const { return gathers + reduction + heads; }
 };
 
 // The plan must be valid, `cost` of its layout. Devices are placed so that a sequence-parallel
@@ -24,10 +29,10 @@ struct StepOverhead {
 // a node, sequence_parallel x data_parallel across nodes.
 StepOverhead step_overhead(const Plan& plan, const CostModel& cost, int devices_per_node);
 
-// Whether the profile has every bandwidth that step_overhead() of this layout asks for (also where
-// it asks for none).
-bool knows_step_overhead(const Profile& profile, const Parallelism& parallelism,
-                         int devices_per_node);
+// The first bandwidth that step_overhead() of this layout asks for and the profile lacks:
+// "profile: links.all_gather: no bandwidth for degree 8". Empty where it has all.
+std::string absent_bandwidth(const Profile& profile, const Parallelism& parallelism,
+                             int devices_per_node);
 
 // The same machine where nothing hides the gathers of a model of `layers` layers: each chunk pays
 // the gather of a stage's weights in its forward, the gather and the reduction of gradients in its

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/core/plan.h"
 #include "infinipipe/cost/cost_model.h"
@@ -53,12 +54,25 @@ struct PlanContext {
 // What a configuration asks for, on the machine of this profile.
 PlanContext plan_context(const TrainConfig& config, Profile profile);
 
+// A batch that no plan of a layout holds.
+class DoesNotFit final : public RunError {
+ public:
+  // `missing`: bytes that the stage lacks which needs most beyond its memory; > 0.
+  DoesNotFit(std::string_view found, std::string_view next, Bytes missing)
+      : RunError("plan", found, "a batch that fits", next), missing_(missing) {}
+
+  Bytes missing() const { return missing_; }
+
+ private:
+  Bytes missing_;
+};
+
 // A planner is immutable and thread-safe; one per run.
 class Planner {
  public:
   virtual ~Planner() = default;
-  // A valid plan with `predicted` filled. Throws RunError("plan", ...) naming stage, bytes and what
-  // would help where the batch cannot fit.
+  // A valid plan with `predicted` filled. Throws DoesNotFit naming stage, bytes and what would help
+  // where the batch cannot fit.
   virtual Plan plan(const PlanRequest& request) const = 0;
 };
 

@@ -21,7 +21,7 @@ ProfileOptions profile_options(const TrainConfig& config);
 // version of the code; of several runs that start at once, one measures and the others wait for it.
 // A cached file that cannot be read is measured again; a cache that cannot be written is said and
 // done without. `seconds`: to spend on measuring, roughly. Throws Stopped once *stop is set while
-// measuring.
+// measuring, and InputError where a file is for another model (as far as it says) or dtype.
 inline constexpr Seconds kProfileSeconds = 60.0;
 Profile resolve_profile(const TrainConfig& config,
                         const std::function<void(const std::string&)>& log,

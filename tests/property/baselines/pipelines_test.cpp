@@ -8,16 +8,20 @@
 #include "baselines/pipeline_1f1b.h"
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/step_overhead.h"
+#include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
+#include "infinipipe/planner/parallel_choice.h"
 #include "infinipipe/sim/simulator.h"
 #include "planner/static_planner.h"
 #include "support/clusters.h"
 #include "support/keeping.h"
+#include "support/profiles.h"
 
 namespace infinipipe {
 namespace {
 
 using ::testing::Contains;
+using ::testing::HasSubstr;
 using ::testing::Not;
 
 StepOverhead overhead_of(const SystemContext& context, const Plan& plan) {
@@ -169,7 +173,7 @@ TEST(Pipelines, ReplicasReduceTheirGradientsOnceAStep) {
   const Bytes part = (8 * 4096.0 + 2 * 8192.0) / 8 / 4;
   EXPECT_NEAR(result.settings.at("replica_overhead_seconds").get<double>(), 2 * part / 2 / 2e6,
               1e-12);
-  EXPECT_GT(result.bubble, 0.0);
+  EXPECT_EQ(result.bubble, result.plan->predicted->bubble);  // of the instructions alone
   fixed.parallelism = Parallelism{2, 4, 1};
   EXPECT_EQ(make_system("1f1b", fixed)->run({400, 300}).settings.at("replica_overhead_seconds"),
             0.0);
@@ -227,6 +231,79 @@ TEST(Pipelines, OutOfMemoryIsAStatus) {
     const SystemResult result = make_system(name, context)->run({200000});
     EXPECT_EQ(result.status, SystemStatus::kOutOfMemory) << name;
     EXPECT_NE(result.reason.find("layouts"), std::string::npos) << result.reason;
+    // The layout that is quoted lacks least of all.
+    EXPECT_GT(result.missing, 0.0);
+    bool quoted = false;
+    for (const Parallelism& parallelism : pipeline_parallelisms(context)) {
+      SystemContext fixed = context;
+      fixed.parallelism = parallelism;
+      const SystemResult one = make_system(name, fixed)->run({200000});
+      ASSERT_EQ(one.status, SystemStatus::kOutOfMemory);
+      EXPECT_GE(one.missing, result.missing);
+      quoted = quoted || (one.missing == result.missing &&
+                          result.reason.find(one.reason) != std::string::npos);
+    }
+    EXPECT_TRUE(quoted) << result.reason;
+  }
+}
+
+// One list of layouts, one clock and one bubble behind both.
+TEST(Pipelines, TheChoiceOfLayoutsAndTheComparisonAgree) {
+  SystemContext cluster;
+  cluster.profile = read_profile(testing::profile_path("llama-7b-a800.json"));
+  cluster.layers = 32;
+  cluster.devices = 32;
+  cluster.evaluator = std::make_shared<SimulatorEvaluator>(cluster.limit());
+  PlanContext context;
+  context.profile = cluster.profile;
+  context.layers = cluster.layers;
+  const auto choose = [&](const std::vector<Tokens>& lengths) {
+    return choose_parallelism(context, cluster.devices, cluster.devices_per_node,
+                              std::vector<std::vector<Tokens>>{lengths}, cluster.evaluator);
+  };
+  // One long document, which a group over several nodes is best for, or alone can hold.
+  for (const Tokens length : {400000, 900000}) {
+    const ParallelChoice choice = choose({length});
+    const ParallelOption& best = choice.options.front();
+    ASSERT_TRUE(choice.found());
+    EXPECT_GT(best.parallelism.sequence_parallel, cluster.devices_per_node);
+    const SystemResult result = make_system("epp", cluster)->run({length});
+    ASSERT_EQ(result.status, SystemStatus::kOk) << result.reason;
+    EXPECT_EQ(result.plan->parallelism, best.parallelism);
+    EXPECT_NEAR(result.seconds, best.seconds, 1e-9 * best.seconds);
+    EXPECT_EQ(result.bubble, best.bubble);
+  }
+  // Replicas, whose gradients are reduced outside the instructions.
+  const std::vector<Tokens> lengths = synthetic_lengths(length_model("github"), 256, 98304, 1);
+  cluster.parallelism = {2, 8, 2};
+  const SystemResult result = make_system("epp", cluster)->run(lengths);
+  const ParallelChoice choice = choose(lengths);
+  const auto option =
+      std::find_if(choice.options.begin(), choice.options.end(),
+                   [&](const ParallelOption& o) { return o.parallelism == *cluster.parallelism; });
+  ASSERT_NE(option, choice.options.end());
+  EXPECT_EQ(result.bubble, option->bubble);
+  EXPECT_EQ(result.bubble, result.plan->predicted->bubble);
+  EXPECT_NEAR(result.seconds, option->seconds, 1e-9 * option->seconds);
+  const Prediction again =
+      simulate(*result.plan, plan_cost(cluster.profile, *result.plan)).prediction;
+  EXPECT_EQ(again.bubble, result.bubble);
+  EXPECT_EQ(bubble(again.stages, again.seconds), result.bubble);
+}
+
+TEST(Pipelines, GroupsThatCannotShareTheHeadsAreNotTried) {
+  SystemContext context = judged_cluster(8, 2e7);
+  context.profile.heads = {2, 2};
+  for (const Parallelism& parallelism : pipeline_parallelisms(context)) {
+    EXPECT_LE(parallelism.sequence_parallel, 2);
+  }
+  EXPECT_EQ(make_system("1f1b", context)->run({400}).status, SystemStatus::kOk);
+  context.parallelism = {1, 8, 1};
+  try {
+    make_system("1f1b", context);
+    ADD_FAILURE() << "accepted";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("8 devices cannot share 2 attention heads"));
   }
 }
 

@@ -67,7 +67,8 @@ TEST(ParallelChoice, EveryLayoutIsWhatPlanningItGives) {
     EXPECT_NEAR(option.seconds, seconds / 2.0, 1e-9 * seconds);
     EXPECT_EQ(option.peak_bytes, peak);
     EXPECT_LE(option.peak_bytes, context.profile.device_memory_bytes);
-    EXPECT_NEAR(option.compute + option.recompute + option.wait + option.gathers + option.reduction,
+    EXPECT_NEAR(option.compute + option.recompute + option.wait + option.gathers +
+                    option.reduction + option.heads,
                 option.seconds, 1e-9 * seconds);
     EXPECT_GE(option.seconds, option.lower_bound * (1.0 - 1e-9));
   }
@@ -129,9 +130,39 @@ TEST(ParallelChoice, NothingFits) {
   context.bytes_per_stage = 1e9;
   const ParallelChoice choice = choose_parallelism(context, 8, 8, sample(), judge(context));
   EXPECT_FALSE(choice.found());
+  ASSERT_NE(choice.nearest(), nullptr);
   for (const ParallelOption& option : choice.options) {
     EXPECT_NE(option.note.find(" needs "), std::string::npos) << option.note;
+    EXPECT_GE(option.missing, choice.nearest()->missing);
   }
+  EXPECT_GT(choice.nearest()->missing, 0.0);
+}
+
+// More devices a group than heads cannot run; uneven heads can, cost and are marked.
+TEST(ParallelChoice, HeadsDecideWhichGroupsThereAre) {
+  PlanContext context = llama_7b();
+  const auto batches = sample();
+  const ParallelChoice even = choose_parallelism(context, 8, 8, batches, judge(context));
+  context.profile.heads = {4, 4};
+  const ParallelChoice few = choose_parallelism(context, 8, 8, batches, judge(context));
+  context.profile.heads = {7, 7};
+  const ParallelChoice uneven = choose_parallelism(context, 8, 8, batches, judge(context));
+  const auto at = [](const ParallelChoice& choice, const Parallelism& parallelism) {
+    for (const ParallelOption& option : choice.options) {
+      if (option.parallelism == parallelism) return option;
+    }
+    return ParallelOption{};
+  };
+  EXPECT_FALSE(at(few, {1, 8, 1}).feasible);
+  EXPECT_EQ(at(few, {1, 8, 1}).note, "8 devices cannot share 4 attention heads");
+  const ParallelOption before = at(even, {2, 4, 1});
+  EXPECT_EQ(at(few, {2, 4, 1}).seconds, before.seconds);
+  const ParallelOption after = at(uneven, {2, 4, 1});
+  ASSERT_TRUE(after.feasible);
+  EXPECT_GT(after.heads, 0.0);
+  EXPECT_NEAR(after.seconds - before.seconds, after.heads, 1e-9 * after.seconds);
+  EXPECT_NE(after.note.find("heads uneven: 2 or 1 a device"), std::string::npos) << after.note;
+  EXPECT_EQ(before.note.find("uneven"), std::string::npos) << before.note;
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "infinipipe/cost/profile.h"
 #include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/planners.h"
+#include "support/profiles.h"
 #include "system/cli_plan/program.h"
 
 namespace infinipipe {
@@ -245,6 +246,77 @@ TEST_F(CommandLine, AutoChoosesTheParallelism) {
   EXPECT_EQ(none.code, 1);
   EXPECT_THAT(none.out, HasSubstr("chosen: none"));
   EXPECT_THAT(none.error, HasSubstr("no layout of 2 devices can run the sample"));
+}
+
+TEST_F(CommandLine, AutoQuotesTheLayoutThatComesNearest) {
+  const Outcome none = run({"plan", "--lengths", "lengths.txt", "--auto", "--cluster.devices", "2",
+                            "--model.num_hidden_layers", "4", "--memory.bytes_per_stage", "1e6"});
+  EXPECT_EQ(none.code, 1);
+  EXPECT_THAT(none.error, HasSubstr("x 1 x 1 comes nearest, "));
+  EXPECT_THAT(none.error, HasSubstr(" are missing: plan: stage "));
+}
+
+// Sizes that were left out are the profile's; what contradicts it is refused with both values.
+TEST_F(CommandLine, TheModelIsTheProfiles) {
+  const std::string profile = testing::profile_path("llama-30b-a800.json");
+  const auto with = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {
+        "plan",  "--lengths", "lengths.txt", "--cluster.profile",
+        profile, "--out",     "plan.json",   "--parallelism.stages",
+        "2"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  const Outcome silent = run(with({"--parallelism.sequence_parallel", "4"}));
+  EXPECT_EQ(silent.code, 0) << silent.error;
+  EXPECT_EQ(silent.out.find("assumed"), std::string::npos) << silent.out;
+  EXPECT_EQ(read_plan(path("plan.json")).layer_count(), 60);
+  expect_error(with({"--model.num_hidden_layers", "32"}), 2,
+               "model.num_hidden_layers: found 32, expected 60, which the figures of " + profile +
+                   " are for; leave model.num_hidden_layers out");
+  expect_error(with({"--model.preset", "7b"}), 2, "model.num_hidden_layers: found 32, expected 60");
+  expect_error(with({"--model.vocab_size", "32000"}), 2, "model.vocab_size: found 32000");
+  expect_error(with({"--model.num_hidden_layers", "0"}), 2, "found 0");
+  // A preset's vocabulary is not the user's word.
+  const Outcome preset =
+      run(with({"--model.preset", "30b", "--parallelism.sequence_parallel", "8"}));
+  EXPECT_EQ(preset.code, 0) << preset.error;
+  EXPECT_THAT(preset.out, HasSubstr("heads uneven: 7 or 6 a device"));
+  expect_error(
+      with({"--parallelism.sequence_parallel", "64"}), 2,
+      "parallelism.sequence_parallel: 64 devices cannot share 52 attention heads, expected "
+      "one of 1 to 52;");
+  expect_error({"compare", "--lengths", "lengths.txt", "--cluster.profile", profile,
+                "--cluster.devices", "8", "--model.num_hidden_layers", "32"},
+               2, "model.num_hidden_layers: found 32, expected 60");
+  // A plan of other layers is not this profile's.
+  Json wrong = read_json_file(profile);
+  wrong["model"]["num_hidden_layers"] = 32;
+  write("other.json", wrong.dump());
+  expect_error({"simulate", "plan.json", "--profile", "other.json"}, 2,
+               "plan: found 60 layers, expected the 32");
+}
+
+TEST_F(CommandLine, LayersAreNeverAssumedWithoutAWord) {
+  Json profile = read_json_file(testing::profile_path("llama-7b-a800.json"));
+  profile.erase("model");
+  write("silent.json", profile.dump());
+  const std::vector<std::string> base = {"plan",      "--lengths",         "lengths.txt",
+                                         "--explain", "--cluster.profile", "silent.json"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), base.begin(), base.end());
+    return run(more).out;
+  };
+  EXPECT_THAT(with({}), HasSubstr("model.num_hidden_layers was not given, and silent.json does not "
+                                  "say it: 4 layers are assumed"));
+  EXPECT_EQ(with({"--model.num_hidden_layers", "32"}).find("assumed"), std::string::npos);
+  EXPECT_EQ(with({"--model.preset", "7b"}).find("assumed"), std::string::npos);
+  write("config.toml", "[model]\nnum_hidden_layers = 6\n");
+  EXPECT_EQ(with({"--config", "config.toml"}).find("assumed"), std::string::npos);
+  // Heads that only the user names count.
+  EXPECT_THAT(with({"--model.num_hidden_layers", "32", "--model.num_attention_heads", "8", "--auto",
+                    "--cluster.devices", "16"}),
+              HasSubstr("1 x 16 x 1: 16 devices cannot share 8 attention heads"));
 }
 
 TEST_F(CommandLine, APlanHoldsWhatItsFlagsSay) {

@@ -52,6 +52,19 @@ TEST(GroupCost, IsTheCostModelsOneStageOfAllLayers) {
   }
 }
 
+// As step_overhead() does for pipelines: attention takes as long as on the device with most heads.
+TEST(GroupCost, UnevenHeadsLengthenAttention) {
+  SystemContext context = testing::toy_cluster(8);
+  const GroupLoad load = load_of({2000, 500});
+  const GroupCost even(context, 2, 0);
+  context.profile.heads = {3, 3};
+  const GroupCost uneven(context, 2, 0);
+  const Seconds attention = 3e-9 * load.token2 / 2.0;
+  EXPECT_NEAR(uneven.busy(load) - even.busy(load), attention / 3.0, 1e-9 * attention);
+  context.profile.heads = {4, 4};
+  EXPECT_EQ(GroupCost(context, 2, 0).busy(load), even.busy(load));
+}
+
 TEST(GroupCost, CapacityIsWholeTokensADevice) {
   for (const int degree : {1, 2, 4, 8}) {
     for (const int recompute : {0, 2, 8}) {

@@ -52,8 +52,11 @@ TEST(Trace, BubbleIsTheIdleShare) {
   run(0, 0, 5.0, 9.0);
   run(0, 1, 2.0, 10.0);
   EXPECT_DOUBLE_EQ(trace.bubble(), 1.0 - 16.0 / 20.0);
-  run(1, 1, 0.0, 10.0);
-  EXPECT_DOUBLE_EQ(trace.bubble(), 1.0 - 26.0 / 40.0);
+  run(1, 1, 0.0, 9.5);  // a faster replica does not count
+  EXPECT_DOUBLE_EQ(trace.bubble(), 1.0 - 16.0 / 20.0);
+  run(1, 0, 0.0, 10.5);  // nor, now, does the slower one
+  trace.seconds = 10.5;
+  EXPECT_DOUBLE_EQ(trace.bubble(), 1.0 - 20.0 / 21.0);
 }
 
 TEST(Trace, NamesEveryPurpose) {

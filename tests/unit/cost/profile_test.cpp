@@ -16,8 +16,14 @@ namespace {
 using ::testing::HasSubstr;
 using testing::profile_path;
 
-const char* const kProfiles[] = {"gpt-6.7b-a100-40gb.json", "llama-7b-a800.json",
-                                 "llama-13b-a800.json", "llama-30b-a800.json"};
+const char* const kProfiles[] = {"gpt-6.7b-a100-40gb.json",
+                                 "llama-7b-a800.json",
+                                 "llama-13b-a800.json",
+                                 "llama-30b-a800.json",
+                                 "llama-7b-a800-measured-exchange.json",
+                                 "llama-13b-a800-measured-exchange.json",
+                                 "llama-30b-a800-measured-exchange.json",
+                                 "llama3-8b-a800-measured-exchange.json"};
 
 Json good() { return read_json_file(profile_path("llama-7b-a800.json")); }
 
@@ -50,6 +56,65 @@ TEST(Profile, ReadsEveryFieldOfTheDocument) {
   EXPECT_DOUBLE_EQ(p.device_memory_bytes, 73600000000);
   EXPECT_LT(p.backward_weight_seconds_per_token, 0.0) << "absent";
   EXPECT_TRUE(read_profile(profile_path("gpt-6.7b-a100-40gb.json")).memory.state_sharded_over_all);
+}
+
+TEST(Profile, MaySayItsModel) {
+  for (const char* name : kProfiles) {
+    const Profile profile = read_profile(profile_path(name));
+    EXPECT_GT(profile.model.num_hidden_layers, 0) << name;
+    EXPECT_EQ(profile.heads, profile.model.heads());
+    EXPECT_EQ(profile_from_json(profile_to_json(profile), name).model, profile.model);
+  }
+  const Profile llama3 = read_profile(profile_path("llama3-8b-a800-measured-exchange.json"));
+  EXPECT_EQ(llama3.model, (ProfileModel{32, 4096, 32, 8, 128256}));
+  EXPECT_EQ(llama3.heads, (HeadCounts{32, 8}));
+  Json json = good();
+  json["model"] = {{"num_attention_heads", 12}, {"by_later_versions", "kept"}};
+  const Profile some = profile_from_json(json, "p.json");
+  EXPECT_EQ(some.model, (ProfileModel{.num_attention_heads = 12}));
+  EXPECT_EQ(some.heads, (HeadCounts{12, 12}));
+  EXPECT_EQ(profile_to_json(some), json);
+  json.erase("model");
+  EXPECT_EQ(profile_from_json(json, "p.json").model, ProfileModel{});
+  EXPECT_FALSE(profile_from_json(json, "p.json").heads.known());
+  EXPECT_FALSE(profile_to_json(profile_from_json(json, "p.json")).contains("model"));
+  for (const auto& [name, unused] : kProfileModelFields) {
+    for (const Json& bad : {Json(0), Json(-3), Json(1.5), Json("32"), Json(1e12)}) {
+      Json wrong = good();
+      wrong["model"][name] = bad;
+      EXPECT_THAT(refusal(wrong), HasSubstr(std::string("p.json: model.") + name + ": found "));
+    }
+  }
+  json["model"] = {{"num_attention_heads", 12}, {"num_key_value_heads", 5}};
+  EXPECT_THAT(refusal(json), HasSubstr("model.num_key_value_heads: found 5, expected a divisor"));
+  json["model"] = 7;
+  EXPECT_THAT(refusal(json), HasSubstr("p.json: model: found 7, expected an object"));
+}
+
+TEST(Profile, TheUsersModelAndTheProfilesAgree) {
+  const Profile profile = read_profile(profile_path("llama-7b-a800.json"));
+  EXPECT_EQ(agreed_model({}, profile, "p.json"), profile.model);
+  EXPECT_EQ(agreed_model({.hidden_size = 4096}, profile, "p.json"), profile.model);
+  EXPECT_EQ(agreed_model({.num_hidden_layers = 60}, Profile{}, "p.json"),
+            (ProfileModel{.num_hidden_layers = 60}));
+  for (const auto& [name, size] : kProfileModelFields) {
+    ProfileModel other;
+    other.*size = 7;
+    try {
+      agreed_model(other, profile, "p.json");
+      ADD_FAILURE() << name;
+    } catch (const InputError& error) {
+      EXPECT_EQ(std::string(error.what()),
+                std::string("model.") + name + ": found 7, expected " +
+                    std::to_string(profile.model.*size) +
+                    ", which the figures of p.json are for; leave model." + name +
+                    " out, or use a profile of this model");
+    }
+  }
+  const ModelSpec model = model_preset("8b");
+  EXPECT_EQ(profile_model(model), (ProfileModel{32, 4096, 32, 8, 128256}));
+  EXPECT_EQ(estimated_profile(model, Dtype::kFloat32).model, profile_model(model));
+  EXPECT_EQ(estimated_profile(model, Dtype::kFloat32).heads, (HeadCounts{32, 8}));
 }
 
 TEST(Profile, RoundTripKeepsValuesAndUnknownFields) {
@@ -225,7 +290,8 @@ TEST(CorruptedProfile, EveryNumberIsCheckedByName) {
       EXPECT_THAT(refusal(broken), HasSubstr("p.json: " + name + ": found ")) << bad;
       ++cases;
     }
-    if (degree) continue;  // a degree that is not there is an error only where it is needed
+    // A degree that is not there is an error only where it is needed; a model's size may be unsaid.
+    if (degree || name.find("model") == 0) continue;
     broken = document;
     broken[pointer.parent_pointer()].erase(pointer.back());
     EXPECT_THAT(refusal(broken), HasSubstr("p.json: " + name + ": found nothing"));

@@ -175,7 +175,7 @@ TEST(StepOverhead, KnowsItsBandwidths) {
             } catch (const InputError&) {
               throws = true;
             }
-            EXPECT_EQ(knows_step_overhead(profile, parallelism, 4), !throws)
+            EXPECT_EQ(absent_bandwidth(profile, parallelism, 4).empty(), !throws)
                 << stages << " " << group << " " << replicas << " without " << missing;
             ++(throws ? unknown : known);
           }
@@ -188,7 +188,30 @@ TEST(StepOverhead, KnowsItsBandwidths) {
   Profile bare = profile_of(1);
   bare.links.all_gather.clear();
   bare.links.reduce_scatter.clear();
-  EXPECT_TRUE(knows_step_overhead(bare, {1, 8, 2}, 4));
+  EXPECT_EQ(absent_bandwidth(bare, {1, 8, 2}, 4), "");
+}
+
+// Two devices of three heads: one has 2 of them, 4/3 of the mean; a third of attention more.
+TEST(StepOverhead, UnevenHeadsLengthenAttentionAlone) {
+  Profile profile = profile_of(1);
+  profile.forward.seconds_per_token2 = 0.5;
+  profile.backward.seconds_per_token2 = 1.0;
+  for (auto* rates : {&profile.links.all_gather, &profile.links.reduce_scatter}) rates->clear();
+  const Parallelism parallelism{.sequence_parallel = 2};
+  const Plan plan = plan_of(parallelism, 4);
+  EXPECT_EQ(overhead(profile, plan).total(), 0.0);  // heads unknown
+  profile.heads = {3, 3};
+  const double attention = 4.0 * 4.0 * (0.5 + 1.0) / 2.0;
+  EXPECT_DOUBLE_EQ(overhead(profile, plan).heads, attention / 3.0);
+  EXPECT_DOUBLE_EQ(overhead(profile, plan).total(), attention / 3.0);
+  EXPECT_DOUBLE_EQ(overhead(profile, plan_of(parallelism, 4, true)).heads, attention / 3.0);
+  Plan again = plan;
+  again.replicas[0].pipelines[0].chunks[0].recompute = {1};
+  EXPECT_DOUBLE_EQ(overhead(profile, again).heads, (attention + 4.0 * 4.0 * 0.5 / 2.0) / 3.0);
+  // The busiest replica counts, and even shares cost nothing.
+  EXPECT_DOUBLE_EQ(overhead(profile, plan_of({1, 2, 2}, 4)).heads, attention / 3.0);
+  profile.heads = {4, 4};
+  EXPECT_EQ(overhead(profile, plan).total(), 0.0);
 }
 
 TEST(StepOverhead, StatesShardedOverAllDevicesAreGatheredByAll) {

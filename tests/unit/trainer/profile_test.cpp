@@ -147,6 +147,36 @@ TEST_F(CachedProfile, AGivenOrEstimatedOneNeedsNoCache) {
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/infinipipe"));
 }
 
+TEST_F(CachedProfile, AFileOfAnotherModelOrTypeIsRefused) {
+  const std::string given = folder_ + "/given.json";
+  make_folder(folder_);
+  Json json = profile_to_json(estimated_profile(config_.model, Dtype::kFloat32));
+  write_file(given, json.dump());
+  config_.cluster.profile = given;
+  const auto refusal = [&]() -> std::string {
+    try {
+      resolve();
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(refusal(), "accepted");
+  config_.model.hidden_size = 32;
+  EXPECT_THAT(refusal(),
+              HasSubstr("model.hidden_size: found 32, expected 16, which the figures of " + given +
+                        " are for"));
+  config_.model.hidden_size = 16;
+  config_.training.dtype = Dtype::kBfloat16;
+  EXPECT_THAT(refusal(), HasSubstr("training.dtype: found bfloat16, expected float32"));
+  // One by an earlier version does not say its model.
+  config_.training.dtype = Dtype::kFloat32;
+  config_.model.hidden_size = 32;
+  json.erase("model");
+  write_file(given, json.dump());
+  EXPECT_EQ(refusal(), "accepted");
+}
+
 TEST_F(CachedProfile, EveryPartOfTheKeyCounts) {
   std::set<std::string> paths = {cached_profile_path(config_)};
   const auto changed = [&](void (*change)(TrainConfig&)) {

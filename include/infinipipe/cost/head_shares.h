@@ -1,0 +1,39 @@
+// How the devices of a sequence-parallel group share a model's attention heads, and which degrees
+// cannot. docs/parallelism.md ("Heads") gives the rule.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace infinipipe {
+
+// Zeros: unknown. Known ones have key_value >= 1 dividing query.
+struct HeadCounts {
+  std::int64_t query = 0;
+  std::int64_t key_value = 0;
+
+  bool known() const { return query > 0; }
+  bool operator==(const HeadCounts&) const = default;
+};
+
+// Whether `degree` (>= 1) devices can share the heads: with at least as many key-value heads as
+// devices always; with fewer, where the degree is a multiple of them and no device is left without
+// a query head. True where the heads are unknown.
+bool heads_allow(const HeadCounts& heads, int degree);
+
+// "64 devices cannot share 32 attention heads"; with fewer key-value heads these are named too.
+// Empty where heads_allow().
+std::string heads_refusal(const HeadCounts& heads, int degree);
+
+// Throws InputError("parallelism.sequence_parallel", ...) with the degrees that work.
+void require_heads(const HeadCounts& heads, int degree);
+
+// Query heads of the device with most over the mean of the group's devices: so much longer its
+// attention takes than an even share would. 1 where the heads are even, unknown, or cannot be
+// shared by the degree.
+double head_imbalance(const HeadCounts& heads, int degree);
+
+// "heads uneven: 7 or 6 a device"; empty where head_imbalance() is 1.
+std::string uneven_heads(const HeadCounts& heads, int degree);
+
+}  // namespace infinipipe
