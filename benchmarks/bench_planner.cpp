@@ -28,7 +28,7 @@
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/planner/planners.h"
 #include "infinipipe/sim/simulator.h"
-#include "planner/schedules.h"
+#include "planner/schedules/schedules.h"
 
 namespace infinipipe {
 namespace {

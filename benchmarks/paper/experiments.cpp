@@ -272,7 +272,7 @@ SettingResult run_ablation(const Scope& scope, const Setting& setting) {
     PlanContext context = plan_context(model, setting);
     if (ablation.blockwise_head) context.profile = with_blockwise_head(context.profile);
     context.config.name = ablation.planner;
-    context.features = ablation.features;
+    context.config.passes = PassSet::without(ablation.without);
     result.cells.push_back(run_planner(ablation.planner, context, steps));
     result.cells.back().system = ablation.name;
   }
@@ -296,25 +296,25 @@ std::string name_of(const Setting& setting) {
 
 std::vector<Ablation> ablations() {
   return {
-      {.name = "all", .planner = kOurs, .features = {}},
-      {.name = "equal slices", .planner = kOurs, .features = {.elastic_chunking = false}},
-      {.name = "no packing", .planner = kOurs, .features = {.packing = false}},
+      {.name = "all", .planner = kOurs, .without = {}},
+      {.name = "equal slices", .planner = kOurs, .without = {Pass::kElasticCutting}},
+      {.name = "no packing", .planner = kOurs, .without = {Pass::kPacking}},
       {.name = "one recomputation setting",
        .planner = kOurs,
-       .features = {.adaptive_recompute = false}},
-      {.name = "no grouping", .planner = kOurs, .features = {.grouping = false}},
-      {.name = "no list scheduler", .planner = kOurs, .features = {.list_scheduler = false}},
-      {.name = "no split backward", .planner = kOurs, .features = {.split_backward = false}},
-      {.name = "equal layers", .planner = kOurs, .features = {.layer_split = false}},
-      {.name = "blockwise head", .planner = kOurs, .features = {}, .blockwise_head = true},
-      {.name = "paper: all", .planner = kPapers, .features = {}},
-      {.name = "paper: equal slices", .planner = kPapers, .features = {.elastic_chunking = false}},
-      {.name = "paper: no packing", .planner = kPapers, .features = {.packing = false}},
+       .without = {Pass::kAdaptiveRecompute}},
+      {.name = "no grouping", .planner = kOurs, .without = {Pass::kGrouping}},
+      {.name = "no list scheduler", .planner = kOurs, .without = {Pass::kListSchedules, Pass::kOrdinaryOrders}},
+      {.name = "no split backward", .planner = kOurs, .without = {Pass::kSplitBackward}},
+      {.name = "equal layers", .planner = kOurs, .without = {Pass::kLayerSplit}},
+      {.name = "blockwise head", .planner = kOurs, .without = {}, .blockwise_head = true},
+      {.name = "paper: all", .planner = kPapers, .without = {}},
+      {.name = "paper: equal slices", .planner = kPapers, .without = {Pass::kElasticCutting}},
+      {.name = "paper: no packing", .planner = kPapers, .without = {Pass::kPacking}},
       {.name = "paper: one recomputation setting",
        .planner = kPapers,
-       .features = {.adaptive_recompute = false}},
-      {.name = "paper: no grouping", .planner = kPapers, .features = {.grouping = false}},
-      {.name = "paper: equal layers", .planner = kPapers, .features = {.layer_split = false}},
+       .without = {Pass::kAdaptiveRecompute}},
+      {.name = "paper: no grouping", .planner = kPapers, .without = {Pass::kGrouping}},
+      {.name = "paper: equal layers", .planner = kPapers, .without = {Pass::kLayerSplit}},
   };
 }
 

@@ -90,7 +90,7 @@ struct SettingResult {
 struct Ablation {
   std::string name;
   std::string planner;  // kOurs or kPapers
-  PlannerFeatures features;
+  std::vector<Pass> without;  // passes that are switched off
   bool blockwise_head = false;  // the loss and its gradient inside the forward, no logits kept
 };
 std::vector<Ablation> ablations();

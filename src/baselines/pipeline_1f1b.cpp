@@ -4,8 +4,8 @@
 
 #include "cost/memory_steps.h"
 #include "cost/pipeline_clock.h"
-#include "planner/one_f_one_b.h"
-#include "planner/step_order.h"
+#include "planner/schedules/one_f_one_b.h"
+#include "planner/schedules/stage_steps.h"
 
 namespace infinipipe {
 

@@ -160,6 +160,7 @@ void Flags::config(ConfigFlags& target, const std::vector<std::string>& sections
                               : key.type == ConfigType::kBoolean        ? "true|false"
                               : key.type == ConfigType::kNumber         ? "X"
                               : key.type == ConfigType::kIntegersOrAuto ? "N,N..|auto"
+                              : key.type == ConfigType::kNames          ? "NAME,NAME.."
                               : key.type == ConfigType::kIntegerOrAuto  ? "N|auto"
                                                                         : "N";
     Flag& flag = add("--" + key.name, value,

@@ -263,6 +263,14 @@ void add_planning(Table& t) {
          "what recomputed layers keep: input, attention (and input), or auto: " +
              std::string(kDefaultPlanner) + " mixes",
          INFINIPIPE_FIELD(planner.recompute_keeps));
+  t.add(
+      "planner.disable",
+      "parts of the elastic planner that must not run: " + listed(names_of(kPasses), ", "),
+      ConfigType::kNames,
+      [](const TrainConfig& c) { return c.planner.passes.disabled_names(); },
+      [](TrainConfig& c, const std::string& value) {
+        c.planner.passes = PassSet::without_named(value, "planner.disable");
+      });
   t.number("planner.solver_gap", "the integer programme may stop this near to its bound",
            INFINIPIPE_FIELD(planner.solver_gap));
   t.integer("planner.solver_nodes", "branch-and-bound nodes of the integer programme",

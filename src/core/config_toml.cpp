@@ -44,6 +44,8 @@ const char* expected_type(ConfigType type) {
       return "an integer or \"auto\"";
     case ConfigType::kIntegersOrAuto:
       return "an array of integers or \"auto\"";
+    case ConfigType::kNames:
+      return "an array of names";
   }
   return "";
 }
@@ -83,6 +85,16 @@ std::optional<std::string> as_text(const toml::node& node, ConfigType type) {
         for (const toml::node& element : *array) {
           if (!element.is_integer()) return {};
           list += (list.empty() ? "" : ",") + std::to_string(element.as_integer()->get());
+        }
+        return list;
+      }
+      break;
+    case ConfigType::kNames:
+      if (const auto* const array = node.as_array()) {
+        std::string list;
+        for (const toml::node& element : *array) {
+          if (!element.is_string()) return {};
+          list += (list.empty() ? "" : ",") + element.as_string()->get();
         }
         return list;
       }
@@ -128,6 +140,15 @@ std::string toml_string(const std::string& value) {
 std::string toml_value(const ConfigKey& key, const std::string& value) {
   if (key.type == ConfigType::kText || value == "auto") return toml_string(value);
   if (key.type == ConfigType::kIntegersOrAuto) return "[" + value + "]";
+  if (key.type == ConfigType::kNames) {
+    std::string list;
+    for (std::size_t begin = 0; begin < value.size();) {
+      const std::size_t end = std::min(value.find(',', begin), value.size());
+      list += (list.empty() ? "" : ", ") + toml_string(value.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    return "[" + list + "]";
+  }
   return value;
 }
 

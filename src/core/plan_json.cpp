@@ -157,6 +157,12 @@ PlannerReport read_planner(const JsonView& value) {
     report.solver.gap = solver.number_or("gap", 0.0, -1e300);
     report.solver.seconds = solver.number_or("seconds", 0.0);
   }
+  if (value.has("passes")) {
+    value.at("passes").for_each([&](const JsonView& entry) {
+      report.passes.push_back({entry.string_or("name", ""), entry.number_or("seconds", 0.0),
+                               entry.number_or("gain", 0.0)});
+    });
+  }
   if (value.has("candidates")) {
     value.at("candidates").for_each([&](const JsonView& entry) {
       Candidate candidate;
@@ -280,6 +286,16 @@ Json prediction_json(const Prediction& prediction) {
           {"stages", std::move(stages)}};
 }
 
+Json passes_json(const std::vector<PassReport>& passes) {
+  Json list = Json::array();
+  for (const PassReport& pass : passes) {
+    list.push_back({{"name", pass.name},
+                    {"seconds", number_json(pass.seconds)},
+                    {"gain", number_json(pass.gain)}});
+  }
+  return list;
+}
+
 Json candidates_json(const std::vector<Candidate>& candidates) {
   Json list = Json::array();
   for (const Candidate& candidate : candidates) {
@@ -375,6 +391,7 @@ Json plan_to_json(const Plan& plan) {
   Json json = decided_json(plan);
   json["hash"] = hash_json(json);
   json["planner"]["seconds"] = number_json(plan.planner.seconds);
+  if (!plan.planner.passes.empty()) json["planner"]["passes"] = passes_json(plan.planner.passes);
   json["planner"]["solver"]["seconds"] = number_json(plan.planner.solver.seconds);
   if (!plan.planner.candidates.empty()) {
     json["planner"]["candidates"] = candidates_json(plan.planner.candidates);

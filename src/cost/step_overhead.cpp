@@ -108,9 +108,9 @@ class Overhead final {
       without.token2 = 0.0;
       without.context = 0;
       sum += cost_.seconds(i.op, stage, shape) - cost_.seconds(i.op, stage, without);
-      if (i.op != Op::kBackward && i.op != Op::kInputGrad) continue;
-      const Recompute again = chunk.recompute_on(stage);
-      sum += cost_.recompute(stage, shape, again) - cost_.recompute(stage, without, again);
+      if (!starts_backward(i.op)) continue;
+      const Keeping& keeping = chunk.kept_on(stage);
+      sum += cost_.recompute(stage, shape, keeping) - cost_.recompute(stage, without, keeping);
     }
     return sum;
   }

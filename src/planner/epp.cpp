@@ -1,20 +1,38 @@
 #include "planner/epp.h"
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <exception>
+#include <limits>
 #include <optional>
 
 #include "infinipipe/base/error.h"
-#include "planner/keep_more.h"
-#include "planner/search.h"
-#include "planner/static_planner.h"
+#include "planner/ordinary/ordinary_planner.h"
+#include "planner/recompute/keep_more.h"
+#include "planner/search/draft.h"
+#include "planner/search/pass_log.h"
 #include "planner/timed_plan.h"
 
 namespace infinipipe {
 
 namespace {
 
+// The passes that look for schedules, in order: each adds what it finds to the draft, and a later
+// one need not look where the best so far cannot be beaten. After them the fastest few are judged
+// exactly; then come ordinary plans and keeping more. Layer split, cutting, packing, grouping, split
+// backward and adaptive recomputation act inside these.
+struct SearchPass {
+  Pass pass;
+  void (*run)(Draft& draft);
+};
+constexpr std::array kSearchPasses = {
+    SearchPass{Pass::kListSchedules, search_lists},
+    SearchPass{Pass::kOrdinaryOrders, search_ordinary},
+    SearchPass{Pass::kProgramme, search_programme},
+};
+
+// Simulated steps that one pass may spend.
+constexpr double kEffort = 3e6;
 // How many of a search's schedules are evaluated exactly, and how many the plan tells about.
 constexpr std::size_t kFinalists = 3;
 constexpr std::size_t kReported = 6;
@@ -23,118 +41,145 @@ constexpr int kAttempts = 4;
 // How many of these give up only what the nearest plan lacked; the later ones what the worst did.
 constexpr int kNearAttempts = 2;
 
+// What is cut and packed as ordinary systems do it is compared with nothing ordinary.
+bool cuts_elastically(const BoundContext& context) {
+  return context.has(Pass::kElasticCutting) && context.has(Pass::kPacking);
+}
+
+Seconds seconds_of(const std::optional<Plan>& plan) {
+  return plan ? plan->predicted->seconds : std::numeric_limits<double>::infinity();
+}
+
+std::vector<OrdinaryRecipe> ordinary_recipes(const std::vector<Tokens>& lengths,
+                                             const BoundContext& context, bool forward_only) {
+  std::vector<OrdinaryRecipe> recipes = packed_1f1b_recipes(lengths, context, forward_only);
+  for (OrdinaryRecipe& recipe : seq1f1b_recipes(lengths, context, forward_only)) {
+    recipes.push_back(std::move(recipe));
+  }
+  return recipes;
+}
+
+// How many bytes schedules did not fit by: the one that came nearest, and the worst.
+struct Misses {
+  Evaluation nearest;
+  Bytes most = 0.0;
+};
+
 // Plans in which all recomputed layers keep the same.
 class LevelPlanner final {
  public:
-  LevelPlanner(std::string name, std::shared_ptr<const Site> site, bool paper_only)
-      : name_(std::move(name)), site_(std::move(site)) {
-    options_.paper_only = paper_only;
-    ordinary_ = make_static_planner(name_, site_, ordinary_recipes);
+  LevelPlanner(std::string name, std::shared_ptr<const BoundContext> context)
+      : name_(std::move(name)), context_(std::move(context)) {
+    ordinary_ = make_ordinary_planner(name_, context_, ordinary_recipes);
   }
 
-  const Site& site() const { return *site_; }
+  const BoundContext& context() const { return *context_; }
   Plan evaluation(const PlanRequest& request) const { return ordinary_->plan(request); }
 
   // Layer by layer the search counts with bounds of what an instruction holds for itself, which are
   // wide where little memory is left: an ordinary plan that was judged exactly may then be faster,
   // or the only one that fits.
-  Plan plan_within_memory(const PlanRequest& request) const {
-    const PlannerFeatures& features = site_->features();
-    if (options_.paper_only || !features.elastic_chunking || !features.packing ||
-        !site_->cost().layerwise() || site_->limit() <= 0.0) {
-      return plan_elastic(request);
+  Plan plan(const PlanRequest& request, PassLog& log) const {
+    const bool exact = !context_->cost().layerwise() || context_->limit() <= 0.0;
+    if (exact || !cuts_elastically(*context_) || !context_->has(Pass::kOrdinaryPlans)) {
+      return search(request, log);
     }
-    std::optional<Plan> plan;
+    std::optional<Plan> best;
     std::exception_ptr failure;
     try {
-      plan = plan_elastic(request);
+      best = search(request, log);
     } catch (const RunError&) {
       failure = std::current_exception();
     }
-    if (plan && !site_->memory_binds(*plan)) return std::move(*plan);
-    try {
-      Plan other = ordinary_->plan(request);
-      if (!plan || other.predicted->seconds < plan->predicted->seconds) return other;
-    } catch (const RunError&) {
-      if (!plan) std::rethrow_exception(failure);
-    }
-    return std::move(*plan);
+    if (best && !context_->memory_binds(*best)) return std::move(*best);
+    log.run(Pass::kOrdinaryPlans, [&] { return seconds_of(best); }, [&] {
+      try {
+        Plan other = ordinary_->plan(request);
+        if (other.predicted->seconds < seconds_of(best)) best = std::move(other);
+      } catch (const RunError&) {
+        if (!best) std::rethrow_exception(failure);
+      }
+    });
+    return std::move(*best);
   }
 
  private:
-  Plan plan_elastic(const PlanRequest& request) const {
-    Plan plan = site_->start(request);
+  Plan search(const PlanRequest& request, PassLog& log) const {
+    Plan plan = context_->start(request);
     plan.planner.name = name_;
     const auto shares =
-        deal_replicas(request.sequences, site_->cost(), plan.parallelism.data_parallel);
+        deal_replicas(request.sequences, context_->cost(), plan.parallelism.data_parallel);
     Seconds slowest = -1.0;
     for (std::size_t r = 0; r < shares.size(); ++r) {
       if (shares[r].lengths.empty()) continue;
-      plan_share(plan, ReplicaId(r), shares[r], slowest);
+      plan_share(plan, ReplicaId(r), shares[r], slowest, log);
     }
-    site_->finish(plan);
+    context_->finish(plan);
     return plan;
   }
 
-  static std::vector<StaticRecipe> ordinary_recipes(const std::vector<Tokens>& lengths,
-                                                    const Site& site, bool forward_only) {
-    std::vector<StaticRecipe> recipes = packed_1f1b_recipes(lengths, site, forward_only);
-    for (StaticRecipe& recipe : seq1f1b_recipes(lengths, site, forward_only)) {
-      recipes.push_back(std::move(recipe));
+  // Runs the search passes on a fresh draft.
+  Draft searched(const std::vector<Tokens>& lengths, const BoundContext& context,
+                 PassLog& log) const {
+    Draft draft(lengths, context, kEffort);
+    if (draft.bounds().empty()) return draft;
+    for (const SearchPass& pass : kSearchPasses) {
+      if (!context.has(pass.pass)) continue;
+      if (pass.pass == Pass::kOrdinaryOrders && !cuts_elastically(context)) continue;
+      log.run(pass.pass, [&] { return draft.best_seconds(); }, [&] { pass.run(draft); });
     }
-    return recipes;
+    return draft;
   }
 
-  void plan_share(Plan& plan, ReplicaId replica, const ReplicaShare& share,
-                  Seconds& slowest) const {
+  void plan_share(Plan& plan, ReplicaId replica, const ReplicaShare& share, Seconds& slowest,
+                  PassLog& log) const {
     // The planner counts on few messages that wait at once. Where the simulator finds that more do
     // and memory does not suffice, the search is given so much less and runs again.
-    SearchResult found;
+    std::vector<Schedule> schedules;
     std::optional<std::size_t> best;
     Bytes less = 0.0;
     for (int attempt = 0;; ++attempt) {
-      found =
-          search_schedules(share.lengths, less > 0.0 ? site_->with_less(less) : *site_, options_);
-      if (found.schedules.empty()) {  // with that much less; the need is against all there is
-        site_->fail_memory(plan, found.over_stage, std::max(1.0, found.over_bytes - less));
+      const BoundContext context = context_->with_less(less);
+      Draft draft = searched(share.lengths, context, log);
+      schedules = draft.take();
+      if (schedules.empty()) {  // with that much less; the need is against all there is
+        const Bytes over = std::max(1.0, draft.over_bytes()) - less;
+        context_->fail_memory(plan, draft.over_stage(), std::max(1.0, over));
       }
       Misses misses;
-      best = judge(plan, share, found.schedules, misses);
+      best = judge(plan, share, schedules, misses);
       if (best) break;
       if (attempt == kAttempts) {
-        site_->fail_memory(plan, *misses.least.over_stage, misses.least.over_bytes);
+        context_->fail_memory(plan, *misses.nearest.over_stage, misses.nearest.over_bytes);
       }
-      less += attempt < kNearAttempts ? misses.least.over_bytes : misses.most;
+      less += attempt < kNearAttempts ? misses.nearest.over_bytes : misses.most;
     }
-    const auto winner = found.schedules.begin() + static_cast<std::ptrdiff_t>(*best);
-    std::rotate(found.schedules.begin(), winner, winner + 1);
-    const Schedule& first = found.schedules.front();
-    Site::place(plan, replica, share,
-                make_replica(first.cutting->chunking, first.cutting->table, first.starts,
-                             first.steps, first.recompute));
+    const auto winner = schedules.begin() + static_cast<std::ptrdiff_t>(*best);
+    std::rotate(schedules.begin(), winner, winner + 1);
+    const Schedule& first = schedules.front();
+    BoundContext::assign_share(plan, replica, share, first.replica());
     if (first.seconds <= slowest) return;
     slowest = first.seconds;
-    plan.planner.slices = first.cutting->slices;
-    plan.planner.schedule = to_string(first.kind);
-    plan.planner.solver = first.solver;
-    plan.planner.chunk_spread = first.cutting->chunking.spread();
-    plan.planner.spread_cause = first.cutting->chunking.spread_cause();
-    plan.planner.candidates.clear();
-    for (const Schedule& schedule : found.schedules) {
-      if (plan.planner.candidates.size() == kReported) break;
-      Candidate candidate = schedule.summary();
-      candidate.note = plan.planner.candidates.empty()
-                           ? "fastest"
-                           : percent_slower(candidate.seconds, first.seconds);
-      plan.planner.candidates.push_back(std::move(candidate));
-    }
+    report(plan.planner, schedules);
   }
 
-  // By how much schedules did not fit.
-  struct Misses {
-    Evaluation least;
-    Bytes most = 0.0;
-  };
+  static void report(PlannerReport& planner, const std::vector<Schedule>& schedules) {
+    const Schedule& first = schedules.front();
+    planner.slices = first.cutting->slices;
+    planner.schedule = to_string(first.kind);
+    planner.solver = first.solver;
+    planner.chunk_spread = first.cutting->chunking.spread();
+    planner.spread_cause = first.cutting->chunking.spread_cause();
+    planner.candidates.clear();
+    for (const Schedule& schedule : schedules) {
+      if (planner.candidates.size() == kReported) break;
+      Candidate candidate = schedule.summary();
+      candidate.note = planner.candidates.empty()
+                           ? "fastest"
+                           : percent_slower(candidate.seconds, first.seconds);
+      planner.candidates.push_back(std::move(candidate));
+    }
+  }
 
   // Evaluates the first few exactly and drops those that do not fit; the position of the fastest
   // that does, or none.
@@ -147,12 +192,12 @@ class LevelPlanner final {
       Schedule& schedule = schedules[i];
       Plan alone = plan;
       alone.sequences = share.lengths;
-      alone.replicas.assign(1, make_replica(schedule.cutting->chunking, schedule.cutting->table,
-                                            schedule.starts, schedule.steps, schedule.recompute));
-      const Evaluation evaluation = site_->evaluator().evaluate(alone, site_->cost(), ReplicaId{});
+      alone.replicas.assign(1, schedule.replica());
+      const Evaluation evaluation =
+          context_->evaluator().evaluate(alone, context_->cost(), ReplicaId{});
       if (evaluation.over_stage) {
-        if (!misses.least.over_stage || evaluation.over_bytes < misses.least.over_bytes) {
-          misses.least = evaluation;
+        if (!misses.nearest.over_stage || evaluation.over_bytes < misses.nearest.over_bytes) {
+          misses.nearest = evaluation;
         }
         misses.most = std::max(misses.most, evaluation.over_bytes);
         schedules.erase(schedules.begin() + static_cast<std::ptrdiff_t>(i));
@@ -166,19 +211,15 @@ class LevelPlanner final {
   }
 
   std::string name_;
-  std::shared_ptr<const Site> site_;
-  SearchOptions options_;
+  std::shared_ptr<const BoundContext> context_;
   std::unique_ptr<Planner> ordinary_;  // evaluation plans, and rivals
 };
 
-// The plan with layers that keep more, where that is faster.
-Plan refilled(Plan plan, const Site& site) {
-  if (plan.recomputed().layers == 0 || !site.features().adaptive_recompute) return plan;
-  std::optional<Plan> fuller = keep_more(plan, site);
-  if (!fuller) return plan;
-  if (auto& candidates = fuller->planner.candidates; !candidates.empty()) {
+// The plan whose layers keep more, with the plan that it was made from as its second candidate.
+Plan with_candidates(Plan fuller) {
+  if (auto& candidates = fuller.planner.candidates; !candidates.empty()) {
     Candidate winner = candidates.front();
-    winner.seconds = fuller->predicted->seconds;
+    winner.seconds = fuller.predicted->seconds;
     winner.note = "fastest; what each layer keeps chosen anew";
     candidates.insert(candidates.begin(), std::move(winner));
     if (candidates.size() > 2) candidates.pop_back();  // as many as the search reported
@@ -189,42 +230,63 @@ Plan refilled(Plan plan, const Site& site) {
                    (settings == std::string::npos ? "" : other.note.substr(settings));
     }
   }
-  fuller->planner.solver = {};  // its bound was of another choice of layers
-  return std::move(*fuller);
+  fuller.planner.solver = {};  // its bound was of another choice of layers
+  return fuller;
 }
 
 class EppPlanner final : public Planner {
  public:
-  EppPlanner(const std::string& name, std::vector<std::shared_ptr<const Site>> sites,
-             bool paper_only) {
-    for (std::shared_ptr<const Site>& site : sites) {
-      levels_.emplace_back(name, std::move(site), paper_only);
+  EppPlanner(const std::string& name, std::vector<std::shared_ptr<const BoundContext>> contexts) {
+    for (std::shared_ptr<const BoundContext>& context : contexts) {
+      levels_.emplace_back(name, std::move(context));
     }
     INFINIPIPE_ASSERT(!levels_.empty(), "recomputed layers must keep something");
+    const BoundContext& any = levels_.front().context();
+    if (any.has(Pass::kListSchedules) || any.has(Pass::kProgramme)) return;
+    throw InputError("planner.disable", "found " + any.config().passes.disabled_names(),
+                     std::string("expected ") + to_string(Pass::kListSchedules) + " or " +
+                         to_string(Pass::kProgramme) + " to be left",
+                     "nothing else finds a schedule for every batch");
   }
 
   Plan plan(const PlanRequest& request) const override {
     if (request.forward_only) return levels_.back().evaluation(request);
-    return timed_plan([&] { return fastest(request); });
+    return timed_plan([&] {
+      PassLog log;
+      Plan plan = fastest(request, log);
+      plan.planner.passes = log.reports();
+      return plan;
+    });
   }
 
  private:
-  Plan fastest(const PlanRequest& request) const {
-    if (levels_.size() == 1) return levels_.front().plan_within_memory(request);
+  Plan fastest(const PlanRequest& request, PassLog& log) const {
+    if (levels_.size() == 1) return levels_.front().plan(request, log);
     std::optional<Plan> best;
     std::exception_ptr failure;
     for (const LevelPlanner& level : levels_) {
       try {
-        Plan plan = level.plan_within_memory(request);
-        if (&level == &levels_.front() && !level.site().memory_binds(plan)) return plan;
-        plan = refilled(std::move(plan), level.site());
-        if (!best || plan.predicted->seconds < best->predicted->seconds) best = std::move(plan);
+        Plan plan = level.plan(request, log);
+        if (&level == &levels_.front() && !level.context().memory_binds(plan)) return plan;
+        refill(plan, level.context(), log);
+        if (plan.predicted->seconds < seconds_of(best)) best = std::move(plan);
       } catch (const RunError&) {
-        failure = std::current_exception();  // of the level that needs least, in the end
+        failure = std::current_exception();  // in the end that of the level that needs least
       }
     }
     if (!best) std::rethrow_exception(failure);
     return std::move(*best);
+  }
+
+  // Lets layers keep more, where that is faster.
+  static void refill(Plan& plan, const BoundContext& context, PassLog& log) {
+    if (!context.has(Pass::kKeepMore) || !context.has(Pass::kAdaptiveRecompute)) return;
+    if (plan.recomputed().layers == 0) return;
+    log.run(Pass::kKeepMore, [&] { return plan.predicted->seconds; }, [&] {
+      if (std::optional<Plan> fuller = keep_more(plan, context)) {
+        plan = with_candidates(std::move(*fuller));
+      }
+    });
   }
 
   std::vector<LevelPlanner> levels_;
@@ -232,10 +294,9 @@ class EppPlanner final : public Planner {
 
 }  // namespace
 
-std::unique_ptr<Planner> make_epp_planner(const std::string& name,
-                                          std::vector<std::shared_ptr<const Site>> sites,
-                                          bool paper_only) {
-  return std::make_unique<EppPlanner>(name, std::move(sites), paper_only);
+std::unique_ptr<Planner> make_epp_planner(
+    const std::string& name, std::vector<std::shared_ptr<const BoundContext>> contexts) {
+  return std::make_unique<EppPlanner>(name, std::move(contexts));
 }
 
 }  // namespace infinipipe

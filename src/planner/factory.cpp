@@ -4,7 +4,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/planner/planners.h"
-#include "planner/site.h"
+#include "planner/bound_context.h"
 
 namespace infinipipe {
 
@@ -43,16 +43,16 @@ std::unique_ptr<Planner> make_planner(const PlanContext& context,
   require_known_planner(context);
   const PlannerRow& row = planner_row(context.config.name);
   PlanContext own = context;
-  own.features.layer_split = own.features.layer_split && row.layer_split;
+  own.config.passes = own.config.passes.both(row.passes);
   std::vector<Keep> levels = {Keep::kInput};
   if (const auto level = remade_level(context.config.recompute_keeps)) {
     levels = {*level};
   } else if (row.mixes_keeping) {
     levels = known_levels(context.profile);
   }
-  std::vector<std::shared_ptr<const Site>> sites;
+  std::vector<std::shared_ptr<const BoundContext>> sites;
   for (const Keep level : levels) {
-    sites.push_back(std::make_shared<const Site>(own, evaluator, level));
+    sites.push_back(std::make_shared<const BoundContext>(own, evaluator, level));
   }
   return row.make(row, std::move(sites));
 }

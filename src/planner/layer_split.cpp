@@ -138,7 +138,7 @@ std::vector<LayerRange> stage_layers(const PlanContext& context) {
   }
   const Bytes limit = context.limit();
   if (context.layers_per_stage) return ranges_of(*context.layers_per_stage);
-  if (!context.features.layer_split) {
+  if (!context.config.passes.has(Pass::kLayerSplit)) {
     std::vector<int> counts;
     for (int p = 0; p < stages; ++p)
       counts.push_back((p + 1) * layers / stages - p * layers / stages);

@@ -10,7 +10,7 @@
 #include "infinipipe/cost/lower_bound.h"
 #include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/planner/factory.h"
-#include "planner/site.h"
+#include "planner/bound_context.h"
 
 namespace infinipipe {
 

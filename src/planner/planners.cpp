@@ -3,36 +3,37 @@
 #include <array>
 
 #include "planner/epp.h"
-#include "planner/static_planner.h"
+#include "planner/ordinary/ordinary_planner.h"
 
 namespace infinipipe {
 
 namespace {
 
-template <bool kPaperOnly>
 std::unique_ptr<Planner> elastic(const PlannerRow& row,
-                                 std::vector<std::shared_ptr<const Site>> sites) {
-  return make_epp_planner(row.name, std::move(sites), kPaperOnly);
+                                 std::vector<std::shared_ptr<const BoundContext>> contexts) {
+  return make_epp_planner(row.name, std::move(contexts));
 }
 
 template <RecipeMaker kRecipes>
 std::unique_ptr<Planner> ordinary(const PlannerRow& row,
-                                  std::vector<std::shared_ptr<const Site>> sites) {
-  return make_static_planner(row.name, std::move(sites.back()), kRecipes);
+                                  std::vector<std::shared_ptr<const BoundContext>> contexts) {
+  return make_ordinary_planner(row.name, std::move(contexts.back()), kRecipes);
 }
 
 constexpr std::array kPlanners = {
     PlannerRow{.name = planner_name::kElastic,
                .title = "InfiniPipe (ours)",
                .line = "elastic: cuts, packs, orders and recomputes so that the step is shortest",
-               .make = elastic<false>,
+               .make = elastic,
                .pays_exposed_gathers = true,
                .mixes_keeping = true},
     PlannerRow{.name = planner_name::kPaper,
                .title = "InfiniPipe (the paper's method)",
                .line = "the same search restricted to what the paper does",
-               .make = elastic<true>,
-               .pays_exposed_gathers = true},
+               .make = elastic,
+               .pays_exposed_gathers = true,
+               .passes = PassSet::without({Pass::kListSchedules, Pass::kOrdinaryOrders,
+                                           Pass::kOrdinaryPlans, Pass::kKeepMore})},
     PlannerRow{.name = planner_name::kPacked,
                .title = "1F1B",
                .line = "whole sequences packed, one forward and one backward by turns",
@@ -45,7 +46,7 @@ constexpr std::array kPlanners = {
                .title = "Seq1F1B, as it comes",
                .line = "slices of one given size, all layers recomputed or none, equal layers",
                .make = ordinary<seq1f1b_fixed_recipes>,
-               .layer_split = false,
+               .passes = PassSet::without({Pass::kLayerSplit}),
                .fixed_slices = kUntunedSlices},
     PlannerRow{.name = planner_name::kMepipe,
                .title = "MEPipe",

@@ -151,6 +151,16 @@ std::string candidates_text(const PlannerReport& planner) {
   return "\ncandidates, the chosen one first:\n" + table.str();
 }
 
+std::string passes_text(const PlannerReport& planner) {
+  if (planner.passes.empty()) return {};
+  TextTable table({"pass", "took", "shortened the step by"});
+  for (const PassReport& pass : planner.passes) {
+    table.add({pass.name, format_seconds(pass.seconds),
+               pass.gain > 0.0 ? format_seconds(pass.gain) : "-"});
+  }
+  return "\npasses of the planner, in order:\n" + table.str();
+}
+
 }  // namespace
 
 std::string plan_line(const Plan& plan) {
@@ -189,7 +199,7 @@ std::string explain_plan(const Plan& plan) {
   }
   text += "\n";
   if (plan.predicted) text += "predicted: " + prediction_text(*plan.predicted) + "\n";
-  return text + stages_text(plan) + candidates_text(plan.planner);
+  return text + stages_text(plan) + candidates_text(plan.planner) + passes_text(plan.planner);
 }
 
 }  // namespace infinipipe

@@ -37,7 +37,7 @@ SHARED_FOLDER = {"model": "common"}
 # third-party headers -> files that own them
 OWNERS = [
     (re.compile(r"^(ATen|torch|c10)/"), re.compile(r"^src/(model|runtime|profile|trainer)/|^src/cli/\w+_torch\.cpp$")),
-    (re.compile(r"highs_c_api\.h$"), re.compile(r"^src/planner/milp\.cpp$")),
+    (re.compile(r"highs_c_api\.h$"), re.compile(r"^src/planner/recompute/milp\.cpp$")),
     (re.compile(r"^toml\+\+/"), re.compile(r"^src/core/config_toml\.cpp$")),
     (re.compile(r"^CLI/"), re.compile(r"^src/cli/")),
     (re.compile(r"^sentencepiece"), re.compile(r"^src/data/sentencepiece_tokenizer\.cpp$")),

@@ -21,7 +21,7 @@ TABLES = [
     "include/infinipipe/core/device.h",
     "include/infinipipe/planner/planners.h",
     "src/planner/planners.cpp",
-    "src/planner/schedules.cpp",
+    "src/planner/schedules/schedules.cpp",
     "include/infinipipe/baselines/systems.h",
     "src/baselines/systems.cpp",
 ]
@@ -97,7 +97,7 @@ def self_test():
     tables = {table: "" for table in TABLES}
     tables["src/planner/planners.cpp"] = '{.name = "epp", .line = "ours"}, {.name = "new-one"}\n'
     tables["include/infinipipe/baselines/systems.h"] = 'constexpr const char* kA = "flexsp";\n'
-    tables["src/planner/schedules.cpp"] = '{.name = "list"}\n'
+    tables["src/planner/schedules/schedules.cpp"] = '{.name = "list"}\n'
 
     def check(sources, exceptions={}):
         with tempfile.TemporaryDirectory() as folder:

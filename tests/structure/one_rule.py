@@ -33,8 +33,8 @@ FORBIDDEN = [
      "computes when an operation begins", {CLOCK}),
     (re.compile(r"(?<!PipelineClock::)\bkNotArrived\b"), "keeps arrivals", {CLOCK}),
     (re.compile(r"[\w\])](?:\.|->)transfer\("), "asks for a message's time",
-     {"src/planner/chunk_table.cpp",      # fills the planner's table
-      "src/planner/delayed_weights.cpp",  # give it to a clock
+     {"src/planner/chunking/chunk_table.cpp",      # fills the planner's table
+      "src/planner/schedules/held_weights.cpp",  # give it to a clock
       "src/sim/replica_run.h",
       "src/baselines/megatron_cost.cpp"}),
     (re.compile(r"[\w\])](?:\.|->)(?:activation_bytes|kept_kv_bytes|kv_grad_bytes"
@@ -42,16 +42,16 @@ FORBIDDEN = [
                 r"|forward_temporary|backward_temporary)\("),
      "counts an operation's memory",
      {MEMORY,
-      "src/planner/chunk_table.cpp",      # fills the planner's table
-      "src/planner/memory_floor.cpp",     # a layer that runs again, by the token
-      "src/planner/keep_more.cpp",          # what a layer keeps more
+      "src/planner/chunking/chunk_table.cpp",      # fills the planner's table
+      "src/planner/chunking/memory_bounds.cpp",     # a layer that runs again, by the token
+      "src/planner/recompute/keep_more.cpp",          # what a layer keeps more
       "src/baselines/group_cost.cpp",     # one stage: bytes of a token
       "src/baselines/megatron_cost.cpp",  # fills what run_1f1b() counts with
       "src/profile/fit.cpp"}),            # beside what was measured
     (re.compile(r"(?:\.|->)(?:grads_open|grads_free|forward_workspace)\b(?!\s*=[^=])"),
      "counts an operation's memory",
-     {"src/planner/chunk_table.h",
-      "src/planner/grouping.cpp",         # a mean chunk's estimate
+     {"src/planner/chunking/chunk_table.h",
+      "src/planner/schedules/grouping.cpp",         # a mean chunk's estimate
       "src/baselines/pipeline_1f1b.cpp",  # hands them to the rule
       "src/baselines/megatron_cost.cpp"}),
     (re.compile(r"==\s*Op::kBackward\s*\|\|[^;]*?==\s*Op::k(?:InputGrad|WeightGrad)\b"

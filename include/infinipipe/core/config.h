@@ -11,6 +11,7 @@
 #include "infinipipe/core/device.h"
 #include "infinipipe/core/dtype.h"
 #include "infinipipe/core/model_spec.h"
+#include "infinipipe/core/passes.h"
 
 namespace infinipipe {
 
@@ -62,6 +63,7 @@ struct PlannerConfig {
   // Of recomputed layers: "input", "attention" (its output too) or "auto": what is fastest for epp,
   // "input" for others.
   std::string recompute_keeps = "auto";
+  PassSet passes;  // of the elastic planner; "planner.disable" names those that must not run
   double solver_gap = 0.02;
   int solver_nodes = 200;
   double solver_seconds = 10.0;  // emergency stop
@@ -118,6 +120,7 @@ enum class ConfigType {
   kBoolean,
   kIntegerOrAuto,   // 4 or "auto"
   kIntegersOrAuto,  // [3, 5] or "auto"
+  kNames,           // ["keep more", "packing"]
 };
 
 // One key: "training.steps". Values travel as text: `20`, `0.1`, `true`, `auto`, `3,5`, `path`.

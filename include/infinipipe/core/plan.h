@@ -11,6 +11,7 @@
 #include "infinipipe/base/ids.h"
 #include "infinipipe/base/units.h"
 #include "infinipipe/core/keeping.h"
+#include "infinipipe/core/passes.h"
 
 namespace infinipipe {
 
@@ -138,6 +139,7 @@ struct PlannerReport {
   double chunk_spread = 0.0;          // slowest chunk / mean chunk - 1, nothing recomputed
   std::string spread_cause;           // why it is above 5%, one phrase; else empty
   std::vector<Candidate> candidates;  // the winner first
+  std::vector<PassReport> passes;     // of the elastic planner, in the order in which they ran
 };
 
 struct StagePrediction {

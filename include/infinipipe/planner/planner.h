@@ -24,20 +24,6 @@ struct PlanRequest {
   std::vector<double> stage_pace = {};
 };
 
-// The elastic planner's parts. Each can be switched off to see what it is worth (other
-// planners know layer_split alone).
-struct PlannerFeatures {
-  bool elastic_chunking = true;    // off: slices of equal tokens, packed first-fit
-  bool packing = true;             // off: every whole sequence in a chunk of its own
-  bool adaptive_recompute = true;  // off: the least number of layers, equal for chunks and stages
-  bool grouping = true;            // off: all sequences of a 1F1B order in one pipeline
-  bool list_scheduler = true;      // off: 1F1B orders alone, as the paper
-  bool split_backward = true;      // off: no weight gradients apart
-  bool layer_split = true;         // off: layers as equal as can be, whatever the head costs
-
-  bool operator==(const PlannerFeatures&) const = default;
-};
-
 // Where and under which limits it will run.
 struct PlanContext {
   Profile profile;
@@ -46,7 +32,6 @@ struct PlanContext {
   std::optional<std::vector<int>> layers_per_stage;  // empty: balanced by the planner
   Bytes bytes_per_stage = 0.0;  // 0: the profile's device memory; both 0: no limit
   PlannerConfig config;
-  PlannerFeatures features;
 
   Bytes limit() const { return profile.limit(bytes_per_stage); }
 };

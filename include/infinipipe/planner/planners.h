@@ -13,22 +13,22 @@
 
 namespace infinipipe {
 
-class Site;  // what a planner plans on: planner/site.h
+class BoundContext;  // what a planner plans on: src/planner/bound_context.h
 
 struct PlannerRow {
   const char* name;   // in configurations, on the command line, in plan.json
   const char* title;  // in figures and pages
   const char* line;   // one line for help and docs
-  // `sites`: one, or one for each level of keeping that a planner mixes, most bytes first.
+  // `contexts`: one, or one for each level of keeping that a planner mixes, most bytes first.
   std::unique_ptr<Planner> (*make)(const PlannerRow& row,
-                                   std::vector<std::shared_ptr<const Site>> sites);
+                                   std::vector<std::shared_ptr<const BoundContext>> contexts);
   // Whether gathers of sharded states that its chunks are too short to hide count in comparisons.
   // No planner looks at them, which drives tuned ones to small slices: it would be unfair to these.
   bool pays_exposed_gathers = false;
   // With `recompute_keeps = "auto"`: it mixes ways of keeping where the profile knows them. What is
   // published of the others recomputes whole layers.
   bool mixes_keeping = false;
-  bool layer_split = true;  // false: equal layers a stage, whatever the head costs
+  PassSet passes = {};  // what it may run of the elastic planner's parts
   // Above 0: unless the configuration fixes a slice size it is not tuned, but the longest
   // sequence's tokens over this number.
   int fixed_slices = 0;

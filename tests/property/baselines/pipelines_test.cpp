@@ -12,7 +12,7 @@
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/planner/parallel_choice.h"
 #include "infinipipe/sim/simulator.h"
-#include "planner/static_planner.h"
+#include "planner/ordinary/ordinary_planner.h"
 #include "support/clusters.h"
 #include "support/keeping.h"
 #include "support/profiles.h"
@@ -62,7 +62,7 @@ TEST(Pipelines, OneForwardOneBackwardIsTheSimulators) {
           {.kind = ChunkKind::kBatched, .slices = {{SequenceId(c), 0, tokens}}, .keeping = {}});
     }
     const int recompute = static_cast<int>(random.between(0, 2));
-    plan.replicas = {static_replica(chunks, ScheduleKind::kOneFOneB, recompute, cost, false)};
+    plan.replicas = {ordinary_replica(chunks, ScheduleKind::kOneFOneB, recompute, cost, false)};
     require_valid(plan);
     for (const Chunk& chunk : plan.replicas[0].pipelines[0].chunks) {
       shapes.push_back(

@@ -1,5 +1,5 @@
 // What layers keep, chosen anew for an order: never slower, always within memory, near the best.
-#include "planner/keep_more.h"
+#include "planner/recompute/keep_more.h"
 
 #include <gtest/gtest.h>
 
@@ -43,8 +43,8 @@ TEST(KeepMore, IsFasterFitsAndKeepsTheOrder) {
     const auto plan = recomputing(c, seed);
     if (!plan) continue;
     ++recomputed;
-    const Site site(c.context, evaluator_of(c.context));
-    const auto anew = keep_more(*plan, site);
+    const BoundContext context(c.context, evaluator_of(c.context));
+    const auto anew = keep_more(*plan, context);
     if (!anew) continue;
     ++faster;
     const Plan::Recomputed again = anew->recomputed();
@@ -59,7 +59,7 @@ TEST(KeepMore, IsFasterFitsAndKeepsTheOrder) {
     for (std::size_t r = 0; r < plan->replicas.size(); ++r) {
       EXPECT_EQ(anew->replicas[r].instructions, plan->replicas[r].instructions);
     }
-    const auto twice = keep_more(*plan, site);
+    const auto twice = keep_more(*plan, context);
     ASSERT_TRUE(twice);
     EXPECT_EQ(twice->replicas, anew->replicas) << "deterministic";
   }
@@ -69,11 +69,11 @@ TEST(KeepMore, IsFasterFitsAndKeepsTheOrder) {
 }
 
 // All ways in which (stage, chunk) number `i` and those after it can store their layers.
-void try_all(Plan& plan, const Site& site, std::size_t i, Seconds& best) {
+void try_all(Plan& plan, const BoundContext& context, std::size_t i, Seconds& best) {
   auto& chunks = plan.replicas[0].pipelines[0].chunks;
   const std::size_t stages = plan.stages.size();
   if (i == chunks.size() * stages) {
-    const Evaluation evaluation = site.evaluator().evaluate(plan, site.cost(), ReplicaId{});
+    const Evaluation evaluation = context.evaluator().evaluate(plan, context.cost(), ReplicaId{});
     if (!evaluation.over_stage) best = std::min(best, evaluation.seconds);
     return;
   }
@@ -82,7 +82,7 @@ void try_all(Plan& plan, const Site& site, std::size_t i, Seconds& best) {
   for (int layers = 0; layers <= plan.stages[p].count(); ++layers) {
     for (int kept = 0; kept <= layers; ++kept) {
       chunk.keeping[p] = testing::again(layers, kept);
-      try_all(plan, site, i + 1, best);
+      try_all(plan, context, i + 1, best);
     }
   }
 }
@@ -97,12 +97,12 @@ TEST(KeepMore, IsNearTheBestOfAll) {
     const auto plan = recomputing(c, seed);
     if (!plan || plan->replicas[0].pipelines.size() != 1) continue;
     if (plan->replicas[0].pipelines[0].chunks.size() * plan->stages.size() > 4) continue;
-    const Site site(c.context, evaluator_of(c.context));
-    const auto anew = keep_more(*plan, site);
+    const BoundContext context(c.context, evaluator_of(c.context));
+    const auto anew = keep_more(*plan, context);
     const Seconds seconds = (anew ? *anew : *plan).predicted->seconds;
     Plan every = *plan;
     Seconds best = plan->predicted->seconds;
-    try_all(every, site, 0, best);
+    try_all(every, context, 0, best);
     ++compared;
     sum += seconds / best;
     EXPECT_GE(seconds, best * (1.0 - 1e-12)) << "seed " << seed;

@@ -13,7 +13,7 @@
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
 #include "infinipipe/planner/factory.h"
-#include "planner/static_planner.h"
+#include "planner/ordinary/ordinary_planner.h"
 #include "property/sim/naive_checker.h"
 
 namespace infinipipe {
@@ -75,17 +75,17 @@ void expect_naive_agrees(const Case& c, const Plan& plan) {
 // Every ordinary chunking with everything recomputed.
 std::optional<Seconds> full_recomputation(const Case& c) {
   const auto evaluator = std::make_shared<SimulatorEvaluator>(c.context.bytes_per_stage);
-  const Site site(c.context, evaluator);
+  const BoundContext context(c.context, evaluator);
   const std::vector<Tokens>& lengths = c.request.sequences;
-  auto recipes = packed_1f1b_recipes(lengths, site, false);
-  for (StaticRecipe& recipe : seq1f1b_recipes(lengths, site, false)) {
+  auto recipes = packed_1f1b_recipes(lengths, context, false);
+  for (OrdinaryRecipe& recipe : seq1f1b_recipes(lengths, context, false)) {
     recipes.push_back(std::move(recipe));
   }
   std::optional<Seconds> best;
-  for (const StaticRecipe& recipe : recipes) {
-    Plan plan = site.start(c.request);
-    plan.replicas.assign(1, static_replica(recipe, lengths, c.context.layers, site.cost(), false));
-    const Evaluation evaluation = evaluator->evaluate(plan, site.cost(), ReplicaId{});
+  for (const OrdinaryRecipe& recipe : recipes) {
+    Plan plan = context.start(c.request);
+    plan.replicas.assign(1, ordinary_replica(recipe, lengths, c.context.layers, context.cost(), false));
+    const Evaluation evaluation = evaluator->evaluate(plan, context.cost(), ReplicaId{});
     if (!evaluation.over_stage && (!best || evaluation.seconds < *best)) best = evaluation.seconds;
   }
   return best;

@@ -70,6 +70,8 @@ std::string other_value(const ConfigKey& key) {
       return now == "true" ? "false" : "true";
     case ConfigType::kIntegersOrAuto:
       return "3,5,1";
+    case ConfigType::kNames:
+      return "packing,keep more";
   }
   return {};
 }

@@ -9,7 +9,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/random.h"
 #include "infinipipe/planner/factory.h"
-#include "planner/step_order.h"
+#include "planner/schedules/stage_steps.h"
 
 namespace infinipipe::test {
 

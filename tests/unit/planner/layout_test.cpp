@@ -6,9 +6,9 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/random.h"
 #include "infinipipe/planner/layer_split.h"
-#include "planner/bucket_index.h"
-#include "planner/chunk_table.h"
-#include "planner/memory_floor.h"
+#include "planner/chunking/bucket_index.h"
+#include "planner/chunking/chunk_table.h"
+#include "planner/chunking/memory_bounds.h"
 
 namespace infinipipe {
 namespace {
@@ -123,35 +123,35 @@ TEST(StageLayers, RespectsAGivenSplitAndRefusesABrokenOne) {
   EXPECT_THROW(stage_layers(context), InputError);
 }
 
-TEST(MemoryFloor, NoLimitNoBounds) {
+TEST(MemoryBounds, NoLimitNoBounds) {
   const CostModel cost(simple_profile(4), {.stages = 2}, ranges({2, 2}));
-  const MemoryFloor floor = memory_floor(cost, {5, 100}, 0.0);
-  ASSERT_EQ(floor.ways.size(), 1u);
-  EXPECT_GT(floor.ways[0].capacity, 1000000);
+  const MemoryBounds floor = memory_bounds(cost, {5, 100}, 0.0);
+  ASSERT_EQ(floor.bounds.size(), 1u);
+  EXPECT_GT(floor.bounds[0].capacity, 1000000);
 }
 
-TEST(MemoryFloor, ByHand) {
+TEST(MemoryBounds, ByHand) {
   // A stage of two layers keeps 20 bytes a token with full recomputation, works with 100 more, and
   // a cut sequence keeps 8 of K and V and 16 of their gradients.
   const CostModel cost(simple_profile(4), {.stages = 2}, ranges({2, 2}));
-  const MemoryFloor floor = memory_floor(cost, {10}, 1200.0);
-  ASSERT_FALSE(floor.ways.empty());
-  EXPECT_EQ(floor.ways[0].capacity, 10);
-  EXPECT_EQ(memory_floor(cost, {100}, 1200.0).ways.size(), 0u);
-  const MemoryFloor none = memory_floor(cost, {100}, 4000.0);
-  EXPECT_TRUE(none.ways.empty());
+  const MemoryBounds floor = memory_bounds(cost, {10}, 1200.0);
+  ASSERT_FALSE(floor.bounds.empty());
+  EXPECT_EQ(floor.bounds[0].capacity, 10);
+  EXPECT_EQ(memory_bounds(cost, {100}, 1200.0).bounds.size(), 0u);
+  const MemoryBounds none = memory_bounds(cost, {100}, 4000.0);
+  EXPECT_TRUE(none.bounds.empty());
   EXPECT_DOUBLE_EQ(none.over, 100 * 44.0 + 120.0 - 4000.0);
 }
 
-TEST(MemoryFloor, TheLastResortFits) {
+TEST(MemoryBounds, TheLastResortFits) {
   Random random(3);
   for (int round = 0; round < 200; ++round) {
     const CostModel cost(simple_profile(4), {.stages = 2}, ranges({2, 2}));
     std::vector<Tokens> lengths(20);
     for (Tokens& n : lengths) n = random.between(1, 3000);
     const Bytes limit = 200000.0 * random.uniform();
-    const MemoryFloor floor = memory_floor(cost, lengths, limit);
-    for (const MemoryWay& way : floor.ways) {
+    const MemoryBounds floor = memory_bounds(cost, lengths, limit);
+    for (const ChunkBounds& way : floor.bounds) {
       if (!way.last_resort) continue;
       const Chunking chunking = process_sequences(
           lengths, chunk_seconds(cost),

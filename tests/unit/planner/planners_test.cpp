@@ -6,7 +6,7 @@
 #include <set>
 
 #include "infinipipe/base/error.h"
-#include "planner/schedules.h"
+#include "planner/schedules/schedules.h"
 #include "support/doc_table.h"
 
 namespace infinipipe {

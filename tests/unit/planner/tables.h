@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "infinipipe/base/random.h"
-#include "planner/step_plan.h"
+#include "planner/schedules/replica_of_steps.h"
 
 namespace infinipipe::test {
 

@@ -1,0 +1,28 @@
+#include "infinipipe/core/passes.h"
+
+#include "infinipipe/core/names.h"
+
+namespace infinipipe {
+
+std::string PassSet::disabled_names() const {
+  std::string list;
+  for (const PassRow& row : kPasses) {
+    if (!has(row.value)) list += (list.empty() ? "" : ",") + std::string(row.name);
+  }
+  return list;
+}
+
+PassSet PassSet::without_named(std::string_view list, std::string_view where) {
+  PassSet set;
+  while (!list.empty()) {
+    const std::size_t comma = list.find(',');
+    std::string_view name = list.substr(0, comma);
+    while (name.starts_with(' ')) name.remove_prefix(1);
+    while (name.ends_with(' ')) name.remove_suffix(1);
+    set.disable(named(kPasses, name, where).value);
+    list = comma == std::string_view::npos ? std::string_view{} : list.substr(comma + 1);
+  }
+  return set;
+}
+
+}  // namespace infinipipe

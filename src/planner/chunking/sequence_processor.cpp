@@ -1,0 +1,343 @@
+#include "planner/chunking/sequence_processor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <optional>
+
+#include "infinipipe/base/error.h"
+#include "planner/chunking/bucket_index.h"
+
+namespace infinipipe {
+
+namespace {
+
+// The x >= 0 with per_token2 x^2 + per_token x = seconds.
+double tokens_of(Seconds seconds, const ChunkSeconds& cost) {
+  if (seconds <= 0.0) return 0.0;
+  if (cost.per_token2 <= 0.0) return cost.per_token > 0.0 ? seconds / cost.per_token : 0.0;
+  const double root = std::sqrt(cost.per_token * cost.per_token + 4.0 * cost.per_token2 * seconds);
+  return 2.0 * seconds / (cost.per_token + root);  // no cancellation
+}
+
+// A machine whose tokens cost nothing is cut by tokens.
+ChunkSeconds with_slope(ChunkSeconds cost) {
+  if (cost.per_token2 <= 0.0 && cost.per_token <= 0.0) cost.per_token = 1.0;
+  return cost;
+}
+
+// slice_mesh() where a slice also pays for the context that it reads: later slices have fewer
+// tokens. `slices` x `cap` >= `longest`.
+std::vector<Tokens> context_mesh(Tokens longest, Tokens slices, Tokens cap,
+                                 const ChunkSeconds& cost) {
+  // Where a slice of so many seconds that begins at `at` ends.
+  const auto end_of = [&](double at, Seconds seconds) {
+    const Seconds before = cost.per_token2 * at * at + cost.per_token * at;
+    const double end = tokens_of(before + std::max(0.0, seconds - cost.per_context * at), cost);
+    return std::clamp(end, at + 1.0, at + static_cast<double>(cap));
+  };
+  const auto reaches = [&](Seconds seconds) {
+    double at = 0.0;
+    for (Tokens i = 0; i < slices; ++i) at = end_of(at, seconds);
+    return at >= static_cast<double>(longest);
+  };
+  Seconds low = 0.0;
+  Seconds high = cost.tokens(0, longest) + cost.per_context * static_cast<double>(longest);
+  for (int i = 0; i < 60; ++i) {
+    const Seconds middle = 0.5 * (low + high);
+    (reaches(middle) ? high : low) = middle;
+  }
+  std::vector<Tokens> mesh;
+  Tokens at = 0;
+  for (Tokens left = slices - 1; left > 0; --left) {
+    const Tokens end = std::llround(end_of(static_cast<double>(at), high));
+    at =
+        std::clamp(end, std::max(at + 1, longest - left * cap), std::min(at + cap, longest - left));
+    mesh.push_back(at);
+  }
+  mesh.push_back(longest);
+  return mesh;
+}
+
+// One bucket's content while shorts are dealt out.
+struct Filling {
+  std::optional<int> tail_of;  // position in the list of cut sequences
+  std::vector<int> shorts;     // sequence indices
+  Tokens tokens = 0;
+  Seconds seconds = 0.0;
+};
+
+struct Cut {
+  int sequence = 0;
+  std::vector<Slice> slices;
+  int bucket = 0;
+  Seconds seconds = 0.0;
+};
+
+class Processor final {
+ public:
+  Processor(const std::vector<Tokens>& sequences, const ChunkSeconds& cost,
+            const ChunkingOptions& options)
+      : sequences_(sequences), cost_(cost), options_(options) {}
+
+  Chunking run() {
+    if (sequences_.empty()) return {};
+    cut_long();
+    pack_short();
+    return collect();
+  }
+
+ private:
+  void cut_long() {
+    Tokens longest = 1;  // of those that may be cut
+    for (const Tokens length : sequences_) {
+      if (!stays_whole(length)) longest = std::max(longest, length);
+    }
+    mesh_ = slice_mesh(longest, options_.slices, slice_capacity(), with_slope(cost_));
+    Tokens begin = 0;
+    for (const Tokens end : mesh_) {
+      target_seconds_ = std::max(target_seconds_, cost_.per_chunk + cost_.slice(begin, end));
+      target_tokens_ = std::max(target_tokens_, end - begin);
+      begin = end;
+    }
+    target_seconds_ = std::max(target_seconds_, options_.target_seconds);
+    target_tokens_ = std::max(target_tokens_, options_.pack_tokens);
+    if (options_.capacity > 0) target_tokens_ = std::min(target_tokens_, options_.capacity);
+
+    for (int i = 0; i < static_cast<int>(sequences_.size()); ++i) {
+      const Tokens length = sequences_[static_cast<std::size_t>(i)];
+      INFINIPIPE_ASSERT(length >= 1, "an empty sequence");
+      if (stays_whole(length)) {
+        fillings_.push_back({.tail_of = {},
+                             .shorts = {i},
+                             .tokens = length,
+                             .seconds = cost_.per_chunk + cost_.slice(0, length)});
+        continue;
+      }
+      if (length <= mesh_.front()) {
+        shorts_.push_back(i);
+        continue;
+      }
+      Cut cut{.sequence = i, .slices = {}, .bucket = static_cast<int>(fillings_.size())};
+      for (Tokens at = 0, k = 0; at < length; ++k) {
+        const Tokens end = std::min(length, mesh_[static_cast<std::size_t>(k)]);
+        cut.slices.push_back({SequenceId(i), at, end});
+        cut.seconds += cost_.per_chunk + cost_.slice(at, end);
+        at = end;
+      }
+      const Slice& tail = cut.slices.back();
+      fillings_.push_back({.tail_of = static_cast<int>(cuts_.size()),
+                           .shorts = {},
+                           .tokens = tail.tokens(),
+                           .seconds = cost_.per_chunk + cost_.slice(tail.begin, tail.end)});
+      cuts_.push_back(std::move(cut));
+    }
+  }
+
+  Tokens slice_capacity() const {
+    if (options_.slice_capacity == 0) return options_.capacity;
+    if (options_.capacity == 0) return options_.slice_capacity;
+    return std::min(options_.capacity, options_.slice_capacity);
+  }
+  // How many tokens this bucket may hold.
+  Tokens bucket_tokens(const Filling& filling) const {
+    const Tokens slices = slice_capacity();
+    return filling.tail_of && slices > 0 ? std::min(slices, target_tokens_) : target_tokens_;
+  }
+
+  bool stays_whole(Tokens length) const {
+    return options_.whole_above > 0 && length > options_.whole_above;
+  }
+
+  void pack_short() {
+    // Time grows with length, so longest first is slowest first.
+    std::stable_sort(shorts_.begin(), shorts_.end(),
+                     [&](int a, int b) { return length(a) > length(b); });
+    if (shorts_.empty()) return;
+    const Tokens least = length(shorts_.back());
+    const Seconds limit = options_.loosen_limit > 0.0 ? target_seconds_ * options_.loosen_limit
+                                                      : std::numeric_limits<double>::infinity();
+    BucketIndex open;
+    const auto reopen = [&](int id) {
+      const Filling& f = fillings_[static_cast<std::size_t>(id)];
+      const Tokens more = bucket_tokens(f) - f.tokens;
+      if (more >= least) open.insert({id, f.tokens, more, f.seconds});
+    };
+    for (int id = 0; id < static_cast<int>(fillings_.size()); ++id) reopen(id);
+    for (const int sequence : shorts_) {
+      const Tokens tokens = length(sequence);
+      const Seconds seconds = cost_.slice(0, tokens);
+      std::optional<Bucket> bucket = open.take_best(tokens, target_seconds_ - seconds);
+      if (!bucket) {
+        bucket = open.take_shortest(tokens, limit - seconds);
+        if (bucket) target_seconds_ = std::max(target_seconds_, bucket->seconds + seconds);
+      }
+      if (!bucket) {
+        bucket = Bucket{.id = static_cast<int>(fillings_.size())};
+        fillings_.push_back({.tail_of = {}, .shorts = {}, .seconds = cost_.per_chunk});
+        target_seconds_ = std::max(target_seconds_, cost_.per_chunk + seconds);
+      }
+      Filling& filling = fillings_[static_cast<std::size_t>(bucket->id)];
+      filling.shorts.push_back(sequence);
+      filling.tokens += tokens;
+      filling.seconds += seconds;
+      reopen(bucket->id);
+    }
+  }
+
+  Chunking collect() {
+    std::vector<int> cut_order(cuts_.size());
+    std::iota(cut_order.begin(), cut_order.end(), 0);
+    std::stable_sort(cut_order.begin(), cut_order.end(), [&](int a, int b) {
+      const Cut& x = cuts_[static_cast<std::size_t>(a)];
+      const Cut& y = cuts_[static_cast<std::size_t>(b)];
+      if (x.slices.size() != y.slices.size()) return x.slices.size() > y.slices.size();
+      return x.seconds > y.seconds;
+    });
+    std::vector<int> batched;
+    for (int id = 0; id < static_cast<int>(fillings_.size()); ++id) {
+      if (!fillings_[static_cast<std::size_t>(id)].tail_of) batched.push_back(id);
+    }
+    std::stable_sort(batched.begin(), batched.end(), [&](int a, int b) {
+      const Filling& x = fillings_[static_cast<std::size_t>(a)];
+      const Filling& y = fillings_[static_cast<std::size_t>(b)];
+      if (x.seconds != y.seconds) return x.seconds > y.seconds;
+      return x.tokens > y.tokens;
+    });
+
+    Chunking result;
+    result.target_seconds = target_seconds_;
+    result.target_tokens = target_tokens_;
+    for (const int c : cut_order) {
+      const Cut& cut = cuts_[static_cast<std::size_t>(c)];
+      const int begin = static_cast<int>(result.chunks.size());
+      for (const Slice& slice : cut.slices) add(result, ChunkKind::kSplit, {slice});
+      add_shorts(result.chunks.back(), fillings_[static_cast<std::size_t>(cut.bucket)]);
+      if (result.chunks.back().slices.size() > 1) result.chunks.back().kind = ChunkKind::kHybrid;
+      result.groups.push_back({begin, static_cast<int>(result.chunks.size())});
+    }
+    for (const int id : batched) {
+      const int begin = static_cast<int>(result.chunks.size());
+      add(result, ChunkKind::kBatched, {});
+      add_shorts(result.chunks.back(), fillings_[static_cast<std::size_t>(id)]);
+      result.groups.push_back({begin, begin + 1});
+    }
+    for (const Chunk& chunk : result.chunks) result.seconds.push_back(cost_.chunk(chunk));
+    return result;
+  }
+
+  static void add(Chunking& result, ChunkKind kind, std::vector<Slice> slices) {
+    result.chunks.push_back({.kind = kind, .slices = std::move(slices), .keeping = {}});
+  }
+  void add_shorts(Chunk& chunk, const Filling& filling) const {
+    for (const int s : filling.shorts) chunk.slices.push_back({SequenceId(s), 0, length(s)});
+  }
+  Tokens length(int sequence) const { return sequences_[static_cast<std::size_t>(sequence)]; }
+
+  const std::vector<Tokens>& sequences_;
+  const ChunkSeconds cost_;
+  const ChunkingOptions& options_;
+  std::vector<Tokens> mesh_;
+  std::vector<int> shorts_;
+  std::vector<Cut> cuts_;
+  std::vector<Filling> fillings_;  // tails and whole sequences first
+  Seconds target_seconds_ = 0.0;
+  Tokens target_tokens_ = 0;
+};
+
+}  // namespace
+
+double Chunking::spread() const {
+  if (seconds.empty()) return 0.0;
+  const Seconds sum = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  const Seconds most = *std::max_element(seconds.begin(), seconds.end());
+  return sum > 0.0 ? most * static_cast<double>(seconds.size()) / sum - 1.0 : 0.0;
+}
+
+std::string Chunking::spread_cause() const {
+  constexpr double kEven = 0.05;
+  if (spread() <= kEven) return {};
+  const auto slowest = static_cast<std::size_t>(
+      std::distance(seconds.begin(), std::max_element(seconds.begin(), seconds.end())));
+  const Seconds enough = seconds[slowest] * (1.0 - kEven);
+  int limited = 0;
+  int tails = 0;
+  int slices = 0;
+  int rests = 0;
+  for (const ChunkGroup& group : groups) {
+    for (int k = group.begin; k < group.end; ++k) {
+      const auto index = static_cast<std::size_t>(k);
+      if (seconds[index] >= enough) continue;
+      if (static_cast<double>(chunks[index].tokens()) >=
+          (1.0 - kEven) * static_cast<double>(target_tokens)) {
+        ++limited;
+      } else if (chunks[index].kind == ChunkKind::kBatched) {
+        ++rests;
+      } else {
+        ++(k + 1 == group.end ? tails : slices);
+      }
+    }
+  }
+  std::string text;
+  const auto add = [&](int count, const std::string& one, const std::string& many) {
+    if (count == 0) return;
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + (count == 1 ? one : many);
+  };
+  add(limited, "chunk at the limit of ", "chunks at the limit of ");
+  if (limited > 0) text += format_count(target_tokens) + " tokens";
+  add(tails, "last slice that short sequences did not fill",
+      "last slices that short sequences did not fill");
+  add(slices, "slice", "slices");
+  add(rests, "chunk of what was left over", "chunks of what was left over");
+  const Chunk& chunk = chunks[slowest];
+  if (chunk.kind == ChunkKind::kBatched && chunk.slices.size() == 1) {
+    text += (text.empty() ? "" : "; ") + std::string("the slowest is one whole sequence of ") +
+            format_count(chunk.tokens()) + " tokens";
+  }
+  return text;
+}
+
+std::vector<Tokens> slice_mesh(Tokens longest, int slices, Tokens capacity,
+                               const ChunkSeconds& cost) {
+  INFINIPIPE_ASSERT(longest >= 1 && slices >= 1 && capacity >= 0, "slice_mesh");
+  const Tokens cap = capacity > 0 ? capacity : longest;
+  const Tokens count = std::max(std::min<Tokens>(slices, longest), (longest + cap - 1) / cap);
+  const ChunkSeconds line = with_slope(cost);
+  if (line.per_context > 0.0) return context_mesh(longest, count, cap, line);
+  const Seconds total = line.tokens(0, longest);
+  std::vector<Tokens> mesh;
+  Tokens at = 0;
+  // Full slices while an equal share of what remains would have too many tokens ...
+  Tokens left = count;
+  while (left > 1) {
+    const Seconds done = line.tokens(0, at);
+    const double next = tokens_of(done + (total - done) / static_cast<double>(left), line);
+    if (next - static_cast<double>(at) <= static_cast<double>(cap)) break;
+    at += cap;
+    mesh.push_back(at);
+    --left;
+  }
+  // ... then equal shares.
+  const Seconds done = line.tokens(0, at);
+  for (Tokens i = 1; i <= left; ++i) {
+    Tokens end = longest;
+    if (i < left) {
+      const double share = static_cast<double>(i) / static_cast<double>(left);
+      end = std::llround(tokens_of(done + (total - done) * share, line));
+      end = std::min(std::max(end, at + 1), std::min(at + cap, longest - (left - i)));
+    }
+    at = end;
+    mesh.push_back(at);
+  }
+  return mesh;
+}
+
+Chunking process_sequences(const std::vector<Tokens>& sequences, const ChunkSeconds& cost,
+                           const ChunkingOptions& options) {
+  INFINIPIPE_ASSERT(options.slices >= 1 && options.capacity >= 0 && options.pack_tokens >= 0,
+                    "chunking options");
+  return Processor(sequences, cost, options).run();
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,84 @@
+#include "planner/schedules/replica_of_steps.h"
+
+#include <algorithm>
+
+namespace infinipipe {
+
+namespace {
+
+// First chunk of each pipeline, and one past the last chunk.
+std::vector<int> chunk_starts(const ChunkTable& table, const PipelineStarts& starts) {
+  std::vector<int> result;
+  for (const int group : starts) {
+    result.push_back(table.groups[static_cast<std::size_t>(group)].begin);
+  }
+  result.push_back(table.chunks);
+  return result;
+}
+
+}  // namespace
+
+std::vector<Pipeline> make_pipelines(const Chunking& chunking, const ChunkTable& table,
+                                     const PipelineStarts& starts,
+                                     const RecomputeMatrix& recompute) {
+  const std::vector<int> first = chunk_starts(table, starts);
+  std::vector<Pipeline> pipelines;
+  for (std::size_t i = 0; i + 1 < first.size(); ++i) {
+    std::vector<Chunk> chunks(chunking.chunks.begin() + first[i],
+                              chunking.chunks.begin() + first[i + 1]);
+    for (std::size_t k = 0; k < chunks.size(); ++k) {
+      chunks[k].keeping.clear();
+      for (int p = 0; p < table.stages; ++p) {
+        const int count = recompute[table.index(p, first[i] + static_cast<int>(k))];
+        chunks[k].keeping.push_back(Keeping::of(table.level, count));
+      }
+    }
+    pipelines.push_back(make_pipeline(std::move(chunks)));
+  }
+  return pipelines;
+}
+
+StepLists one_f_one_b_steps(const ChunkTable& table, const PipelineStarts& starts) {
+  const std::vector<int> first = chunk_starts(table, starts);
+  StepLists lists(static_cast<std::size_t>(table.stages));
+  for (int p = 0; p < table.stages; ++p) {
+    auto& list = lists[static_cast<std::size_t>(p)];
+    list.reserve(2 * static_cast<std::size_t>(table.chunks));
+    for (std::size_t i = 0; i + 1 < first.size(); ++i) {
+      // Groups are sorted by slices, so the pipeline's first is its longest.
+      const ChunkGroup& longest = table.groups[static_cast<std::size_t>(starts[i])];
+      const int begin = first[i];
+      const int count = first[i + 1] - begin;
+      each_of_1f1b(count, count, warmup_forwards(table.stages, p, longest.slices()),
+                   [&](Op op, int k) {
+                     const int chunk = op == Op::kForward
+                                           ? begin + k
+                                           : table.backward[static_cast<std::size_t>(begin + k)];
+                     list.push_back({op, chunk});
+                   });
+    }
+  }
+  return lists;
+}
+
+Replica make_replica(const Chunking& chunking, const ChunkTable& table,
+                     const PipelineStarts& starts, const StepLists& steps,
+                     const RecomputeMatrix& recompute) {
+  const std::vector<int> first = chunk_starts(table, starts);
+  Replica replica;
+  replica.pipelines = make_pipelines(chunking, table, starts, recompute);
+  for (const auto& list : steps) {
+    std::vector<Instruction> instructions;
+    instructions.reserve(list.size());
+    for (const Step& step : list) {
+      const auto next = std::upper_bound(first.begin(), first.end() - 1, step.chunk);
+      const auto pipeline = std::distance(first.begin(), next) - 1;
+      instructions.push_back({step.op, PipelineId(pipeline),
+                              ChunkId(step.chunk - first[static_cast<std::size_t>(pipeline)])});
+    }
+    replica.instructions.push_back(std::move(instructions));
+  }
+  return replica;
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,156 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <optional>
+
+#include "planner/chunking/ordinary_cutting.h"
+#include "planner/search/draft.h"
+#include "planner/search/list_search.h"
+
+namespace infinipipe {
+
+namespace {
+
+class ListPass final {
+ public:
+  explicit ListPass(Draft& draft) : draft_(draft), effort_(draft.effort()) {}
+
+  void run() {
+    const std::vector<double> counts = chunk_counts();
+    // Coarse first, so that little effort still spans the range.
+    for (const std::size_t offset : {std::size_t{0}, std::size_t{1}}) {
+      for (std::size_t i = offset; i < counts.size(); i += 2) {
+        if (!effort_.left() && best_entry(false)) break;
+        add_entries(counts[i]);
+      }
+    }
+    if (!best_entry(false)) {
+      effort_ = Effort(draft_.effort());  // what fitted nowhere has used it up
+      add_entries(counts.front(), true);
+      add_entries(counts[counts.size() / 2], true);
+    }
+    for (int round = 0; round < 3 && effort_.left(); ++round) {
+      if (Entry* entry = best_entry(false)) deepen(*entry);
+    }
+    refine({0.78, 1.28}, 2);
+    refine({0.88, 1.13}, 1);
+    for (Entry& entry : entries_) {
+      if (entry.best) draft_.add(std::move(*entry.best));
+    }
+  }
+
+ private:
+  struct Entry {
+    double chunks = 0.0;  // aimed at
+    std::shared_ptr<const Cutting> cutting;
+    std::optional<Schedule> best;
+    bool deep = false;
+
+    Seconds seconds() const {
+      return best ? best->seconds : std::numeric_limits<double>::infinity();
+    }
+  };
+
+  // How many chunks to aim at: from too few to fill the pipeline to where the chunks' own cost
+  // would be felt; more where memory asks for small chunks.
+  std::vector<double> chunk_counts() const {
+    const double stages = draft_.context().stages();
+    const double low = std::max(1.0, stages / 2.0);
+    double high = 48.0 * stages;
+    const MemoryCost& memory = draft_.context().cost().profile().memory;
+    if (draft_.context().limit() > 0.0) {
+      const Bytes all = memory.activation_bytes_per_token * static_cast<double>(draft_.total()) /
+                        (stages * draft_.context().cost().parallelism().sequence_parallel);
+      high = std::max(high, 8.0 * stages * all / draft_.context().limit());
+    }
+    const Seconds per_chunk = draft_.seconds().per_chunk;
+    if (per_chunk > 0.0) high = std::min(high, 0.2 * draft_.work() / per_chunk);
+    high = std::max(low, std::min(high, static_cast<double>(draft_.total())));
+    // A geometric grid. Square roots are the same on every machine, powers are not.
+    const double ratio = std::sqrt(std::sqrt(std::sqrt(high / low)));
+    std::vector<double> counts;
+    for (double count = low; counts.size() < 9; count *= ratio) counts.push_back(count);
+    return counts;
+  }
+
+  // The longest sequence that may be cut.
+  Tokens longest_cut(const ChunkBounds& bounds) const {
+    if (bounds.whole_above == 0) return draft_.longest();
+    Tokens longest = 1;
+    for (const Tokens length : draft_.lengths()) {
+      if (length <= bounds.whole_above) longest = std::max(longest, length);
+    }
+    return longest;
+  }
+
+  void add_entries(double count, bool last_resort = false) {
+    for (const ChunkBounds& bounds : draft_.bounds()) {
+      if (bounds.last_resort != last_resort) continue;
+      add_entry(count, false, bounds);
+      add_entry(count, true, bounds);
+    }
+  }
+
+  // Chunks of equal time, about `count` of them; `mesh`: no more tokens than the largest slice.
+  void add_entry(double count, bool mesh, const ChunkBounds& bounds) {
+    const ChunkSeconds& seconds = draft_.seconds();
+    const Seconds target = draft_.work() / count;
+    const int slices = draft_.context().config().slices.value_or(std::max(
+        1, static_cast<int>(std::lround(seconds.slice(0, longest_cut(bounds)) / target))));
+    Chunking chunking = cut_sequences(draft_.lengths(), seconds,
+                                      {.slices = slices,
+                                       .capacity = bounds.capacity,
+                                       .slice_capacity = bounds.slice_capacity,
+                                       .pack_tokens = mesh ? 0 : draft_.total(),
+                                       .loosen_limit = 1.0,
+                                       .whole_above = bounds.whole_above,
+                                       .target_seconds = target + seconds.per_chunk},
+                                      draft_.context().config().passes);
+    for (const Entry& entry : entries_) {
+      if (entry.cutting->chunking.chunks == chunking.chunks) return;
+    }
+    entries_.push_back(
+        {.chunks = count, .cutting = draft_.cost_of(slices, std::move(chunking)), .best = {}});
+    Entry& entry = entries_.back();
+    entry.best = search_list_schedule(entry.cutting, Thoroughness::kQuick, effort_);
+  }
+
+  Entry* best_entry(bool deep) {
+    Entry* best = nullptr;
+    for (Entry& entry : entries_) {
+      if (entry.deep != deep || !entry.best) continue;
+      if (!best || entry.seconds() < best->seconds()) best = &entry;
+    }
+    return best;
+  }
+
+  void deepen(Entry& entry) {
+    entry.deep = true;
+    auto found = search_list_schedule(entry.cutting, Thoroughness::kDeep, effort_);
+    if (found && found->seconds < entry.seconds()) entry.best = std::move(found);
+  }
+
+  // Chunk counts around the best one so far; the most promising are searched deeply.
+  void refine(const std::vector<double>& factors, int rounds) {
+    const Entry* best = best_entry(true);
+    if (!best) return;
+    const double count = best->chunks;
+    for (const double factor : factors) {
+      if (effort_.left()) add_entries(count * factor);
+    }
+    for (int round = 0; round < rounds && effort_.left(); ++round) {
+      if (Entry* entry = best_entry(false)) deepen(*entry);
+    }
+  }
+
+  Draft& draft_;
+  Effort effort_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace
+
+void search_lists(Draft& draft) { ListPass(draft).run(); }
+
+}  // namespace infinipipe

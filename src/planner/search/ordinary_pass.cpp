@@ -1,0 +1,50 @@
+#include <algorithm>
+
+#include "planner/ordinary/ordinary_planner.h"
+#include "planner/recompute/uniform_recompute.h"
+#include "planner/search/draft.h"
+
+namespace infinipipe {
+
+namespace {
+
+// The fastest schedule of one cutting in 1F1B order: with the least recomputation, or with the
+// least that is alike for all chunks and stages. Empty where it cannot beat `beat` or does not fit.
+std::optional<Schedule> schedule_in_order(std::shared_ptr<const Cutting> cutting, bool adaptive,
+                                          Seconds beat) {
+  const ChunkTable& table = cutting->table;
+  StepLists steps = one_f_one_b_steps(table, {0});
+  if (least_seconds(steps, table) >= beat) return std::nullopt;
+  std::optional<Schedule> best;
+  const auto offer = [&](const RecomputeMatrix& matrix) {
+    const Seconds seconds = time_steps(steps, table, matrix).seconds;
+    if (best && seconds >= best->seconds) return;
+    best = Schedule{.cutting = cutting,
+                    .kind = ScheduleKind::kOneFOneB,
+                    .steps = steps,
+                    .recompute = matrix,
+                    .seconds = seconds};
+  };
+  if (adaptive) {
+    if (auto least = least_recompute(steps, table)) offer(*least);
+  }
+  if (auto uniform = least_uniform_recompute(steps, table)) offer(*uniform);
+  return best;
+}
+
+}  // namespace
+
+void search_ordinary(Draft& draft) {
+  const BoundContext& context = draft.context();
+  std::vector<OrdinaryRecipe> recipes = packed_1f1b_recipes(draft.lengths(), context, false);
+  for (OrdinaryRecipe& recipe : seq1f1b_recipes(draft.lengths(), context, false)) {
+    recipes.push_back(std::move(recipe));
+  }
+  for (OrdinaryRecipe& recipe : recipes) {
+    auto schedule = schedule_in_order(draft.cost_of(recipe.slices, std::move(recipe.chunking)),
+                                      context.has(Pass::kAdaptiveRecompute), draft.best_seconds());
+    if (schedule) draft.add(std::move(*schedule));
+  }
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,28 @@
+#include "planner/search/schedule.h"
+
+#include <cstdio>
+
+namespace infinipipe {
+
+Candidate Schedule::summary() const {
+  return {.schedule = to_string(kind),
+          .slices = cutting->slices,
+          .chunk_tokens = cutting->chunking.target_tokens,
+          .pipelines = static_cast<int>(starts.size()),
+          .chunks = cutting->table.chunks,
+          .seconds = seconds,
+          .note = note};
+}
+
+Replica Schedule::replica() const {
+  return make_replica(cutting->chunking, cutting->table, starts, steps, recompute);
+}
+
+std::string percent_slower(Seconds seconds, Seconds best) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "%.1f%% slower",
+                best > 0.0 ? 100.0 * (seconds / best - 1.0) : 0.0);
+  return text;
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,52 @@
+// One way to run a replica's share, with everything that its part of the plan is made of.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "planner/schedules/schedules.h"
+#include "planner/schedules/replica_of_steps.h"
+
+namespace infinipipe {
+
+// A chunking with its costs; shared by the candidates that run it.
+struct Cutting {
+  int slices = 1;
+  Chunking chunking;
+  ChunkTable table;
+};
+
+struct Schedule {
+  std::shared_ptr<const Cutting> cutting;
+  ScheduleKind kind = ScheduleKind::kOneFOneB;
+  PipelineStarts starts = {0};
+  StepLists steps;
+  RecomputeMatrix recompute;
+  Seconds seconds = 0.0;  // by the planner's own clock
+  SolverReport solver{};
+  std::string note{};
+
+  Candidate summary() const;
+  // Its part of a plan; slices name positions in the share that was searched for.
+  Replica replica() const;
+};
+
+// "1.5% slower", as a candidate's note; best 0: "0.0% slower".
+std::string percent_slower(Seconds seconds, Seconds best);
+
+// Counts the work of a search in simulated steps, so that it stops at the same point on every
+// machine.
+class Effort final {
+ public:
+  explicit Effort(double steps) : left_(steps) {}
+  bool left() const { return left_ > 0.0; }
+  // One simulation of these chunks.
+  void spend(const ChunkTable& table) { left_ -= 2.0 * table.stages * table.chunks; }
+
+ private:
+  double left_;
+};
+
+}  // namespace infinipipe
