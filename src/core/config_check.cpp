@@ -102,7 +102,7 @@ void TrainConfig::check() const {
   if (planner.slices) at_least("planner.slices", *planner.slices, 1);
   if (planner.chunk_tokens) at_least("planner.chunk_tokens", *planner.chunk_tokens, 1);
   if (planner.recompute_keeps != "auto" && !remade_level(planner.recompute_keeps)) {
-    fail("planner.recompute_keeps", planner.recompute_keeps, remade_level_names());
+    fail("planner.recompute_keeps", "'" + planner.recompute_keeps + "'", remade_level_names());
   }
   within("planner.solver_gap", planner.solver_gap, 0.0, 1.0);
   at_least("planner.solver_nodes", planner.solver_nodes, 0);

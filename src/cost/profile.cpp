@@ -284,8 +284,10 @@ Json profile_to_json(const Profile& profile) {
   store(json, "memory.state.sharded_over",
         profile.memory.state_sharded_over_all ? "all" : "sequence_parallel");
   visit_levels(profile, [&](const KeepLevel& level, const std::optional<RemakeCost>& remake) {
-    json.erase(level.profile_field);
-    if (!remake) return;
+    if (!remake) {
+      json.erase(level.profile_field);
+      return;
+    }
     visit_remake(level, *remake, [&](const std::string& path, const double& value) {
       store(json, path, value);
     });

@@ -60,6 +60,8 @@ std::string other_value(const ConfigKey& key) {
   const std::string now = key.get(TrainConfig{});
   switch (key.type) {
     case ConfigType::kText:
+      if (key.name == "training.dtype") return to_string(Dtype::kBfloat16);
+      if (key.name == "runtime.device") return to_string(Device::kCuda);
       return "some \"path\" with \\ and \n and é";
     case ConfigType::kInteger:
     case ConfigType::kIntegerOrAuto:
@@ -271,7 +273,7 @@ TEST(Config, CheckRefusesWhatCannotBe) {
       {{{"planner.slices", "0"}}, "planner.slices: found 0, expected at least 1"},
       {{{"planner.chunk_tokens", "0"}}, "planner.chunk_tokens: found 0"},
       {{{"planner.recompute_keeps", "atention"}},
-       "planner.recompute_keeps: found 'atention', expected auto, input or attention"},
+       "planner.recompute_keeps: found 'atention', expected auto, attention or input"},
       {{{"planner.solver_gap", "1"}}, "planner.solver_gap: found 1"},
       {{{"planner.solver_nodes", "-1"}}, "planner.solver_nodes: found -1"},
       {{{"planner.solver_seconds", "-1"}}, "planner.solver_seconds: found -1"},

@@ -46,9 +46,13 @@ TEST(LayerCosts, ALayerHoldsNoMoreThanItKept) {
     const TokenNumbers pending = layer_pending(model);
     EXPECT_LE(pending.compute, kept.compute) << name;
     EXPECT_LE(pending.sums, kept.sums) << name;
-    const TokenNumbers input = layer_input(model), attention = layer_attention(model);
-    EXPECT_LT(input.compute + attention.compute, kept.compute) << name;
-    EXPECT_LT(input.sums + attention.sums, kept.sums) << name;
+    const TokenNumbers input = layer_input(model);
+    for (const KeepLevel& level : kKeepLevels) {
+      if (level.keep == Keep::kAll) continue;
+      const TokenNumbers beside = layer_beside_input(model, level.keep);
+      EXPECT_LT(input.compute + beside.compute, kept.compute) << name << ", " << level.name;
+      EXPECT_LE(input.sums + beside.sums, kept.sums) << name << ", " << level.name;
+    }
   }
 }
 

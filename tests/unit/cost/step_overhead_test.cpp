@@ -206,7 +206,7 @@ TEST(StepOverhead, UnevenHeadsLengthenAttentionAlone) {
   EXPECT_DOUBLE_EQ(overhead(profile, plan).total(), attention / 3.0);
   EXPECT_DOUBLE_EQ(overhead(profile, plan_of(parallelism, 4, true)).heads, attention / 3.0);
   Plan again = plan;
-  again.replicas[0].pipelines[0].chunks[0].recompute = {1};
+  again.replicas[0].pipelines[0].chunks[0].keeping = {Keeping::of(Keep::kInput, 1)};
   EXPECT_DOUBLE_EQ(overhead(profile, again).heads, (attention + 4.0 * 4.0 * 0.5 / 2.0) / 3.0);
   // The busiest replica counts, and even shares cost nothing.
   EXPECT_DOUBLE_EQ(overhead(profile, plan_of({1, 2, 2}, 4)).heads, attention / 3.0);

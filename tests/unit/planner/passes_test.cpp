@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "clock_evaluator.h"
+#include "unit/planner/clock_evaluator.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
 

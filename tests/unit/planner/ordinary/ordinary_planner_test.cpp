@@ -6,10 +6,11 @@
 #include <algorithm>
 #include <map>
 
-#include "clock_evaluator.h"
+#include "unit/planner/clock_evaluator.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
 #include "planner/schedules/held_weights.h"
+#include "planner/chunking/ordinary_cutting.h"
 
 namespace infinipipe {
 namespace {
@@ -34,14 +35,14 @@ const std::map<std::string, OrdinaryRecipes>& recipes_of() {
 Seconds best_of_all(const PlanContext& context, const std::string& name,
                     const std::vector<Tokens>& lengths) {
   const auto evaluator = std::make_shared<ClockEvaluator>(context.bytes_per_stage);
-  const BoundContext context(context, evaluator);
+  const BoundContext bound(context, evaluator);
   Seconds best = -1.0;
-  for (const OrdinaryRecipe& recipe : recipes_of().at(name)(lengths, context, false)) {
+  for (const OrdinaryRecipe& recipe : recipes_of().at(name)(lengths, bound, false)) {
     for (int layers = 0; layers <= context.layers; ++layers) {
       if (recipe.all_or_nothing && layers != 0 && layers != context.layers) continue;
-      Plan plan = context.start({.sequences = lengths});
-      plan.replicas = {ordinary_replica(recipe, lengths, layers, context.cost(), false)};
-      const Evaluation evaluation = evaluator->evaluate(plan, context.cost(), ReplicaId{});
+      Plan plan = bound.start({.sequences = lengths});
+      plan.replicas = {ordinary_replica(recipe, lengths, layers, bound.cost(), false)};
+      const Evaluation evaluation = evaluator->evaluate(plan, bound.cost(), ReplicaId{});
       if (evaluation.over_stage) continue;
       if (best < 0.0 || evaluation.seconds < best) best = evaluation.seconds;
     }

@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "tables.h"
+#include "unit/planner/tables.h"
 
 namespace infinipipe {
 namespace {

@@ -9,6 +9,7 @@
 #include "planner/chunking/chunk_table.h"
 #include "planner/ordinary/ordinary_planner.h"
 #include "planner/schedules/stage_steps.h"
+#include "planner/chunking/ordinary_cutting.h"
 
 namespace infinipipe {
 namespace {

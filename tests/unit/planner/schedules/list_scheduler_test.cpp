@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "infinipipe/core/validate.h"
-#include "tables.h"
+#include "unit/planner/tables.h"
 
 namespace infinipipe {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tables.h"
+#include "unit/planner/tables.h"
 
 namespace infinipipe {
 namespace {
