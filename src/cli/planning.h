@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "cli/flags.h"
 #include "infinipipe/baselines/system.h"
@@ -16,6 +18,9 @@ Profile configured_profile(const TrainConfig& config);
 
 // The simulator under the context's memory limit.
 std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context);
+
+// Throws InputError for more lengths than one batch may have; `file` is where they are from.
+void require_batch(const std::vector<Tokens>& lengths, const std::string& file);
 
 // A planner for this configuration, judged by the simulator.
 std::unique_ptr<Planner> configured_planner(const TrainConfig& config, Profile profile);
