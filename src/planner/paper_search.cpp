@@ -1,7 +1,9 @@
 #include "planner/paper_search.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <utility>
 
 #include "planner/ablation.h"
 #include "planner/checkpoint_ilp.h"
@@ -16,6 +18,10 @@ constexpr std::size_t kSolved = 3;
 // What the programme may gain on the greedy recomputation: where that is slower by more, it is not
 // solved. Over random batches of all kinds the most gained was 1.8%.
 constexpr double kMostGain = 0.03;
+// A chunking of more chunks is looked at only where no other was found to fit. Many sequences of
+// one length are all cut in as many slices, which no batch of so many sequences gains from, and
+// whose tables would take most of the memory.
+constexpr std::size_t kMostChunks = std::size_t{1} << 16;
 
 struct Option {
   std::shared_ptr<const Cutting> cutting;
@@ -44,6 +50,32 @@ Option make_option(std::shared_ptr<const Cutting> cutting) {
                            : std::numeric_limits<double>::infinity();
   return option;
 }
+
+// The best few options so far, best first; of equal ones those that came first.
+class BestOptions final {
+ public:
+  // An option that was dropped before is dropped again: as many others are no worse.
+  bool holds(const Chunking& chunking) const {
+    return std::any_of(options_.begin(), options_.end(), [&](const Option& o) {
+      return o.cutting->chunking.chunks == chunking.chunks;
+    });
+  }
+  bool one_fits() const { return !options_.empty() && std::isfinite(options_.front().estimate); }
+
+  void offer(Option option) {
+    const auto better = [](const Option& a, const Option& b) {
+      return a.estimate != b.estimate ? a.estimate < b.estimate : a.least < b.least;
+    };
+    const auto place = std::upper_bound(options_.begin(), options_.end(), option, better);
+    options_.insert(place, std::move(option));
+    if (options_.size() > kSolved) options_.pop_back();
+  }
+
+  std::vector<Option> take() { return std::move(options_); }
+
+ private:
+  std::vector<Option> options_;
+};
 
 std::optional<Schedule> solve(Option& option, const Site& site) {
   if (!site.features().adaptive_recompute) {
@@ -78,10 +110,12 @@ std::vector<Schedule> search_paper_schedules(const std::vector<Tokens>& lengths,
                                              const std::vector<MemoryWay>& ways, Seconds beat,
                                              const std::function<void(const ChunkTable&)>& look) {
   const ChunkSeconds seconds = chunk_seconds(site.cost());
-  std::vector<Option> options;
+  BestOptions best;
+  std::vector<bool> has_enough(ways.size());  // chunks: more slices would make even more
   for (const int slices : slice_counts(site)) {
-    for (const MemoryWay& way : ways) {
-      if (way.last_resort) continue;
+    for (std::size_t w = 0; w < ways.size(); ++w) {
+      const MemoryWay& way = ways[w];
+      if (way.last_resort || has_enough[w]) continue;
       auto cutting = std::make_shared<Cutting>();
       cutting->slices = slices;
       cutting->chunking = cut_sequences(lengths, seconds,
@@ -90,19 +124,15 @@ std::vector<Schedule> search_paper_schedules(const std::vector<Tokens>& lengths,
                                          .slice_capacity = way.slice_capacity,
                                          .whole_above = way.whole_above},
                                         site.features());
-      const bool known = std::any_of(options.begin(), options.end(), [&](const Option& o) {
-        return o.cutting->chunking.chunks == cutting->chunking.chunks;
-      });
-      if (known) continue;
+      if (best.holds(cutting->chunking)) continue;
+      has_enough[w] = cutting->chunking.chunks.size() > kMostChunks && best.one_fits();
+      if (has_enough[w]) continue;
       cutting->table = site.table(cutting->chunking, lengths);
       look(cutting->table);
-      options.push_back(make_option(std::move(cutting)));
+      best.offer(make_option(std::move(cutting)));
     }
   }
-  std::stable_sort(options.begin(), options.end(), [](const Option& a, const Option& b) {
-    return a.estimate != b.estimate ? a.estimate < b.estimate : a.least < b.least;
-  });
-  if (options.size() > kSolved) options.resize(kSolved);
+  std::vector<Option> options = best.take();
   std::vector<Schedule> schedules;
   for (Option& option : options) {
     if (option.least >= beat || option.estimate * (1.0 - kMostGain) >= beat) continue;
