@@ -52,3 +52,7 @@ endif()
 
 find_path(SENTENCEPIECE_INCLUDE sentencepiece_processor.h)
 find_library(SENTENCEPIECE_LIBRARY sentencepiece)
+find_path(ZLIB_INCLUDE zlib.h)
+find_library(ZLIB_LIBRARY z)
+find_path(ZSTD_INCLUDE zstd.h)
+find_library(ZSTD_LIBRARY zstd)

@@ -25,7 +25,7 @@ slow() {
 
 # --- Debian packages -----------------------------------------------------------------------------
 packages=(build-essential cmake ninja-build ccache git python3 python3-venv
-          nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libxxhash-dev
+          nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libxxhash-dev zlib1g-dev libzstd-dev
           libgtest-dev libgmock-dev)
 if [ "$what" != plan-only ]; then
   packages+=(libsentencepiece-dev sentencepiece libbenchmark-dev)

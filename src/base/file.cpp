@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/base/temporary_file.h"
 
 namespace infinipipe {
 namespace {
@@ -58,11 +59,6 @@ OpenFile open_to_read(const std::string& path) {
   return {Descriptor(fd), static_cast<std::size_t>(info.st_size)};
 }
 
-std::string folder_of(const std::string& path) {
-  const auto folder = std::filesystem::path(path).parent_path();
-  return folder.empty() ? "." : folder.string();
-}
-
 // The file that `path` names in the end; where that does not exist, as far as links go.
 std::string behind_links(const std::string& path) {
   std::error_code error;
@@ -75,6 +71,11 @@ std::string behind_links(const std::string& path) {
 
 std::string read_file(const std::string& path, std::size_t limit) {
   const OpenFile file = open_to_read(path);
+  const auto too_large = [&] {
+    throw InputError(path, "is larger than " + std::to_string(limit) + " bytes",
+                     "expected a smaller file");
+  };
+  if (file.size > limit) too_large();
   std::string content;
   content.resize(file.size);
   std::size_t have = 0;
@@ -85,51 +86,35 @@ std::string read_file(const std::string& path, std::size_t limit) {
     if (got < 0) throw InputError(path, "cannot be read: " + reason());
     if (got == 0) break;
     have += static_cast<std::size_t>(got);
-    if (have > limit) {
-      throw InputError(path, "is larger than " + std::to_string(limit) + " bytes",
-                       "expected a smaller file");
-    }
+    if (have > limit) too_large();
   }
   content.resize(have);
   return content;
 }
 
 void write_file(const std::string& path, std::string_view content) {
-  std::string temporary;
-  const auto fail = [&](const char* what) {
-    const std::string why = reason();
-    if (!temporary.empty()) ::unlink(temporary.c_str());
-    throw RunError(path, std::string(what) + ": " + why, "", "check the disk and the folder");
-  };
-  const auto write_all = [&](const Descriptor& file) {
-    std::size_t done = 0;
-    while (done < content.size()) {
-      const ssize_t put = ::write(file.get(), content.data() + done, content.size() - done);
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) fail("cannot be written");
-      done += static_cast<std::size_t>(put);
-    }
-  };
   struct stat info {};
   const bool special =
       ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
   // /dev/stdout may be a regular file that others hold open.
-  if (special || path.starts_with("/dev/") || path.starts_with("/proc/")) {
-    Descriptor file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
-    if (file.get() < 0) fail("cannot be opened");
-    write_all(file);
-    if (::close(file.release()) != 0) fail("cannot be closed");
+  if (!special && !path.starts_with("/dev/") && !path.starts_with("/proc/")) {
+    TemporaryFile file(behind_links(path));
+    file.write(std::as_bytes(std::span(content)));
+    file.commit();
     return;
   }
-  const std::string target = behind_links(path);
-  temporary = target + ".tmp." + std::to_string(::getpid());
-  Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (file.get() < 0) fail("cannot be created");
-  write_all(file);
-  if (::fsync(file.get()) != 0) fail("cannot be synced");
+  const auto fail = [&](const char* what) {
+    throw RunError(path, std::string(what) + ": " + reason(), "", "check the disk and the folder");
+  };
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+  if (file.get() < 0) fail("cannot be opened");
+  while (!content.empty()) {
+    const ssize_t put = ::write(file.get(), content.data(), content.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) fail("cannot be written");
+    content.remove_prefix(static_cast<std::size_t>(put));
+  }
   if (::close(file.release()) != 0) fail("cannot be closed");
-  if (::rename(temporary.c_str(), target.c_str()) != 0) fail("cannot be renamed into place");
-  sync_path(folder_of(target));
 }
 
 void make_folder(const std::string& path) {
@@ -145,7 +130,9 @@ void require_writable_folder(const std::string& path) {
     folder = folder.parent_path();
   }
   const std::string probe = folder.string() + "/.probe." + std::to_string(::getpid());
-  const Descriptor file(::open(probe.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  ::unlink(probe.c_str());  // of a process that had this number and was killed
+  const Descriptor file(
+      ::open(probe.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
   if (file.get() < 0) {
     throw RunError(path, "no file can be made in it: " + reason(), "a folder to write to",
                    "check the disk and its rights");

@@ -92,6 +92,11 @@ std::string bound(double value) {
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view where) {
+  // The library takes a NUL for the end and passes over what follows.
+  if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    throw InputError(where, "not JSON at byte " + std::to_string(nul + 1) + ": a NUL",
+                     "expected a JSON document", "repair or rewrite the file");
+  }
   Json root;
   StrictHandler handler(root, where);
   if (!Json::sax_parse(text.begin(), text.end(), &handler)) {
@@ -100,7 +105,9 @@ Json parse_json(std::string_view text, std::string_view where) {
   return root;
 }
 
-Json read_json_file(const std::string& path) { return parse_json(read_file(path), path); }
+Json read_json_file(const std::string& path, std::size_t limit) {
+  return parse_json(read_file(path, limit), path);
+}
 
 std::string canonical_json(const Json& value) { return value.dump(); }
 

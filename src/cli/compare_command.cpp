@@ -8,6 +8,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/baselines/compare.h"
 #include "infinipipe/baselines/systems.h"
+#include "infinipipe/core/limits.h"
 #include "infinipipe/data/lengths.h"
 #include "infinipipe/report/comparison.h"
 #include "infinipipe/sim/simulator.h"
@@ -55,6 +56,7 @@ std::vector<std::vector<Tokens>> sampled_batches(const Options& options, const T
                      "expected --batch N, the sequences of each",
                      "without it the whole file is the one batch");
   }
+  if (!options.batch) require_batch(lengths, options.lengths);
   for (std::int64_t b = 0; b < count; ++b) {
     batches.push_back(options.batch ? sample_lengths(lengths, static_cast<int>(*options.batch),
                                                      options.step + b,
@@ -143,8 +145,8 @@ Command compare_command() {
         flags.integer("--batch", "N", options->batch, 1,
                       "sequences of a batch, sampled as training would; else the whole file is the "
                       "batch",
-                      kMaxInt);
-        flags.integer("--batches", "M", options->batches, 1, "how many (default 1)", kMaxInt);
+                      kMostSequences);
+        flags.integer("--batches", "M", options->batches, 1, "how many (default 1)", 10000);
         flags.integer("--step", "S", options->step, 0, "the first step that is sampled (default 0)",
                       kMaxInt / 2);
         flags.integer("--seed", "X", options->seed, 0, "of the sampler (default training.seed)");

@@ -9,6 +9,7 @@ namespace {
 struct Options {
   BuildOptions build;
   std::size_t format = 0;
+  std::size_t on_bad_line = 0;
   std::int64_t threads = 0;
 };
 
@@ -26,13 +27,19 @@ std::string result_text(const BuildOptions& build, const BuildResult& result) {
   remark(result.invalid_utf8_documents, "documents were not UTF-8 (" +
                                             format_count(result.invalid_utf8_bytes) +
                                             " bytes were replaced by U+FFFD)");
-  remark(result.skipped_entries, "entries were no files");
+  remark(result.bad_lines, "bad lines were left out, of which");
+  for (const std::string& example : result.bad_examples) text += "    " + example + "\n";
+  remark(result.skipped_entries, "entries were neither files nor folders");
+  remark(result.hidden_entries, "entries whose names start with a dot were left out");
+  remark(result.other_files, "files fit no pattern");
+  remark(result.repeated_folders, "links lead to folders that are read under another name");
   return text;
 }
 
 void run(Options& options, Console& console) {
   BuildOptions& build = options.build;
   build.format = static_cast<InputFormat>(options.format);
+  build.on_bad_line = static_cast<OnBadLine>(options.on_bad_line);
   build.threads = static_cast<int>(options.threads);
   build.progress = [&console](const BuildProgress& progress) {
     const double share = progress.total_bytes > 0 ? static_cast<double>(progress.bytes) /
@@ -50,26 +57,35 @@ void run(Options& options, Console& console) {
 }  // namespace
 
 Command data_build_command() {
-  return {"data build", "Data", "text or JSON lines to tokens in the indexed format",
-          [](Flags& flags) -> Run {
-            auto options = std::make_shared<Options>();
-            BuildOptions& build = options->build;
-            flags.text("--input", "PATH", build.input, "a folder or a file").required = true;
-            flags.text("--out", "PREFIX", build.output, "PREFIX.bin and PREFIX.idx are written")
-                .required = true;
-            flags.texts("--pattern", "GLOB", build.patterns,
-                        "files to take: *.go fits names, a/*.go paths below the folder; may be "
-                        "given again");
-            flags.text("--tokenizer", "NAME", build.tokenizer,
-                       "byte, or the path of a SentencePiece model (default byte)");
-            flags.choice("--format", {"auto", "text", "jsonl"}, options->format,
-                         "a file is a document, or a line is; auto: by file name (default auto)");
-            flags.text("--field", "NAME", build.text_field,
-                       "field of the JSON lines that holds the text (default text)");
-            flags.integer("--threads", "N", options->threads, 0, "0: one per core (default 0)",
-                          1024);
-            return [options](Console& console) { run(*options, console); };
-          }};
+  return {
+      "data build", "Data", "text or JSON lines to tokens in the indexed format",
+      [](Flags& flags) -> Run {
+        auto options = std::make_shared<Options>();
+        BuildOptions& build = options->build;
+        flags
+            .texts("--input", "PATH", build.inputs,
+                   "a folder or a file of text or JSON, plain or in gzip or Zstandard; may be "
+                   "given again")
+            .required = true;
+        flags.text("--out", "PREFIX", build.output, "PREFIX.bin and PREFIX.idx are written")
+            .required = true;
+        flags.texts("--pattern", "GLOB", build.patterns,
+                    "files to take: *.go fits names, a/*.go paths below the folder; may be "
+                    "given again");
+        flags.text("--tokenizer", "NAME", build.tokenizer,
+                   "byte, or the path of a SentencePiece model (default byte)");
+        flags.choice("--format", {"auto", "text", "jsonl"}, options->format,
+                     "a file is a document, or a line is; auto: *.jsonl, *.ndjson and *.json hold "
+                     "JSON, other files text (default auto)");
+        flags.choice("--on-bad-line", {"stop", "skip"}, options->on_bad_line,
+                     "a line without a document ends the build, or is left out and counted "
+                     "(default stop)");
+        flags.text(
+            "--field", "NAME", build.text_field,
+            "field of the JSON that holds the text; a.b is b of the object a (default text)");
+        flags.integer("--threads", "N", options->threads, 0, "0: one per core (default 0)", 1024);
+        return [options](Console& console) { run(*options, console); };
+      }};
 }
 
 }  // namespace infinipipe::cli

@@ -1,5 +1,3 @@
-#include <limits>
-
 #include "cli/command.h"
 #include "infinipipe/data/lengths.h"
 
@@ -38,8 +36,7 @@ Command data_lengths_command() {
           [](Flags& flags) -> Run {
             auto options = std::make_shared<Options>();
             flags.text("--model", "NAME", options->model, model_list()).required = true;
-            flags.integer("--count", "N", options->count, 1, "how many (default 512)",
-                          std::numeric_limits<std::int32_t>::max());
+            flags.integer("--count", "N", options->count, 1, "how many (default 512)", 100'000'000);
             flags.integer("--cap", "TOKENS", options->cap, 1, "the longest (default 196,608)",
                           std::int64_t{1} << 40);
             flags.integer("--seed", "X", options->seed, 0,

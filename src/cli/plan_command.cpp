@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/planning.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/limits.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/cost/head_shares.h"
 #include "infinipipe/cost/step_overhead.h"
@@ -40,6 +41,7 @@ std::vector<Tokens> batch_lengths(const Options& options, std::int64_t step,
     lengths = sample_lengths(lengths, static_cast<int>(*options.batch), step,
                              options.seed.value_or(config.training.seed));
   }
+  require_batch(lengths, options.lengths);
   const Tokens longest = config.data.max_sequence_length;
   std::int64_t cut = 0;
   for (Tokens& length : lengths) {
@@ -149,7 +151,7 @@ Command plan_command() {
         flags.integer("--batch", "N", options->batch, 1,
                       "sample N of the lengths as training would; else the whole file is the "
                       "batch",
-                      kMaxInt);
+                      kMostSequences);
         flags.integer("--step", "S", options->step, 0, "the step that is sampled (default 0)",
                       kMaxInt);
         flags.integer("--seed", "X", options->seed, 0, "of the sampler (default training.seed)");

@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "infinipipe/base/error.h"
+#include "infinipipe/core/limits.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
 
@@ -66,6 +68,13 @@ PlanningInput planning_input(const ConfigFlags& flags, std::int64_t fallback_lay
 
 std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context) {
   return std::make_shared<SimulatorEvaluator>(context.limit());
+}
+
+void require_batch(const std::vector<Tokens>& lengths, const std::string& file) {
+  if (lengths.size() <= kMostSequences) return;
+  throw InputError(file, "holds " + std::to_string(lengths.size()) + " lengths",
+                   "expected at most " + std::to_string(kMostSequences) + " in one batch",
+                   "--batch 512 samples 512 of them as training would");
 }
 
 std::unique_ptr<Planner> configured_planner(const PlanningInput& input) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "cli/flags.h"
 #include "infinipipe/baselines/system.h"
@@ -27,6 +29,9 @@ PlanningInput planning_input(const ConfigFlags& flags, std::int64_t fallback_lay
 
 // The simulator under the context's memory limit.
 std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context);
+
+// Throws InputError for more lengths than one batch may have; `file` is where they are from.
+void require_batch(const std::vector<Tokens>& lengths, const std::string& file);
 
 // A planner for this configuration, judged by the simulator.
 std::unique_ptr<Planner> configured_planner(const PlanningInput& input);

@@ -5,6 +5,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/core/keeping.h"
+#include "infinipipe/core/limits.h"
 #include "infinipipe/core/names.h"
 
 namespace infinipipe {
@@ -17,6 +18,11 @@ namespace {
 
 void at_least(const char* key, std::int64_t value, std::int64_t low) {
   if (value < low) fail(key, std::to_string(value), "at least " + std::to_string(low));
+}
+
+void between(const char* key, std::int64_t value, std::int64_t low, std::int64_t high) {
+  at_least(key, value, low);
+  if (value > high) fail(key, std::to_string(value), "at most " + std::to_string(high));
 }
 
 std::string spell(double value) {
@@ -77,7 +83,7 @@ void TrainConfig::check() const {
   at_least("data.max_sequence_length", data.max_sequence_length, 1);
 
   at_least("training.steps", training.steps, 1);
-  at_least("training.sequences_per_step", training.sequences_per_step, 1);
+  between("training.sequences_per_step", training.sequences_per_step, 1, kMostSequences);
   at_least("training.seed", training.seed, 0);
   within("training.max_minutes", training.max_minutes, 0.0);
 
@@ -91,15 +97,21 @@ void TrainConfig::check() const {
   within("optimizer.weight_decay", optimizer.weight_decay, 0.0);
   within("optimizer.clip_grad_norm", optimizer.clip_grad_norm, 0.0);
 
-  at_least("parallelism.stages", parallelism.stages, 1);
-  at_least("parallelism.sequence_parallel", parallelism.sequence_parallel, 1);
-  at_least("parallelism.data_parallel", parallelism.data_parallel, 1);
+  between("parallelism.stages", parallelism.stages, 1, kMostStages);
+  between("parallelism.sequence_parallel", parallelism.sequence_parallel, 1, kMostSequenceParallel);
+  between("parallelism.data_parallel", parallelism.data_parallel, 1, kMostReplicas);
+  const std::int64_t devices =
+      std::int64_t{parallelism.stages} * parallelism.sequence_parallel * parallelism.data_parallel;
+  if (devices > kMostDevices) {
+    fail("parallelism", std::to_string(devices) + " devices in all",
+         "at most " + std::to_string(kMostDevices));
+  }
   check_split(*this);
 
-  within("memory.bytes_per_stage", memory.bytes_per_stage, 0.0);
+  within("memory.bytes_per_stage", memory.bytes_per_stage, 0.0, kMostStageBytes, true);
 
   if (planner.name.empty()) fail("planner.name", "nothing", "a planner's name");
-  if (planner.slices) at_least("planner.slices", *planner.slices, 1);
+  if (planner.slices) between("planner.slices", *planner.slices, 1, kMostSlices);
   if (planner.chunk_tokens) at_least("planner.chunk_tokens", *planner.chunk_tokens, 1);
   if (planner.recompute_keeps != "auto" && !remade_level(planner.recompute_keeps)) {
     fail("planner.recompute_keeps", "'" + planner.recompute_keeps + "'", remade_level_names());
@@ -107,13 +119,13 @@ void TrainConfig::check() const {
   within("planner.solver_gap", planner.solver_gap, 0.0, 1.0);
   at_least("planner.solver_nodes", planner.solver_nodes, 0);
   within("planner.solver_seconds", planner.solver_seconds, 0.0);
-  at_least("planner.ahead", planner.ahead, 0);
+  between("planner.ahead", planner.ahead, 0, kMostPlansAhead);
 
-  at_least("cluster.devices", cluster.devices, 0);
-  at_least("cluster.devices_per_node", cluster.devices_per_node, 1);
+  between("cluster.devices", cluster.devices, 0, kMostDevices);
+  between("cluster.devices_per_node", cluster.devices_per_node, 1, kMostDevices);
 
   one_of("runtime.communicator", runtime.communicator, {"threads", "mpi", "nccl"});
-  at_least("runtime.threads_per_stage", runtime.threads_per_stage, 1);
+  between("runtime.threads_per_stage", runtime.threads_per_stage, 1, kMostThreads);
 
   at_least("checkpoint.every", checkpoint.every, 0);
   at_least("checkpoint.keep", checkpoint.keep, 1);

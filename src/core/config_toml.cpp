@@ -11,6 +11,74 @@
 namespace infinipipe {
 namespace {
 
+// The library walks into keys and values by recursion, without a limit for keys, so that a small
+// file could end the process. No key of ours has more than three parts, and no value nests.
+class DepthCheck final {
+ public:
+  DepthCheck(std::string_view text, const std::string& where) : text_(text), where_(where) {}
+
+  // Throws InputError naming the line. Text that is no TOML passes or fails; it is refused later.
+  void run() {
+    while (at_ < text_.size()) {
+      const char c = text_[at_];
+      if (c == '"' || c == '\'') {
+        skip_string(c);
+        continue;
+      }
+      if (c == '#') {
+        at_ = std::min(text_.find('\n', at_), text_.size());
+        continue;
+      }
+      if (c == '.' && ++dots_ >= kMostKeyParts) fail("a key of over three parts");
+      if (c == '[' || c == '{') {
+        if (++depth_ > kMostDepth) fail("values nested deeper than " + std::to_string(kMostDepth));
+      }
+      if ((c == ']' || c == '}') && depth_ > 0) --depth_;
+      if (c == '\n') ++line_;
+      if (std::string_view("\n=,[]{}").find(c) != std::string_view::npos) dots_ = 0;
+      ++at_;
+    }
+  }
+
+ private:
+  static constexpr int kMostKeyParts = 3;
+  static constexpr int kMostDepth = 8;
+
+  [[noreturn]] void fail(const std::string& found) const {
+    throw InputError(where_ + ": line " + std::to_string(line_), "found " + found,
+                     "expected sections, keys and plain values");
+  }
+
+  // From its opening quote to behind its closing one, or the end of the line or text.
+  void skip_string(char quote) {
+    const std::string three(3, quote);
+    const bool many_lines = text_.substr(at_).starts_with(three);
+    at_ += many_lines ? 3 : 1;
+    for (; at_ < text_.size(); ++at_) {
+      if (text_[at_] == '\n') {
+        if (!many_lines) return;
+        ++line_;
+      }
+      if (quote == '"' && text_[at_] == '\\') {
+        ++at_;
+        continue;
+      }
+      if (text_[at_] != quote) continue;
+      if (!many_lines || text_.substr(at_).starts_with(three)) {
+        at_ += many_lines ? 3 : 1;
+        return;
+      }
+    }
+  }
+
+  std::string_view text_;
+  const std::string& where_;
+  std::size_t at_ = 0;
+  int dots_ = 0;
+  int depth_ = 0;
+  int line_ = 1;
+};
+
 const char* type_name(toml::node_type type) {
   switch (type) {
     case toml::node_type::table:
@@ -155,6 +223,7 @@ std::string toml_value(const ConfigKey& key, const std::string& value) {
 }  // namespace
 
 TrainConfig config_from_toml(std::string_view text, const std::string& where, TrainConfig base) {
+  DepthCheck(text, where).run();
   toml::table document;
   try {
     document = toml::parse(text, where);

@@ -8,6 +8,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
+#include "infinipipe/core/limits.h"
 
 namespace infinipipe {
 namespace {
@@ -349,6 +350,11 @@ Plan plan_from_json(const Json& json, const std::string& where, HashCheck hash_c
   Plan plan;
   if (document.has("planner")) plan.planner = read_planner(document.at("planner"));
   plan.step = int_or(document, "step", 0);
+  if (const JsonView sequences = document.at("sequences");
+      sequences.json().is_array() && sequences.size() > kMostSequences) {
+    sequences.fail(std::to_string(sequences.size()) + " sequences",
+                   "at most " + std::to_string(kMostSequences));
+  }
   plan.sequences = document.at("sequences").integers(1, kMaxTokens);
   const JsonView parallelism = document.at("parallelism");
   plan.parallelism.stages = read_int(parallelism.at("stages"), 1);
@@ -364,12 +370,16 @@ Plan plan_from_json(const Json& json, const std::string& where, HashCheck hash_c
   });
   if (document.has("predicted")) plan.predicted = read_prediction(document.at("predicted"));
   if (document.has("memory")) {
-    plan.bytes_per_stage = document.at("memory").number_or("bytes_per_stage", 0.0);
+    const JsonView memory = document.at("memory");
+    if (memory.has("bytes_per_stage")) {
+      plan.bytes_per_stage = memory.at("bytes_per_stage").number(0.0, kMostStageBytes);
+    }
   }
   plan.profile_hash = document.string_or("profile_hash", "");
   if (document.has("stage_pace")) {
     const JsonView pace = document.at("stage_pace");
-    pace.for_each([&](const JsonView& value) { plan.stage_pace.push_back(value.number(1e-6)); });
+    pace.for_each(
+        [&](const JsonView& value) { plan.stage_pace.push_back(value.number(1e-6, 1e6)); });
     if (plan.stage_pace.size() != plan.stages.size()) pace.fail("one number for each stage");
   }
   if (hash_check == HashCheck::kRequire && document.has("hash")) {

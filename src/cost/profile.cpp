@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view kFormat = "infinipipe.profile";
 constexpr const char* kContext = "seconds_per_context_token";
+constexpr const char* kLinkSpeed = "links.p2p.bytes_per_second";
 
 template <class AnyDirection, class Visit>
 void visit_direction(const std::string& name, AnyDirection& cost, const Visit& visit) {
@@ -44,7 +45,7 @@ void visit_numbers(AnyProfile& profile, const Visit& visit) {
   visit("memory.state.head_bytes", memory.state_head_bytes);
   visit("memory.state.constant_bytes", memory.state_constant_bytes);
   visit("links.p2p.seconds", profile.links.p2p_seconds);
-  visit("links.p2p.bytes_per_second", profile.links.p2p_bytes_per_second);
+  visit(kLinkSpeed, profile.links.p2p_bytes_per_second);
   visit("links.p2p.bytes_per_token", profile.links.p2p_bytes_per_token);
   visit("links.all_to_all_bytes_per_token", profile.links.all_to_all_bytes_per_token);
   visit("device.memory_bytes", profile.device_memory_bytes);
@@ -126,13 +127,22 @@ void store(Json& root, std::string_view path, Json value) {
   }
 }
 
-// What is divided by must be more than nothing.
-double positive(const JsonView& view) {
-  if (!view.json().is_number() || !(view.json().get<double>() > 0.0)) {
-    view.fail("a finite number > 0");
-  }
-  return view.number(0.0);
+// Far beyond any machine, and near enough that no sum or product of a plan overflows.
+constexpr double kMostSeconds = 1e6;   // of a unit of work: a token, a pair of tokens, a chunk
+constexpr double kMostBytes = 1e18;    // and bytes per token, tokens
+constexpr double kFastestLink = 1e18;  // bytes per second
+constexpr double kSlowestLink = 1.0;
+constexpr double kSlowestStage = 1e-6;  // of the profile's speed
+constexpr double kFastestStage = 1e6;
+
+double number_of(const JsonView& view) {
+  const std::string& path = view.path();
+  const std::string_view name = std::string_view(path).substr(path.find_last_of('.') + 1);
+  const bool seconds = name.find("seconds") != std::string_view::npos;
+  return view.number(0.0, seconds ? kMostSeconds : kMostBytes);
 }
+
+double bandwidth_of(const JsonView& view) { return view.number(kSlowestLink, kFastestLink); }
 
 std::map<int, double> read_bandwidths(const JsonView& view) {
   if (!view.json().is_object()) view.fail("an object of bytes per second by degree");
@@ -147,7 +157,7 @@ std::map<int, double> read_bandwidths(const JsonView& view) {
     if (degree < 1 || std::to_string(degree) != key) {
       view.fail("degree \"" + key + "\"", "a whole number >= 1 as the key");
     }
-    result[degree] = positive(entry);
+    result[degree] = bandwidth_of(entry);
   }
   return result;
 }
@@ -183,26 +193,26 @@ Profile profile_from_json(const Json& json, const std::string& where) {
   if (root.has("model")) profile.model = read_model(root.at("model"));
   profile.heads = profile.model.heads();
   visit_numbers(profile, [&](const std::string& path, double& value) {
-    value = follow(root, path).number(0.0);
+    if (path != kLinkSpeed) value = number_of(follow(root, path));
   });
-  profile.links.p2p_bytes_per_second = positive(follow(root, "links.p2p.bytes_per_second"));
+  profile.links.p2p_bytes_per_second = bandwidth_of(follow(root, kLinkSpeed));
   profile.head_in_forward = follow(root, "head.in_forward").boolean();
   profile.memory.state_sharded_over_all =
       read_sharded_over_all(follow(root, "memory.state.sharded_over"));
   visit_levels(profile, [&](const KeepLevel& level, std::optional<RemakeCost>& remake) {
     if (!root.has(level.profile_field)) return;
     visit_remake(level, remake.emplace(), [&](const std::string& path, double& value) {
-      value = follow(root, path).number(0.0);
+      value = number_of(follow(root, path));
     });
   });
   visit_context(profile, [&](const char* direction, double& value) {
     const JsonView cost = root.at(direction);
-    if (cost.has(kContext)) value = cost.at(kContext).number(0.0);
+    if (cost.has(kContext)) value = number_of(cost.at(kContext));
   });
   const JsonView state = follow(root, "memory.state");
   visit_state_shares(profile.memory, [&](const char* name, double& share) {
     if (!state.has(name)) return;
-    share = state.at(name).number(0.0);
+    share = state.at(name).number(0.0, 1.0);
     if (profile.memory.state_gradient_share + profile.memory.state_optimizer_share > 1.0) {
       state.at(name).fail("a share, and both shares together at most 1");
     }
@@ -214,29 +224,32 @@ Profile profile_from_json(const Json& json, const std::string& where) {
   profile.seconds_per_chunk_divided = root.boolean_or("seconds_per_chunk_divided", false);
   if (root.has("backward_weight")) {
     const JsonView weight = follow(root, "backward_weight.seconds_per_token");
-    profile.backward_weight_seconds_per_token = weight.number(0.0);
+    profile.backward_weight_seconds_per_token = number_of(weight);
     if (profile.backward_weight_seconds_per_token > profile.backward.seconds_per_token) {
       weight.fail("at most backward.seconds_per_token, which it is part of");
     }
   }
   if (root.has("stage_speed")) {
     const JsonView speeds = root.at("stage_speed");
-    speeds.for_each([&](const JsonView& speed) { profile.stage_speed.push_back(positive(speed)); });
+    speeds.for_each([&](const JsonView& speed) {
+      profile.stage_speed.push_back(speed.number(kSlowestStage, kFastestStage));
+    });
   }
   if (const JsonView memory = root.at("memory"); memory.has("layerwise")) {
     const JsonView layerwise = memory.at("layerwise");
     if (!layerwise.json().is_object()) layerwise.fail("an object");
     visit_layerwise(profile.memory.layerwise.emplace(), [&](const char* name, double& value) {
-      value = layerwise.at(name).number(0.0);
+      value = number_of(layerwise.at(name));
     });
   }
-  if (root.has("step")) profile.step_seconds = follow(root, "step.seconds").number(0.0);
+  if (root.has("step")) profile.step_seconds = number_of(follow(root, "step.seconds"));
   profile.raw = canonical_json(json);
   return profile;
 }
 
 Profile read_profile(const std::string& path) {
-  return profile_from_json(read_json_file(path), path);
+  constexpr std::size_t kLargest = std::size_t{1} << 24;  // they have a few kilobytes
+  return profile_from_json(read_json_file(path, kLargest), path);
 }
 
 ProfileModel profile_model(const ModelSpec& model) {

@@ -15,8 +15,16 @@
 namespace infinipipe {
 namespace {
 
+constexpr std::size_t kMostExamples = 10;
+// Of text that is encoded at the same time by tokenizers that need a multiple of it in memory.
+constexpr std::size_t kEncodedAtOnce = std::size_t{16} << 20;
+
 void check(const BuildOptions& options) {
-  if (options.input.empty()) throw InputError("data build: input", "is not given");
+  if (options.inputs.empty() ||
+      std::any_of(options.inputs.begin(), options.inputs.end(),
+                  [](const std::string& input) { return input.empty(); })) {
+    throw InputError("data build: input", "is not given");
+  }
   if (options.output.empty() || options.output.ends_with('/')) {
     throw InputError("data build: out", "found \"" + options.output + "\"",
                      "expected the prefix of a .bin and a .idx file");
@@ -25,9 +33,9 @@ void check(const BuildOptions& options) {
     throw InputError("data build: threads", "found " + std::to_string(options.threads),
                      "expected 0 (all cores) or more");
   }
-  if (options.piece_bytes < 4 || options.queue_bytes < 1 || options.max_line_bytes < 1) {
-    throw InputError("data build", "a limit is too small",
-                     "expected piece_bytes >= 4, queue_bytes and max_line_bytes >= 1");
+  if (options.piece_bytes < 1 || options.queue_bytes < 1 || options.max_line_bytes < 1 ||
+      options.max_text_bytes < 1) {
+    throw InputError("data build", "a limit is too small", "expected at least 1");
   }
 }
 
@@ -46,6 +54,10 @@ class DocumentWriter final {
       bytes = bytes.subspan(size);
       invalid_bytes_ += part.invalid_bytes;
       if (part.ends_document) end_document();
+    }
+    for (const std::string& problem : piece.problems) {
+      ++result_.bad_lines;
+      if (result_.bad_examples.size() < kMostExamples) result_.bad_examples.push_back(problem);
     }
   }
 
@@ -83,10 +95,14 @@ BuildResult build_dataset(const BuildOptions& options) {
 
   BuildResult result;
   result.files = source.files();
-  result.skipped_entries = source.skipped_entries();
+  result.skipped_entries = source.counts().odd;
+  result.hidden_entries = source.counts().hidden;
+  result.repeated_folders = source.counts().repeated;
+  result.other_files = source.unfit_files();
   result.dtype = token_dtype_for(tokenizer->vocab_size());
-  const EncodeSettings settings{tokenizer.get(), result.dtype, options.piece_bytes,
-                                options.text_field};
+  EncodeBudget budget(kEncodedAtOnce);
+  const EncodeSettings settings{tokenizer.get(),     result.dtype,           options.text_field,
+                                options.on_bad_line, options.max_text_bytes, &budget};
   make_folder(folder_of(options.output));
   DocumentWriter writer(options, result.dtype, tokenizer->end_of_document(), result);
   {
@@ -99,9 +115,14 @@ BuildResult build_dataset(const BuildOptions& options) {
     }
   }
   if (result.documents == 0) {
+    const std::string bad =
+        result.bad_lines == 0
+            ? ""
+            : ", " + std::to_string(result.bad_lines) +
+                  " bad lines were left out, the first: " + result.bad_examples.front();
     throw InputError(
-        options.input,
-        "none of its " + std::to_string(result.empty_documents) + " documents has any text",
+        options.inputs.front(),
+        "none of its " + std::to_string(result.empty_documents) + " documents has any text" + bad,
         "expected at least one");
   }
   writer.finish();

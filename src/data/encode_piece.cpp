@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "data/utf8.h"
 #include "infinipipe/base/error.h"
@@ -10,27 +11,59 @@
 namespace infinipipe {
 namespace {
 
+class BudgetShare final {
+ public:
+  BudgetShare(EncodeBudget& budget, std::size_t bytes) : budget_(budget), bytes_(bytes) {
+    budget_.take(bytes_);
+  }
+  ~BudgetShare() { budget_.give_back(bytes_); }
+  BudgetShare(const BudgetShare&) = delete;
+  BudgetShare& operator=(const BudgetShare&) = delete;
+
+ private:
+  EncodeBudget& budget_;
+  std::size_t bytes_;
+};
+
+// The field of that very name, else the one that its dots lead to.
+JsonView field_of(const JsonView& document, const std::string& name) {
+  if (document.json().contains(name) || name.find('.') == std::string::npos) {
+    return document.at(name);
+  }
+  JsonView view = document;
+  std::string_view rest = name;
+  while (true) {
+    const std::size_t dot = rest.find('.');
+    if (!view.json().is_object()) view.fail("an object");
+    view = view.at(rest.substr(0, dot));
+    if (dot == std::string_view::npos) return view;
+    rest.remove_prefix(dot + 1);
+  }
+}
+
 class PieceEncoder final {
  public:
   explicit PieceEncoder(const EncodeSettings& settings) : settings_(settings) {}
 
-  void encode_text(std::string_view text, bool ends_document) {
+  void encode_text(std::string_view text, bool ends_document, const std::string& where) {
     EncodedPiece::Part part;
     part.ends_document = ends_document;
     Utf8Repair repair;
-    if (settings_.tokenizer->needs_utf8() && find_invalid_utf8(text) != std::string_view::npos) {
+    const bool whole = settings_.tokenizer->needs_utf8();
+    if (whole && find_invalid_utf8(text) != std::string_view::npos) {
       repair = repair_utf8(text);
       text = repair.text;
       part.invalid_bytes = repair.invalid_bytes;
     }
-    while (!text.empty()) {
-      const std::size_t length =
-          piece_length(text, settings_.piece_bytes, settings_.tokenizer->needs_utf8());
-      const auto ids = settings_.tokenizer->encode(text.substr(0, length));
-      append_encoded(settings_.dtype, ids, result_.bytes);
-      part.tokens += static_cast<Tokens>(ids.size());
-      text.remove_prefix(length);
+    if (whole && text.size() > settings_.max_text_bytes) {
+      throw InputError(where, "is a text of " + std::to_string(text.size()) + " bytes",
+                       "expected at most " + std::to_string(settings_.max_text_bytes) +
+                           ", as the tokenizer needs each as a whole");
     }
+    const BudgetShare share(*settings_.budget, whole ? text.size() : 0);
+    const auto ids = settings_.tokenizer->encode(text);
+    append_encoded(settings_.dtype, ids, result_.bytes);
+    part.tokens = static_cast<Tokens>(ids.size());
     result_.parts.push_back(part);
   }
 
@@ -38,29 +71,52 @@ class PieceEncoder final {
     std::string_view text = piece.text;
     for (std::int64_t line = piece.first_line; !text.empty(); ++line) {
       const std::size_t end = std::min(text.find('\n'), text.size());
-      encode_line(text.substr(0, end), piece.path, line);
+      constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+      std::string_view content = text.substr(0, end);
+      if (line == 1 && content.starts_with(kByteOrderMark)) {
+        content.remove_prefix(kByteOrderMark.size());
+      }
+      if (content.find_first_not_of(" \t\r") != std::string_view::npos) {
+        encode_document(content, piece.path + ":" + std::to_string(line));
+      }
       text.remove_prefix(std::min(end + 1, text.size()));
+    }
+  }
+
+  void encode_elements(const TextPiece& piece) {
+    std::string_view text = piece.text;
+    for (const TextPiece::Element& element : piece.elements) {
+      encode_document(text.substr(0, element.bytes),
+                      piece.path + ": element " + std::to_string(element.number) + " (line " +
+                          std::to_string(element.line) + ")");
+      text.remove_prefix(element.bytes);
     }
   }
 
   EncodedPiece take() { return std::move(result_); }
 
  private:
-  void encode_line(std::string_view text, const std::string& path, std::int64_t line) {
-    constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-    if (line == 1 && text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-    if (text.find_first_not_of(" \t\r") == std::string_view::npos) return;
-    const std::string where = path + ":" + std::to_string(line);
+  void encode_document(std::string_view text, const std::string& where) {
+    try {
+      encode_json(text, where);
+    } catch (const InputError& error) {
+      if (settings_.on_bad_line == OnBadLine::kStop)
+        throw InputError("", error.what(), "", kSkipAdvice);
+      result_.problems.emplace_back(error.what());
+    }
+  }
+
+  void encode_json(std::string_view text, const std::string& where) {
     if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
       throw InputError(where, "byte " + std::to_string(at + 1) + " of the line is no UTF-8",
-                       "expected UTF-8", "repair or remove the line");
+                       "expected UTF-8");
     }
     const Json json = parse_json(text, where);
     const JsonView document(json, where);
     if (!json.is_object()) document.fail("an object with \"" + settings_.text_field + "\"");
-    const JsonView field = document.at(settings_.text_field);
+    const JsonView field = field_of(document, settings_.text_field);
     if (!field.json().is_string()) field.fail("a string");
-    encode_text(field.json().get_ref<const std::string&>(), true);
+    encode_text(field.json().get_ref<const std::string&>(), true, where);
   }
 
   const EncodeSettings& settings_;
@@ -69,15 +125,36 @@ class PieceEncoder final {
 
 }  // namespace
 
+void EncodeBudget::take(std::size_t bytes) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return used_ == 0 || used_ + bytes <= bytes_; });
+  used_ += bytes;
+}
+
+void EncodeBudget::give_back(std::size_t bytes) {
+  {
+    const std::lock_guard lock(mutex_);
+    used_ -= bytes;
+  }
+  changed_.notify_all();
+}
+
 EncodedPiece encode_piece(const TextPiece& piece, const EncodeSettings& settings) {
   PieceEncoder encoder(settings);
-  if (piece.first_line > 0) {
-    encoder.encode_lines(piece);
-  } else {
-    encoder.encode_text(piece.text, piece.ends_document);
+  switch (piece.kind) {
+    case TextPiece::Kind::kText:
+      encoder.encode_text(piece.text, piece.ends_document, piece.path);
+      break;
+    case TextPiece::Kind::kLines:
+      encoder.encode_lines(piece);
+      break;
+    case TextPiece::Kind::kElements:
+      encoder.encode_elements(piece);
+      break;
   }
   EncodedPiece result = encoder.take();
-  result.input_bytes = static_cast<std::int64_t>(piece.text.size());
+  result.input_bytes = piece.input_bytes;
+  result.problems.insert(result.problems.begin(), piece.problems.begin(), piece.problems.end());
   return result;
 }
 

@@ -1,9 +1,12 @@
 // What a worker makes of a piece of text.
 #pragma once
 
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/text_source.h"
@@ -12,6 +15,10 @@
 #include "infinipipe/data/tokenizer.h"
 
 namespace infinipipe {
+
+// What an error says about a line that a build may leave out.
+inline constexpr std::string_view kSkipAdvice =
+    "--on-bad-line skip leaves such out and counts them";
 
 struct EncodedPiece {
   struct Part {
@@ -23,16 +30,37 @@ struct EncodedPiece {
   std::vector<std::byte> bytes;  // the parts' tokens in the dataset's dtype
   std::vector<Part> parts;
   std::int64_t input_bytes = 0;
+  std::vector<std::string> problems;  // of lines and files that were left out
+};
+
+// Texts that are encoded at the same time, by their bytes: a tokenizer that takes each as a whole
+// needs some hundred times their size in memory. Thread-safe.
+class EncodeBudget final {
+ public:
+  explicit EncodeBudget(std::size_t bytes) : bytes_(bytes) {}
+
+  // Waits until the texts being encoded, with this one, keep to the budget, or there is none.
+  void take(std::size_t bytes);
+  void give_back(std::size_t bytes);
+
+ private:
+  const std::size_t bytes_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t used_ = 0;
 };
 
 struct EncodeSettings {
   const Tokenizer* tokenizer;
   TokenDtype dtype;
-  std::size_t piece_bytes;  // longer JSON texts are encoded piece by piece
-  std::string text_field;
+  std::string text_field;  // "text", or "a.b": b of the object a
+  OnBadLine on_bad_line;
+  std::size_t max_text_bytes;  // where the tokenizer needs whole texts
+  EncodeBudget* budget;
 };
 
-// Throws InputError naming file:line for a malformed JSON line. Thread-safe.
+// Throws InputError naming file and line for a malformed one, unless these are skipped; then the
+// message is among the result's problems. Thread-safe.
 EncodedPiece encode_piece(const TextPiece& piece, const EncodeSettings& settings);
 
 }  // namespace infinipipe

@@ -1,7 +1,11 @@
 #include "infinipipe/data/indexed_dataset.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "data/index_format.h"
@@ -12,12 +16,59 @@ namespace {
 
 constexpr std::string_view kRebuild = "rebuild the dataset";
 
-// Arrays in the index start at odd offsets.
+// Where the index's arrays of offsets and documents begin.
+std::size_t offsets_at(std::int64_t sequences) {
+  return kIndexHeaderBytes + 4 * static_cast<std::size_t>(sequences);
+}
+std::size_t documents_at(std::int64_t sequences) {
+  return kIndexHeaderBytes + 12 * static_cast<std::size_t>(sequences);
+}
+
 template <class T>
-T load(std::span<const std::byte> bytes, std::size_t offset) {
+T load(const SteadyFile& file, std::size_t offset) {
   T value;
-  std::memcpy(&value, bytes.data() + offset, sizeof(T));
+  file.read(offset, std::as_writable_bytes(std::span(&value, 1)));
   return value;
+}
+
+// Reads an array of the index in order, in large blocks.
+template <class T>
+class ArrayReader final {
+ public:
+  ArrayReader(const SteadyFile& file, std::size_t offset, std::int64_t count)
+      : file_(file), offset_(offset), left_(count) {}
+
+  T next() {
+    if (at_ == block_.size()) {
+      INFINIPIPE_ASSERT(left_ > 0, "no value is left");
+      block_.resize(static_cast<std::size_t>(std::min<std::int64_t>(left_, kBlock)));
+      file_.read(offset_, std::as_writable_bytes(std::span(block_)));
+      offset_ += block_.size() * sizeof(T);
+      left_ -= static_cast<std::int64_t>(block_.size());
+      at_ = 0;
+    }
+    return block_[at_++];
+  }
+
+ private:
+  static constexpr std::int64_t kBlock = 1 << 15;
+
+  const SteadyFile& file_;
+  std::size_t offset_;
+  std::int64_t left_;
+  std::size_t at_ = 0;
+  std::vector<T> block_;
+};
+
+// A file's name is a likely slip where a prefix is meant.
+const std::string& checked_prefix(const std::string& prefix) {
+  const bool is_file = prefix.ends_with(".bin") || prefix.ends_with(".idx");
+  if (is_file && ::access((prefix + ".idx").c_str(), F_OK) != 0) {
+    throw InputError(prefix, "is the name of a file",
+                     "expected the prefix of PREFIX.bin and PREFIX.idx",
+                     "leave out " + prefix.substr(prefix.size() - 4));
+  }
+  return prefix;
 }
 
 std::string number(std::int64_t value) { return std::to_string(value); }
@@ -35,40 +86,32 @@ void widen(const std::byte* from, std::vector<std::int64_t>& to) {
 }  // namespace
 
 IndexedDataset::IndexedDataset(const std::string& prefix)
-    : prefix_(prefix), index_(prefix + ".idx"), data_(prefix + ".bin") {
+    : prefix_(checked_prefix(prefix)), index_(prefix + ".idx"), data_(prefix + ".bin") {
   read_header();
   check_sequences();
   check_documents();
 }
 
 void IndexedDataset::read_header() {
-  const std::span<const std::byte> bytes = index_.bytes();
   const auto fail = [&](const std::string& found, std::string_view expected) {
     throw InputError(index_.path(), found, expected, kRebuild);
   };
-  if (bytes.size() < kIndexHeaderBytes) {
-    fail("has " + std::to_string(bytes.size()) + " bytes",
+  if (index_.size() < kIndexHeaderBytes) {
+    fail("has " + std::to_string(index_.size()) + " bytes",
          "expected a header of " + std::to_string(kIndexHeaderBytes));
   }
-  if (std::memcmp(bytes.data(), kIndexMagic.data(), kIndexMagic.size()) != 0) {
+  if (load<std::array<char, kIndexMagic.size()>>(index_, 0) != kIndexMagic) {
     fail("does not start with MMIDIDX", "expected a Megatron dataset index");
   }
-  const auto version = load<std::uint64_t>(bytes, kIndexVersionAt);
+  const auto version = load<std::uint64_t>(index_, kIndexVersionAt);
   if (version != kIndexVersion) fail("version is " + std::to_string(version), "expected 1");
 
-  const auto code = load<std::uint8_t>(bytes, kIndexDtypeAt);
-  if (code == 6 || code == 7) {
-    fail("dtype code is " + std::to_string(code) + ", floating point", "expected whole numbers");
-  }
-  if (code < 1 || code > 8) fail("dtype code is " + std::to_string(code), "expected 1 to 8");
-  dtype_ = static_cast<TokenDtype>(code);
-
   // A count that passes is at most size / 12, so that no product below overflows.
-  const auto sequences = load<std::uint64_t>(bytes, kIndexSequencesAt);
-  const auto entries = load<std::uint64_t>(bytes, kIndexEntriesAt);
-  const std::uint64_t space = bytes.size() - kIndexHeaderBytes;
+  const auto sequences = load<std::uint64_t>(index_, kIndexSequencesAt);
+  const auto entries = load<std::uint64_t>(index_, kIndexEntriesAt);
+  const std::uint64_t space = index_.size() - kIndexHeaderBytes;
   if (sequences > space / 12 || entries > space / 8 || 12 * sequences + 8 * entries > space) {
-    fail("has " + std::to_string(bytes.size()) + " bytes",
+    fail("has " + std::to_string(index_.size()) + " bytes",
          "expected more for " + std::to_string(sequences) + " sequences and " +
              std::to_string(entries) + " document entries; it is cut short or damaged");
   }
@@ -81,21 +124,50 @@ void IndexedDataset::read_header() {
   }
   sequences_ = static_cast<std::int64_t>(sequences);
   documents_ = static_cast<std::int64_t>(entries) - 1;
-  tokens_ = static_cast<std::int64_t>(data_.bytes().size() / token_width(dtype_));
+  dtype_ = dtype_of(load<std::uint8_t>(index_, kIndexDtypeAt));
+  tokens_ = static_cast<std::int64_t>(data_.size() / token_width(dtype_));
+}
+
+TokenDtype IndexedDataset::dtype_of(std::uint8_t code) const {
+  const auto fail = [&](const std::string& found, std::string_view expected) {
+    throw InputError(index_.path(), "dtype code is " + std::to_string(code) + found, expected,
+                     kRebuild);
+  };
+  if (code < 1 || code > 8) fail("", "expected 1 to 8");
+  if (code < 6) return static_cast<TokenDtype>(code);
+  std::uint64_t tokens = 0;
+  ArrayReader<std::int32_t> lengths(index_, kIndexHeaderBytes, sequences_);
+  for (std::int64_t i = 0; i < sequences_; ++i) {
+    tokens += static_cast<std::uint64_t>(std::max(0, lengths.next()));
+  }
+  const auto has_width = [&](std::uint64_t width) {
+    return tokens > 0 && data_.size() / width == tokens && data_.size() % width == 0;
+  };
+  if (code == 6) {
+    if (has_width(token_width(TokenDtype::kUint16))) return TokenDtype::kUint16;
+    fail(", floating point", "expected whole numbers");
+  }
+  if (code == 7) {
+    fail(", float32 to Megatron and uint32 to DeepSpeed, which have the same size",
+         "expected whole numbers that no reader takes for others");
+  }
+  return has_width(token_width(TokenDtype::kInt64)) ? TokenDtype::kInt64 : TokenDtype::kUint16;
 }
 
 void IndexedDataset::check_sequences() const {
   const auto width = static_cast<std::int64_t>(token_width(dtype_));
-  const auto size = static_cast<std::int64_t>(data_.bytes().size());
+  const auto size = static_cast<std::int64_t>(data_.size());
   const auto fail = [&](std::int64_t sequence, const std::string& found,
                         const std::string& expected) {
     throw InputError(index_.path(), "sequence " + number(sequence) + ": " + found, expected,
                      kRebuild);
   };
+  ArrayReader<std::int32_t> lengths(index_, kIndexHeaderBytes, sequences_);
+  ArrayReader<std::int64_t> offsets(index_, offsets_at(sequences_), sequences_);
   std::int64_t end = 0;  // of the sequence before; at most `size`
   for (std::int64_t i = 0; i < sequences_; ++i) {
-    const std::int32_t length = sequence_length(i);
-    const std::int64_t offset = sequence_offset(i);
+    const std::int32_t length = lengths.next();
+    const std::int64_t offset = offsets.next();
     if (length < 0) fail(i, "length is " + number(length), "expected 0 or more");
     if (offset < 0 || offset > size) {
       fail(i, "offset is " + number(offset),
@@ -127,9 +199,10 @@ void IndexedDataset::check_documents() const {
                      "document index entry " + number(entry) + " is " + number(found), expected,
                      kRebuild);
   };
+  ArrayReader<std::int64_t> starts(index_, documents_at(sequences_), documents_ + 1);
   std::int64_t before = 0;
   for (std::int64_t i = 0; i <= documents_; ++i) {
-    const std::int64_t first = document_start(i);
+    const std::int64_t first = starts.next();
     if (i == 0 && first != 0) fail(i, first, "expected 0");
     if (first < before) fail(i, first, "expected at least " + number(before));
     if (first > sequences_) fail(i, first, "expected at most " + number(sequences_));
@@ -140,20 +213,14 @@ void IndexedDataset::check_documents() const {
   }
 }
 
-std::int32_t IndexedDataset::sequence_length(std::int64_t sequence) const {
-  return load<std::int32_t>(index_.bytes(),
-                            kIndexHeaderBytes + 4 * static_cast<std::size_t>(sequence));
-}
-
 std::int64_t IndexedDataset::sequence_offset(std::int64_t sequence) const {
-  if (sequence == sequences_) return static_cast<std::int64_t>(data_.bytes().size());
-  const std::size_t array = kIndexHeaderBytes + 4 * static_cast<std::size_t>(sequences_);
-  return load<std::int64_t>(index_.bytes(), array + 8 * static_cast<std::size_t>(sequence));
+  if (sequence == sequences_) return static_cast<std::int64_t>(data_.size());
+  return load<std::int64_t>(index_,
+                            offsets_at(sequences_) + 8 * static_cast<std::size_t>(sequence));
 }
 
 std::int64_t IndexedDataset::document_start(std::int64_t entry) const {
-  const std::size_t array = kIndexHeaderBytes + 12 * static_cast<std::size_t>(sequences_);
-  return load<std::int64_t>(index_.bytes(), array + 8 * static_cast<std::size_t>(entry));
+  return load<std::int64_t>(index_, documents_at(sequences_) + 8 * static_cast<std::size_t>(entry));
 }
 
 Tokens IndexedDataset::length(std::int64_t document) const {
@@ -165,7 +232,14 @@ Tokens IndexedDataset::length(std::int64_t document) const {
 
 std::vector<Tokens> IndexedDataset::lengths() const {
   std::vector<Tokens> result(static_cast<std::size_t>(documents_));
-  for (std::int64_t i = 0; i < documents_; ++i) result[static_cast<std::size_t>(i)] = length(i);
+  ArrayReader<std::int64_t> starts(index_, documents_at(sequences_), documents_ + 1);
+  ArrayReader<std::int32_t> sequences(index_, kIndexHeaderBytes, sequences_);
+  std::int64_t sequence = starts.next();
+  for (Tokens& length : result) {
+    for (const std::int64_t end = starts.next(); sequence < end; ++sequence) {
+      length += sequences.next();
+    }
+  }
   return result;
 }
 
@@ -175,8 +249,11 @@ std::vector<std::int64_t> IndexedDataset::read(std::int64_t document, Tokens beg
   INFINIPIPE_ASSERT(begin >= 0 && count >= 0, "token range");
   if (begin >= all) return {};
   std::vector<std::int64_t> ids(static_cast<std::size_t>(std::min(count, all - begin)));
-  const std::byte* from = data_.bytes().data() + sequence_offset(document_start(document)) +
-                          begin * static_cast<std::int64_t>(token_width(dtype_));
+  const std::int64_t width = static_cast<std::int64_t>(token_width(dtype_));
+  std::vector<std::byte> stored(ids.size() * token_width(dtype_));
+  data_.read(static_cast<std::uint64_t>(sequence_offset(document_start(document)) + begin * width),
+             stored);
+  const std::byte* from = stored.data();
   switch (dtype_) {
     case TokenDtype::kUint8:
       widen<std::uint8_t>(from, ids);

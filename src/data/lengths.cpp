@@ -28,6 +28,8 @@ std::string_view trimmed(std::string_view line) {
 
 std::vector<Tokens> parse_lengths(std::string_view text, std::string_view where) {
   std::vector<Tokens> lengths;
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   std::size_t number = 0;
   std::size_t blank = 0;  // the first blank line since the last number; 0: none
   while (!text.empty()) {
@@ -59,7 +61,8 @@ std::vector<Tokens> parse_lengths(std::string_view text, std::string_view where)
 }
 
 std::vector<Tokens> read_lengths(const std::string& path) {
-  return parse_lengths(read_file(path), path);
+  constexpr std::size_t kLargest = std::size_t{1} << 30;
+  return parse_lengths(read_file(path, kLargest), path);
 }
 
 std::span<const LengthModel> length_models() {

@@ -7,18 +7,16 @@
 #include <string>
 #include <vector>
 
+#include "infinipipe/base/temporary_file.h"
+
 namespace infinipipe {
 
-// Buffers, and writes to PATH.tmp.PID. Every failure is a RunError that names PATH and the system's
-// reason. The destructor removes the temporary file unless commit() was reached. Not thread-safe.
+// A TemporaryFile with a buffer; fails and is removed as that one. Not thread-safe.
 class OutputFile final {
  public:
   explicit OutputFile(std::string path);
-  ~OutputFile();
-  OutputFile(const OutputFile&) = delete;
-  OutputFile& operator=(const OutputFile&) = delete;
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return file_.path(); }
   std::uint64_t size() const { return size_; }  // bytes appended so far
 
   void append(std::span<const std::byte> bytes);
@@ -28,24 +26,17 @@ class OutputFile final {
 
   // Everything appended so far can be read under temporary_path().
   void flush();
-  const std::string& temporary_path() const { return temporary_; }
+  const std::string& temporary_path() const { return file_.temporary_path(); }
 
-  // Flushes, syncs and closes; still under the temporary name.
+  // Flushes and syncs; still under the temporary name. Nothing is appended after it.
   void close();
   // close(), then renames into place and syncs the folder.
   void commit();
 
  private:
-  [[noreturn]] void fail(const char* what) const;
-
-  std::string path_;
-  std::string temporary_;
-  int descriptor_ = -1;
+  TemporaryFile file_;
   std::uint64_t size_ = 0;
   std::vector<std::byte> buffer_;
 };
-
-// The folder that a path's file is in, "." for a bare name.
-std::string folder_of(const std::string& path);
 
 }  // namespace infinipipe

@@ -241,6 +241,10 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t 
   if (!json.starts_with('{')) {
     throw InputError(where, "header does not start with {", "expected a safetensors header");
   }
+  if (const std::size_t nul = json.find('\0'); nul != std::string_view::npos) {
+    throw InputError(where, "header has a NUL at byte " + std::to_string(nul + 1),
+                     "expected a safetensors header");  // the library takes it for the end
+  }
   SafetensorsHeader header;
   HeaderHandler handler(header, where);
   if (!Json::sax_parse(json.begin(), json.end(), &handler)) {

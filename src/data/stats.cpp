@@ -65,7 +65,7 @@ LengthStats length_stats(std::span<const Tokens> lengths) {
 
 LengthStats dataset_stats(const IndexedDataset& dataset) {
   LengthStats stats;
-  for (std::int64_t i = 0; i < dataset.documents(); ++i) stats.add(dataset.length(i));
+  for (const Tokens length : dataset.lengths()) stats.add(length);
   return stats;
 }
 

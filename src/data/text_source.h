@@ -3,71 +3,95 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "data/folder_walk.h"
+#include "data/input_file.h"
+#include "data/json_array.h"
 #include "infinipipe/data/build.h"
 
 namespace infinipipe {
 
-// Either the next part of a document that is a file, or whole lines of JSON.
+// A part of a document that is a file, or whole JSON documents.
 struct TextPiece {
+  enum class Kind { kText, kLines, kElements };
+  struct Element {
+    std::size_t bytes;    // of `text`, one after the other
+    std::int64_t number;  // in its array, from 0
+    std::int64_t line;    // where it begins, from 1
+  };
+
+  Kind kind = Kind::kText;
   std::string text;
-  std::string path;             // of the file
-  bool ends_document = true;    // for parts of a document
-  std::int64_t first_line = 0;  // of JSON lines, from 1; 0: a part of a document
+  std::string path;                   // of the file
+  bool ends_document = true;          // of kText
+  std::int64_t first_line = 1;        // of kLines
+  std::vector<Element> elements;      // of kElements
+  std::int64_t input_bytes = 0;       // of the files as they are stored, read for it
+  std::vector<std::string> problems;  // what was skipped on the way, where that is asked for
 };
 
-// How much of `text` is a piece of at most `limit` bytes (>= 4): all that fits; where `whole_text`,
-// up to the last line break in it, or the last whole character where there is none.
-std::size_t piece_length(std::string_view text, std::size_t limit, bool whole_text);
+// How files are read, by their names: that of a compressed one without .gz, .zst or .zstd.
+enum class ContentKind { kText, kJsonLines, kJson };
+ContentKind content_kind(const std::string& path);
 
 // Reads files one after the other. Not thread-safe.
 class TextSource final {
  public:
   // Counts files and bytes. Throws InputError if there is nothing to read. `options` must outlive
-  // this; `whole_text` as in piece_length().
+  // this. Where `whole_text`, a file is one piece, else parts of piece_bytes.
   TextSource(const BuildOptions& options, bool whole_text);
 
-  // Throws InputError for a file that cannot be read and a line that is too long.
+  // Throws InputError for a file that cannot be read, and, unless bad lines are skipped, for a line
+  // or text that is too long and an array that does not end.
   std::optional<TextPiece> next();
 
   std::int64_t files() const { return files_; }
   std::int64_t total_bytes() const { return total_bytes_; }
-  std::int64_t skipped_entries() const { return skipped_entries_; }
+  const WalkCounts& counts() const { return counts_; }
+  std::int64_t unfit_files() const { return unfit_files_; }  // of folders, that fit no pattern
 
  private:
-  struct CloseFile {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-
+  void count(const std::string& input);
   std::optional<FolderWalk::File> next_file(FolderWalk& walk) const;
   bool open_next();
   void open(const std::string& path);
-  bool is_jsonl(const std::string& path, bool named_as_input) const;
+  void start_json();
   void fill(std::size_t bytes);  // reads until rest_ has so many or the file ends
   TextPiece next_part();
   TextPiece next_lines();
+  TextPiece next_elements();
+  void skip_line();
+  void end_array();
+  // Where bad lines stop the build, throws; else notes it.
+  void complain(const std::string& where, const std::string& found, const std::string& expected);
 
   const BuildOptions& options_;
   bool whole_text_;
-  std::string own_output_;            // absolute prefix of what is being written
-  std::unique_ptr<FolderWalk> walk_;  // null where the input is a file
-  bool single_opened_ = false;
+  std::string own_output_;          // absolute prefix of what is being written
+  std::vector<std::string> roots_;  // real paths of the folders among the inputs
+  std::size_t next_input_ = 0;
+  std::unique_ptr<FolderWalk> walk_;  // of the input that is read; null where it is a file
   std::int64_t files_ = 0;
   std::int64_t total_bytes_ = 0;
-  std::int64_t skipped_entries_ = 0;
+  std::int64_t unfit_files_ = 0;
+  WalkCounts counts_;
 
-  std::unique_ptr<std::FILE, CloseFile> file_;  // null between files
+  std::unique_ptr<InputFile> file_;  // null between files
   std::string path_;
-  bool jsonl_ = false;
-  bool at_end_ = false;    // of file_; what is left of it is rest_
-  std::int64_t line_ = 1;  // number of the line at the start of rest_
+  TextPiece::Kind kind_ = TextPiece::Kind::kText;
+  bool at_end_ = false;       // of file_; what is left of it is rest_
+  bool finished_ = false;     // nothing more of the file is read
+  std::int64_t line_ = 1;     // number of the line at the start of rest_
+  std::int64_t element_ = 0;  // of the array, the next one's number
+  JsonArrayScanner scanner_;
   std::string rest_;
+  std::int64_t reported_bytes_ = 0;  // of file_, in pieces that were given
+  std::vector<std::string> problems_;
 };
 
 }  // namespace infinipipe

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <tuple>
+#include <utility>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
@@ -13,9 +16,62 @@
 namespace infinipipe {
 namespace {
 
+constexpr double kNanoseconds = 1e9;
 constexpr double kMicroseconds = 1e6;
 constexpr int kLanes = 3;  // of a stage: instructions, messages down, messages up
+constexpr std::int64_t kMostStages = 1 << 20;
 constexpr std::string_view kFormat = "infinipipe.trace";
+
+// Perfetto counts whole nanoseconds and drops a block that ends within the next one of its row. A
+// time is therefore rounded before a length is made of it: blocks that touch go on touching.
+std::int64_t nanoseconds(Seconds time) {
+  constexpr double kLast = 0x1.0p62;  // 146 years
+  return std::llround(std::clamp(time * kNanoseconds, -kLast, kLast));
+}
+// As the format spells times: microseconds, here with at most three decimals.
+double microseconds(std::int64_t nanoseconds) { return static_cast<double>(nanoseconds) / 1e3; }
+double microseconds(Seconds time) { return microseconds(nanoseconds(time)); }
+
+// Numbers of processes and threads. A stage of a replica is a process, because Perfetto keeps a
+// process's counters beside its threads. To Perfetto, process 0 is the idle one, a thread is one
+// thing whatever process names it, and a thread with its process's number is the main thread; so
+// processes are 1 to count(), and the lanes have numbers after these.
+class Rows final {
+ public:
+  Rows() = default;
+  Rows(int replicas, int stages) : replicas_(replicas), stages_(stages) {}
+  explicit Rows(const Trace& trace) {
+    const auto include = [&](ReplicaId replica, StageId stage) {
+      replicas_ = std::max(replicas_, replica.value() + 1);
+      stages_ = std::max(stages_, stage.value() + 1);
+    };
+    for (const TraceEvent& event : trace.events) include(event.replica, event.stage);
+    for (const TransferEvent& transfer : trace.transfers) include(transfer.replica, transfer.from);
+    for (const MemorySample& sample : trace.memory) include(sample.replica, sample.stage);
+  }
+
+  int replicas() const { return replicas_; }
+  int stages() const { return stages_; }
+
+  std::int64_t process(ReplicaId replica, StageId stage) const {
+    return 1 + std::int64_t{replica.value()} * stages_ + stage.value();
+  }
+  std::int64_t thread(ReplicaId replica, StageId stage, int lane) const {
+    return 1 + count() + kLanes * (process(replica, stage) - 1) + lane;
+  }
+
+  // Where a record stands, by its `pid`. Throws InputError for one that is none of these.
+  std::pair<ReplicaId, StageId> place(const JsonView& record) const {
+    const std::int64_t number = record.at("pid").integer(1, count()) - 1;
+    return {ReplicaId(number / stages_), StageId(number % stages_)};
+  }
+
+ private:
+  std::int64_t count() const { return std::int64_t{replicas_} * stages_; }
+
+  int replicas_ = 0;
+  int stages_ = 0;
+};
 
 const char* category(Op op) {
   switch (op) {
@@ -39,82 +95,88 @@ const Chunk* find_chunk(const Plan* plan, ReplicaId replica, const Instruction& 
   return instruction.chunk.index() < chunks.size() ? &chunks[instruction.chunk.index()] : nullptr;
 }
 
-Json metadata(int pid, int tid, const char* what, Json args) {
+Json metadata(std::int64_t pid, std::int64_t tid, const char* what, Json args) {
   return {{"ph", "M"}, {"pid", pid}, {"tid", tid}, {"name", what}, {"args", std::move(args)}};
 }
 
-void name_lanes(const Trace& trace, const std::function<void(Json)>& sink) {
-  std::set<std::pair<int, int>> stages;
-  for (const TraceEvent& event : trace.events) {
-    stages.emplace(event.replica.value(), event.stage.value());
+void name_rows(const Trace& trace, const Rows& rows, const std::function<void(Json)>& sink) {
+  std::set<std::pair<ReplicaId, StageId>> used;
+  for (const TraceEvent& event : trace.events) used.emplace(event.replica, event.stage);
+  for (const TransferEvent& transfer : trace.transfers) {
+    used.emplace(transfer.replica, transfer.from);
   }
-  for (const MemorySample& sample : trace.memory) {
-    stages.emplace(sample.replica.value(), sample.stage.value());
-  }
+  for (const MemorySample& sample : trace.memory) used.emplace(sample.replica, sample.stage);
   constexpr const char* kNames[kLanes] = {"", " sends down", " sends up"};
-  int last = -1;
-  for (const auto& [replica, stage] : stages) {
-    if (replica != last) {
-      sink(metadata(replica, 0, "process_name", {{"name", "replica " + std::to_string(replica)}}));
-    }
-    last = replica;
+  for (const auto& [replica, stage] : used) {
+    const std::int64_t pid = rows.process(replica, stage);
+    const std::string name = "stage " + std::to_string(stage.value());
+    const auto of_process = [&](const char* what, Json args) {
+      sink(metadata(pid, rows.thread(replica, stage, 0), what, std::move(args)));
+    };
+    of_process("process_name",
+               {{"name", "replica " + std::to_string(replica.value()) + ", " + name}});
+    of_process("process_sort_index", {{"sort_index", pid}});
     for (int lane = 0; lane < kLanes; ++lane) {
-      const int tid = kLanes * stage + lane;
-      sink(metadata(replica, tid, "thread_name",
-                    {{"name", "stage " + std::to_string(stage) + kNames[lane]}}));
-      sink(metadata(replica, tid, "thread_sort_index", {{"sort_index", tid}}));
+      const std::int64_t tid = rows.thread(replica, stage, lane);
+      sink(metadata(pid, tid, "thread_name", {{"name", name + kNames[lane]}}));
+      sink(metadata(pid, tid, "thread_sort_index", {{"sort_index", tid}}));
     }
   }
 }
 
-void write_event(const TraceEvent& event, const Plan* plan, const std::function<void(Json)>& sink) {
-  Json record = {{"ph", "X"},
-                 {"pid", event.replica.value()},
-                 {"tid", kLanes * event.stage.value()},
-                 {"ts", event.begin * kMicroseconds},
-                 {"dur", (event.end - event.begin) * kMicroseconds},
-                 {"name", to_string(event.instruction)},
-                 {"cat", category(event.instruction.op)},
-                 {"args",
-                  {{"stage", event.stage.value()},
-                   {"ready_us", event.ready * kMicroseconds},
-                   {"recompute_us", event.recompute * kMicroseconds}}}};
+// A block without `args`, on whole nanoseconds.
+Json block(std::int64_t pid, std::int64_t tid, std::int64_t begin, std::int64_t end,
+           std::string name, const char* category) {
+  return {{"ph", "X"},
+          {"pid", pid},
+          {"tid", tid},
+          {"ts", microseconds(begin)},
+          {"dur", microseconds(end - begin)},
+          {"name", std::move(name)},
+          {"cat", category}};
+}
+
+void write_event(const TraceEvent& event, const Rows& rows, const Plan* plan,
+                 const std::function<void(Json)>& sink) {
+  const std::int64_t pid = rows.process(event.replica, event.stage);
+  const std::int64_t tid = rows.thread(event.replica, event.stage, 0);
+  const std::int64_t begin = nanoseconds(event.begin);
+  const std::int64_t end = nanoseconds(event.end);
+  Json record =
+      block(pid, tid, begin, end, to_string(event.instruction), category(event.instruction.op));
+  Json& args = record["args"];
+  args = {{"replica", event.replica.value()},
+          {"stage", event.stage.value()},
+          {"ready_us", microseconds(event.ready)},
+          {"recompute_us", microseconds(event.recompute)}};
   if (const Chunk* chunk = find_chunk(plan, event.replica, event.instruction)) {
-    Json& args = record["args"];
     args["kind"] = to_string(chunk->kind);
     args["tokens"] = chunk->tokens();
     args["context"] = chunk->context();
     args["slices"] = chunk->slices.size();
   }
-  const double begin = record["ts"];
   sink(std::move(record));
   if (event.recompute > 0.0) {  // a block within the block
-    sink({{"ph", "X"},
-          {"pid", event.replica.value()},
-          {"tid", kLanes * event.stage.value()},
-          {"ts", begin},
-          {"dur", event.recompute * kMicroseconds},
-          {"name", "recompute"},
-          {"cat", "recompute"}});
+    const std::int64_t recomputed = std::min(end, nanoseconds(event.begin + event.recompute));
+    sink(block(pid, tid, begin, recomputed, "recompute", "recompute"));
   }
 }
 
-void write_transfer(const TransferEvent& transfer, const std::function<void(Json)>& sink) {
+void write_transfer(const TransferEvent& transfer, const Rows& rows,
+                    const std::function<void(Json)>& sink) {
   const int lane = transfer.to > transfer.from ? 1 : 2;
-  sink({{"ph", "X"},
-        {"pid", transfer.replica.value()},
-        {"tid", kLanes * transfer.from.value() + lane},
-        {"ts", transfer.begin * kMicroseconds},
-        {"dur", (transfer.end - transfer.begin) * kMicroseconds},
-        {"name", to_string(transfer.producer)},
-        {"cat", "transfer"},
-        {"args",
-         {{"from", transfer.from.value()},
-          {"to", transfer.to.value()},
-          {"bytes", transfer.bytes}}}});
+  Json record =
+      block(rows.process(transfer.replica, transfer.from),
+            rows.thread(transfer.replica, transfer.from, lane), nanoseconds(transfer.begin),
+            nanoseconds(transfer.end), to_string(transfer.producer), "transfer");
+  record["args"] = {{"replica", transfer.replica.value()},
+                    {"from", transfer.from.value()},
+                    {"to", transfer.to.value()},
+                    {"bytes", transfer.bytes}};
+  sink(std::move(record));
 }
 
-void write_memory(const Trace& trace, const std::function<void(Json)>& sink) {
+void write_memory(const Trace& trace, const Rows& rows, const std::function<void(Json)>& sink) {
   std::array<bool, kMemoryPurposes> used{};
   for (const MemorySample& sample : trace.memory) {
     for (std::size_t i = 0; i < kMemoryPurposes; ++i) used[i] = used[i] || sample.bytes[i] != 0.0;
@@ -127,29 +189,31 @@ void write_memory(const Trace& trace, const std::function<void(Json)>& sink) {
       if (used[i]) args[to_string(static_cast<MemoryPurpose>(i))] = sample.bytes[i];
     }
     args["total"] = total;
+    // The format has no field for a counter's unit: its name says it.
     sink({{"ph", "C"},
-          {"pid", sample.replica.value()},
-          {"tid", kLanes * sample.stage.value()},
-          {"ts", sample.at * kMicroseconds},
-          {"name", "memory of stage " + std::to_string(sample.stage.value())},
+          {"pid", rows.process(sample.replica, sample.stage)},
+          {"tid", rows.thread(sample.replica, sample.stage, 0)},
+          {"ts", microseconds(sample.at)},
+          {"name", "memory of stage " + std::to_string(sample.stage.value()) + " in bytes:"},
           {"cat", "memory"},
           {"args", std::move(args)}});
   }
 }
 
 void for_each_record(const Trace& trace, const Plan* plan, const std::function<void(Json)>& sink) {
-  name_lanes(trace, sink);
-  for (const TraceEvent& event : trace.events) write_event(event, plan, sink);
-  for (const TransferEvent& transfer : trace.transfers) write_transfer(transfer, sink);
-  write_memory(trace, sink);
+  const Rows rows(trace);
+  name_rows(trace, rows, sink);
+  for (const TraceEvent& event : trace.events) write_event(event, rows, plan, sink);
+  for (const TransferEvent& transfer : trace.transfers) write_transfer(transfer, rows, sink);
+  write_memory(trace, rows, sink);
 }
 
 Json other_data(const Trace& trace) {
-  return {{"format", kFormat},
-          {"version", 1},
-          {"source", trace.source},
-          {"step", trace.step},
-          {"seconds", trace.seconds}};
+  const Rows rows(trace);
+  return {{"format", kFormat},        {"version", 2},
+          {"source", trace.source},   {"step", trace.step},
+          {"seconds", trace.seconds}, {"replicas", rows.replicas()},
+          {"stages", rows.stages()}};
 }
 
 // "F0.3"
@@ -173,31 +237,23 @@ Instruction read_instruction(const JsonView& view) {
   return {*op, PipelineId(pipeline), ChunkId(chunk)};
 }
 
-struct Lane {
-  int stage = 0;
-  int lane = 0;
-};
+// Replica and stage of a record.
+using Place = std::function<std::pair<ReplicaId, StageId>(const JsonView& record)>;
 
-constexpr std::int64_t kMostStages = 1 << 20;
-
-Lane read_lane(const JsonView& record) {
-  const auto tid = static_cast<int>(record.at("tid").integer(0, kMostStages * kLanes));
-  return {tid / kLanes, tid % kLanes};
-}
-
-ReplicaId read_replica(const JsonView& record) {
-  return ReplicaId(record.at("pid").integer(0, kMostStages));
+// Version 1 had a process for each replica and a thread for each lane, both counted from 0.
+std::pair<ReplicaId, StageId> place_of_version_1(const JsonView& record) {
+  return {ReplicaId(record.at("pid").integer(0, kMostStages)),
+          StageId(record.at("tid").integer(0, kMostStages * kLanes) / kLanes)};
 }
 
 Seconds read_time(const JsonView& record, std::string_view key) {
   return record.at(key).number() / kMicroseconds;
 }
 
-void read_event(const JsonView& record, Trace& trace) {
+void read_event(const JsonView& record, const Place& place, Trace& trace) {
   const JsonView args = record.at("args");
   TraceEvent event;
-  event.replica = read_replica(record);
-  event.stage = StageId(read_lane(record).stage);
+  std::tie(event.replica, event.stage) = place(record);
   event.instruction = read_instruction(record.at("name"));
   event.begin = read_time(record, "ts");
   event.end = event.begin + record.at("dur").number(0.0) / kMicroseconds;
@@ -206,10 +262,10 @@ void read_event(const JsonView& record, Trace& trace) {
   trace.events.push_back(event);
 }
 
-void read_transfer(const JsonView& record, Trace& trace) {
+void read_transfer(const JsonView& record, const Place& place, Trace& trace) {
   const JsonView args = record.at("args");
   TransferEvent transfer;
-  transfer.replica = read_replica(record);
+  transfer.replica = place(record).first;
   transfer.from = StageId(args.at("from").integer(0, kMostStages));
   transfer.to = StageId(args.at("to").integer(0, kMostStages));
   transfer.producer = read_instruction(record.at("name"));
@@ -219,11 +275,10 @@ void read_transfer(const JsonView& record, Trace& trace) {
   trace.transfers.push_back(transfer);
 }
 
-void read_sample(const JsonView& record, Trace& trace) {
+void read_sample(const JsonView& record, const Place& place, Trace& trace) {
   const JsonView args = record.at("args");
   MemorySample sample;
-  sample.replica = read_replica(record);
-  sample.stage = StageId(read_lane(record).stage);
+  std::tie(sample.replica, sample.stage) = place(record);
   sample.at = read_time(record, "ts");
   for (std::size_t i = 0; i < kMemoryPurposes; ++i) {
     const char* name = to_string(static_cast<MemoryPurpose>(i));
@@ -260,7 +315,15 @@ void write_trace(const std::string& path, const Trace& trace, const Plan* plan) 
 Trace trace_from_json(const Json& json, const std::string& where) {
   const JsonView root(json, where);
   const JsonView other = root.at("otherData");
-  check_format(other, kFormat);
+  Place place = place_of_version_1;
+  if (check_format(other, kFormat, 2) == 2) {
+    const auto count = [&](const char* name) {
+      return static_cast<int>(other.at(name).integer(0, kMostStages));
+    };
+    place = [rows = Rows(count("replicas"), count("stages"))](const JsonView& record) {
+      return rows.place(record);
+    };
+  }
   Trace trace;
   trace.source = other.at("source").string();
   trace.step = static_cast<int>(other.integer_or("step", 0));
@@ -269,12 +332,12 @@ Trace trace_from_json(const Json& json, const std::string& where) {
     if (!record.json().is_object()) record.fail("an object");
     const std::string category = record.string_or("cat", "");
     if (category == "transfer") {
-      read_transfer(record, trace);
+      read_transfer(record, place, trace);
     } else if (category == "memory") {
-      read_sample(record, trace);
+      read_sample(record, place, trace);
     } else if (category == "forward" || category == "backward" || category == "input_gradient" ||
                category == "weight_gradient") {
-      read_event(record, trace);
+      read_event(record, place, trace);
     }
   });
   return trace;

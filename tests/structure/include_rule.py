@@ -41,6 +41,8 @@ OWNERS = [
     (re.compile(r"^toml\+\+/"), re.compile(r"^src/core/config_toml\.cpp$")),
     (re.compile(r"^CLI/"), re.compile(r"^src/cli/")),
     (re.compile(r"^sentencepiece"), re.compile(r"^src/data/sentencepiece_tokenizer\.cpp$")),
+    (re.compile(r"^zlib\.h$"), re.compile(r"^src/data/gzip_decoder\.cpp$")),
+    (re.compile(r"^zstd\.h$"), re.compile(r"^src/data/zstd_decoder\.cpp$")),
     (re.compile(r"^xxhash\.h$"), re.compile(r"^src/base/hash\.cpp$")),
     (re.compile(r"^(mpi|nccl)\.h$"), re.compile(r"^src/comm/")),
 ]

@@ -10,7 +10,7 @@
 
 namespace infinipipe {
 
-// The whole file. Refuses directories and files over `limit` bytes.
+// The whole file. Refuses directories, and files over `limit` bytes before it reads them.
 std::string read_file(const std::string& path, std::size_t limit = std::size_t{1} << 31);
 
 // Replaces the file in one step: a temporary file beside it is written, synced and renamed, and the

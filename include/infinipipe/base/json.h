@@ -2,6 +2,7 @@
 // Owner of the nlohmann/json dependency's conventions.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -14,10 +15,12 @@ namespace infinipipe {
 
 using Json = nlohmann::json;  // objects sorted by key
 
-// Parses text. Throws InputError naming `where` and the byte of the first mistake, also for invalid
-// UTF-8, duplicate keys and nesting deeper than 64.
+// Parses text, the whole of which must be one document. Throws InputError naming `where` and the
+// byte of the first mistake, also for invalid UTF-8, a NUL, duplicate keys and nesting deeper than
+// 64.
 Json parse_json(std::string_view text, std::string_view where);
-Json read_json_file(const std::string& path);
+// A file over `limit` bytes is refused before it is read.
+Json read_json_file(const std::string& path, std::size_t limit = std::size_t{1} << 30);
 
 // Keys sorted, no spaces, shortest round-trip numbers: equal values give equal text.
 std::string canonical_json(const Json& value);

@@ -11,12 +11,13 @@
 #include <string_view>
 #include <vector>
 
-#include "infinipipe/base/file.h"
+#include "infinipipe/base/steady_file.h"
 #include "infinipipe/base/units.h"
 
 namespace infinipipe {
 
-// Codes as they stand in the file. 6 (f64) and 7 (f32) exist in the format, but are no tokens.
+// Codes as they stand in files that are written here. 6 (f64) and 7 (f32) exist in the format, but
+// are no tokens.
 enum class TokenDtype : std::uint8_t {
   kUint8 = 1,
   kInt8 = 2,
@@ -35,9 +36,13 @@ TokenDtype token_dtype_for(std::int64_t vocab_size);
 void append_encoded(TokenDtype dtype, std::span<const std::int64_t> ids,
                     std::vector<std::byte>& bytes);
 
-// A dataset on disk, mapped read-only. Everything is checked on opening, in one pass over the
-// index: magic, version, dtype, sizes, lengths, offsets, documents. All offsets are 64 bits wide.
-// Const calls are thread-safe. The files must not shrink while they are open.
+// A dataset on disk. Everything is checked on opening, in one pass over the index: magic, version,
+// dtype, sizes, lengths, offsets, documents. All offsets are 64 bits wide. Const calls are
+// thread-safe; they throw RunError naming the file for one that was changed or cut short since it
+// was opened.
+//
+// DeepSpeed's variant of the format has other dtypes: 6 is uint16, 7 uint32, 8 uint64. Where the
+// sizes prove it (6 with two bytes a token, 8 with eight) it is read; uint64 as int64.
 class IndexedDataset final {
  public:
   // Opens PREFIX.idx and PREFIX.bin. Throws InputError naming the file and the exact reason.
@@ -60,16 +65,16 @@ class IndexedDataset final {
 
  private:
   void read_header();
+  TokenDtype dtype_of(std::uint8_t code) const;
   void check_sequences() const;
   void check_documents() const;
-  std::int32_t sequence_length(std::int64_t sequence) const;
   std::int64_t sequence_offset(
       std::int64_t sequence) const;                       // bytes into .bin; end for the last + 1
   std::int64_t document_start(std::int64_t entry) const;  // first sequence of document `entry`
 
   std::string prefix_;
-  MappedFile index_;
-  MappedFile data_;
+  SteadyFile index_;
+  SteadyFile data_;
   TokenDtype dtype_ = TokenDtype::kUint16;
   std::int64_t sequences_ = 0;
   std::int64_t documents_ = 0;

@@ -1,16 +1,23 @@
 #include "infinipipe/base/file.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
+#include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/base/temporary_file.h"
 
 namespace infinipipe {
 namespace {
@@ -37,6 +44,87 @@ TEST_F(FileTest, AFailedWriteLeavesTheOldContent) {
   fs::create_directory(folder_ + "/b");
   EXPECT_THROW(write_file(folder_ + "/b", "x"), RunError);  // a folder cannot be renamed over
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 1);
+}
+
+TEST_F(FileTest, AFileThatIsTooLargeIsNotRead) {
+  const std::string path = folder_ + "/sparse";
+  write_file(path, "");
+  fs::resize_file(path, std::uintmax_t{1} << 42);  // more than any memory
+  try {
+    read_file(path, 1000);
+    FAIL() << "it was read";
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(),
+                 (path + ": is larger than 1000 bytes, expected a smaller file").c_str());
+  }
+}
+
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST_F(FileTest, NothingIsWrittenThroughALinkOfTheTemporaryName) {
+  make_folder(folder_ + "/links");
+  const std::string path = folder_ + "/links/out";
+  const std::string victim = folder_ + "/victim";
+  write_file(victim, "precious");
+  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  fs::create_symlink(victim, temporary);
+  fs::create_symlink(folder_ + "/made", temporary + ".1");  // to nothing: must not be made
+  write_file(path, "content");
+  EXPECT_EQ(read_file(path), "content");
+  EXPECT_EQ(read_file(victim), "precious");
+  EXPECT_FALSE(fs::exists(folder_ + "/made"));
+  EXPECT_TRUE(fs::is_symlink(temporary)) << "it is not ours to remove";
+  EXPECT_FALSE(fs::is_symlink(path));
+  EXPECT_EQ(names_in(folder_ + "/links").size(), 3U);
+}
+
+// What a process writes that is killed before it is done stays until the next one writes.
+TEST_F(FileTest, WhatAKilledProcessLeftIsRemovedAndWhatALiveOneWritesIsNot) {
+  const std::string folder = folder_ + "/killed";
+  make_folder(folder);
+  const auto writer = [&](int& ready) {
+    int pipes[2];
+    EXPECT_EQ(::pipe(pipes), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      TemporaryFile file(folder + "/out");
+      file.write(std::as_bytes(std::span("half", 4)));
+      if (::write(pipes[1], "x", 1) != 1) ::_exit(1);
+      while (true) ::pause();
+    }
+    ::close(pipes[1]);
+    ready = pipes[0];
+    char byte = 0;
+    EXPECT_EQ(::read(ready, &byte, 1), 1);
+    return child;
+  };
+  const auto end = [](pid_t child, int ready) {
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    ::close(ready);
+  };
+  int ready = 0;
+  const pid_t killed = writer(ready);
+  end(killed, ready);
+  const pid_t live = writer(ready);
+  const std::string stale = "out.tmp." + std::to_string(killed);
+  const std::string held = "out.tmp." + std::to_string(live);
+  write_file(folder + "/outer.tmp.1", "a file of another name");
+  write_file(folder + "/out.tmp.1x", "no name of ours");
+  EXPECT_EQ(std::filesystem::exists(folder + "/" + stale), false)
+      << "the second writer was a next start";
+  write_file(folder + "/out", "whole");
+  EXPECT_THAT(names_in(folder),
+              ::testing::UnorderedElementsAre("out", held, "out.tmp.1x", "outer.tmp.1"));
+  end(live, ready);
+  EXPECT_EQ(read_file(folder + "/out"), "whole");
 }
 
 TEST_F(FileTest, ALinkStaysALink) {

@@ -31,6 +31,16 @@ TEST(Json, RefusesDeepNesting) {
               HasSubstr("nested deeper than 64"));
 }
 
+TEST(Json, TheWholeTextIsTheDocument) {
+  for (const std::string& rest :
+       {std::string(1, '\0'), std::string("\0x", 2), std::string("\0{}", 3)}) {
+    EXPECT_THAT(message_of([&] { parse_json("{\"a\": 1}" + rest, "f.json"); }),
+                HasSubstr("f.json: not JSON at byte 9: a NUL"));
+  }
+  EXPECT_THAT(message_of([] { parse_json("{} {}", "f.json"); }), HasSubstr("not JSON at byte"));
+  EXPECT_THAT(message_of([] { parse_json(std::string(3, '\0'), "f.json"); }), HasSubstr("a NUL"));
+}
+
 TEST(Json, NamesTheByteOfAMistake) {
   EXPECT_THAT(message_of([] { parse_json("{\"a\": }", "f.json"); }),
               HasSubstr("f.json: not JSON at byte 7"));

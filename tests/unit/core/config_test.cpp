@@ -12,6 +12,7 @@
 namespace infinipipe {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -204,6 +205,39 @@ TEST(Config, BadTomlNamesItsPlace) {
   EXPECT_EQ(toml_error(""), "accepted");
 }
 
+// The library's recursion into keys has no limit of its own.
+TEST(Config, DeepTomlIsRefusedBeforeItIsParsed) {
+  const auto repeated = [](const std::string& part, int times) {
+    std::string text;
+    for (int i = 0; i < times; ++i) text += part;
+    return text;
+  };
+  const auto key = HasSubstr("found a key of over three parts");
+  EXPECT_THAT(toml_error("\n" + repeated("a.", 200'000) + "a = 1"),
+              AllOf(StartsWith("config.toml: line 2: "), key));
+  EXPECT_THAT(toml_error("[" + repeated("a.", 200'000) + "a]"), key);
+  EXPECT_THAT(toml_error(repeated("\"a.\" . ", 200'000) + "a = 1"), key);
+  EXPECT_THAT(toml_error("x = {" + repeated("a.", 200'000) + "a = 1}"), key);
+  EXPECT_THAT(toml_error("x = " + repeated("[", 200'000)), HasSubstr("nested deeper than 8"));
+  EXPECT_THAT(toml_error("x = " + repeated("{a=", 200'000)), HasSubstr("nested deeper than 8"));
+  EXPECT_THAT(toml_error("x = \"\"\"\n\\\"\"\"\"\"\n" + repeated("a.", 200'000)), key);
+  // Dots and brackets that are no nesting.
+  EXPECT_EQ(toml_error("# a.b.c.d.e [[[[[[[[[[\n[data]\npath = \"a.b.c.d.e\\\".[[[[[[[[[[\""),
+            "accepted");
+  EXPECT_EQ(
+      toml_error("[data]\npath = 'a.b.c.d\\' # [[[[[[[[[[\ntokenizer = \"\"\"\n[.[.[.[.[.[.[.[.[."
+                 "\"\"\""),
+      "accepted");
+  EXPECT_EQ(toml_error("[optimizer]\nlr = 0.1\nbeta1 = 0.2\nbeta2 = 0.3\neps = 1.5e-3"),
+            "accepted");
+  EXPECT_EQ(toml_error("optimizer.lr = 0.1"), "accepted");
+}
+
+TEST(Config, TheWholeTextIsTheDocument) {
+  EXPECT_THAT(toml_error(std::string("[training]\nsteps = 3\n\0x", 24)),
+              StartsWith("config.toml: line 3"));
+}
+
 TEST(Config, BadTextNamesKeyFoundAndExpected) {
   EXPECT_EQ(set_error("training.steps", "abc"),
             "--training.steps: training.steps: found 'abc', expected a whole number");
@@ -287,6 +321,22 @@ TEST(Config, CheckRefusesWhatCannotBe) {
       {{{"checkpoint.every", "-1"}}, "checkpoint.every: found -1"},
       {{{"checkpoint.keep", "0"}}, "checkpoint.keep: found 0"},
       {{{"checkpoint.every", "5"}}, "checkpoint.every: found 5 without checkpoint.path"},
+      {{{"training.sequences_per_step", "2147483647"}},
+       "training.sequences_per_step: found 2147483647, expected at most 131072"},
+      {{{"parallelism.stages", "1025"}}, "parallelism.stages: found 1025, expected at most 1024"},
+      {{{"parallelism.data_parallel", "1000000"}},
+       "parallelism.data_parallel: found 1000000, expected at most 4096"},
+      {{{"parallelism.sequence_parallel", "5000"}},
+       "parallelism.sequence_parallel: found 5000, expected at most 4096"},
+      {{{"parallelism.data_parallel", "4096"}, {"parallelism.sequence_parallel", "4096"}},
+       "parallelism: found 16777216 devices in all, expected at most 1048576"},
+      {{{"runtime.threads_per_stage", "100000"}},
+       "runtime.threads_per_stage: found 100000, expected at most 1024"},
+      {{{"planner.slices", "65537"}}, "planner.slices: found 65537, expected at most 65536"},
+      {{{"planner.ahead", "1025"}}, "planner.ahead: found 1025, expected at most 1024"},
+      {{{"memory.bytes_per_stage", "1e308"}}, "memory.bytes_per_stage: found 1"},
+      {{{"cluster.devices", "2000000000"}},
+       "cluster.devices: found 2000000000, expected at most 1048576"},
   };
   for (const Refusal& refusal : refusals) {
     TrainConfig config;

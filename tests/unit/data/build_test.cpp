@@ -2,10 +2,8 @@
 
 #include <sys/stat.h>
 
-#include "infinipipe/base/random.h"
-#include "infinipipe/data/tokenizer.h"
+#include "build_testing.h"
 #include "sentencepiece_model.h"
-#include "test_support.h"
 
 namespace infinipipe {
 namespace {
@@ -14,58 +12,6 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-class BuildTest : public FolderTest {
- protected:
-  void SetUp() override {
-    FolderTest::SetUp();
-    make_folder(in("text"));
-    options_.input = in("text");
-    options_.output = in("out/data");
-    options_.threads = 2;
-  }
-
-  // Documents of what was built, as text; each must end in the end of document.
-  std::vector<std::string> built() const {
-    const auto tokenizer = make_tokenizer(options_.tokenizer);
-    const IndexedDataset data(options_.output);
-    std::vector<std::string> texts;
-    for (std::int64_t i = 0; i < data.documents(); ++i) {
-      const auto ids = data.read(i);
-      EXPECT_EQ(std::count(ids.begin(), ids.end(), tokenizer->end_of_document()), 1);
-      EXPECT_EQ(ids.back(), tokenizer->end_of_document());
-      texts.push_back(tokenizer->decode(ids));
-    }
-    return texts;
-  }
-  std::string refusal() const {
-    const std::string text = error_of([&] { build_dataset(options_); });
-    EXPECT_FALSE(fs::exists(options_.output + ".idx"));
-    EXPECT_FALSE(fs::exists(options_.output + ".bin"));
-    return text;
-  }
-  std::string bytes() const {
-    return read_file(options_.output + ".idx") + read_file(options_.output + ".bin");
-  }
-
-  // Many files of many sizes, some far larger than the pieces below.
-  void make_corpus() const {
-    Random random(17);
-    for (int i = 0; i < 200; ++i) {
-      std::string text;
-      const std::int64_t lines = i % 40 == 0 ? 400 : random.between(0, 8);
-      for (std::int64_t line = 0; line < lines; ++line) {
-        for (std::int64_t word = random.between(0, 12); word > 0; --word) {
-          text += random.between(0, 30) == 0 ? "\xe2\x82\xac " : "token ";
-        }
-        text += '\n';
-      }
-      put("text/" + std::to_string(i % 7) + "/" + std::to_string(i), text);
-    }
-  }
-
-  BuildOptions options_;
-};
 
 TEST_F(BuildTest, AFileIsADocumentInTheOrderOfPaths) {
   put("text/b.go", "two");
@@ -130,7 +76,7 @@ TEST_F(BuildTest, LinksAndOddEntriesAreSafe) {
 TEST_F(BuildTest, TheInputMayBeALink) {
   put("text/a", "a");
   fs::create_directory_symlink(in("text"), in("link"));
-  options_.input = in("link");
+  options_.inputs = {in("link")};
   build_dataset(options_);
   EXPECT_THAT(built(), ElementsAre("a"));
 }
@@ -163,21 +109,21 @@ TEST_F(BuildTest, ByteTokensTakeAnyBytes) {
 }
 
 TEST_F(BuildTest, JsonLinesAreDocuments) {
-  options_.input = put("lines.json",
-                       "\xef\xbb\xbf{\"text\": \"one\\n\\u00e4\", \"id\": 3}\r\n"
-                       "\n"
-                       "  {\"meta\": {\"text\": \"no\"}, \"text\": \"two\"}\n"
-                       "{\"text\": \"\"}\n"
-                       "{\"text\": \"last, without a line break\"}");
+  options_.inputs = {put("lines.json",
+                         "\xef\xbb\xbf{\"text\": \"one\\n\\u00e4\", \"id\": 3}\r\n"
+                         "\n"
+                         "  {\"meta\": {\"text\": \"no\"}, \"text\": \"two\"}\n"
+                         "{\"text\": \"\"}\n"
+                         "{\"text\": \"last, without a line break\"}")};
   const BuildResult result = build_dataset(options_);
   EXPECT_THAT(built(), ElementsAre("one\n\xc3\xa4", "two", "last, without a line break"));
   EXPECT_EQ(result.files, 1);
   EXPECT_EQ(result.empty_documents, 1);
-  EXPECT_EQ(result.bytes, static_cast<std::int64_t>(fs::file_size(options_.input)));
+  EXPECT_EQ(result.bytes, static_cast<std::int64_t>(fs::file_size(options_.inputs[0])));
 }
 
 TEST_F(BuildTest, AnotherFieldMayHoldTheText) {
-  options_.input = put("l.jsonl", "{\"text\": 1, \"content\": \"yes\"}\n");
+  options_.inputs = {put("l.jsonl", "{\"text\": 1, \"content\": \"yes\"}\n")};
   options_.text_field = "content";
   build_dataset(options_);
   EXPECT_THAT(built(), ElementsAre("yes"));
@@ -185,7 +131,8 @@ TEST_F(BuildTest, AnotherFieldMayHoldTheText) {
 
 TEST_F(BuildTest, MalformedJsonLinesAreNamed) {
   const auto with_line = [&](const std::string& line) {
-    options_.input = put("l.jsonl", "{\"text\": \"one\"}\n\n" + line + "\n{\"text\": \"four\"}\n");
+    options_.inputs = {
+        put("l.jsonl", "{\"text\": \"one\"}\n\n" + line + "\n{\"text\": \"four\"}\n")};
     return refusal();
   };
   EXPECT_THAT(with_line("{\"text\": \"tw"), HasSubstr("l.jsonl:3: not JSON at byte"));
@@ -207,7 +154,7 @@ TEST_F(BuildTest, TheFirstMistakeIsReportedWhateverTheThreads) {
   for (int i = 0; i < 5000; ++i) {
     lines += i % 1000 == 777 ? "broken\n" : "{\"text\": \"" + std::string(50, 'x') + "\"}\n";
   }
-  options_.input = put("l.jsonl", lines);
+  options_.inputs = {put("l.jsonl", lines)};
   options_.piece_bytes = 256;
   for (const int threads : {1, 2, 8}) {
     options_.threads = threads;
@@ -221,10 +168,10 @@ TEST_F(BuildTest, LinesThatAreTooLongAreNamed) {
   const auto line = [](std::size_t bytes) {
     return "{\"text\":\"" + std::string(bytes - 11, 'x') + "\"}\n";
   };
-  options_.input = put("l.jsonl", line(40) + line(1000) + line(40));
+  options_.inputs = {put("l.jsonl", line(40) + line(1000) + line(40))};
   EXPECT_EQ(build_dataset(options_).documents, 3);
   options_.output = in("out/other");
-  options_.input = put("l.jsonl", line(40) + line(1002) + line(40));
+  options_.inputs = {put("l.jsonl", line(40) + line(1002) + line(40))};
   EXPECT_THAT(refusal(), HasSubstr("l.jsonl:2: the line is longer than 1000 bytes"));
 }
 
@@ -237,11 +184,11 @@ TEST_F(BuildTest, MissingAndEmptyInputsAreNamed) {
   EXPECT_THAT(refusal(), HasSubstr("text: none of its 2 documents has any text"));
   options_.patterns = {"*.c", "*.h"};
   EXPECT_THAT(refusal(), HasSubstr("none of its 2 files fits \"*.c\", \"*.h\""));
-  options_.input = in("none");
+  options_.inputs = {in("none")};
   EXPECT_THAT(refusal(), HasSubstr("none: cannot be read: No such file"));
-  options_.input = put("l.jsonl", "");
+  options_.inputs = {put("l.jsonl", "")};
   EXPECT_THAT(refusal(), HasSubstr("l.jsonl: none of its 0 documents"));
-  options_.input = "";
+  options_.inputs = {""};
   EXPECT_THAT(refusal(), HasSubstr("data build: input: is not given"));
 }
 
@@ -344,13 +291,56 @@ TEST_F(SentencePieceBuildTest, ThreadsAndQueueDoNotMatter) {
   EXPECT_EQ(bytes(), expected);
 }
 
-TEST_F(SentencePieceBuildTest, PiecesNeverCutACharacter) {
-  std::string text;
-  for (int i = 0; i < 300; ++i) text += "\xe2\x82\xac\xc3\xa4";  // no line break anywhere
-  put("text/a", text);
-  options_.piece_bytes = 7;
-  EXPECT_EQ(build_dataset(options_).invalid_utf8_bytes, 0);
+TEST_F(SentencePieceBuildTest, ATextThatIsTooLongIsNamedOrCounted) {
+  put("text/a", "token");
+  put("text/b", std::string(1001, 'x'));
+  put("text/c.jsonl", "{\"text\": \"" + std::string(1001, 'y') + "\"}\n{\"text\": \"nil\"}\n");
+  options_.max_text_bytes = 1000;
+  EXPECT_THAT(refusal(), HasSubstr("text/b: is a text of over 1000 bytes, expected shorter ones"));
+  options_.on_bad_line = OnBadLine::kSkip;
+  const BuildResult result = build_dataset(options_);
+  EXPECT_THAT(built(), ElementsAre("token", "nil"));
+  EXPECT_EQ(result.bad_lines, 2);
+  EXPECT_THAT(result.bad_examples,
+              ElementsAre(HasSubstr("text/b: is a text of over 1000 bytes"),
+                          HasSubstr("text/c.jsonl:1: is a text of 1001 bytes")));
 }
+
+// The ids of a long text are those that the library gives for it in one piece: a cut would put a
+// space in, lose white space, or choose other pieces.
+class LongTextTest : public BuildTest, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(LongTextTest, HasTheIdsOfTheWhole) {
+  const auto model = train_sentencepiece(in("model"), GetParam());
+  if (!model) GTEST_SKIP() << "SentencePiece or spm_train is not installed";
+  options_.tokenizer = *model;
+  static constexpr const char* kWords[] = {"func", "return", "err",          "nil", "package",
+                                           "  ",   "token",  "\xe2\x82\xac", "((",  "\xc3\xa4"};
+  Random random(19);
+  std::string text;
+  while (text.size() < 1'300'000) {
+    text += kWords[random.between(0, 9)];
+    const bool lines = text.size() < 100'000;  // then over a MiB without a line break
+    text += lines && random.between(0, 9) == 0 ? "\n" : random.between(0, 2) == 0 ? "" : " ";
+  }
+  put("text/long.txt", text);
+  std::string escaped;
+  for (const char c : text) escaped += c == '\n' ? std::string("\\n") : std::string(1, c);
+  put("text/z.jsonl", "{\"text\": \"" + escaped + "\"}\n");
+  build_dataset(options_);
+  const auto tokenizer = make_tokenizer(*model);
+  std::vector<std::int64_t> expected = tokenizer->encode(text);
+  expected.push_back(tokenizer->end_of_document());
+  const IndexedDataset data(options_.output);
+  ASSERT_EQ(data.documents(), 2);
+  EXPECT_TRUE(data.read(0) == expected) << data.length(0) << " and " << expected.size();
+  EXPECT_TRUE(data.read(1) == expected) << data.length(1) << " and " << expected.size();
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, LongTextTest,
+                         ::testing::Values("", "--add_dummy_prefix=false", "--model_type=unigram",
+                                           "--model_type=unigram --add_dummy_prefix=false "
+                                           "--normalization_rule_name=nmt_nfkc"));
 
 }  // namespace
 }  // namespace infinipipe

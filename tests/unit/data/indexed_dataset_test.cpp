@@ -126,11 +126,58 @@ TEST_F(IndexedDatasetTest, RefusesBrokenHeaders) {
     broken[17] = code;
     EXPECT_THAT(refusal_with_index(broken), HasSubstr("dtype code is"));
   }
-  for (const char code : {'\x6', '\x7'}) {
-    broken = index();
-    broken[17] = code;
-    EXPECT_THAT(refusal_with_index(broken), HasSubstr("floating point, expected whole numbers"));
+}
+
+TEST_F(IndexedDatasetTest, FloatingPointIsRefused) {
+  const auto with = [&](std::uint8_t dtype, std::int64_t width) {
+    put("a.bin", std::string(static_cast<std::size_t>(3 * width), '\0'));
+    return refusal_with_index(header(1, 2, dtype) + raw(3) + raw(std::int64_t{0}) +
+                              raw(std::int64_t{0}, std::int64_t{1}));
+  };
+  EXPECT_THAT(with(6, 8), HasSubstr("dtype code is 6, floating point, expected whole numbers"));
+  EXPECT_THAT(with(7, 4),
+              HasSubstr("dtype code is 7, float32 to Megatron and uint32 to DeepSpeed"));
+}
+
+// Its codes 6 and 8 are uint16 and uint64; Megatron's are float64 and uint16.
+TEST_F(IndexedDatasetTest, ReadsDeepSpeedsDtypesWhereSizesProveThem) {
+  put("a.idx", header(3, 3, 6) + index().substr(34));
+  const IndexedDataset narrow(in("a"));
+  EXPECT_EQ(narrow.dtype(), TokenDtype::kUint16);
+  EXPECT_THAT(narrow.read(1), ElementsAre(9, 10, 11, 12));
+
+  put("a.bin", raw(std::uint64_t{7}, std::uint64_t{1} << 40, std::uint64_t{9}));
+  put("a.idx", header(2, 3, 8) + raw(2, 1) + raw(std::int64_t{0}, std::int64_t{16}) +
+                   raw(std::int64_t{0}, std::int64_t{1}, std::int64_t{2}));
+  const IndexedDataset wide(in("a"));
+  EXPECT_EQ(wide.tokens(), 3);
+  EXPECT_THAT(wide.read(0), ElementsAre(7, std::int64_t{1} << 40));
+  EXPECT_THAT(wide.read(1), ElementsAre(9));
+}
+
+TEST_F(IndexedDatasetTest, AFilesNameInPlaceOfThePrefixIsExplained) {
+  for (const std::string suffix : {".bin", ".idx"}) {
+    EXPECT_THAT(error_of([&] { IndexedDataset{in("a" + suffix)}; }),
+                HasSubstr("a" + suffix +
+                          ": is the name of a file, expected the prefix of PREFIX.bin "
+                          "and PREFIX.idx; leave out " +
+                          suffix));
   }
+  put("b.bin.bin", read_file(in("a.bin")));
+  put("b.bin.idx", index());
+  EXPECT_EQ(IndexedDataset(in("b.bin")).documents(), 2) << "a prefix may have a dot";
+}
+
+// With a memory map these reads would end the process by a signal.
+TEST_F(IndexedDatasetTest, FilesThatAreCutShortWhileTheyAreReadAreNamed) {
+  const IndexedDataset data(in("a"));
+  EXPECT_THAT(data.read(1), ElementsAre(9, 10, 11, 12));
+  std::filesystem::resize_file(in("a.bin"), 0);
+  EXPECT_THAT(error_of<RunError>([&] { data.read(1); }),
+              HasSubstr("a.bin: was changed while it was in use, from 12 to 0 bytes"));
+  std::filesystem::resize_file(in("a.idx"), 20);
+  EXPECT_THAT(error_of<RunError>([&] { data.length(0); }), HasSubstr("a.idx: was changed"));
+  EXPECT_THAT(error_of<RunError>([&] { data.lengths(); }), HasSubstr("a.idx: was changed"));
 }
 
 TEST_F(IndexedDatasetTest, RefusesCountsThatOverflow) {

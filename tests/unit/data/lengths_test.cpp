@@ -14,6 +14,13 @@ using ::testing::HasSubstr;
 
 class LengthFileTest : public FolderTest {};
 
+TEST(Lengths, AByteOrderMarkIsNoNumber) {
+  EXPECT_EQ(parse_lengths("\xef\xbb\xbf"
+                          "12\n7\n",
+                          "l"),
+            (std::vector<Tokens>{12, 7}));
+}
+
 TEST_F(LengthFileTest, ReadsANumberALine) {
   EXPECT_THAT(read_lengths(put("a", "12\n7\n131072\n")), ElementsAre(12, 7, 131072));
   EXPECT_THAT(parse_lengths("1", "x"), ElementsAre(1));

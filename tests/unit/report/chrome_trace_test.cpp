@@ -4,11 +4,15 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/base/random.h"
 #include "unit/report/test_traces.h"
 
 namespace infinipipe {
@@ -20,7 +24,7 @@ using testing::make_trace;
 using testing::PlanShape;
 
 void expect_equal(const Trace& a, const Trace& b) {
-  constexpr double kNear = 1e-12;
+  constexpr double kNear = 1.01e-9;  // a length is made of two rounded times
   EXPECT_EQ(a.source, b.source);
   EXPECT_EQ(a.step, b.step);
   EXPECT_EQ(a.seconds, b.seconds);
@@ -80,48 +84,184 @@ TEST(ChromeTrace, FileIsTheSameDocument) {
   std::filesystem::remove(path);
 }
 
-// What Perfetto needs: known phases, microseconds, named lanes, blocks of a lane nested or apart.
+using Row = std::pair<std::int64_t, std::int64_t>;  // pid, tid
+
+// A number of the document in nanoseconds, as Perfetto takes it. Fails where it is not whole.
+std::int64_t whole_nanoseconds(const Json& microseconds) {
+  const double scaled = microseconds.get<double>() * 1e3;
+  EXPECT_NEAR(scaled, std::round(scaled), 1e-3) << microseconds;
+  return std::llround(scaled);
+}
+
+struct Block {
+  std::int64_t begin;
+  std::int64_t end;
+  std::string name;
+};
+
+std::map<Row, std::vector<Block>> blocks_of(const Json& json) {
+  std::map<Row, std::vector<Block>> rows;
+  for (const Json& record : json["traceEvents"]) {
+    if (record["ph"] != "X") continue;
+    const std::int64_t begin = whole_nanoseconds(record["ts"]);
+    rows[{record["pid"], record["tid"]}].push_back(
+        {begin, begin + whole_nanoseconds(record["dur"]), record["name"]});
+  }
+  return rows;
+}
+
+// How many blocks Perfetto would drop: those that begin within a block and end after it.
+int dropped(const Json& json) {
+  int count = 0;
+  for (auto& [row, blocks] : blocks_of(json)) {
+    std::vector<Block> sorted = blocks;
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const Block& a, const Block& b) { return a.begin < b.begin; });
+    std::vector<std::int64_t> open;  // ends of the blocks around
+    for (const Block& block : sorted) {
+      while (!open.empty() && open.back() <= block.begin) open.pop_back();
+      if (!open.empty() && block.end > open.back()) {
+        ++count;
+      } else {
+        open.push_back(block.end);
+      }
+    }
+  }
+  return count;
+}
+
+// What Perfetto needs: known phases, microseconds, named rows, blocks of a row nested or apart.
 TEST(ChromeTrace, RecordsAreWellFormed) {
   const Plan plan = make_plan(two_replicas());
   const Trace trace = make_trace(plan);
   const Json json = trace_to_json(trace, &plan);
-  std::map<std::pair<int, int>, std::string> lanes;
-  std::map<std::pair<int, int>, double> free;
+  std::map<Row, std::string> rows;
+  std::map<std::int64_t, std::string> processes;
+  std::map<std::int64_t, std::int64_t> order;
   std::size_t blocks = 0, counters = 0, recomputed = 0;
   for (const Json& record : json["traceEvents"]) {
-    const std::pair<int, int> lane = {record["pid"], record["tid"]};
+    const Row row = {record["pid"], record["tid"]};
     if (record["ph"] == "M") {
-      if (record["name"] == "thread_name") lanes[lane] = record["args"]["name"];
+      const Json& args = record["args"];
+      if (record["name"] == "thread_name") rows[row] = args["name"];
+      if (record["name"] == "process_name") processes[row.first] = args["name"];
+      if (record["name"] == "process_sort_index") order[args["sort_index"]] = row.first;
       continue;
     }
-    EXPECT_TRUE(lanes.contains(lane)) << record;
+    EXPECT_TRUE(rows.contains(row)) << record;
     if (record["ph"] == "C") {
       EXPECT_EQ(
           record["args"]["total"].get<double>(),
           record["args"]["weights"].get<double>() + record["args"]["activations"].get<double>());
       EXPECT_FALSE(record["args"].contains("optimizer")) << "nothing of it anywhere";
+      EXPECT_THAT(record["name"].get<std::string>(), HasSubstr(rows[row] + " in bytes"));
       ++counters;
       continue;
     }
     ASSERT_EQ(record["ph"], "X");
-    const double begin = record["ts"], end = begin + record["dur"].get<double>();
-    if (record["cat"] == "recompute") {
-      EXPECT_LE(end, free[lane] + 1e-6) << "within its backward";
-      ++recomputed;
-      continue;
-    }
-    if (record["cat"] != "transfer") {
-      EXPECT_GE(begin, free[lane] - 1e-6);
-    }
-    free[lane] = std::max(free[lane], end);
-    ++blocks;
+    (record["cat"] == "recompute" ? recomputed : blocks) += 1;
   }
   EXPECT_EQ(blocks, trace.events.size() + trace.transfers.size());
   EXPECT_EQ(counters, trace.memory.size());
   EXPECT_GT(recomputed, 0u);
-  EXPECT_EQ((lanes[{1, 3}]), "stage 1");
-  EXPECT_EQ((lanes[{1, 4}]), "stage 1 sends down");
-  EXPECT_EQ((lanes[{1, 5}]), "stage 1 sends up");
+  EXPECT_EQ(dropped(json), 0);
+
+  std::vector<std::string> shown;
+  for (const auto& [index, pid] : order) shown.push_back(processes[pid]);
+  EXPECT_THAT(shown, ::testing::ElementsAre("replica 0, stage 0", "replica 0, stage 1",
+                                            "replica 0, stage 2", "replica 1, stage 0",
+                                            "replica 1, stage 1", "replica 1, stage 2"));
+  std::map<std::string, int> names;
+  for (const auto& [row, name] : rows) ++names[name];
+  EXPECT_EQ(names.size(), 9u);
+  for (const auto& [name, times] : names) EXPECT_EQ(times, 2) << name << ", one for each replica";
+}
+
+TEST(ChromeTrace, NoRowIsTakenForAnother) {
+  for (const int replicas : {1, 2, 5}) {
+    PlanShape shape = two_replicas();
+    shape.replicas = replicas;
+    const Plan plan = make_plan(shape);
+    std::set<std::int64_t> pids;
+    std::map<std::int64_t, std::set<std::int64_t>> processes_of;  // by thread
+    const Json json = trace_to_json(make_trace(plan), &plan);
+    for (const Json& record : json["traceEvents"]) {
+      pids.insert(record["pid"].get<std::int64_t>());
+      processes_of[record["tid"]].insert(record["pid"].get<std::int64_t>());
+    }
+    EXPECT_EQ(pids.size(), static_cast<std::size_t>(3 * replicas));
+    EXPECT_FALSE(pids.contains(0)) << "the idle process";
+    EXPECT_EQ(processes_of.size(), static_cast<std::size_t>(9 * replicas));
+    for (const auto& [thread, processes] : processes_of) {
+      EXPECT_EQ(processes.size(), 1u) << thread;
+      EXPECT_FALSE(pids.contains(thread)) << "the main thread";
+    }
+  }
+}
+
+// Times as a simulator makes them: sums of odd fractions, where a block ends at the very number at
+// which the next one begins, down to blocks of less than a nanosecond.
+TEST(ChromeTrace, EveryBlockIsDrawn) {
+  Random random(14);
+  for (int round = 0; round < 200; ++round) {
+    Trace trace;
+    trace.source = "simulated";
+    const double scale = std::pow(10.0, -9.5 + 8.0 * random.uniform());
+    for (int replica = 0; replica < 2; ++replica) {
+      for (int stage = 0; stage < 3; ++stage) {
+        Seconds at = 3.0 * random.uniform();
+        Seconds sent = at;
+        for (int i = 0; i < 60; ++i) {
+          const Seconds begin = random.uniform() < 0.7 ? at : at + scale * random.uniform();
+          at = begin + scale * random.uniform();
+          const Instruction instruction{i % 2 == 0 ? Op::kForward : Op::kBackward, PipelineId(0),
+                                        ChunkId(i / 2)};
+          const Seconds recompute = i % 2 == 0 ? 0.0 : random.uniform() * (at - begin);
+          trace.events.push_back({ReplicaId(replica), StageId(stage), instruction, begin, begin, at,
+                                  i % 7 == 1 ? at - begin : recompute});
+          const Seconds sends = std::max(at, sent);
+          sent = sends + scale * random.uniform();
+          trace.transfers.push_back({ReplicaId(replica), StageId(stage), StageId(stage + 1),
+                                     instruction, sends, sent, 8.0});
+        }
+        trace.seconds = std::max(trace.seconds, at);
+      }
+    }
+    const Json json = trace_to_json(trace);
+    ASSERT_EQ(dropped(json), 0) << round;
+    std::size_t drawn = 0;
+    for (const auto& [row, blocks] : blocks_of(json)) drawn += blocks.size();
+    std::size_t expected = trace.events.size() + trace.transfers.size();
+    for (const TraceEvent& event : trace.events) expected += event.recompute > 0.0 ? 1 : 0;
+    ASSERT_EQ(drawn, expected);
+    expect_equal(trace_from_json(json, "t"), trace);
+  }
+}
+
+// What the release before wrote: a process for each replica, a thread for each lane, from 0 on.
+TEST(ChromeTrace, ReadsVersion1) {
+  const Json json = parse_json(R"({"displayTimeUnit": "ms", "otherData": {"format":
+    "infinipipe.trace", "seconds": 2.5, "source": "measured", "step": 3, "version": 1},
+    "traceEvents": [
+    {"args": {"name": "replica 1"}, "name": "process_name", "ph": "M", "pid": 1, "tid": 0},
+    {"args": {"ready_us": 5.0, "recompute_us": 0.0, "stage": 1}, "cat": "forward", "dur": 7.25,
+     "name": "F0.2", "ph": "X", "pid": 1, "tid": 3, "ts": 10.5},
+    {"args": {"bytes": 64.0, "from": 1, "to": 0}, "cat": "transfer", "dur": 1.0, "name": "B0.2",
+     "ph": "X", "pid": 1, "tid": 5, "ts": 20.0},
+    {"args": {"total": 8.0, "weights": 8.0}, "cat": "memory", "name": "memory of stage 2",
+     "ph": "C", "pid": 0, "tid": 6, "ts": 2.0}]})",
+                               "old");
+  const Trace trace = trace_from_json(json, "old");
+  ASSERT_EQ(trace.events.size(), 1u);
+  EXPECT_EQ(trace.events[0].replica, ReplicaId(1));
+  EXPECT_EQ(trace.events[0].stage, StageId(1));
+  EXPECT_NEAR(trace.events[0].end, 17.75e-6, 1e-15);
+  ASSERT_EQ(trace.transfers.size(), 1u);
+  EXPECT_EQ(trace.transfers[0].replica, ReplicaId(1));
+  EXPECT_EQ(trace.transfers[0].from, StageId(1));
+  ASSERT_EQ(trace.memory.size(), 1u);
+  EXPECT_EQ(trace.memory[0].replica, ReplicaId(0));
+  EXPECT_EQ(trace.memory[0].stage, StageId(2));
 }
 
 TEST(ChromeTrace, PlanAddsWhatChunksAre) {
@@ -174,8 +314,11 @@ TEST(ChromeTrace, DamageIsNamed) {
   json["otherData"]["format"] = "perfetto";
   EXPECT_THAT(refusal(json), HasSubstr("otherData.format"));
   json = good;
-  json["otherData"]["version"] = 2;
-  EXPECT_THAT(refusal(json), HasSubstr("otherData.version: found 2"));
+  json["otherData"]["version"] = 3;
+  EXPECT_THAT(refusal(json), HasSubstr("otherData.version: found 3"));
+  json = good;
+  json["otherData"].erase("stages");
+  EXPECT_THAT(refusal(json), HasSubstr("otherData.stages: found nothing"));
   json = good;
   json["otherData"]["seconds"] = -1.0;
   EXPECT_THAT(refusal(json), HasSubstr("otherData.seconds"));
@@ -190,8 +333,9 @@ TEST(ChromeTrace, DamageIsNamed) {
   }
   EXPECT_THAT(broken(f, "ts", "now"), HasSubstr(at + "ts"));
   EXPECT_THAT(broken(f, "dur", -1.0), HasSubstr(at + "dur"));
-  EXPECT_THAT(broken(f, "tid", -1), HasSubstr(at + "tid"));
   EXPECT_THAT(broken(f, "pid", 0.5), HasSubstr(at + "pid"));
+  EXPECT_THAT(broken(f, "pid", 0), HasSubstr(at + "pid"));
+  EXPECT_THAT(broken(f, "pid", 1000), HasSubstr(at + "pid"));
   EXPECT_THAT(broken(t, "args", Json::object()), HasSubstr("args.from: found nothing"));
   EXPECT_THAT(broken(m, "args", {{"weights", "much"}}), HasSubstr("args.weights"));
 }
