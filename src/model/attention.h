@@ -45,7 +45,7 @@ kernels::QueryKeyValue attention_backward(const kernels::Heads& heads,
                                           const AttentionResult& result,
                                           std::span<AttentionSlice> slices);
 
-// Block by block on ATen's flash kernels: for bfloat16, and for GPUs.
+// Block by block on ATen's flash kernels: for GPUs.
 namespace attention_block {
 
 AttentionResult forward(const kernels::Heads& heads, const kernels::QueryKeyValue& inputs,
