@@ -1,10 +1,12 @@
 #include "model/stage_model.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/scalar_tensor.h>
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "infinipipe/base/error.h"
 #include "model/chunk_state.h"
@@ -55,6 +57,7 @@ struct StageModel::Impl {
   std::unique_ptr<Head> head;
   at::Tensor rope_table;
   double recompute_seconds = 0.0;
+  std::string not_finite;  // the first that was seen
 
   explicit Impl(const Options& given) : options(given) {
     check(options);
@@ -68,6 +71,10 @@ struct StageModel::Impl {
     }
   }
 
+  void look(const at::Tensor& tensor, const std::string& where, const char* what);
+  std::string layer_name(int layer) const {
+    return "layer " + std::to_string(options.layers.begin + layer);
+  }
   DecoderLayer::Chunk layer_chunk(const ChunkWork& chunk);
   void reserve_positions(Tokens most);
   std::vector<AttentionSlice> forward_slices(const ChunkWork& chunk, int layer, KvStore& store);
@@ -79,6 +86,11 @@ struct StageModel::Impl {
   at::Tensor backward(ChunkState& state, const at::Tensor& output_grad, KvStore& store,
                       bool all_weights);
 };
+
+void StageModel::Impl::look(const at::Tensor& tensor, const std::string& where, const char* what) {
+  if (!options.check_finite || !not_finite.empty()) return;
+  if (!at::isfinite(tensor).all().item<bool>()) not_finite = where + ": " + what;
+}
 
 // Positions of the chunk's tokens, and angles for all of them.
 DecoderLayer::Chunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
@@ -187,6 +199,7 @@ at::Tensor StageModel::Impl::backward(ChunkState& state, const at::Tensor& outpu
     LayerSaved& saved = state.layers[index];
     grad = layers[index].backward_input(shared, slices, saved, grad);
     if (all_weights || again) layers[index].backward_weight(saved);
+    look(grad, layer_name(i), "the gradient of its input");
   }
   state.input_done = true;
   if (!options.embedding) return grad;
@@ -230,11 +243,13 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
     if (impl.options.embedding) result.state->token_ids = input;
   }
   at::Tensor hidden = impl.options.embedding ? impl.embed(input) : input;
+  if (impl.options.embedding) impl.look(hidden, "embedding", "its output");
   for (int i = 0; i < impl.options.layers.count(); ++i) {
     LayerSaved saved;
     saved.input = std::move(hidden);
     hidden = impl.layers[static_cast<std::size_t>(i)].forward(
         shared, impl.forward_slices(chunk, i, store), saved);
+    impl.look(hidden, impl.layer_name(i), "its output");
     impl.store_keys(chunk, i, saved, store, keep);
     if (!keep) continue;
     if (i < again.layers) saved.keep_input(i < again.attention_kept);
@@ -251,6 +266,7 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
   }
   Head::Result head = impl.head->loss(hidden, *targets, keep);
   result.loss = at::scalar_tensor(head.loss, at::dtype(at::kDouble));
+  impl.look(result.loss, "head", "the loss");
   if (keep) result.state->head_grad = std::move(head.hidden_grad);
   return result;
 }
@@ -276,6 +292,8 @@ at::Tensor StageModel::backward(std::unique_ptr<ChunkState> state, const at::Ten
 }
 
 double StageModel::take_recompute_seconds() { return std::exchange(impl_->recompute_seconds, 0.0); }
+
+std::string StageModel::take_not_finite() { return std::exchange(impl_->not_finite, {}); }
 
 PartTimes StageModel::take_part_times() { return std::exchange(impl_->times, PartTimes{}); }
 
