@@ -291,6 +291,8 @@ class Measurement final {
     fit["rounds"] = result.rounds;
     Json raw = profile_to_json(result.profile);
     raw["fit"] = std::move(fit);
+    raw["measured_with"] = {{"threads_per_stage", options_.threads_per_stage},
+                            {"code", options_.code}};
     result.profile = profile_from_json(raw, "profile");
   }
 
