@@ -54,6 +54,12 @@ bool ConfigFlags::given(std::string_view key) const {
 }
 
 TrainConfig ConfigFlags::resolve(TrainConfig base) const {
+  TrainConfig config = apply(std::move(base));
+  config.check();
+  return config;
+}
+
+TrainConfig ConfigFlags::apply(TrainConfig base) const {
   constexpr std::string_view kPreset = "model.preset";
   TrainConfig config = file.empty() ? std::move(base) : read_config(file, std::move(base));
   for (const auto& [key, value] : values) {
@@ -62,7 +68,6 @@ TrainConfig ConfigFlags::resolve(TrainConfig base) const {
   for (const auto& [key, value] : values) {
     if (key != kPreset) set_config(config, key, value, "command line");
   }
-  config.check();
   return config;
 }
 

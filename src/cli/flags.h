@@ -38,6 +38,8 @@ struct ConfigFlags {
   // Flags over the file over `base`; model.preset before the other model keys. Throws InputError
   // for unknown keys, wrong values, and what TrainConfig::check() refuses.
   TrainConfig resolve(TrainConfig base = {}) const;
+  // The same without check(), where something is yet to be filled in.
+  TrainConfig apply(TrainConfig base = {}) const;
 };
 
 // Targets are written when the command line was understood, before the command runs; they must
