@@ -49,7 +49,7 @@ void StepHealth::observe(const StepMetrics& metrics, const std::string& last_goo
                  std::to_string(in_a_row_) + " steps in a row were skipped, the last for a " +
                      what + " that is not finite",
                  "expected a run that learns (training.max_skipped_steps)",
-                 (last_good.empty() ? std::string("nothing was saved before them")
+                 (last_good.empty() ? std::string("no checkpoint of this run is known to be good")
                                     : "the last good checkpoint is " + last_good) +
                      "; lower optimizer.lr, or find the cause with --training.check_finite true");
 }
