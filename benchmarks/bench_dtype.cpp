@@ -36,7 +36,7 @@ class Run final {
       : config_(with_dtype(std::move(config), dtype)),
         context_(plan_context(config_, bench_profile(config_))),
         stages_(stage_layers(context_)),
-        planner_(make_paced_planner(context_)),
+        planner_(make_paced_planner(context_, true)),
         engine_(make_engine_options(config_, stages_)) {}
 
   void step(int step, const std::vector<Tokens>& lengths, const LoadedBatch& loaded) {

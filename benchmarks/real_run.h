@@ -86,7 +86,7 @@ inline std::unique_ptr<Planner> planner_at(PlanContext context,
   std::vector<int> layers;
   for (const LayerRange& range : stages) layers.push_back(range.count());
   context.layers_per_stage = layers;
-  return make_paced_planner(context);
+  return make_paced_planner(context, true);
 }
 
 // Runs a benchmark's main; an error is one line and its exit code.

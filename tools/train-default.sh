@@ -5,7 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 binary=$1; shift
 mkdir -p runs/default
-"$binary" train --config configs/default.toml --plan-dir runs/default/plans "$@"
+# Each time anew, unless it is told to go on.
+case " $* " in *" --resume "*) fresh= ;; *) fresh=--overwrite ;; esac
+"$binary" train --config configs/default.toml --plan-dir runs/default/plans $fresh "$@"
 printf '\n== A sample of what it writes now\n'
 "$binary" generate --checkpoint runs/default/checkpoints --prompt $'package main\n\nimport (' \
   --tokens 300 --temperature 0.7 --top-p 0.9 --seed 1

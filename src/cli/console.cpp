@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <iostream>
 
@@ -20,8 +21,26 @@ Console::Console(Verbosity verbosity) : verbosity_(verbosity), last_progress_(st
 
 void Console::result(std::string_view text) const { std::cout << text << std::flush; }
 
+void Console::warn(std::string_view line) {
+  end_progress();
+  std::cerr << "warning: " << line << '\n' << std::flush;
+}
+
+void Console::note(std::string_view line) {
+  if (quiet()) return;
+  end_progress();
+  std::cerr << line << '\n' << std::flush;
+}
+
 void Console::info(std::string_view line) const {
-  if (!quiet()) std::cout << line << '\n' << std::flush;
+  if (quiet() || stdout_lost_) return;
+  errno = 0;
+  std::cout << line << '\n' << std::flush;
+  if (std::cout || !lost_) return;
+  stdout_lost_ = true;
+  const int why = errno;
+  std::cout.clear();
+  lost_(why);
 }
 
 void Console::detail(std::string_view line) const {

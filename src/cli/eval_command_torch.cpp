@@ -22,12 +22,19 @@ void run(Options& options, Console& console) {
     return config.resolve(std::move(base));
   };
   options.eval.log = [&console](const std::string& line) { console.progress(line); };
+  options.eval.loaded = [&console](const std::string& line) { console.note(line); };
+  options.eval.warn = [&console](const std::string& line) { console.warn(line); };
   const EvalResult result = evaluate(options.eval);
   console.end_progress();
   if (!options.json.empty()) {
-    const nlohmann::ordered_json json = {
-        {"loss", result.loss},     {"perplexity", result.perplexity}, {"targets", result.targets},
-        {"tokens", result.tokens}, {"sequences", result.sequences},   {"seconds", result.seconds}};
+    const nlohmann::ordered_json json = {{"loss", result.loss},
+                                         {"perplexity", result.perplexity},
+                                         {"targets", result.targets},
+                                         {"tokens", result.tokens},
+                                         {"sequences", result.sequences},
+                                         {"seconds", result.seconds},
+                                         {"checkpoint", result.checkpoint},
+                                         {"step", result.next_step}};
     write_output(console, options.json, json.dump() + "\n");
     if (options.json == "-") return;
   }

@@ -53,7 +53,13 @@ bool ConfigFlags::given(std::string_view key) const {
                      [&](const auto& entry) { return entry.first == key; });
 }
 
-TrainConfig ConfigFlags::read(TrainConfig base) const {
+TrainConfig ConfigFlags::resolve(TrainConfig base) const {
+  TrainConfig config = apply(std::move(base));
+  config.check();
+  return config;
+}
+
+TrainConfig ConfigFlags::apply(TrainConfig base) const {
   constexpr std::string_view kPreset = "model.preset";
   TrainConfig config = file.empty() ? std::move(base) : read_config(file, std::move(base));
   for (const auto& [key, value] : values) {
@@ -62,12 +68,6 @@ TrainConfig ConfigFlags::read(TrainConfig base) const {
   for (const auto& [key, value] : values) {
     if (key != kPreset) set_config(config, key, value, "command line");
   }
-  return config;
-}
-
-TrainConfig ConfigFlags::resolve(TrainConfig base) const {
-  TrainConfig config = read(std::move(base));
-  config.check();
   return config;
 }
 

@@ -46,6 +46,8 @@ struct ConfigFlags {
   TrainConfig read(TrainConfig base = {}) const;
   // The same, and for what TrainConfig::check() refuses.
   TrainConfig resolve(TrainConfig base = {}) const;
+  // The same without check(), where something is yet to be filled in.
+  TrainConfig apply(TrainConfig base = {}) const;
 };
 
 // Targets are written when the command line was understood, before the command runs; they must

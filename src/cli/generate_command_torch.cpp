@@ -26,6 +26,8 @@ void run(Options& options, Console& console) {
     begin();
     console.result(piece);
   };
+  options.generate.loaded = [&console](const std::string& line) { console.note(line); };
+  options.generate.warn = [&console](const std::string& line) { console.warn(line); };
   generate(options.generate);
   begin();
   console.result("\n");

@@ -17,12 +17,13 @@ int run(const std::vector<std::string>& arguments) {
     console.result(line.text);
   }
   if (!std::cout.flush()) throw RunError("stdout", "could not write", {}, "is the disk full?");
-  return 0;
+  return console.exit_code();
 }
 
 }  // namespace
 
-// 0: done; 1: the run failed; 2: wrong use or bad input. An error is one line on stderr.
+// 0: done, or what the command set; 1: the run failed; 2: wrong use or bad input. An error is one
+// line on stderr.
 int main(int argc, char** argv) {
   try {
     return run({argv + 1, argv + argc});

@@ -1,56 +1,42 @@
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
-#include <csignal>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "cli/stop_signals.h"
 #include "cli/training_torch.h"
+#include "infinipipe/base/error.h"
 #include "infinipipe/trainer/trainer.h"
 
 namespace infinipipe::cli {
 namespace {
 
-std::atomic<bool> stop_requested{false};
-
-// The first signal asks for an orderly end; a second one ends the process.
-extern "C" void request_stop(int signal) {
-  constexpr std::string_view kMessage = "\nstopping after this step; once more ends at once\n";
-  stop_requested.store(true);
-  std::signal(signal, SIG_DFL);
-  [[maybe_unused]] const auto put = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
-}
-
 struct Options {
   ConfigFlags config;
   bool resume = false;
+  bool overwrite = false;
   std::string plan_dir;
   std::string trace_dir;
+  std::int64_t stopped_exit_code = 0;
 };
 
-void run(const Options& options, Console& console) {
-  TrainOptions train_options;
-  train_options.config = options.config.resolve();
-  train_options.resume = options.resume;
-  train_options.plan_dir = options.plan_dir;
-  train_options.trace_dir = options.trace_dir;
-  train_options.log = [&console](const std::string& line) { console.info(line); };
-  train_options.on_step = [&console](const StepMetrics& metrics) {
-    console.info(step_line(metrics));
-  };
-  train_options.stop = &stop_requested;
-  std::signal(SIGINT, request_stop);
-  std::signal(SIGTERM, request_stop);
-
-  const TrainResult result = train(train_options);
-  if (result.steps_done == 0 && result.stopped) return;  // the log has said so
-  if (result.steps_done == 0) {
-    console.info("nothing to do: " + std::to_string(result.next_step) + " steps are done of " +
-                 std::to_string(train_options.config.training.steps) + " (training.steps)");
-    return;
+// A reader of the output who has gone, as `head` does, ends the run; a full disk does not.
+void stdout_is_lost(int why, Console& console) {
+  if (why == EPIPE) {
+    console.warn("stdout was closed: stopping after this step");
+    request_stop();
+  } else {
+    console.warn(std::string("stdout: cannot be written: ") + std::strerror(why) +
+                 "; training goes on without it");
   }
+}
+
+void say_how_it_went(const TrainResult& result, Console& console) {
   std::array<char, 16> share{};
   std::snprintf(share.data(), share.size(), "%.1f%%",
                 100.0 * result.plan_cpu_seconds / result.cpu_seconds);
@@ -59,25 +45,72 @@ void run(const Options& options, Console& console) {
                format_seconds(result.plan_wait_seconds) + " for plans after its first step");
   std::array<char, 64> losses{};
   std::snprintf(losses.data(), losses.size(), "%.4f -> %.4f", result.first_loss, result.last_loss);
+  std::array<char, 16> goodput{};
+  std::snprintf(goodput.data(), goodput.size(), "%.1f%%", 100.0 * result.goodput);
   console.info("trained " + std::to_string(result.steps_done) + " steps, loss " + losses.data() +
-               (result.skipped > 0 ? ", " + std::to_string(result.skipped) + " skipped" : ""));
+               (result.skipped > 0 ? ", " + std::to_string(result.skipped) + " skipped" : "") +
+               "; goodput " + goodput.data() + ": " + std::to_string(result.next_step) +
+               " steps done, " + std::to_string(result.steps_repeated) + " repeated, " +
+               format_seconds(result.seconds_lost) + " lost");
+}
+
+void run(const Options& options, Console& console) {
+  TrainOptions train_options;
+  train_options.config = options.resume ? options.config.apply() : options.config.resolve();
+  train_options.configure = [&config = options.config](TrainConfig base) {
+    if (config.given("parallelism.stages")) base.parallelism.layers_per_stage.reset();
+    return config.resolve(std::move(base));
+  };
+  train_options.resume = options.resume;
+  train_options.overwrite = options.overwrite;
+  train_options.plan_dir = options.plan_dir;
+  train_options.trace_dir = options.trace_dir;
+  train_options.log = [&console](const std::string& line) { console.info(line); };
+  train_options.warn = [&console](const std::string& line) { console.warn(line); };
+  train_options.on_step = [&console](const StepMetrics& metrics) {
+    console.info(step_line(metrics));
+  };
+  train_options.stop = &stop_flag();
+  train_options.on_stalled = [](const std::string& what) {
+    const std::string line = "error: " + what + "; what was saved before is whole\n";
+    [[maybe_unused]] const auto put = ::write(STDERR_FILENO, line.data(), line.size());
+    ::_exit(static_cast<int>(ErrorKind::kRun));  // threads that stand still cannot be ended
+  };
+  handle_stop_signals();
+  console.outlive_stdout([&console](int why) { stdout_is_lost(why, console); });
+
+  const TrainResult result = train(train_options);
+  if (result.stopped) console.set_exit_code(static_cast<int>(options.stopped_exit_code));
+  if (result.steps_done > 0) {
+    say_how_it_went(result, console);
+  } else if (!result.stopped) {  // the log has said so
+    console.info("nothing to do: " + std::to_string(result.next_step) + " steps are done of " +
+                 std::to_string(result.steps) + " (training.steps)");
+  }
 }
 
 }  // namespace
 
 Command train_command() {
-  return {"train", "Training", "train a model; go on with --resume", [](Flags& flags) -> Run {
-            auto options = std::make_shared<Options>();
-            flags.toggle("--resume", options->resume,
-                         "go on from the latest checkpoint in checkpoint.path");
-            flags.text("--plan-dir", "DIR", options->plan_dir, "keep each step's plan here");
-            flags.text("--trace-dir", "DIR", options->trace_dir,
-                       "keep each step's measured trace here (opens in Perfetto)");
-            flags.config(options->config,
-                         {"model", "data", "training", "optimizer", "parallelism", "memory",
-                          "planner", "cluster", "runtime", "checkpoint", "metrics"});
-            return [options](Console& console) { run(*options, console); };
-          }};
+  return {
+      "train", "Training", "train a model; go on with --resume", [](Flags& flags) -> Run {
+        auto options = std::make_shared<Options>();
+        flags.toggle("--resume", options->resume,
+                     "go on from the latest checkpoint in checkpoint.path, with its "
+                     "configuration where flags and file say nothing; where there is none, begin");
+        flags.toggle("--overwrite", options->overwrite,
+                     "begin anew where checkpoint.path holds an earlier run's checkpoints, "
+                     "which go once the first new one is saved");
+        flags.integer("--stopped-exit-code", "N", options->stopped_exit_code, 0,
+                      "exit code of a run that a signal or training.max_minutes stopped (0)", 255);
+        flags.text("--plan-dir", "DIR", options->plan_dir, "keep each step's plan here");
+        flags.text("--trace-dir", "DIR", options->trace_dir,
+                   "keep each step's measured trace here (opens in Perfetto)");
+        flags.config(options->config,
+                     {"model", "data", "training", "optimizer", "parallelism", "memory", "planner",
+                      "cluster", "runtime", "checkpoint", "metrics"});
+        return [options](Console& console) { run(*options, console); };
+      }};
 }
 
 }  // namespace infinipipe::cli

@@ -221,6 +221,13 @@ void add_training(Table& t) {
   t.choice("training.dtype", kDtypes, INFINIPIPE_FIELD(training.dtype));
   t.number("training.max_minutes", "stop cleanly after so long; 0: no limit",
            INFINIPIPE_FIELD(training.max_minutes));
+  t.integer("training.max_skipped_steps",
+            "so many skipped steps in a row, because of values that are not finite, fail the run; "
+            "0: no limit",
+            INFINIPIPE_FIELD(training.max_skipped_steps));
+  t.boolean("training.check_finite",
+            "look at what each layer gives and name the first tensor that is not finite",
+            INFINIPIPE_FIELD(training.check_finite));
 
   t.number("optimizer.lr", "peak learning rate of AdamW", INFINIPIPE_FIELD(optimizer.lr));
   t.number("optimizer.min_lr_ratio", "the cosine ends at lr times this",
@@ -279,7 +286,8 @@ void add_planning(Table& t) {
            INFINIPIPE_FIELD(planner.solver_seconds));
   t.integer("planner.ahead", "steps that are planned ahead while training runs",
             INFINIPIPE_FIELD(planner.ahead));
-  t.boolean("planner.recalibrate", "correct the profile by measured steps",
+  t.boolean("planner.recalibrate",
+            "let measured steps change decisions: the same run then may plan, and round, otherwise",
             INFINIPIPE_FIELD(planner.recalibrate));
 
   t.text(
@@ -301,6 +309,9 @@ void add_running(Table& t) {
             INFINIPIPE_FIELD(runtime.threads_per_stage));
   t.boolean("runtime.pooled_allocator", "reuse CPU tensors' memory",
             INFINIPIPE_FIELD(runtime.pooled_allocator));
+  t.number("runtime.stalled_after_seconds",
+           "an instruction that takes longer ends the run, naming it; 0: never",
+           INFINIPIPE_FIELD(runtime.stalled_after_seconds));
 
   t.text("checkpoint.path", "folder of the checkpoints; empty: none",
          INFINIPIPE_FIELD(checkpoint.path));
@@ -311,6 +322,8 @@ void add_running(Table& t) {
 
   t.text("metrics.path", "metrics.jsonl, one object a step; empty: none",
          INFINIPIPE_FIELD(metrics.path));
+  t.text("metrics.run_name", "name of the run in each line; empty: its id",
+         INFINIPIPE_FIELD(metrics.run_name));
 }
 
 #undef INFINIPIPE_FIELD

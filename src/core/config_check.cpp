@@ -86,6 +86,7 @@ void TrainConfig::check() const {
   between("training.sequences_per_step", training.sequences_per_step, 1, kMostSequences);
   at_least("training.seed", training.seed, 0);
   within("training.max_minutes", training.max_minutes, 0.0);
+  at_least("training.max_skipped_steps", training.max_skipped_steps, 0);
 
   within("optimizer.lr", optimizer.lr, 0.0);
   within("optimizer.min_lr_ratio", optimizer.min_lr_ratio, 0.0, 1.0, true);
@@ -126,6 +127,7 @@ void TrainConfig::check() const {
 
   one_of("runtime.communicator", runtime.communicator, {"threads", "mpi", "nccl"});
   between("runtime.threads_per_stage", runtime.threads_per_stage, 1, kMostThreads);
+  within("runtime.stalled_after_seconds", runtime.stalled_after_seconds, 0.0);
 
   at_least("checkpoint.every", checkpoint.every, 0);
   at_least("checkpoint.keep", checkpoint.keep, 1);

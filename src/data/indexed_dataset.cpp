@@ -148,7 +148,7 @@ TokenDtype IndexedDataset::dtype_of(std::uint8_t code) const {
     fail(", floating point", "expected whole numbers");
   }
   if (code == 7) {
-    fail(", float32 to Megatron and uint32 to DeepSpeed, which have the same size",
+    fail(", 32-bit floats to Megatron and uint32 to DeepSpeed, which have the same size",
          "expected whole numbers that no reader takes for others");
   }
   return has_width(token_width(TokenDtype::kInt64)) ? TokenDtype::kInt64 : TokenDtype::kUint16;

@@ -50,7 +50,8 @@ class Measurement final {
     while (static_cast<int>(rounds.size()) < kMostRounds) {
       const int done = static_cast<int>(rounds.size());
       const Seconds per_round = done > 0 ? since(measuring) / done : 0.0;
-      if (done >= kLeastRounds && since(start) + per_round > options_.seconds) break;
+      const bool enough = options_.groups > 0 || since(start) + per_round > options_.seconds;
+      if (done >= kLeastRounds && enough) break;
       options_.progress("measuring, round " + std::to_string(done + 1),
                         std::min(0.99, since(start) / std::max(1.0, options_.seconds)));
       // Each round has another level of keeping in its recomputed layers, the input's first.
@@ -125,6 +126,12 @@ class Measurement final {
     run_plan(design_plan(probe, options_.stages));
     const Clock::time_point probing = Clock::now();
     run_plan(design_plan(probe, options_.stages));
+    if (options_.groups > 0) {
+      groups_ = design_groups(options_.longest, options_.stages, random_);
+      groups_.resize(std::min(groups_.size(), static_cast<std::size_t>(options_.groups)));
+      number_chunks();
+      return;
+    }
     const double rate = work(probe_lengths) / std::max(1e-6, since(probing));
     const Seconds left = std::max(1.0, options_.seconds - since(start));
     double budget = rate * left / (kLeastRounds + 0.5);
@@ -137,6 +144,10 @@ class Measurement final {
       budget -= mine;
       groups_.push_back(std::move(group));
     }
+    number_chunks();
+  }
+
+  void number_chunks() {
     first_chunk_.push_back(0);
     for (const DesignGroup& group : groups_) {
       first_chunk_.push_back(first_chunk_.back() + static_cast<int>(group.chunks.size()));
@@ -274,6 +285,8 @@ class Measurement final {
     fit["rounds"] = result.rounds;
     Json raw = profile_to_json(result.profile);
     raw["fit"] = std::move(fit);
+    raw["measured_with"] = {{"threads_per_stage", options_.threads_per_stage},
+                            {"code", options_.code}};
     result.profile = profile_from_json(raw, "profile");
   }
 

@@ -82,6 +82,12 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input) {
   StepResult result;
   result.target_weight = input.normalizer;
   result.loss = runs.back().loss / input.normalizer;
+  Seconds first_seen = std::numeric_limits<Seconds>::infinity();
+  for (std::size_t p = 0; p < runs.size(); ++p) {
+    if (runs[p].not_finite.empty() || runs[p].not_finite_at >= first_seen) continue;
+    first_seen = runs[p].not_finite_at;
+    result.not_finite = "stage " + std::to_string(p) + ", " + runs[p].not_finite;
+  }
   Trace& trace = result.trace;
   trace.source = "measured";
   trace.step = input.plan.step;
@@ -153,6 +159,7 @@ Engine::Impl::Impl(const Options& given) : options(given) {
     model.seed = options.seed;
     model.head_block_tokens = options.head_block_tokens;
     model.time_parts = options.time_parts;
+    model.check_finite = options.check_finite;
     each[p].optimizer = options.optimizer;
     each[p].total_steps = options.total_steps;
     each[p].longest = options.longest;
@@ -231,16 +238,26 @@ StepResult Engine::run(const Plan& plan, const Batch& batch) {
 }
 
 Engine::Update Engine::optimizer_step(int step) {
-  Update update;
+  std::vector<StageExecutor::Update> each(impl_->stages.size());
   impl_->on_all("step " + std::to_string(step), [&](StageExecutor& stage, std::size_t p) {
-    const StageExecutor::Update mine = stage.optimizer_step(step);  // the same on all stages
-    if (p == 0) update = {mine.grad_norm, mine.lr, mine.skipped};
+    each[p] = stage.optimizer_step(step);  // the same on all stages but for what is not finite
   });
+  Update update{each[0].grad_norm, each[0].lr, each[0].skipped, {}};
+  for (std::size_t p = 0; p < each.size() && update.not_finite.empty(); ++p) {
+    if (each[p].not_finite.empty()) continue;
+    update.not_finite = "stage " + std::to_string(p) + ", " + each[p].not_finite;
+  }
   return update;
 }
 
 void Engine::zero_grad() {
   impl_->on_all("zero_grad", [](StageExecutor& stage, std::size_t) { stage.zero_grad(); });
+}
+
+std::vector<StageStatus> Engine::status() const {
+  std::vector<StageStatus> all;
+  for (const auto& stage : impl_->stages) all.push_back(stage->executor()->status());
+  return all;
 }
 
 std::vector<Engine::StateTensor> Engine::state() {

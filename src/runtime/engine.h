@@ -13,6 +13,7 @@
 #include "infinipipe/core/trace.h"
 #include "model/common/stage_model.h"
 #include "runtime/batch.h"
+#include "runtime/stage_status.h"
 
 namespace infinipipe {
 
@@ -24,6 +25,9 @@ struct StepResult {
   std::vector<Bytes> peak_activation_bytes;  // the same less weights, gradients and optimizer
   std::vector<Bytes> largest_allocation;     // per stage, of one tensor
   std::vector<PartTimes> parts;              // per stage; zero unless Options::time_parts
+  // With Options::check_finite: stage and layer of the first tensor that was not finite; empty:
+  // none
+  std::string not_finite;
 };
 
 class Engine final {
@@ -42,7 +46,8 @@ class Engine final {
     int total_steps = 1;          // for the learning-rate schedule
     bool check_messages = false;  // checked communicator wrapper
     bool pooled_allocator = true;
-    bool time_parts = false;  // fill StepResult::parts
+    bool time_parts = false;    // fill StepResult::parts
+    bool check_finite = false;  // fill StepResult::not_finite and Update::not_finite
     Tokens head_block_tokens = 1024;
     // Called on a stage's thread before each of its instructions; what it throws fails the step as
     // any other error would. For supervision and fault injection.
@@ -68,9 +73,13 @@ class Engine final {
     double grad_norm = 0.0;
     double lr = 0.0;
     bool skipped = false;
+    std::string not_finite;  // skipped, with check_finite: the first such gradient by stage
   };
   Update optimizer_step(int step);
   void zero_grad();
+
+  // What each stage does now; for any thread.
+  std::vector<StageStatus> status() const;
 
   // All stages' parameters in model order with their moments, for checkpoints and tests. The
   // engine must be idle. After writing weights or moments call state_changed().

@@ -91,6 +91,21 @@ StageExecutor::~StageExecutor() {
   memory::release_meter(meter_);
 }
 
+void StageExecutor::begin_work(int step) {
+  const std::lock_guard lock(status_mutex_);
+  status_ = {true, place_, step, status_.begun + 1};
+}
+
+void StageExecutor::end_work() {
+  const std::lock_guard lock(status_mutex_);
+  status_.running = false;
+}
+
+StageStatus StageExecutor::status() const {
+  const std::lock_guard lock(status_mutex_);
+  return status_;
+}
+
 template <class Body>
 auto StageExecutor::guarded(const Body& body) {
   try {
@@ -104,6 +119,7 @@ auto StageExecutor::guarded(const Body& body) {
   } catch (...) {
     comm_->abort({stage_, place_, "an unknown exception"});
   }
+  end_work();
   comm_->check();  // throws
   throw std::logic_error("an abort that is not there");
 }
@@ -142,6 +158,7 @@ void StageExecutor::interpret(Step& step) {
   post_receives(step, 0);
   model_->take_recompute_seconds();
   model_->take_part_times();
+  model_->take_not_finite();
   TimePoint free = Clock::now();
   std::size_t received = 0;
   for (const Instruction& instruction : step.list) {
@@ -150,6 +167,7 @@ void StageExecutor::interpret(Step& step) {
     TimePoint arrived = free;
     at::Tensor in = receive_input(step, instruction, arrived);
     if (in.defined()) post_receives(step, ++received);
+    begin_work(step.input.plan.step);
     if (options_.before_instruction)
       options_.before_instruction(step.input.plan.step, stage_, instruction);
 
@@ -164,6 +182,7 @@ void StageExecutor::interpret(Step& step) {
     synchronize();
     in.reset();
     const TimePoint end = Clock::now();
+    end_work();
     TraceEvent& event = step.result.events.emplace_back();
     event.stage = stage_;
     event.instruction = instruction;
@@ -172,6 +191,10 @@ void StageExecutor::interpret(Step& step) {
     event.end = seconds(end - step.origin);
     event.recompute = model_->take_recompute_seconds();
     free = end;
+    if (step.result.not_finite.empty()) {
+      step.result.not_finite = model_->take_not_finite();
+      step.result.not_finite_at = event.end;
+    }
     sample(step, instruction.op, before, meter_.peak());
   }
   step.result.peak_bytes = std::max(step.result.peak_bytes, meter_.reset_peak());
@@ -364,8 +387,16 @@ StageExecutor::Update StageExecutor::optimizer_step(int step) {
     update.lr = learning_rate(options_.optimizer, step, options_.total_steps);
     update.skipped = !std::isfinite(squares);
     if (!update.skipped) {
+      begin_work(step);
       optimizer_->step(step, update.lr, clip_factor(options_.optimizer, update.grad_norm));
       model_->weights_changed();
+      end_work();
+    } else if (options_.model.check_finite) {
+      for (const Parameter& parameter : model_->parameters()) {
+        if (std::isfinite(sum_of_squares(parameter.grad))) continue;
+        update.not_finite = "the gradient of " + parameter.name;
+        break;
+      }
     }
     synchronize();
     return update;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "runtime/batch.h"
 #include "runtime/device_meter.h"
 #include "runtime/optimizer.h"
+#include "runtime/stage_status.h"
 
 namespace infinipipe {
 
@@ -37,6 +39,10 @@ struct StageRun {
   std::int64_t peak_bytes = 0;
   std::int64_t peak_activation_bytes = 0;  // without weights, gradients and optimizer
   std::int64_t largest_allocation = 0;
+  // With check_finite: the first tensor that was not finite, and after which instruction's end that
+  // was seen; empty: none.
+  std::string not_finite;
+  Seconds not_finite_at = 0.0;
 };
 
 class StageExecutor final {
@@ -62,6 +68,8 @@ class StageExecutor final {
     double grad_norm = 0.0;
     double lr = 0.0;
     bool skipped = false;
+    std::string not_finite;  // skipped, with check_finite: the first gradient of the stage that is
+                             // not finite
   };
   // Collective: all stages call it. Tied copies' gradients are summed first; a norm that is not
   // finite leaves everything as it is, on all stages.
@@ -76,6 +84,9 @@ class StageExecutor final {
 
   // Collective, after a failed call: forgets the step.
   void recover();
+
+  // For any thread.
+  StageStatus status() const;
 
   std::vector<Parameter>& parameters() { return model_->parameters(); }
   std::vector<AdamW::Moments>& moments() { return optimizer_->moments(); }
@@ -93,6 +104,9 @@ class StageExecutor final {
   bool last() const { return stage_.value() + 1 == comm_->stages(); }
   StageId next() const { return StageId(stage_.value() + 1); }
   StageId previous() const { return StageId(stage_.value() - 1); }
+
+  void begin_work(int step);  // of place_
+  void end_work();
 
   void warm_up_libraries() const;
   void interpret(Step& step);
@@ -117,6 +131,8 @@ class StageExecutor final {
   std::unique_ptr<AdamW> optimizer_;
   KvStore store_;
   std::string place_;  // what runs now, for failures
+  mutable std::mutex status_mutex_;
+  StageStatus status_;
 };
 
 }  // namespace infinipipe

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/_to_copy.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
 #include <fcntl.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
@@ -41,6 +43,18 @@ struct Named {
   at::Tensor tensor;
 };
 
+bool all_finite(const at::Tensor& tensor) { return at::isfinite(tensor).all().item<bool>(); }
+
+void require_finite(const std::vector<Named>& tensors, const std::string& folder) {
+  for (const Named& named : tensors) {
+    if (all_finite(named.tensor)) continue;
+    throw RunError(folder, "not written: " + named.name + " has a value that is not finite",
+                   "expected finite weights and moments",
+                   "the run has diverged: go on from an earlier checkpoint, with a lower "
+                   "optimizer.lr");
+  }
+}
+
 // Returns the file's entry for the manifest.
 Json write_tensors(const std::string& folder, const char* file, const std::vector<Named>& tensors) {
   std::vector<TensorInfo> infos;
@@ -64,17 +78,32 @@ std::string step_name(int step) {
 }
 
 bool is_step_name(const std::string& name) {
-  return name.size() >= 11 && name.starts_with("step-") &&
+  return name.size() >= 11 && name.size() < 24 && name.starts_with("step-") &&
          std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+long long step_of(const std::string& folder) {
+  return std::stoll(fs::path(folder).filename().string().substr(5));
+}
+
+// What is in a folder; others may change it meanwhile.
+std::vector<fs::path> entries(const std::string& path) {
+  std::vector<fs::path> all;
+  std::error_code error;
+  for (fs::directory_iterator entry(path, error), end; !error && entry != end;
+       entry.increment(error)) {
+    all.push_back(entry->path());
+  }
+  return all;
 }
 
 // Step folders under `path`, newest first.
 std::vector<std::string> step_folders(const std::string& path) {
   std::vector<std::pair<long long, std::string>> found;
-  for (const auto& entry : fs::directory_iterator(path)) {
-    const std::string name = entry.path().filename().string();
-    if (entry.is_directory() && is_step_name(name) && name.size() < 24) {
-      found.emplace_back(std::stoll(name.substr(5)), entry.path().string());
+  for (const fs::path& entry : entries(path)) {
+    std::error_code gone;
+    if (is_step_name(entry.filename().string()) && fs::is_directory(entry, gone)) {
+      found.emplace_back(step_of(entry.string()), entry.string());
     }
   }
   std::sort(found.rbegin(), found.rend());
@@ -83,32 +112,64 @@ std::vector<std::string> step_folders(const std::string& path) {
   return folders;
 }
 
-// Removes what is older than the `keep` newest up to `newest`, and what runs that died while saving
-// have left; later steps are not this run's.
-void remove_old(const std::string& path, const std::string& newest, int keep) {
+// A step's manifest, as it was written. Throws InputError.
+Json read_manifest(const std::string& folder) {
+  const std::string path = folder + "/" + kManifestFile;
+  Json json = read_json_file(path);
+  const JsonView manifest(json, path);
+  check_format(manifest, "infinipipe.checkpoint");
+  if (!manifest.has("hash")) return json;  // not in older ones
+  const std::string expected = manifest.at("hash").string();
+  Json hashed = json;
+  hashed.erase("hash");
+  if (hash_json(hashed) != expected) {
+    throw InputError(path, "its content does not have the hash that it names",
+                     "expected the file as it was written",
+                     "the file is damaged; use another checkpoint");
+  }
+  return json;
+}
+
+// The id of the run that wrote a step's folder: empty in older ones, nothing where it cannot be
+// read.
+std::optional<std::string> run_of(const std::string& folder) {
+  try {
+    const Json json = read_manifest(folder);
+    const JsonView manifest(json, folder);
+    if (!manifest.has("run")) return std::string();
+    return manifest.at("run").at("id").string();
+  } catch (const InputError&) {
+    return std::nullopt;
+  }
+}
+
+void remove_folder(const std::string& folder) {
+  std::error_code ignored;  // a folder that cannot be removed harms nothing
+  fs::remove(folder + "/" + kManifestFile, ignored);  // from now on it is no checkpoint
+  fs::remove_all(folder, ignored);
+}
+
+// Removes what is older than the `keep` newest of a run up to `newest`.
+void remove_old(const std::string& path, const std::string& newest, int keep,
+                const Rotation& rotation) {
+  const std::optional<std::string> run = run_of(newest);
   int kept = 0;
-  bool reached = false;
   for (const std::string& folder : step_folders(path)) {
-    reached = reached || folder == newest;
-    if (!reached || ++kept <= std::max(1, keep)) continue;
-    std::error_code ignored;  // a folder that cannot be removed harms nothing
-    fs::remove(folder + "/" + kManifestFile, ignored);  // from now on it is no checkpoint
-    fs::remove_all(folder, ignored);
-  }
-  std::vector<fs::path> left;
-  for (const auto& entry : fs::directory_iterator(path)) {
-    if (entry.path().filename().string().starts_with(kTemporary)) left.push_back(entry.path());
-  }
-  for (const fs::path& folder : left) {
-    std::error_code ignored;
-    fs::remove_all(folder, ignored);
+    const std::optional<std::string> its = folder == newest ? run : run_of(folder);
+    if (its != run) {
+      if (rotation.remove_others) remove_folder(folder);
+      continue;
+    }
+    if (step_of(folder) > step_of(newest) || ++kept <= std::max(1, keep)) continue;
+    if (folder != rotation.keep_too) remove_folder(folder);
   }
 }
 
 // The folder that `latest` names; empty where there is none, or it says nothing that makes sense.
 std::string latest_folder(const std::string& path) {
   const std::string file = path + "/" + kLatestFile;
-  if (!fs::is_regular_file(file)) return {};
+  std::error_code absent;
+  if (!fs::is_regular_file(file, absent)) return {};
   std::string name;
   try {
     name = read_file(file, 1 << 12);
@@ -174,18 +235,8 @@ class TemporaryFolder final {
 // Reads and checks one step's folder. Throws InputError naming the file that is not whole.
 CheckpointInfo open_checkpoint(const std::string& folder) {
   const std::string manifest_path = folder + "/" + kManifestFile;
-  const Json json = read_json_file(manifest_path);
+  const Json json = read_manifest(folder);
   const JsonView manifest(json, manifest_path);
-  check_format(manifest, "infinipipe.checkpoint");
-  if (manifest.has("hash")) {  // not in older ones
-    Json hashed = json;
-    hashed.erase("hash");
-    if (hash_json(hashed) != manifest.at("hash").string()) {
-      throw InputError(manifest_path, "its content does not have the hash that it names",
-                       "expected the file as it was written",
-                       "the file is damaged; use another checkpoint");
-    }
-  }
   std::map<std::string, bool> files = {{kModelFile, false}, {kOptimizerFile, false}};
   manifest.at("files").for_each([&](const JsonView& entry) {
     const std::string name = entry.at("name").string();
@@ -219,7 +270,10 @@ CheckpointInfo open_checkpoint(const std::string& folder) {
   if (manifest.at("sampler").at("step").integer() != info.next_step) {
     manifest.at("sampler").at("step").fail("next_step, " + std::to_string(info.next_step));
   }
-  if (manifest.has("planning")) info.planning = manifest.at("planning").json();
+  const auto part = [&](const char* key) {
+    return manifest.has(key) ? manifest.at(key).json() : Json();
+  };
+  info.record = {part("planning"), part("run"), part("data"), part("tokenizer")};
   return info;
 }
 
@@ -248,19 +302,22 @@ at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
   if (!stored.bytes.empty()) {
     std::memcpy(values.mutable_data_ptr(), stored.bytes.data(), stored.bytes.size());
   }
+  if (!all_finite(values)) {
+    throw InputError(file.path() + ": " + name, "found a value that is not finite",
+                     "expected finite numbers", "go on from an earlier checkpoint");
+  }
   return values;
 }
 
 }  // namespace
 
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
-                            const Json& sampler, const Json& planning) {
+                            const Json& sampler, const CheckpointRecord& record,
+                            const Rotation& rotation) {
   const std::string& path = config.checkpoint.path;
   make_folder(path);
   const std::string name = step_name(next_step);
   const std::string folder = path + "/" + name;
-  TemporaryFolder temporary(path + "/" + kTemporary + std::to_string(next_step));
-
   std::vector<Named> weights;
   std::vector<Named> moments;
   for (const Engine::StateTensor& state : engine.state()) {
@@ -270,27 +327,42 @@ std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_
     moments.push_back({std::string(kFirstMoment) + tensor, state.exp_avg});
     moments.push_back({std::string(kSecondMoment) + tensor, state.exp_avg_sq});
   }
+  require_finite(weights, folder);
+  require_finite(moments, folder);
+  TemporaryFolder temporary(path + "/" + kTemporary + std::to_string(next_step));
   Json files = Json::array();
   files.push_back(write_tensors(temporary.path(), kModelFile, weights));
   files.push_back(write_tensors(temporary.path(), kOptimizerFile, moments));
 
   Json values = Json::object();
   for (const ConfigKey& key : config_keys()) values[key.name] = key.get(config);
-  Json manifest = {{"format", "infinipipe.checkpoint"},
-                   {"version", 1},
-                   {"next_step", next_step},
-                   {"model", model_to_json(config.model)},
-                   {"config", values},
-                   {"sampler", sampler},
-                   {"planning", planning},
-                   {"files", files}};
+  Json manifest = {
+      {"format", "infinipipe.checkpoint"},    {"version", 1},      {"next_step", next_step},
+      {"model", model_to_json(config.model)}, {"config", values},  {"sampler", sampler},
+      {"planning", record.planning},          {"run", record.run}, {"data", record.data},
+      {"tokenizer", record.tokenizer},        {"files", files}};
   manifest["hash"] = hash_json(manifest);
   write_file(temporary.path() + "/" + kManifestFile, manifest.dump(1) + "\n");
   temporary.rename_to(folder);
   sync_path(path);
   write_file(path + "/" + kLatestFile, name + "\n");
-  remove_old(path, folder, config.checkpoint.keep);
+  remove_old(path, folder, config.checkpoint.keep, rotation);
   return folder;
+}
+
+Bytes checkpoint_bytes(const TrainConfig& config) {
+  const double width = config.training.dtype == Dtype::kFloat64 ? 8.0 : 4.0;
+  return 3.0 * width * static_cast<double>(config.model.parameters());
+}
+
+void remove_half_written(const std::string& path) {
+  const std::string latest = std::string(kLatestFile) + ".tmp.";
+  for (const fs::path& entry : entries(path)) {
+    const std::string name = entry.filename().string();
+    if (!name.starts_with(kTemporary) && !name.starts_with(latest)) continue;
+    std::error_code ignored;
+    fs::remove_all(entry, ignored);
+  }
 }
 
 void require_folder_of_checkpoints(const std::string& path) {
@@ -311,12 +383,16 @@ CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>
                      "train with --checkpoint.path first");
   }
   std::vector<std::string> folders = step_folders(path);
+  std::optional<std::string> run;  // only its checkpoints stand for each other
   if (const std::string latest = latest_folder(path); !latest.empty()) {
-    std::erase(folders, latest);
-    folders.insert(folders.begin(), latest);
+    std::erase_if(folders, [&](const auto& each) { return step_of(each) >= step_of(latest); });
+    if (fs::is_directory(latest)) folders.insert(folders.begin(), latest);
   }
   std::string first_problem;
   for (const std::string& folder : folders) {
+    const std::optional<std::string> its = run_of(folder);
+    if (!run) run = its;
+    if (its && its != run) continue;
     try {
       return open_checkpoint(folder);
     } catch (const InputError& error) {

@@ -3,8 +3,9 @@
 // FOLDER/step-000100/model.safetensors      weights (masters)
 //                    optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME
 //                    manifest.json          written last: step, model, config, sampler, profile,
-//                    the files' hashes and its own
+//                    the run, its data and tokenizer, the files' hashes and its own
 // FOLDER/latest                             "step-000100": only ever names a complete checkpoint
+// FOLDER/lock                               held by the process that trains into the folder
 //
 // A step's folder is written under a temporary name, synced, and renamed; `latest` follows. A crash
 // at any point leaves the old or the new checkpoint, never a mixture.
@@ -21,21 +22,41 @@
 
 namespace infinipipe {
 
+// What a checkpoint says of the run beside its state; null in older checkpoints.
+struct CheckpointRecord {
+  Json planning;   // the run's profile and the calibrator's state
+  Json run;        // "id", and totals so far (run_record.h)
+  Json data;       // of the data set (data_identity())
+  Json tokenizer;  // of the tokenizer
+};
+
 struct CheckpointInfo {
   std::string folder;  // of this step
   int next_step = 0;   // the first step that was not trained yet
   TrainConfig config;
   Json sampler;
-  Json planning;  // the run's profile and the calibrator's state; null in older checkpoints
+  CheckpointRecord record;
 };
 
-// Writes the engine's state; returns the step's folder. Keeps this one and the `keep` - 1 newest
-// before it, and removes what is older only after `latest` names the new one. Later steps, of an
-// earlier run, are left alone.
-// On failure (RunError) older checkpoints and `latest` are as they were and nothing half-written is
-// left.
+// What else may go once `latest` names the new checkpoint.
+struct Rotation {
+  std::string keep_too;        // a folder that stays, however old
+  bool remove_others = false;  // what other runs left in the folder
+};
+
+// Writes the engine's state; returns the step's folder. Keeps this one and the `keep` - 1 newest of
+// this run before it, and removes what is older only after `latest` names the new one. Other runs'
+// and later steps are left alone, unless the rotation says otherwise.
+// On failure (RunError; also where a weight or moment is not finite, which is named) older
+// checkpoints and `latest` are as they were and nothing half-written is left.
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
-                            const Json& sampler, const Json& planning = {});
+                            const Json& sampler, const CheckpointRecord& record = {},
+                            const Rotation& rotation = {});
+// Bytes of one, roughly.
+Bytes checkpoint_bytes(const TrainConfig& config);
+
+// Removes what processes that died while saving have left in the folder. Nobody may be saving.
+void remove_half_written(const std::string& path);
 
 // Throws InputError where `path` is itself one step's checkpoint: new ones would go into it, and be
 // looked for in vain.
@@ -44,14 +65,14 @@ void require_folder_of_checkpoints(const std::string& path);
 // True if `path` is a folder with at least one step's folder in it.
 bool has_checkpoints(const std::string& path);
 
-// The checkpoint under `path` that `latest` names, or the newest one by step whose files are whole
-// (hashes checked), or `path` itself if it is one. `latest` goes first since an earlier run in the
-// same folder may have come further. Broken ones are passed over with a message in `notes`. Throws
-// InputError if none is left.
+// The checkpoint under `path` that `latest` names, or where that is not whole (hashes checked) the
+// newest whole one before it of the same run; without `latest` the newest. Or `path` itself if it
+// is one. Broken ones are passed over with a message in `notes`. Throws InputError if none is left.
 CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>* notes = nullptr);
 
 // Loads weights, and moments if `optimizer`, into the engine, whatever its stages. Names, shapes
-// and dtypes must fit exactly; nothing is changed unless everything does.
+// and dtypes must fit exactly and every value must be finite, or InputError names the tensor;
+// nothing is changed unless everything does.
 void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer);
 
 }  // namespace infinipipe

@@ -16,7 +16,9 @@ namespace infinipipe {
 
 EvalResult evaluate(const EvalOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint);
+  std::vector<std::string> notes;
+  const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint, &notes);
+  for (const std::string& note : notes) options.warn(note);
   TrainConfig config = checkpoint.config;
   if (options.configure) config = options.configure(std::move(config));
   if (!options.data.empty()) config.data.path = options.data;
@@ -35,9 +37,12 @@ EvalResult evaluate(const EvalOptions& options) {
   const PlanContext context = plan_context(config, resolve_profile(config, options.log));
   Engine engine(make_engine_options(config, stage_layers(context)));
   load_checkpoint(checkpoint, engine, false);
+  options.loaded("loaded  " + checkpoint.folder + ", step " + std::to_string(checkpoint.next_step));
   const auto planner = make_judged_planner(context);
 
   EvalResult result;
+  result.checkpoint = checkpoint.folder;
+  result.next_step = checkpoint.next_step;
   double total = 0.0;
   const std::int64_t per_step = config.training.sequences_per_step;
   for (std::int64_t first = 0; first < count; first += per_step) {

@@ -7,6 +7,7 @@
 #include "infinipipe/trainer/trainer.h"
 #include "trainer/checkpoint.h"
 #include "trainer/continuation.h"
+#include "trainer/identity.h"
 #include "trainer/sampling.h"
 #include "trainer/setup.h"
 
@@ -25,10 +26,14 @@ std::string generate(const GenerateOptions& options) {
     throw InputError("generate: --top-p", "found " + std::to_string(options.top_p),
                      "expected more than 0 and at most 1");
   }
-  const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint);
+  std::vector<std::string> notes;
+  const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint, &notes);
+  for (const std::string& note : notes) options.warn(note);
   TrainConfig config = checkpoint.config;
   if (options.configure) config = options.configure(std::move(config));
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
+  compare_identity({}, tokenizer_identity(config.data.tokenizer), {}, checkpoint.record.tokenizer,
+                   checkpoint.folder, options.warn);
   std::vector<std::int64_t> tokens = tokenizer->encode(options.prompt);
   Continuation continuation(*tokenizer, tokens);
   if (tokens.empty()) tokens.push_back(tokenizer->end_of_document());  // an empty page
@@ -42,6 +47,7 @@ std::string generate(const GenerateOptions& options) {
   const LayerRange all{0, static_cast<int>(config.model.num_hidden_layers)};
   Engine engine(make_engine_options(config, {all}));
   load_checkpoint(checkpoint, engine, false);
+  options.loaded("loaded  " + checkpoint.folder + ", step " + std::to_string(checkpoint.next_step));
 
   Random random(static_cast<std::uint64_t>(options.seed));
   for (int i = 0; i < options.tokens; ++i) {

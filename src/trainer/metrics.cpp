@@ -1,19 +1,15 @@
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
-#include "infinipipe/base/json.h"
 #include "infinipipe/trainer/trainer.h"
-#include "trainer/metrics_file.h"
 
 namespace infinipipe {
 
 std::string metrics_json(const StepMetrics& m) {
   nlohmann::ordered_json line = {
       {"step", m.step},
+      {"time", m.time},
+      {"run", m.run},
+      {"run_id", m.run_id},
       {"loss", m.loss},
       {"grad_norm", m.grad_norm},
       {"lr", m.lr},
@@ -37,51 +33,21 @@ std::string metrics_json(const StepMetrics& m) {
       {"chunks", m.chunks},
       {"recomputed_layers", m.recomputed_layers},
       {"skipped", m.skipped},
+      {"skipped_because", m.skipped ? nlohmann::ordered_json(m.skipped_because) : nullptr},
       {"truncated_sequences", m.truncated_sequences},
       {"truncated_tokens", m.truncated_tokens},
       {"plan_hash", m.plan_hash},
+      {"tokens_total", m.tokens_total},
+      {"seconds_total", m.seconds_total},
+      {"steps_repeated", m.steps_repeated},
+      {"seconds_lost", m.seconds_lost},
+      {"goodput", m.goodput},
   };
   for (const KeepLevel& level : kKeepLevels) {
     if (level.plan_field == nullptr) continue;
     line[std::string(level.plan_field) + "_layers"] = m.recomputed_by_level[index_of(level.keep)];
   }
   return line.dump();
-}
-
-MetricsFile::MetricsFile(const std::string& path, int first_step) : path_(path) {
-  if (path.empty()) return;
-  const auto folder = std::filesystem::path(path).parent_path();
-  if (!folder.empty()) make_folder(folder.string());
-  std::string kept;
-  if (first_step > 0 && std::filesystem::is_regular_file(path)) {
-    const std::string old = read_file(path);
-    std::size_t begin = 0;
-    while (true) {
-      const std::size_t end = old.find('\n', begin);
-      if (end == std::string::npos) break;  // a line without its end was cut off: drop it
-      const std::string line = old.substr(begin, end - begin);
-      const Json json = parse_json(line, path);
-      if (JsonView(json, path).at("step").integer() >= first_step) break;
-      kept += line + "\n";
-      begin = end + 1;
-    }
-  }
-  write_file(path, kept);
-  file_ = std::fopen(path.c_str(), "ab");
-  if (file_ == nullptr) throw RunError(path, "cannot be opened for appending");
-}
-
-MetricsFile::~MetricsFile() {
-  if (file_ != nullptr) std::fclose(file_);
-}
-
-void MetricsFile::append(const StepMetrics& metrics) {
-  if (file_ == nullptr) return;
-  const std::string line = metrics_json(metrics) + "\n";
-  if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
-    const std::string why = std::strerror(errno);
-    throw RunError(path_, "cannot be written: " + why, "", "check the disk");
-  }
 }
 
 }  // namespace infinipipe

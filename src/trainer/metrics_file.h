@@ -1,27 +1,54 @@
-// metrics.jsonl: one line a step.
+// metrics.jsonl: one line a step, and nothing of it is ever lost.
 #pragma once
 
-#include <cstdio>
+#include <functional>
+#include <optional>
 #include <string>
 
 #include "infinipipe/trainer/trainer.h"
+#include "trainer/run_record.h"
 
 namespace infinipipe {
 
-// Replaces the file, but keeps the lines of steps before `first_step` (resume). An empty path
-// writes nothing. Throws RunError where a line cannot be written. One thread.
+// The file is touched when the first step is done, not before. Then a fresh run's begins anew, and
+// what lay there is kept as PATH.old; a resumed run goes on with the file, less the lines of the
+// steps that it has done again. A line that cannot be read is named and stays where it is.
+// An empty path writes nothing. One thread.
 class MetricsFile final {
  public:
-  MetricsFile(const std::string& path, int first_step);
+  using Warn = std::function<void(const std::string&)>;
+
+  // `resumed_at`: the first step of a run that goes on; nothing: a fresh run.
+  MetricsFile(std::string path, std::optional<int> resumed_at, Warn warn);
   ~MetricsFile();
   MetricsFile(const MetricsFile&) = delete;
   MetricsFile& operator=(const MetricsFile&) = delete;
 
+  // Adds to the record what the lines say of steps that will be done again.
+  void count_repeated(RunRecord& record) const;
+
+  // A disk that is full, or another failure, is warned of once; lines wait until there is room
+  // again, as many as kMostPending bytes.
   void append(const StepMetrics& metrics);
 
+  static constexpr std::size_t kMostPending = std::size_t{1} << 20;
+
  private:
+  void read_earlier(int first);
+  void open();
+  // Writes what waits; false, with the reason, where not all could be.
+  bool flush(std::string& why);
+
   std::string path_;
-  std::FILE* file_ = nullptr;
+  bool fresh_;
+  Warn warn_;
+  std::string kept_;      // of the resumed run's file
+  bool rewrite_ = false;  // which is more than that
+  RunRecord lost_;
+  int fd_ = -1;
+  bool failing_ = false;
+  std::string pending_;
+  int dropped_ = 0;  // lines
 };
 
 }  // namespace infinipipe

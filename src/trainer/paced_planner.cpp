@@ -13,8 +13,8 @@ namespace {
 
 class PacedPlanner final : public Planner {
  public:
-  explicit PacedPlanner(const PlanContext& context)
-      : context_(context), even_(make_judged_planner(context)) {
+  PacedPlanner(const PlanContext& context, bool decides)
+      : context_(context), decides_(decides), even_(make_judged_planner(context)) {
     std::vector<int> layers;  // a run's split does not change with its pace
     for (const LayerRange& range : stage_layers(context)) layers.push_back(range.count());
     context_.layers_per_stage = std::move(layers);
@@ -27,7 +27,9 @@ class PacedPlanner final : public Planner {
     const double mean =
         std::accumulate(pace.begin(), pace.end(), 0.0) / static_cast<double>(pace.size());
     bool even = true;
-    for (const double each : pace) even = even && std::abs(each / mean - 1.0) <= kSamePace;
+    for (const double each : pace) {
+      even = even && (!decides_ || std::abs(each / mean - 1.0) <= kSamePace);
+    }
     Plan plan = even ? even_->plan(request) : plan_uneven(request, mean);
     plan.stage_pace = even ? std::vector<double>(pace.size(), mean) : pace;
     if (plan.predicted) scale(*plan.predicted, mean);
@@ -54,13 +56,14 @@ class PacedPlanner final : public Planner {
   }
 
   PlanContext context_;
+  bool decides_;
   std::unique_ptr<Planner> even_;
 };
 
 }  // namespace
 
-std::unique_ptr<Planner> make_paced_planner(const PlanContext& context) {
-  return std::make_unique<PacedPlanner>(context);
+std::unique_ptr<Planner> make_paced_planner(const PlanContext& context, bool decides) {
+  return std::make_unique<PacedPlanner>(context, decides);
 }
 
 }  // namespace infinipipe

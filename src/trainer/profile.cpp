@@ -1,5 +1,6 @@
 #include "infinipipe/trainer/profile.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -23,21 +24,6 @@ std::string cache_folder() {
   return std::string(home != nullptr && *home != '\0' ? home : ".") + "/.cache/infinipipe/profiles";
 }
 
-// A run's memory and times are only as true as its profile: figures for another model or type would
-// break its budget.
-Profile own_profile(const TrainConfig& config) {
-  const std::string& path = config.cluster.profile;
-  Profile profile = read_profile(path);
-  agreed_model(profile_model(config.model), profile, path);
-  if (profile.dtype != config.training.dtype) {
-    throw InputError("training.dtype", "found " + config.training.dtype,
-                     "expected " + profile.dtype + ", which the figures of " + path + " are for",
-                     "measure this machine with the same configuration (infinipipe profile), or "
-                     "leave cluster.profile out");
-  }
-  return profile;
-}
-
 }  // namespace
 
 ProfileOptions profile_options(const TrainConfig& config) {
@@ -48,6 +34,7 @@ ProfileOptions profile_options(const TrainConfig& config) {
   options.threads_per_stage = config.runtime.threads_per_stage;
   options.pooled_allocator = config.runtime.pooled_allocator;
   options.longest = config.data.max_sequence_length;
+  options.code = kCodeVersion;
   options.stages =
       stage_layers(plan_context(config, estimated_profile(config.model, config.training.dtype)));
   return options;
@@ -68,13 +55,62 @@ std::string cached_profile_path(const TrainConfig& config) {
   return cache_folder() + "/" + hash_json(key).substr(0, 16) + ".json";
 }
 
+void require_profile_of(const TrainConfig& config, const Profile& profile, const std::string& where,
+                        const std::function<void(const std::string&)>& warn) {
+  // A run's memory and times are only as true as its profile: figures for another model or type
+  // would break its budget.
+  agreed_model(profile_model(config.model), profile, where);
+  const std::string dtype = to_string(config.training.dtype);
+  if (profile.dtype != dtype) {
+    throw InputError("training.dtype", "found " + dtype,
+                     "expected " + profile.dtype + ", which the figures of " + where + " are for",
+                     "measure this machine with the same configuration (infinipipe profile), or "
+                     "leave cluster.profile out");
+  }
+  if (profile.source != "measured") return;
+  const double layer =
+      estimated_profile(config.model, config.training.dtype).memory.state_bytes_per_layer;
+  if (std::abs(profile.memory.state_bytes_per_layer - layer) > 1e-6 * layer) {
+    throw InputError(
+        where, "was measured for layers of " + format_bytes(profile.memory.state_bytes_per_layer),
+        "expected those of the model, of " + format_bytes(layer) + " with their states",
+        "measure this model with `infinipipe profile`, or use --cluster.profile estimate");
+  }
+  const Json raw = profile.raw.empty() ? Json::object() : parse_json(profile.raw, where);
+  std::string differs;
+  const auto other = [&differs](const std::string& what) {
+    differs += (differs.empty() ? "" : ", ") + what;
+  };
+  if (raw.contains("measured_with")) {
+    const JsonView with(raw["measured_with"], where, "measured_with");
+    const std::int64_t threads = with.integer_or("threads_per_stage", 0);
+    if (threads != 0 && threads != config.runtime.threads_per_stage) {
+      other("with " + std::to_string(threads) + " thread(s) a stage instead of " +
+            std::to_string(config.runtime.threads_per_stage));
+    }
+    if (const std::string code = with.string_or("code", ""); !code.empty() && code != kCodeVersion)
+      other("by another version of this program");
+  }
+  if (profile.machine != machine_name(config.runtime.device)) {
+    other("on another machine (" + profile.machine + ")");
+  }
+  if (!differs.empty()) {
+    warn(where + ": was measured " + differs +
+         ": times, and what is planned for them, may be far off; `infinipipe profile` measures");
+  }
+}
+
 Profile resolve_profile(const TrainConfig& config,
                         const std::function<void(const std::string&)>& log, Seconds seconds,
                         const std::atomic<bool>* stop) {
   if (config.cluster.profile == "estimate") {
     return estimated_profile(config.model, config.training.dtype);
   }
-  if (!config.cluster.profile.empty()) return own_profile(config);
+  if (!config.cluster.profile.empty()) {
+    Profile profile = read_profile(config.cluster.profile);
+    require_profile_of(config, profile, config.cluster.profile, log);
+    return profile;
+  }
   const std::string path = cached_profile_path(config);
   std::error_code unwritable;  // said when there is something to write
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), unwritable);

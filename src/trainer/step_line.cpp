@@ -7,10 +7,15 @@
 namespace infinipipe {
 
 std::string step_line(const StepMetrics& m) {
+  if (m.skipped_because == kNoTargets) {
+    std::array<char, 32> step{};
+    std::snprintf(step.data(), step.size(), "step %4d", m.step);
+    return step.data() + std::string("  SKIPPED: no document of the batch has a target");
+  }
   std::array<char, 256> head{};
   std::snprintf(head.data(), head.size(),
                 "step %4d  loss %.4f  grad %.3f  lr %.1e  %7s tok/s  mfu %2.0f%%  bubble %4.1f%%",
-                m.step, m.loss, m.grad_norm, m.lr,
+                m.step, std::abs(m.loss), std::abs(m.grad_norm), m.lr,  // of "nan" the sign goes
                 format_count(std::llround(m.tokens_per_second)).c_str(), 100.0 * m.mfu,
                 100.0 * m.bubble_measured);
   std::string line = head.data();
@@ -25,7 +30,7 @@ std::string step_line(const StepMetrics& m) {
   }
   line += "  plan " + format_seconds(m.plan_seconds);
   if (m.plan_wait_seconds >= 1e-3) line += " (waited " + format_seconds(m.plan_wait_seconds) + ")";
-  if (m.skipped) line += "  SKIPPED";
+  if (m.skipped) line += "  SKIPPED: not finite";
   return line;
 }
 

@@ -27,6 +27,8 @@ struct TrainingConfig {
   std::int64_t seed = 1;
   Dtype dtype = Dtype::kFloat32;
   double max_minutes = 0.0;  // 0: no limit; else stops cleanly after so long
+  int max_skipped_steps = 5;      // in a row, before the run has failed; 0: no limit
+  bool check_finite = false;      // name the first tensor that is not finite
 };
 
 struct OptimizerConfig {
@@ -68,7 +70,9 @@ struct PlannerConfig {
   int solver_nodes = 200;
   double solver_seconds = 10.0;  // emergency stop
   int ahead = 2;
-  bool recalibrate = true;
+  // Whether measured steps change decisions, so that plans depend on the clock; predicted times
+  // follow the machine's pace anyway.
+  bool recalibrate = false;
 };
 
 struct ClusterConfig {
@@ -82,6 +86,7 @@ struct RuntimeConfig {
   std::string communicator = "threads";
   int threads_per_stage = 1;
   bool pooled_allocator = true;
+  double stalled_after_seconds = 900.0;  // an instruction that takes longer ends the run; 0: never
 };
 
 struct CheckpointConfig {
@@ -91,7 +96,8 @@ struct CheckpointConfig {
 };
 
 struct MetricsConfig {
-  std::string path;  // of metrics.jsonl; empty: none
+  std::string path;      // of metrics.jsonl; empty: none
+  std::string run_name;  // in each line; empty: the run's id
 };
 
 struct TrainConfig {

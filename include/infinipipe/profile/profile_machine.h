@@ -22,6 +22,10 @@ struct ProfileOptions {
   bool pooled_allocator = true;  // Engine::Options
   Tokens longest = 16384;        // the longest document that training will see
   Seconds seconds = 60.0;        // to spend on measuring, roughly; the least is four rounds
+  // So many groups of the design, in the least number of rounds, whatever the time; 0: as many as
+  // `seconds` allows. What is measured of memory then depends on no clock.
+  int groups = 0;
+  std::string code;  // version of what is measured, for the file's `measured_with`
   std::int64_t seed = 1;
   // One line at a time; what is done and how far it is (0..1).
   std::function<void(const std::string&)> log = [](const std::string&) {};

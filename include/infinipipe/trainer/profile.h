@@ -15,6 +15,12 @@ namespace infinipipe {
 // many. Throws InputError for stages that the layers cannot fill.
 ProfileOptions profile_options(const TrainConfig& config);
 
+// Whether a measured profile is for what the configuration runs. Throws InputError where it is of
+// another dtype or model; other threads, code or machine are warned of, once. Given and estimated
+// ones are the user's word.
+void require_profile_of(const TrainConfig& config, const Profile& profile, const std::string& where,
+                        const std::function<void(const std::string&)>& warn);
+
 // The profile that cluster.profile names: a file; "estimate" for one from the model's FLOPs; empty
 // for this machine's. That one is read from the cache, and measured first, which takes a minute,
 // where the cache has none for this machine, model, dtype, stages, threads, longest document and

@@ -13,11 +13,18 @@
 
 namespace infinipipe {
 
+// Why a step was skipped.
+inline constexpr const char* kNoTargets = "no targets";
+inline constexpr const char* kNotFinite = "not finite";
+
 // What one step did: the object that becomes a line of metrics.jsonl (contract of its fields:
 // docs/training.md).
 struct StepMetrics {
   int step = 0;
-  double loss = 0.0;  // mean over the batch's target tokens, natural log
+  double time = 0.0;   // when the step was done: seconds since 1970
+  std::string run;     // metrics.run_name, or the id
+  std::string run_id;  // the same over all resumes
+  double loss = 0.0;   // mean over the batch's target tokens, natural log; NaN where it has none
   double grad_norm = 0.0;
   double lr = 0.0;
   Tokens tokens = 0;
@@ -40,10 +47,17 @@ struct StepMetrics {
   int chunks = 0;
   std::int64_t recomputed_layers = 0;      // sum over chunks and stages
   ByRemadeLevel<std::int64_t> recomputed_by_level{};  // of these, by what they keep
-  bool skipped = false;  // the update was left out: no targets, or a norm that is not finite
+  bool skipped = false;                    // the update was left out
+  std::string skipped_because;  // kNoTargets: no work was done; kNotFinite: the loss or the norm
   int truncated_sequences = 0;
   Tokens truncated_tokens = 0;
   std::string plan_hash;
+  // Of the whole run so far, over all its processes.
+  Tokens tokens_total = 0;
+  Seconds seconds_total = 0.0;  // of the steps that count, each once
+  int steps_repeated = 0;       // done again since a process died
+  Seconds seconds_lost = 0.0;   // what they had taken the first time
+  double goodput = 1.0;         // seconds_total over both
 };
 
 // One line of JSON without the line break.
@@ -51,22 +65,37 @@ std::string metrics_json(const StepMetrics& metrics);
 // The line for people: "step   12  loss 3.2145  grad 0.812  lr 9.8e-03  14,210 tok/s  mfu 61% ...".
 std::string step_line(const StepMetrics& metrics);
 
+// Changes a configuration before anything runs, as flags do: device, threads, planner, limits.
+using Configure = std::function<TrainConfig(TrainConfig)>;
+
 struct TrainOptions {
   TrainConfig config;
-  bool resume = false;    // go on from config.checkpoint.path's latest checkpoint
-  std::string plan_dir;   // keep each step's plan.json here; empty: no
-  std::string trace_dir;  // keep each step's measured trace here; empty: no
-  // Messages for people, one line each; and one call a step.
+  // Go on from config.checkpoint.path's latest checkpoint; where there is none, start.
+  bool resume = false;
+  // Makes a resumed run's configuration from that of its checkpoint; empty: `config` is it.
+  Configure configure;
+  bool overwrite = false;  // start afresh in a folder that holds another run's checkpoints
+  std::string plan_dir;    // keep each step's plan.json here; empty: no
+  std::string trace_dir;   // keep each step's measured trace here; empty: no
+  // Messages for people, one line each; what must be heard, whatever else is not; and one call a
+  // step.
   std::function<void(const std::string&)> log = [](const std::string&) {};
+  std::function<void(const std::string&)> warn = [](const std::string&) {};
   std::function<void(const StepMetrics&)> on_step = [](const StepMetrics&) {};
   // Set from a signal handler: training ends after the step in flight, with a checkpoint if one is
   // configured.
   const std::atomic<bool>* stop = nullptr;
+  // Called on a thread of its own when an instruction has run for runtime.stalled_after_seconds;
+  // must end the process, which cannot go on. Empty: nobody watches.
+  std::function<void(const std::string&)> on_stalled;
+  // Called on a stage's thread before each instruction, "F0.3"; what it throws fails the step.
+  std::function<void(int step, int stage, const std::string& instruction)> before_instruction;
 };
 
 struct TrainResult {
-  int steps_done = 0;  // of this run
+  int steps_done = 0;  // of this process
   int next_step = 0;
+  int steps = 0;            // of the whole run
   double first_loss = 0.0;  // of steps that were not skipped
   double last_loss = 0.0;
   int skipped = 0;
@@ -75,14 +104,20 @@ struct TrainResult {
   Seconds plan_wait_seconds = 0.0;  // stood still for plans after the first step
   std::string checkpoint;           // folder of the last one written; empty: none
   bool stopped = false;             // by `stop` or the time limit
+  int steps_repeated = 0;           // of the whole run, as in StepMetrics
+  Seconds seconds_lost = 0.0;
+  double goodput = 1.0;
 };
 
-// Throws InputError for a configuration or data that cannot be trained on, RunError for a run that
-// failed. metrics.jsonl is appended to on resume (lines of steps at or after the resumed one are
-// dropped first), else replaced.
+// Throws InputError for a configuration or data that cannot be trained on, which is said before the
+// first step as far as it can be known, and RunError for a run that failed. Whatever ends a run,
+// what was trained is saved first where that is whole and checkpoint.path is set; the message names
+// the step. metrics.jsonl: see metrics_file.h.
 TrainResult train(const TrainOptions& options);
 
 struct EvalResult {
+  std::string checkpoint;  // the step's folder that was loaded
+  int next_step = 0;       // and its step
   double loss = 0.0;
   double perplexity = 0.0;
   double targets = 0.0;
@@ -91,17 +126,17 @@ struct EvalResult {
   Seconds seconds = 0.0;
 };
 
-// Changes a checkpoint's configuration before anything runs: device, threads, planner, data limits.
-// The model is the checkpoint's; another one is refused when its tensors are loaded.
-using Configure = std::function<TrainConfig(TrainConfig)>;
-
 struct EvalOptions {
   std::string checkpoint;      // a checkpoint folder, or a folder of them
   std::string data;            // dataset prefix; empty: the checkpoint's own
   std::int64_t sequences = 0;  // documents from the first; 0: all
   std::optional<int> stages;   // default: the checkpoint's
-  Configure configure;         // may be empty
+  // Of the checkpoint's configuration; may be empty. The model is the checkpoint's; another one is
+  // refused when its tensors are loaded.
+  Configure configure;
   std::function<void(const std::string&)> log = [](const std::string&) {};
+  std::function<void(const std::string&)> loaded = [](const std::string&) {};  // says what was
+  std::function<void(const std::string&)> warn = [](const std::string&) {};
 };
 
 // Loss and perplexity over whole documents (cut at max_sequence_length), with evaluation plans.
@@ -115,8 +150,10 @@ struct GenerateOptions {
   double temperature = 0.8;  // 0: the likeliest token
   double top_p = 0.95;
   std::int64_t seed = 1;
-  Configure configure;                                                          // may be empty
+  Configure configure;                                                          // as for evaluate()
   std::function<void(const std::string&)> on_text = [](const std::string&) {};  // piece by piece
+  std::function<void(const std::string&)> loaded = [](const std::string&) {};   // says what was
+  std::function<void(const std::string&)> warn = [](const std::string&) {};
 };
 
 // The prompt's continuation; ends early at an end of document.

@@ -1,10 +1,12 @@
 #include "model/common/stage_model.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/scalar_tensor.h>
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/dtype.h"
@@ -56,6 +58,7 @@ struct StageModel::Impl {
   std::unique_ptr<Head> head;
   at::Tensor rope_table;
   double recompute_seconds = 0.0;
+  std::string not_finite;  // the first that was seen
 
   explicit Impl(const Options& given) : options(given) {
     check(options);
@@ -71,6 +74,10 @@ struct StageModel::Impl {
     }
   }
 
+  void note_finite(const at::Tensor& tensor, const std::string& where, const char* what);
+  std::string layer_name(int layer) const {
+    return "layer " + std::to_string(options.layers.begin + layer);
+  }
   LayerChunk layer_chunk(const ChunkWork& chunk);
   void reserve_positions(Tokens most);
   std::vector<AttentionSlice> forward_slices(const ChunkWork& chunk, int layer, KvStore& store);
@@ -82,6 +89,11 @@ struct StageModel::Impl {
   at::Tensor backward(ChunkState& state, const at::Tensor& output_grad, KvStore& store,
                       bool all_weights);
 };
+
+void StageModel::Impl::note_finite(const at::Tensor& tensor, const std::string& where, const char* what) {
+  if (!options.check_finite || !not_finite.empty()) return;
+  if (!at::isfinite(tensor).all().item<bool>()) not_finite = where + ": " + what;
+}
 
 // Positions of the chunk's tokens, and angles for all of them.
 LayerChunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
@@ -185,6 +197,7 @@ at::Tensor StageModel::Impl::backward(ChunkState& state, const at::Tensor& outpu
     LayerPass& pass = *state.layers[static_cast<std::size_t>(i)];
     grad = pass.backward_input(shared, slices, grad);
     if (all_weights || again) pass.backward_weight();
+    note_finite(grad, layer_name(i), "the gradient of its input");
   }
   state.input_done = true;
   if (!options.embedding) return grad;
@@ -225,10 +238,12 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
     if (impl.options.embedding) result.state->token_ids = input;
   }
   at::Tensor hidden = impl.options.embedding ? impl.embed(input) : input;
+  if (impl.options.embedding) impl.note_finite(hidden, "embedding", "its output");
   for (int i = 0; i < impl.options.layers.count(); ++i) {
     std::unique_ptr<LayerPass> pass =
         impl.layers[static_cast<std::size_t>(i)]->begin(std::move(hidden));
     hidden = pass->forward(shared, impl.forward_slices(chunk, i, store));
+    impl.note_finite(hidden, impl.layer_name(i), "its output");
     impl.store_keys(chunk, i, *pass, store, keep);
     if (!keep) continue;
     pass->keep(chunk.keeping.of_layer(i));
@@ -245,6 +260,7 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
   }
   Head::Result head = impl.head->loss(hidden, *targets, keep);
   result.loss = at::scalar_tensor(head.loss, at::dtype(at::kDouble));
+  impl.note_finite(result.loss, "head", "the loss");
   if (keep) result.state->head_grad = std::move(head.hidden_grad);
   return result;
 }
@@ -269,6 +285,8 @@ at::Tensor StageModel::backward(std::unique_ptr<ChunkState> state, const at::Ten
 }
 
 double StageModel::take_recompute_seconds() { return std::exchange(impl_->recompute_seconds, 0.0); }
+
+std::string StageModel::take_not_finite() { return std::exchange(impl_->not_finite, {}); }
 
 PartTimes StageModel::take_part_times() { return std::exchange(impl_->times, PartTimes{}); }
 

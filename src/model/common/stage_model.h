@@ -86,6 +86,7 @@ class StageModel final {
     std::int64_t seed = 1;            // initial weights depend on seed and parameter name only
     Tokens head_block_tokens = 1024;  // at most; fewer when the vocabulary is large
     bool time_parts = false;          // measure PartTimes (synchronises a GPU)
+    bool check_finite = false;        // look at what each layer gives, for take_not_finite()
   };
 
   explicit StageModel(const Options& options);
@@ -135,6 +136,10 @@ class StageModel final {
   // Time spent since the last call in recomputing, seconds.
   double take_recompute_seconds();
   PartTimes take_part_times();
+
+  // The first tensor with a value that is not finite since the last call ("layer 3: its output");
+  // empty if there was none, or nobody looked.
+  std::string take_not_finite();
 
   // Logits [T, vocab], float32 or float64, of hidden [T, D]; last stage only; for generation.
   at::Tensor logits(const at::Tensor& hidden) const;

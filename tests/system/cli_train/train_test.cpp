@@ -1,8 +1,16 @@
 // `train`, `eval` and `generate` as a user runs them: what they print, and the one line that they
 // refuse with.
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <utility>
 
 #include "infinipipe/base/json.h"
 #include "infinipipe/cost/profile.h"
@@ -59,6 +67,9 @@ class TrainCommand : public testing::ProgramTest {
                                     "estimate"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
+  }
+  std::string read_or_nothing(const std::string& name) const {
+    return std::filesystem::exists(path(name)) ? read(name) : std::string();
   }
   void refuse(std::vector<std::string> flags, int code, const std::string& message) const {
     flags.emplace_back("-q");
@@ -160,18 +171,177 @@ TEST_F(TrainCommand, QuietSaysNothing) {
   EXPECT_EQ(outcome.out + outcome.error, "");
 }
 
-TEST_F(TrainCommand, ATermSignalEndsWithACheckpoint) {
-  const std::vector<std::string> flags = train({"--training.steps", "1000000"});
-  // In the foreground: else timeout signals its process group as well, and twice ends the run.
-  std::string command = "cd '" + folder_.string() +
-                        "' && timeout --foreground --preserve-status -s TERM 5 '" +
-                        INFINIPIPE_BINARY "'";
-  for (const std::string& flag : flags) command += " '" + flag + "'";
-  const int status = std::system((command + " >out 2>err").c_str());
-  EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0) << read("err");
-  EXPECT_THAT(read("out"), HasSubstr("stopped by request"));
-  EXPECT_THAT(read("err"), HasSubstr("stopping after this step"));
+// A run in the background, whose output this test follows.
+class Background final {
+ public:
+  Background(const std::string& folder, const std::vector<std::string>& flags, bool pipe = false)
+      : folder_(folder) {
+    if (pipe) {
+      EXPECT_EQ(::pipe2(pipe_, O_CLOEXEC), 0);
+    }
+    process_ = ::fork();
+    if (process_ != 0) {
+      if (pipe) ::close(pipe_[1]);
+      return;
+    }
+    if (::chdir(folder.c_str()) != 0) ::_exit(126);
+    const int out = pipe ? pipe_[1] : ::open("out", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    const int error = ::open("err", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    ::dup2(out, STDOUT_FILENO);
+    ::dup2(error, STDERR_FILENO);
+    std::vector<char*> arguments = {const_cast<char*>(INFINIPIPE_BINARY)};
+    for (const std::string& flag : flags) arguments.push_back(const_cast<char*>(flag.c_str()));
+    arguments.push_back(nullptr);
+    ::execv(INFINIPIPE_BINARY, arguments.data());
+    ::_exit(127);
+  }
+  ~Background() {
+    if (process_ <= 0) return;
+    ::kill(process_, SIGKILL);
+    ::waitpid(process_, nullptr, 0);
+  }
+  Background(const Background&) = delete;
+  Background& operator=(const Background&) = delete;
+
+  // Until so many steps are in the metrics; false where the process ended before.
+  bool wait_for_steps(std::size_t steps) const {
+    while (true) {
+      std::error_code absent;
+      const std::string path = folder_ + "/run/metrics.jsonl";
+      if (std::filesystem::exists(path, absent)) {
+        const std::string text = read_file(path);
+        if (static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')) >= steps)
+          return true;
+      }
+      if (ended()) return false;
+      ::usleep(10'000);
+    }
+  }
+  // Until it has worked for so long from now on.
+  void wait_for_work(double seconds) const {
+    const double start = processor_seconds();
+    while (!ended() && processor_seconds() < start + seconds) ::usleep(10'000);
+  }
+  void read_some() const {
+    char byte = 0;
+    EXPECT_EQ(::read(pipe_[0], &byte, 1), 1);
+  }
+  void close_pipe() const { ::close(pipe_[0]); }
+  void signal(int number) const { ::kill(process_, number); }
+  // The exit code, or minus the signal that ended it.
+  int wait() {
+    int status = 0;
+    ::waitpid(std::exchange(process_, 0), &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+
+ private:
+  bool ended() const {
+    siginfo_t info{};
+    ::waitid(P_PID, static_cast<id_t>(process_), &info, WEXITED | WNOHANG | WNOWAIT);
+    return info.si_pid != 0;
+  }
+  double processor_seconds() const {
+    const std::string text = read_file("/proc/" + std::to_string(process_) + "/stat");
+    std::istringstream fields(text.substr(text.rfind(')') + 1));
+    std::string skipped;
+    for (int i = 0; i < 11; ++i) fields >> skipped;
+    double ticks = 0.0;
+    fields >> ticks;  // of user code
+    return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  }
+
+  std::string folder_;
+  pid_t process_ = 0;
+  int pipe_[2] = {-1, -1};
+};
+
+// What clusters, terminals and shells send.
+TEST_F(TrainCommand, EachStopSignalEndsWithACheckpoint) {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
+    SCOPED_TRACE(number);
+    Background run(folder_.string(), train({"--training.steps", "1000000", "--overwrite",
+                                            "--stopped-exit-code", number == SIGHUP ? "75" : "0"}));
+    ASSERT_TRUE(run.wait_for_steps(2)) << read("err");
+    run.signal(number);
+    EXPECT_EQ(run.wait(), number == SIGHUP ? 75 : 0) << read("err");
+    EXPECT_THAT(read("out"), HasSubstr(" of 1000000, by request"));
+    EXPECT_THAT(read("err"), HasSubstr("stopping after this step"));
+    const std::size_t steps = lines_of(read("run/metrics.jsonl")).size();
+    const std::string latest = read("run/checkpoints/latest");
+    EXPECT_EQ(std::stoul(latest.substr(5)), steps);
+    std::filesystem::remove_all(path("run"));
+  }
+}
+
+TEST_F(TrainCommand, TwoSignalsEndAtOnceWhicheverTheyAre) {
+  // A long step: the first signal cannot have ended it.
+  std::string text;
+  for (int i = 0; i < 8000; ++i) text += "abc abc ";
+  write("long/1.txt", text);
+  ASSERT_EQ(run({"data", "build", "--input", "long", "--out", "set"}).code, 0);
+  Background run(folder_.string(),
+                 train({"--data.max_sequence_length", "64000", "--training.sequences_per_step", "1",
+                        "--model.hidden_size", "128"}));
+  while (lines_of(read_or_nothing("out")).size() < 3) ::usleep(10'000);
+  run.wait_for_work(1.0);  // planning is over long before
+  run.signal(SIGTERM);
+  while (read_or_nothing("err").find("stopping") == std::string::npos) ::usleep(10'000);
+  run.signal(SIGINT);
+  EXPECT_EQ(run.wait(), -SIGINT);
+}
+
+// `infinipipe train | head`: the checkpoint that SIGTERM would have left.
+TEST_F(TrainCommand, AClosedPipeEndsWithACheckpoint) {
+  Background run(folder_.string(), train({"--training.steps", "1000000"}), /*pipe=*/true);
+  run.read_some();
+  run.close_pipe();
+  EXPECT_EQ(run.wait(), 0) << read("err");
+  EXPECT_THAT(read("err"), HasSubstr("warning: stdout was closed: stopping after this step"));
   EXPECT_TRUE(std::filesystem::exists(path("run/checkpoints/latest")));
+}
+
+TEST_F(TrainCommand, AFullDiskForItsOutputDoesNotEndARun) {
+  std::string command = "cd '" + folder_.string() + "' && '" INFINIPIPE_BINARY "'";
+  for (const std::string& flag : train()) command += " '" + flag + "'";
+  const int status = std::system((command + " >/dev/full 2>err").c_str());
+  EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0) << read("err");
+  EXPECT_THAT(read("err"), HasSubstr("warning: stdout: cannot be written: No space left"));
+  EXPECT_TRUE(std::filesystem::exists(path("run/checkpoints/step-000003/manifest.json")));
+}
+
+TEST_F(TrainCommand, TheSecondOfTwoStartsIsRefused) {
+  Background first(folder_.string(), train({"--training.steps", "1000000"}));
+  ASSERT_TRUE(first.wait_for_steps(1)) << read("err");
+  for (const char* how : {"--resume", "--overwrite"}) {
+    expect_error(train({how}), 2,
+                 "config: checkpoint.path: found run/checkpoints in use by process");
+  }
+  first.signal(SIGTERM);
+  EXPECT_EQ(first.wait(), 0) << read("err");
+  EXPECT_EQ(run(train({"--overwrite"})).code, 0);
+}
+
+TEST_F(TrainCommand, QuietHidesNoWarning) {
+  const Outcome outcome = run(train(
+      {"-q", "--optimizer.lr", "1e30", "--optimizer.warmup_steps", "0", "--training.steps", "9"}));
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_THAT(outcome.error, HasSubstr("warning: step 1 was skipped: its "));
+  EXPECT_THAT(outcome.error, HasSubstr("\nerror: step 5: 5 steps in a row were skipped"));
+
+  ASSERT_EQ(run(train({"--overwrite", "--checkpoint.every", "1"})).code, 0);
+  std::string damaged = read("run/checkpoints/step-000003/model.safetensors");
+  damaged.resize(damaged.size() / 2);
+  write("run/checkpoints/step-000003/model.safetensors", damaged);
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"eval", "-q", "--checkpoint", "run/checkpoints"},
+        {"generate", "-q", "--checkpoint", "run/checkpoints", "--tokens", "1"},
+        train({"-q", "--resume"})}) {
+    const Outcome fallen = run(command);
+    EXPECT_EQ(fallen.code, 0) << fallen.error;
+    EXPECT_THAT(fallen.error, HasSubstr("warning: passed over run/checkpoints/step-000003"));
+  }
 }
 
 TEST_F(TrainCommand, BadInputIsOneLine) {
@@ -188,7 +358,6 @@ TEST_F(TrainCommand, BadInputIsOneLine) {
   refuse({"--runtime.communicator", "nccl"}, 2, "runtime.communicator: found nccl");
   refuse({"--parallelism.data_parallel", "2"}, 2, "parallelism.data_parallel");
   refuse({"--memory.bytes_per_stage", "1000"}, 1, "needs");
-  refuse({"--resume"}, 2, "run/checkpoints: no checkpoint folder");
   write("config.toml", "[training]\nstepz = 1\n");
   refuse({"--config", "config.toml"}, 2,
          "config.toml: training.stepz: unknown key, did you mean training.steps?");
@@ -207,7 +376,8 @@ TEST_F(TrainCommand, BadInputIsOneLine) {
 
 TEST_F(TrainCommand, BadCheckpointsAreOneLine) {
   ASSERT_EQ(run(train()).code, 0);
-  refuse({"--resume", "--model.hidden_size", "64"}, 2, "config: model: sizes differ");
+  refuse({"--resume", "--model.hidden_size", "64"}, 2,
+         "config: model.hidden_size: found 64, expected 32 as in");
   refuse({"--resume", "--training.seed", "4"}, 2, "training.seed: found 4, expected 1 as in");
   const std::vector<std::string> eval = {"eval", "--checkpoint", "run/checkpoints"};
   const auto refuse_eval = [&](std::vector<std::string> more, const std::string& message) {
@@ -242,7 +412,8 @@ TEST_F(TrainCommand, BadCheckpointsAreOneLine) {
 TEST_F(TrainCommand, AFullDiskFailsTheRun) {
   const FileSizeLimit limit(60'000);  // the metrics fit, a checkpoint does not
   refuse({}, 1, "model.safetensors: cannot be written: File too large; check the disk");
-  EXPECT_TRUE(std::filesystem::is_empty(path("run/checkpoints")));
+  EXPECT_FALSE(std::filesystem::exists(path("run/checkpoints/latest")));
+  EXPECT_FALSE(std::filesystem::exists(path("run/checkpoints/step-000003")));
 }
 
 }  // namespace

@@ -4,10 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <fstream>
+#include <cstring>
+#include <limits>
 #include <set>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/base/hash.h"
+#include "infinipipe/cost/profile.h"
+#include "infinipipe/profile/profile_machine.h"
+#include "infinipipe/trainer/profile.h"
 #include "support/file_size_limit.h"
 #include "system/training/fixture.h"
 
@@ -21,6 +26,12 @@ class CheckpointTest : public TrainingTest {
  protected:
   std::string step_file(const char* step, const char* file) const {
     return folder_ + "/checkpoints/" + step + "/" + file;
+  }
+  static std::set<std::string> names(const std::string& folder) {
+    std::set<std::string> all;
+    for (const auto& entry : fs::directory_iterator(folder))
+      all.insert(entry.path().filename().string());
+    return all;
   }
   static void flip_byte(const std::string& path, std::size_t from_end) {
     std::string content = read_file(path);
@@ -36,9 +47,12 @@ class CheckpointTest : public TrainingTest {
   void run_binary(int steps, bool resume) const {
     TrainConfig c = config();
     c.training.steps = steps;
+    run_binary(c, resume);
+  }
+  void run_binary(const TrainConfig& c, bool resume) const {
     write_file(folder_ + "/run.toml", config_to_toml(c));
     const std::string command = std::string(INFINIPIPE_BINARY) + " train -q --config " + folder_ +
-                                "/run.toml" + (resume ? " --resume" : "");
+                                "/run.toml" + (resume ? " --resume" : " --overwrite");
     ASSERT_EQ(std::system(command.c_str()), 0) << command;
   }
   std::vector<std::string> losses() const {
@@ -67,6 +81,45 @@ TEST_F(CheckpointTest, ResumeInAFreshProcessIsExact) {
   EXPECT_TRUE(read_file(step_file("step-000008", "optimizer.safetensors")) == moments);
   EXPECT_EQ(read_json_file(step_file("step-000008", "manifest.json"))["sampler"],
             manifest["sampler"]);
+}
+
+// The same by default, with a measured profile, at four stages: how fast each stage was, which no
+// two runs agree on, decides nothing.
+TEST_F(CheckpointTest, RunsWithAMeasuredProfileAreTheSameBits) {
+  ::setenv("XDG_CACHE_HOME", (folder_ + "/cache").c_str(), 1);
+  TrainConfig c = config(4);
+  c.planner = {};
+  c.cluster.profile.clear();  // this machine's
+  c.training.sequences_per_step = 4;
+  Profile profile = estimated_profile(c.model, Dtype::kFloat32);
+  profile.source = "measured";
+  profile.machine = machine_name();
+  profile.stage_speed = {1.0, 0.9, 1.2, 1.0};
+  make_folder(fs::path(cached_profile_path(c)).parent_path().string());
+  write_file(cached_profile_path(c), profile_to_json(profile).dump());
+  ASSERT_FALSE(c.planner.recalibrate) << "the default";
+
+  const auto go = [&](const char* folder, int steps, bool resume) {
+    TrainConfig run = c;
+    run.checkpoint.path = folder_ + "/" + folder;
+    run.training.steps = steps;
+    run_binary(run, resume);
+  };
+  go("whole", 12, false);
+  const auto expected = losses();
+  const auto of = [&](const std::string& folder, const char* file) {
+    return read_file(folder_ + "/" + folder + "/step-000012/" + file);
+  };
+  go("again", 12, false);
+  EXPECT_EQ(losses(), expected);
+  go("parts", 5, false);
+  go("parts", 12, true);
+  EXPECT_EQ(losses(), expected);
+  for (const char* other : {"again", "parts"}) {
+    for (const char* file : {"model.safetensors", "optimizer.safetensors"})
+      EXPECT_TRUE(of(other, file) == of("whole", file)) << other << "/" << file;
+  }
+  ::unsetenv("XDG_CACHE_HOME");
 }
 
 // robustness 2: the test above can fail: without its moments, or at another step, a run differs.
@@ -205,7 +258,8 @@ TEST_F(CheckpointTest, OldOnesAreRemovedAndLatestNamesTheNewest) {
   EXPECT_EQ(read_file(c.checkpoint.path + "/latest"), "step-000006\n");
   EXPECT_TRUE(fs::exists(step_file("step-000005", "manifest.json")));
   EXPECT_FALSE(fs::exists(folder_ + "/checkpoints/step-000004"));
-  EXPECT_EQ(std::distance(fs::directory_iterator(c.checkpoint.path), {}), 3);
+  EXPECT_EQ(names(c.checkpoint.path),
+            (std::set<std::string>{"latest", "lock", "step-000005", "step-000006"}));
 }
 
 TEST_F(CheckpointTest, AHalfWrittenOneIsIgnored) {
@@ -213,21 +267,18 @@ TEST_F(CheckpointTest, AHalfWrittenOneIsIgnored) {
   run(c);
   make_folder(c.checkpoint.path + "/tmp-step-000009");
   make_folder(c.checkpoint.path + "/step-000009");  // no manifest
+  write_file(c.checkpoint.path + "/latest.tmp.1234", "step-0000");
   EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
-  run(c);
-  EXPECT_FALSE(fs::exists(c.checkpoint.path + "/tmp-step-000009"));  // swept up
+  run(c, true);  // swept up, though there is nothing to do
+  EXPECT_FALSE(fs::exists(c.checkpoint.path + "/tmp-step-000009"));
+  EXPECT_FALSE(fs::exists(c.checkpoint.path + "/latest.tmp.1234"));
+  EXPECT_TRUE(fs::exists(c.checkpoint.path + "/step-000006"));
 }
 
 // robustness 10: a disk that is full while a checkpoint is written.
 TEST_F(CheckpointTest, AFullDiskIsReportedAndLeavesThePreviousOne) {
   TrainConfig c = config();
   run(c);
-  const auto names = [&] {
-    std::set<std::string> all;
-    for (const auto& entry : fs::directory_iterator(c.checkpoint.path))
-      all.insert(entry.path().filename().string());
-    return all;
-  };
   const CheckpointInfo info = find_checkpoint(c.checkpoint.path);
   Engine::Options options;
   options.model = c.model;
@@ -244,41 +295,160 @@ TEST_F(CheckpointTest, AFullDiskIsReportedAndLeavesThePreviousOne) {
       EXPECT_THAT(error.what(), HasSubstr(".safetensors: cannot be written: File too large"));
     }
   }
-  EXPECT_EQ(names(), (std::set<std::string>{"latest", "step-000006"}));
+  EXPECT_EQ(names(c.checkpoint.path), (std::set<std::string>{"latest", "lock", "step-000006"}));
   EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
   save_checkpoint(engine, info.config, 7, info.sampler);
-  EXPECT_EQ(names(), (std::set<std::string>{"latest", "step-000006", "step-000007"}));
+  EXPECT_EQ(names(c.checkpoint.path),
+            (std::set<std::string>{"latest", "lock", "step-000006", "step-000007"}));
 }
 
-// A second run in the same folder may end earlier than the first: its checkpoints count.
-TEST_F(CheckpointTest, LatestGoesBeforeLaterStepsOfAnEarlierRun) {
+// What falls back on what: a run's own earlier steps, and nothing else.
+TEST_F(CheckpointTest, FallbackAndRotationStayWithinTheRunThatLatestNames) {
   TrainConfig c = config();
   run(c);
+  const std::string other = read_file(step_file("step-000006", "manifest.json"));
   c.training.steps = 3;
   c.training.seed = 5;
   c.checkpoint.every = 1;
-  c.checkpoint.keep = 1;
-  std::string log;
-  TrainOptions options;
-  options.config = c;
-  options.log = [&log](const std::string& line) { log += line + "\n"; };
-  train(options);
-  EXPECT_THAT(log, HasSubstr("holds an earlier run's checkpoints"));
+  c.checkpoint.keep = 2;
+  c.checkpoint.path = folder_ + "/second";
+  run(c);
+  // As if the first run's later step lay in the second's folder.
+  fs::copy(folder_ + "/checkpoints/step-000006", c.checkpoint.path + "/step-000006");
   std::vector<std::string> notes;
   EXPECT_EQ(find_checkpoint(c.checkpoint.path, &notes).next_step, 3);
   EXPECT_TRUE(notes.empty());
-  EXPECT_TRUE(fs::exists(step_file("step-000006", "manifest.json")));  // not this run's to remove
-  EXPECT_FALSE(fs::exists(folder_ + "/checkpoints/step-000002"));
-  flip_byte(step_file("step-000003", "model.safetensors"), 5);
-  EXPECT_EQ(find_checkpoint(c.checkpoint.path, &notes).next_step, 6);
+  flip_byte(c.checkpoint.path + "/step-000003/model.safetensors", 5);
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path, &notes).next_step, 2) << "not ahead of latest";
   ASSERT_EQ(notes.size(), 1U);
+  fs::copy(folder_ + "/checkpoints/step-000006", c.checkpoint.path + "/step-000001");
+  flip_byte(c.checkpoint.path + "/step-000002/model.safetensors", 5);
+  EXPECT_THROW(find_checkpoint(c.checkpoint.path), InputError) << "step 1 is another run's";
+  flip_byte(c.checkpoint.path + "/step-000002/model.safetensors", 5);
+  c.training.steps = 4;
+  run(c, true);  // from step 2: rotation leaves what is not this run's
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 4);
+  EXPECT_FALSE(fs::exists(c.checkpoint.path + "/step-000002"));
+  EXPECT_EQ(read_file(c.checkpoint.path + "/step-000006/manifest.json"), other);
+  EXPECT_TRUE(fs::exists(c.checkpoint.path + "/step-000001"));
+}
 
-  // The same step again replaces it.
-  c.training.steps = 6;
-  c.training.seed = 1;
+TEST_F(CheckpointTest, AFreshRunNeedsAWordToTakeAnEarlierOnesPlace) {
+  TrainConfig c = config();
   run(c);
-  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
-  EXPECT_FALSE(fs::exists(folder_ + "/checkpoints/step-000003"));
+  TrainOptions options = options_of(c);
+  options.overwrite = false;
+  const Said refused = listen(options);
+  EXPECT_THAT(refused.error, HasSubstr("checkpoint.path: found an earlier run's checkpoints in "));
+  EXPECT_THAT(refused.error, HasSubstr("--resume, or begin anew with --overwrite"));
+  EXPECT_EQ(metrics_lines().size(), 6U);
+  c.training.steps = 2;
+  run(c);
+  EXPECT_FALSE(fs::exists(folder_ + "/checkpoints/step-000006"));
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 2);
+  EXPECT_EQ(metrics_lines().size(), 2U);
+  EXPECT_TRUE(fs::exists(folder_ + "/metrics.jsonl.old"));
+}
+
+// One value that is not a number, however it came there, is neither loaded nor saved.
+TEST_F(CheckpointTest, ValuesThatAreNotFiniteAreRefusedByName) {
+  TrainConfig c = config();
+  run(c);
+  const CheckpointInfo info = find_checkpoint(c.checkpoint.path);
+  Engine::Options options;
+  options.model = c.model;
+  options.stages = {{0, 2}, {2, 4}};
+  Engine engine(options);
+  load_checkpoint(info, engine, true);
+  const std::set<std::string> before = names(c.checkpoint.path);
+  for (const float value :
+       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    for (const bool moment : {false, true}) {
+      Engine::StateTensor state = engine.state()[7];
+      const at::Tensor tensor = moment ? state.exp_avg_sq : state.parameter->master;
+      const at::Tensor whole = tensor.clone();
+      tensor.view({-1})[3] = value;
+      try {
+        save_checkpoint(engine, info.config, 7, info.sampler);
+        FAIL() << "it was saved";
+      } catch (const RunError& error) {
+        EXPECT_THAT(error.what(), HasSubstr(std::string(moment ? "exp_avg_sq." : "not written: ") +
+                                            state.parameter->name + " has a value that is not"));
+      }
+      EXPECT_EQ(names(c.checkpoint.path), before);
+      tensor.copy_(whole);
+    }
+  }
+
+  // Found on loading, in a file whose hash is right.
+  for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
+    const std::string path = step_file("step-000006", file);
+    const std::string original = read_file(path);
+    std::string content = original;
+    const float value = std::numeric_limits<float>::quiet_NaN();
+    std::memcpy(content.data() + content.size() - 4, &value, 4);
+    write_file(path, content);
+    const std::string manifest = step_file("step-000006", "manifest.json");
+    Json json = read_json_file(manifest);
+    for (Json& entry : json["files"]) {
+      if (entry["name"] == file) entry["hash"] = hash_hex(content);
+    }
+    write_manifest(manifest, json);
+    EXPECT_THAT(listen(options_of(c, true)).error,
+                HasSubstr("found a value that is not finite, expected finite numbers"));
+    write_file(path, original);
+    for (Json& entry : json["files"]) {
+      if (entry["name"] == file) entry["hash"] = hash_hex(original);
+    }
+    write_manifest(manifest, json);
+  }
+}
+
+// robustness 13, for every command that loads one: each file cut and flipped at many places.
+TEST_F(CheckpointTest, ADamagedFileIsNeverLoadedByAnyCommand) {
+  TrainConfig c = config();
+  c.checkpoint.every = 3;
+  run(c);
+  EvalOptions eval;
+  eval.checkpoint = c.checkpoint.path;
+  eval.sequences = 2;
+  GenerateOptions generation;
+  generation.checkpoint = c.checkpoint.path;
+  generation.tokens = 1;
+  std::vector<std::string> warnings;
+  eval.warn = generation.warn = [&](const std::string& line) { warnings.push_back(line); };
+  std::string said;
+  generation.loaded = [&](const std::string& line) { said = line; };
+  int tried = 0;
+  for (const char* file : {"model.safetensors", "optimizer.safetensors", "manifest.json"}) {
+    const std::string path = step_file("step-000006", file);
+    const std::string original = read_file(path);
+    for (int i = 0; i < 8; ++i) {
+      const std::size_t place = original.size() * static_cast<std::size_t>(i) / 8 + 3;
+      std::string damaged = original;
+      if (i % 2 == 0) {
+        damaged[place] = static_cast<char>(damaged[place] ^ 4);
+      } else {
+        damaged.resize(place);
+      }
+      write_file(path, damaged);
+      warnings.clear();
+      EXPECT_EQ(evaluate(eval).next_step, 3) << file << " at " << place;
+      ASSERT_EQ(warnings.size(), 1U) << file << " at " << place;
+      EXPECT_THAT(warnings[0], HasSubstr("passed over "));
+      EXPECT_THAT(warnings[0], HasSubstr(std::string("step-000006/") + file));
+      ++tried;
+    }
+    warnings.clear();
+    generate(generation);
+    EXPECT_EQ(warnings.size(), 1U);
+    EXPECT_THAT(said, HasSubstr("step-000003, step 3"));
+    write_file(path, original);
+  }
+  EXPECT_EQ(tried, 24);
+  warnings.clear();
+  EXPECT_EQ(evaluate(eval).next_step, 6);
+  EXPECT_TRUE(warnings.empty());
 }
 
 TEST_F(CheckpointTest, AnotherShapeIsRefusedAndNothingIsLoaded) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/base/random.h"
@@ -65,21 +66,55 @@ class TrainingTest : public ::testing::Test {
     config.optimizer.decay_steps = 20;
     config.parallelism.stages = stages;
     config.planner.slices = 3;
-    config.planner.recalibrate = false;
     config.cluster.profile = "estimate";
     config.checkpoint.path = folder_ + "/checkpoints";
     config.metrics.path = folder_ + "/metrics.jsonl";
     return config;
   }
 
-  static std::vector<StepMetrics> run(const TrainConfig& config, bool resume = false) {
-    std::vector<StepMetrics> steps;
+  // A fresh run takes the place of an earlier one in the same folder.
+  static TrainOptions options_of(const TrainConfig& config, bool resume = false) {
     TrainOptions options;
     options.config = config;
     options.resume = resume;
+    options.overwrite = !resume;
+    return options;
+  }
+
+  static std::vector<StepMetrics> run(const TrainConfig& config, bool resume = false) {
+    std::vector<StepMetrics> steps;
+    TrainOptions options = options_of(config, resume);
     options.on_step = [&steps](const StepMetrics& metrics) { steps.push_back(metrics); };
     train(options);
     return steps;
+  }
+
+  // What was said, and how it ended.
+  struct Said {
+    std::string error;  // empty: it went well
+    std::vector<std::string> log;
+    std::vector<std::string> warnings;
+    TrainResult result;
+  };
+  static Said listen(TrainOptions options) {
+    Said said;
+    options.log = [&said](const std::string& line) { said.log.push_back(line); };
+    options.warn = [&said](const std::string& line) { said.warnings.push_back(line); };
+    try {
+      said.result = train(options);
+    } catch (const Error& error) {
+      said.error = error.what();
+    }
+    return said;
+  }
+
+  void write_documents(const std::vector<std::vector<std::int64_t>>& documents) const {
+    IndexedDatasetWriter writer(folder_ + "/data", token_dtype_for(65'000));
+    for (const auto& tokens : documents) {
+      writer.append(tokens);
+      writer.end_document();
+    }
+    writer.finish();
   }
 
   std::vector<Json> metrics_lines() const {

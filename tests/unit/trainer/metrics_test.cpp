@@ -29,6 +29,9 @@ class Metrics : public ::testing::Test {
     metrics.peak_bytes = {1e9, 2e9};
     return metrics;
   }
+  MetricsFile::Warn warn() {
+    return [this](const std::string& line) { warnings_.push_back(line); };
+  }
   std::vector<int> steps() const {
     std::vector<int> all;
     const std::string text = read_file(path_);
@@ -44,36 +47,88 @@ class Metrics : public ::testing::Test {
                          ("infinipipe_metrics." + std::to_string(::getpid())))
                             .string();
   std::string path_ = folder_ + "/deep/metrics.jsonl";
+  std::vector<std::string> warnings_;
 };
 
 TEST_F(Metrics, ALineAStepAndNoneTwice) {
   {
-    MetricsFile file(path_, 0);
+    MetricsFile file(path_, {}, warn());
     for (int step = 0; step < 5; ++step) file.append(of(step));
   }
   EXPECT_EQ(steps(), (std::vector<int>{0, 1, 2, 3, 4}));
   {
-    MetricsFile file(path_, 3);  // goes on from step 3
-    EXPECT_EQ(steps(), (std::vector<int>{0, 1, 2}));
+    MetricsFile file(path_, 3, warn());  // goes on from step 3
+    EXPECT_EQ(steps(), (std::vector<int>{0, 1, 2, 3, 4})) << "no step is done yet";
     file.append(of(3));
   }
   EXPECT_EQ(steps(), (std::vector<int>{0, 1, 2, 3}));
-  MetricsFile(path_, 0);
-  EXPECT_EQ(read_file(path_), "");
+  EXPECT_TRUE(warnings_.empty());
 }
 
-TEST_F(Metrics, AHalfLineIsDroppedAndADamagedOneNamed) {
+// A run that trains nothing touches nothing; one that does keeps what lay there.
+TEST_F(Metrics, AFreshRunKeepsAnEarlierOnesFile) {
   {
-    MetricsFile file(path_, 0);
+    MetricsFile file(path_, {}, warn());
+    for (int step = 0; step < 3; ++step) file.append(of(step));
+  }
+  const std::string first = read_file(path_);
+  MetricsFile(path_, {}, warn());
+  EXPECT_EQ(read_file(path_), first);
+  {
+    MetricsFile file(path_, {}, warn());
+    file.append(of(0));
+  }
+  EXPECT_EQ(steps(), (std::vector<int>{0}));
+  EXPECT_EQ(read_file(path_ + ".old"), first);
+}
+
+TEST_F(Metrics, AHalfLineIsDroppedAndADamagedOneStays) {
+  {
+    MetricsFile file(path_, {}, warn());
     for (int step = 0; step < 3; ++step) file.append(of(step));
   }
   const std::string whole = read_file(path_);
-  write_file(path_, whole.substr(0, whole.size() - 20));  // the run died while it wrote
-  MetricsFile(path_, 7);
-  EXPECT_EQ(steps(), (std::vector<int>{0, 1}));
-  write_file(path_, "nonsense\n");
-  EXPECT_THROW(MetricsFile(path_, 1), InputError);
-  EXPECT_EQ(read_file(path_), "nonsense\n");
+  write_file(path_, "nonsense\n" + whole.substr(0, whole.size() - 20));  // died while it wrote
+  {
+    MetricsFile file(path_, 7, warn());
+    file.append(of(7));
+  }
+  ASSERT_EQ(warnings_.size(), 2U);
+  EXPECT_THAT(warnings_[0], HasSubstr("line 1 of " + path_));
+  EXPECT_THAT(warnings_[0], HasSubstr("the line stays as it is"));
+  EXPECT_THAT(warnings_[1], HasSubstr("line 4 of " + path_ + " was cut off"));
+  const std::string text = read_file(path_);
+  EXPECT_TRUE(text.starts_with("nonsense\n"));
+  write_file(path_, text.substr(9));
+  EXPECT_EQ(steps(), (std::vector<int>{0, 1, 7}));
+}
+
+// What died after the checkpoint is counted, over every restart.
+TEST_F(Metrics, RepeatedStepsAndWhatTheyTookAreCounted) {
+  const auto write_steps = [&](int from, int to, std::optional<int> resumed) {
+    MetricsFile file(path_, resumed, warn());
+    RunRecord record;
+    file.count_repeated(record);
+    for (int step = from; step < to; ++step) {
+      StepMetrics metrics = of(step);
+      metrics.seconds = 2.0;
+      metrics.steps_repeated = record.steps_repeated;
+      metrics.seconds_lost = record.seconds_lost;
+      file.append(metrics);
+    }
+    return record;
+  };
+  EXPECT_EQ(write_steps(0, 8, {}).steps_repeated, 0);
+  RunRecord record = write_steps(5, 7, 5);
+  EXPECT_EQ(record.steps_repeated, 3);
+  EXPECT_EQ(record.seconds_lost, 6.0);
+  record = write_steps(5, 9, 5);
+  EXPECT_EQ(record.steps_repeated, 5);
+  EXPECT_EQ(record.seconds_lost, 10.0);
+  record = write_steps(9, 10, 9);
+  EXPECT_EQ(record.steps_repeated, 5) << "a resume that loses nothing";
+  record.seconds = 30.0;
+  EXPECT_DOUBLE_EQ(record.goodput(), 0.75);
 }
 
 TEST_F(Metrics, NumbersKeepTheirDigitsAndNotANumberIsNull) {
@@ -87,23 +142,39 @@ TEST_F(Metrics, NumbersKeepTheirDigitsAndNotANumberIsNull) {
 }
 
 TEST_F(Metrics, AnEmptyPathWritesNothing) {
-  MetricsFile file("", 0);
+  MetricsFile file("", {}, warn());
   EXPECT_NO_THROW(file.append(of(0)));
+  EXPECT_TRUE(warnings_.empty());
 }
 
-TEST_F(Metrics, AFullDiskIsARunError) {
-  MetricsFile file(path_, 0);
-  file.append(of(0));
-  const FileSizeLimit limit(4096);
-  std::string message;
-  for (int step = 1; step < 100 && message.empty(); ++step) {
-    try {
-      file.append(of(step));
-    } catch (const RunError& error) {
-      message = error.what();
+// A disk that is full for a while costs a warning and no line.
+TEST_F(Metrics, LinesWaitUntilThereIsRoom) {
+  {
+    MetricsFile file(path_, {}, warn());
+    file.append(of(0));
+    {
+      const FileSizeLimit limit(1500);
+      for (int step = 1; step < 20; ++step) file.append(of(step));
+      ASSERT_EQ(warnings_.size(), 1U);
+      EXPECT_THAT(warnings_[0], HasSubstr("metrics.jsonl: cannot be written: File too large"));
     }
+    file.append(of(20));
+    ASSERT_EQ(warnings_.size(), 2U);
+    EXPECT_THAT(warnings_[1], HasSubstr("can be written again"));
   }
-  EXPECT_THAT(message, HasSubstr("metrics.jsonl: cannot be written: File too large"));
+  const std::vector<int> all = steps();
+  ASSERT_EQ(all.size(), 21U);
+  for (int step = 0; step <= 20; ++step) EXPECT_EQ(all[static_cast<std::size_t>(step)], step);
+}
+
+TEST_F(Metrics, ADiskThatStaysFullCostsBoundedMemoryAndIsCounted) {
+  constexpr int kSteps = 3000;
+  {
+    MetricsFile file("/dev/full", {}, warn());
+    for (int step = 0; step < kSteps; ++step) file.append(of(step));
+  }
+  ASSERT_EQ(warnings_.size(), 2U);
+  EXPECT_EQ(warnings_[1], "/dev/full: 3000 lines were not written");
 }
 
 TEST_F(Metrics, TheLineForPeopleHasWhatMatters) {
@@ -118,12 +189,16 @@ TEST_F(Metrics, TheLineForPeopleHasWhatMatters) {
   EXPECT_EQ(line.find("SKIPPED"), std::string::npos);
   EXPECT_EQ(line.find("waited"), std::string::npos);
   metrics.skipped = true;
+  metrics.grad_norm = -std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(step_line(metrics), HasSubstr("grad nan"));
   metrics.plan_wait_seconds = 0.5;
   metrics.peak_bytes.assign(9, 1e6);
   EXPECT_THAT(step_line(metrics), HasSubstr("SKIPPED"));
   EXPECT_THAT(step_line(metrics), HasSubstr("waited"));
   EXPECT_THAT(step_line(metrics), HasSubstr("+5"));
   EXPECT_EQ(step_line(metrics).find('\n'), std::string::npos);
+  metrics.skipped_because = kNoTargets;
+  EXPECT_EQ(step_line(metrics), "step   12  SKIPPED: no document of the batch has a target");
 }
 
 }  // namespace

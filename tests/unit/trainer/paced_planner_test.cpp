@@ -28,9 +28,9 @@ PlanContext context() {
   return result;
 }
 
-Plan plan_at(std::vector<double> pace) {
-  return make_paced_planner(context())->plan(
-      {.sequences = kBatch, .step = 3, .stage_pace = std::move(pace)});
+Plan plan_at(std::vector<double> pace, bool decides = true) {
+  return make_paced_planner(context(), decides)
+      ->plan({.sequences = kBatch, .step = 3, .stage_pace = std::move(pace)});
 }
 
 TEST(PacedPlanner, WithoutAPaceItIsThePlannerItself) {
@@ -59,6 +59,18 @@ TEST(PacedPlanner, AnEvenPaceChangesTimesAndNothingElse) {
       EXPECT_DOUBLE_EQ(a.wait, mean * b.wait);
       EXPECT_EQ(a.peak_bytes, b.peak_bytes);
     }
+  }
+}
+
+// Unless it was asked for, what was measured changes what is predicted and nothing else.
+TEST(PacedPlanner, AnUnevenPaceDecidesNothingByDefault) {
+  const Plan even = plan_at({});
+  for (const auto& pace : {std::vector<double>{1.75, 1.0}, {0.25, 4.0}, {1.0, 1.1}}) {
+    const double mean = (pace[0] + pace[1]) / 2.0;
+    const Plan paced = plan_at(pace, false);
+    EXPECT_EQ(plan_hash(paced), plan_hash(even));
+    EXPECT_THAT(paced.stage_pace, Each(mean));
+    EXPECT_DOUBLE_EQ(paced.predicted->seconds, mean * even.predicted->seconds);
   }
 }
 

@@ -177,6 +177,46 @@ TEST_F(CachedProfile, AFileOfAnotherModelOrTypeIsRefused) {
   EXPECT_EQ(refusal(), "accepted");
 }
 
+// A measured one is of a model and a dtype, and says with what it was measured.
+TEST_F(CachedProfile, AMeasuredOneIsForWhatItWasMeasuredOn) {
+  const Profile measured = resolve();
+  std::vector<std::string> warnings;
+  const auto check = [&](const TrainConfig& config, const Profile& profile) -> std::string {
+    warnings.clear();
+    try {
+      require_profile_of(config, profile, "p.json",
+                         [&](const std::string& line) { warnings.push_back(line); });
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return {};
+  };
+  EXPECT_EQ(check(config_, measured), "");
+  EXPECT_TRUE(warnings.empty());
+  TrainConfig other = config_;
+  other.model.intermediate_size = 64;
+  EXPECT_THAT(check(other, measured), HasSubstr("p.json: was measured for layers of"));
+  Profile estimated = measured;
+  estimated.source = "given";
+  EXPECT_EQ(check(other, estimated), "") << "the user's word";
+  other = config_;
+  other.training.dtype = Dtype::kBfloat16;
+  EXPECT_THAT(check(other, measured),
+              HasSubstr("training.dtype: found bfloat16, expected float32"));
+  other = config_;
+  other.runtime.threads_per_stage = 2;
+  EXPECT_EQ(check(other, measured), "");
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], HasSubstr("with 1 thread(s) a stage instead of 2"));
+  Json json = profile_to_json(measured);
+  json["measured_with"]["code"] = "an older one";
+  json["machine"] = "a larger one";
+  EXPECT_EQ(check(config_, profile_from_json(json, "p.json")), "");
+  ASSERT_EQ(warnings.size(), 1u) << "one, whatever differs";
+  EXPECT_THAT(warnings[0], HasSubstr("by another version of this program, on another machine (a "
+                                     "larger one)"));
+}
+
 TEST_F(CachedProfile, EveryPartOfTheKeyCounts) {
   std::set<std::string> paths = {cached_profile_path(config_)};
   const auto changed = [&](void (*change)(TrainConfig&)) {

@@ -6,6 +6,7 @@
 namespace infinipipe::attention_kernels {
 
 const Kernels<float>& avx2_float() { return kTable<float>; }
+const Kernels<float, Narrow>& avx2_narrow() { return kTable<float, Narrow>; }
 const Kernels<double>& avx2_double() { return kTable<double>; }
 
 }  // namespace infinipipe::attention_kernels

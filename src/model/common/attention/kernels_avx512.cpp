@@ -6,6 +6,7 @@
 namespace infinipipe::attention_kernels {
 
 const Kernels<float>& avx512_float() { return kTable<float>; }
+const Kernels<float, Narrow>& avx512_narrow() { return kTable<float, Narrow>; }
 const Kernels<double>& avx512_double() { return kTable<double>; }
 
 }  // namespace infinipipe::attention_kernels

@@ -59,9 +59,9 @@ INFINIPIPE_FORCE void gradient_row(Scalar* probability, Scalar* grad, Index coun
 }
 
 // One tile of keys against one tile of queries of one head.
-template <class Scalar>
+template <class Scalar, class In>
 struct BackwardTile {
-  const BackwardItem<Scalar>& item;
+  const BackwardItem<Scalar, In>& item;
   const BackwardScratch<Scalar>& scratch;
   Index member, row, rows;  // queries [row, row + rows) of the slice
   Index columns;            // keys in the tile
@@ -127,8 +127,8 @@ struct BackwardTile {
 };
 
 // Sum of output x its gradient, a number per row and member.
-template <class Scalar>
-INFINIPIPE_FORCE void deltas(const BackwardItem<Scalar>& item) {
+template <class Scalar, class In>
+INFINIPIPE_FORCE void deltas(const BackwardItem<Scalar, In>& item) {
   constexpr Index kLanes = Simd<Scalar>::kLanes;
   for (Index row = 0; row < item.end; ++row) {
     for (Index m = 0; m < item.members; ++m) {
@@ -136,24 +136,25 @@ INFINIPIPE_FORCE void deltas(const BackwardItem<Scalar>& item) {
       Vector<Scalar> sums{};
       Index j = 0;
       for (; j + kLanes <= item.dim; j += kLanes)
-        sums += read(item.output + place + j) * read(item.output_grad + place + j);
+        sums += lanes(item.output + place + j) * lanes(item.output_grad + place + j);
       Scalar sum = 0;
-      for (; j < item.dim; ++j) sum += item.output[place + j] * item.output_grad[place + j];
+      for (; j < item.dim; ++j)
+        sum += widened(item.output[place + j]) * widened(item.output_grad[place + j]);
       for (Index i = 0; i < kLanes; ++i) sum += sums[i];
       item.delta[row * item.lse_stride + m] = sum;
     }
   }
 }
 
-template <class Scalar>
-void backward(const BackwardItem<Scalar>& item, Scalar* memory) {
+template <class Scalar, class In>
+void backward(const BackwardItem<Scalar, In>& item, Scalar* memory) {
   const Index dim = item.dim, length = item.end;
   const BackwardScratch<Scalar> scratch(dim, memory);
   const Index padded = scratch.padded;
   deltas(item);
   bool first_tile = true;
   for (Index run = 0; run < item.key_runs; ++run) {
-    const Keys<Scalar>& keys = item.keys[run];
+    const Keys<Scalar, In>& keys = item.keys[run];
     for (Index first = 0; first < keys.count; first += kBackwardKeys) {
       const Index columns = least(kBackwardKeys, keys.count - first);
       const Index place = first * item.key_stride;
@@ -164,7 +165,7 @@ void backward(const BackwardItem<Scalar>& item, Scalar* memory) {
       fill<Scalar>(scratch.value_grad, 0, columns * padded, 0);
       for (Index m = 0; m < item.members; ++m) {
         for (Index row = keys.causal ? first : 0; row < length; row += kBackwardRows) {
-          BackwardTile<Scalar>{
+          BackwardTile<Scalar, In>{
               item,    scratch,         m,           row,       least(kBackwardRows, length - row),
               columns, row + 1 - first, keys.causal, first_tile}
               .run();

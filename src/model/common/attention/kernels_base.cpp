@@ -6,6 +6,7 @@
 namespace infinipipe::attention_kernels {
 
 const Kernels<float>& base_float() { return kTable<float>; }
+const Kernels<float, Narrow>& base_narrow() { return kTable<float, Narrow>; }
 const Kernels<double>& base_double() { return kTable<double>; }
 
 }  // namespace infinipipe::attention_kernels

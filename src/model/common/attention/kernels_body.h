@@ -10,9 +10,9 @@ namespace infinipipe::attention_kernels {
 
 namespace {
 
-template <class Scalar>
-constexpr Kernels<Scalar> kTable{forward_scratch<Scalar>, backward_scratch<Scalar>, forward<Scalar>,
-                                 backward<Scalar>};
+template <class Scalar, class In = Scalar>
+constexpr Kernels<Scalar, In> kTable{forward_scratch<Scalar>, backward_scratch<Scalar>,
+                                     forward<Scalar, In>, backward<Scalar, In>};
 
 }  // namespace
 

@@ -112,8 +112,8 @@ Index forward_scratch(Index members, Index dim) {
   return ForwardScratch<Scalar>(members, dim, none).end - none;
 }
 
-template <class Scalar>
-void forward(const ForwardItem<Scalar>& item, Scalar* memory) {
+template <class Scalar, class In>
+void forward(const ForwardItem<Scalar, In>& item, Scalar* memory) {
   const Index dim = item.dim, rows = item.end - item.begin;
   const ForwardScratch<Scalar> scratch(item.members, dim, memory);
   const Index padded = scratch.padded;
@@ -128,7 +128,7 @@ void forward(const ForwardItem<Scalar>& item, Scalar* memory) {
   fill<Scalar>(scratch.sum, 0, item.members * rows, 0);
 
   for (Index run = 0; run < item.key_runs; ++run) {
-    const Keys<Scalar>& keys = item.keys[run];
+    const Keys<Scalar, In>& keys = item.keys[run];
     const Index limit = keys.causal ? item.end : keys.count;
     for (Index first = 0; first < limit; first += kForwardKeys) {
       const Index columns = least(kForwardKeys, limit - first);
@@ -159,8 +159,8 @@ void forward(const ForwardItem<Scalar>& item, Scalar* memory) {
       const Index row = m * rows + r;
       const Scalar factor = 1 / scratch.sum[row];
       const Scalar* from = scratch.output + row * padded;
-      Scalar* to = item.output + (item.begin + r) * item.query_stride + m * dim;
-      for (Index j = 0; j < dim; ++j) to[j] = from[j] * factor;
+      In* to = item.output + (item.begin + r) * item.query_stride + m * dim;
+      for (Index j = 0; j < dim; ++j) store(from[j] * factor, to + j);
       item.lse[(item.begin + r) * item.lse_stride + m] = static_cast<Scalar>(
           scratch.maximum[row] * kLn2<Scalar> +
           static_cast<Scalar>(__builtin_log(static_cast<double>(scratch.sum[row]))));

@@ -2,25 +2,56 @@
 // kernels_body.h.
 #pragma once
 
+#include "model/common/attention/kernels.h"
 #include "model/common/attention/kernels_simd.h"
 
 namespace infinipipe::attention_kernels {
 
 namespace {
 
-// out [rows, padded] = scale x in [rows, dim], zeros beyond dim.
+INFINIPIPE_FORCE float widened(float x) { return x; }
+INFINIPIPE_FORCE double widened(double x) { return x; }
+INFINIPIPE_FORCE float widened(Narrow x) {
+  const std::uint32_t bits = static_cast<std::uint32_t>(x.bits) << 16;
+  float wide;
+  __builtin_memcpy(&wide, &bits, sizeof(wide));
+  return wide;
+}
+
+// The vector that starts there.
 template <class Scalar>
-INFINIPIPE_FORCE void pack_rows(const Scalar* in, Index stride, Index rows, Index dim, Index padded,
+INFINIPIPE_FORCE Vector<Scalar> lanes(const Scalar* place) {
+  return read(place);
+}
+INFINIPIPE_FORCE Vector<float> lanes(const Narrow* place) {
+  Vector<float> wide;
+  for (Index i = 0; i < Simd<float>::kLanes; ++i) wide[i] = widened(place[i]);
+  return wide;
+}
+
+INFINIPIPE_FORCE void store(float x, float* to) { *to = x; }
+INFINIPIPE_FORCE void store(double x, double* to) { *to = x; }
+// To the nearest, ties to even, as the tensor library rounds.
+INFINIPIPE_FORCE void store(float x, Narrow* to) {
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof(bits));
+  const std::uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  to->bits = static_cast<std::uint16_t>(x == x ? rounded : 0x7fc0);
+}
+
+// out [rows, padded] = scale x in [rows, dim], zeros beyond dim.
+template <class Scalar, class In>
+INFINIPIPE_FORCE void pack_rows(const In* in, Index stride, Index rows, Index dim, Index padded,
                                 Scalar scale, Scalar* __restrict out) {
   for (Index i = 0; i < rows; ++i) {
-    for (Index j = 0; j < dim; ++j) out[i * padded + j] = in[i * stride + j] * scale;
+    for (Index j = 0; j < dim; ++j) out[i * padded + j] = widened(in[i * stride + j]) * scale;
     for (Index j = dim; j < padded; ++j) out[i * padded + j] = 0;
   }
 }
 
 // Panels of kWidth keys, transposed: out[panel][dim][kWidth]; zeros beyond the last key.
-template <class Scalar>
-INFINIPIPE_FORCE void pack_panels(const Scalar* in, Index stride, Index keys, Index dim,
+template <class Scalar, class In>
+INFINIPIPE_FORCE void pack_panels(const In* in, Index stride, Index keys, Index dim,
                                   Scalar* __restrict out) {
   constexpr Index kWidth = Simd<Scalar>::kWidth;
   constexpr Index kAcross = 8;
@@ -28,17 +59,19 @@ INFINIPIPE_FORCE void pack_panels(const Scalar* in, Index stride, Index keys, In
     const Index count = least(kWidth, keys - first);
     Index key = 0;
     for (; key + kAcross <= count; key += kAcross) {
-      const Scalar* from = in + (first + key) * stride;
+      const In* from = in + (first + key) * stride;
       for (Index i = 0; i < kAcross; ++i)
-        for (Index d = 0; d < dim; d += 64 / sizeof(Scalar))
+        for (Index d = 0; d < dim; d += 64 / sizeof(In))
           __builtin_prefetch(from + (kAcross + i) * stride + d);
       for (Index d = 0; d < dim; ++d) {
         INFINIPIPE_UNROLL
-        for (Index i = 0; i < kAcross; ++i) out[d * kWidth + key + i] = from[i * stride + d];
+        for (Index i = 0; i < kAcross; ++i)
+          out[d * kWidth + key + i] = widened(from[i * stride + d]);
       }
     }
     for (; key < count; ++key)
-      for (Index d = 0; d < dim; ++d) out[d * kWidth + key] = in[(first + key) * stride + d];
+      for (Index d = 0; d < dim; ++d)
+        out[d * kWidth + key] = widened(in[(first + key) * stride + d]);
     if (count < kWidth) {
       for (Index d = 0; d < dim; ++d)
         for (Index i = count; i < kWidth; ++i) out[d * kWidth + i] = 0;

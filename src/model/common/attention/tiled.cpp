@@ -6,10 +6,12 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "model/common/attention/kernels.h"
+#include "model/common/parameters.h"
 
 namespace infinipipe::attention_tiled {
 
@@ -20,30 +22,50 @@ using attention_kernels::ForwardItem;
 using attention_kernels::Item;
 using attention_kernels::Kernels;
 using attention_kernels::Keys;
+using attention_kernels::Narrow;
 using kernels::Heads;
 using kernels::QueryKeyValue;
 
+// The numbers of a saved tensor.
+template <class In>
+const In* stored(const at::Tensor& tensor) {
+  if constexpr (std::is_same_v<In, Narrow>) {
+    static_assert(sizeof(Narrow) == sizeof(at::BFloat16));
+    return reinterpret_cast<const Narrow*>(tensor.const_data_ptr<at::BFloat16>());
+  } else {
+    return tensor.const_data_ptr<In>();
+  }
+}
+
+template <class In>
+In* written(const at::Tensor& tensor) {
+  if constexpr (std::is_same_v<In, Narrow>) {
+    return reinterpret_cast<Narrow*>(tensor.mutable_data_ptr<at::BFloat16>());
+  } else {
+    return tensor.mutable_data_ptr<In>();
+  }
+}
+
 // All keys that a slice attends to, of key head 0, context first; gradients are null in the
 // forward.
-template <class Scalar>
-std::vector<Keys<Scalar>> keys_of(const AttentionSlice& slice, const QueryKeyValue& own,
-                                  const QueryKeyValue* grad) {
+template <class Scalar, class In>
+std::vector<Keys<Scalar, In>> keys_of(const AttentionSlice& slice, const QueryKeyValue& own,
+                                      const QueryKeyValue* grad) {
   const auto writable = [grad](const at::Tensor& tensor) {
     return grad != nullptr ? tensor.mutable_data_ptr<Scalar>() : nullptr;
   };
-  std::vector<Keys<Scalar>> all;
+  std::vector<Keys<Scalar, In>> all;
   for (const KvBlock& block : slice.context) {
-    all.push_back({block.key.const_data_ptr<Scalar>(), block.value.const_data_ptr<Scalar>(),
-                   writable(block.key_grad), writable(block.value_grad), block.end - block.begin,
-                   false});
+    all.push_back({stored<In>(block.key), stored<In>(block.value), writable(block.key_grad),
+                   writable(block.value_grad), block.end - block.begin, false});
   }
   const std::int64_t offset = slice.begin * own.key.size(1);
-  Keys<Scalar> last{own.key.const_data_ptr<Scalar>() + offset,
-                    own.value.const_data_ptr<Scalar>() + offset,
-                    nullptr,
-                    nullptr,
-                    slice.end - slice.begin,
-                    true};
+  Keys<Scalar, In> last{stored<In>(own.key) + offset,
+                        stored<In>(own.value) + offset,
+                        nullptr,
+                        nullptr,
+                        slice.end - slice.begin,
+                        true};
   if (grad != nullptr) {
     last.key_grad = grad->key.mutable_data_ptr<Scalar>() + offset;
     last.value_grad = grad->value.mutable_data_ptr<Scalar>() + offset;
@@ -53,9 +75,9 @@ std::vector<Keys<Scalar>> keys_of(const AttentionSlice& slice, const QueryKeyVal
 }
 
 // The same of key head `head`.
-template <class Scalar>
-std::vector<Keys<Scalar>> of_head(std::vector<Keys<Scalar>> keys, std::int64_t offset) {
-  for (Keys<Scalar>& run : keys) {
+template <class Scalar, class In>
+std::vector<Keys<Scalar, In>> of_head(std::vector<Keys<Scalar, In>> keys, std::int64_t offset) {
+  for (Keys<Scalar, In>& run : keys) {
     run.key += offset;
     run.value += offset;
     if (run.key_grad == nullptr) continue;
@@ -65,10 +87,10 @@ std::vector<Keys<Scalar>> of_head(std::vector<Keys<Scalar>> keys, std::int64_t o
   return keys;
 }
 
-template <class Scalar>
-Item<Scalar> item_of(const Heads& heads, const AttentionSlice& slice, const Scalar* query,
-                     const std::vector<Keys<Scalar>>& keys) {
-  Item<Scalar> item{};
+template <class Scalar, class In>
+Item<Scalar, In> item_of(const Heads& heads, const AttentionSlice& slice, const In* query,
+                         const std::vector<Keys<Scalar, In>>& keys) {
+  Item<Scalar, In> item{};
   item.query = query;
   item.query_stride = heads.query_width();
   item.lse_stride = heads.query;
@@ -103,20 +125,20 @@ std::int64_t pair_count(std::span<const AttentionSlice> slices) {
   return pairs;
 }
 
-template <class Scalar>
+template <class Scalar, class In>
 void forward_typed(const Heads& heads, const QueryKeyValue& inputs,
                    std::span<const AttentionSlice> slices, AttentionResult& result) {
   const std::int64_t members = heads.query / heads.key_value;
-  std::vector<std::vector<Keys<Scalar>>> keys;  // by key head, then slice
-  std::vector<ForwardItem<Scalar>> items;
+  std::vector<std::vector<Keys<Scalar, In>>> keys;  // by key head, then slice
+  std::vector<ForwardItem<Scalar, In>> items;
   keys.reserve(slices.size() * static_cast<std::size_t>(heads.key_value));
   for (std::int64_t head = 0; head < heads.key_value; ++head) {
     for (const AttentionSlice& slice : slices) {
-      keys.push_back(of_head(keys_of<Scalar>(slice, inputs, nullptr), head * heads.dim));
+      keys.push_back(of_head(keys_of<Scalar, In>(slice, inputs, nullptr), head * heads.dim));
       const std::int64_t place = slice.begin * heads.query_width() + head * members * heads.dim;
-      ForwardItem<Scalar> item{
-          item_of(heads, slice, inputs.query.const_data_ptr<Scalar>() + place, keys.back()),
-          result.output.mutable_data_ptr<Scalar>() + place,
+      ForwardItem<Scalar, In> item{
+          item_of(heads, slice, stored<In>(inputs.query) + place, keys.back()),
+          written<In>(result.output) + place,
           result.lse.mutable_data_ptr<Scalar>() + slice.begin * heads.query + head * members};
       const std::int64_t length = item.end;
       for (; item.begin < length; item.begin += attention_kernels::kForwardRows) {
@@ -125,7 +147,7 @@ void forward_typed(const Heads& heads, const QueryKeyValue& inputs,
       }
     }
   }
-  const Kernels<Scalar>& kernels = attention_kernels::best<Scalar>();
+  const Kernels<Scalar, In>& kernels = attention_kernels::best<Scalar, In>();
   run_items<Scalar>(static_cast<std::int64_t>(items.size()), pair_count(slices) * heads.query,
                     kernels.forward_scratch(members, heads.dim),
                     [&](std::int64_t i, Scalar* scratch) {
@@ -133,17 +155,17 @@ void forward_typed(const Heads& heads, const QueryKeyValue& inputs,
                     });
 }
 
-template <class Scalar>
+template <class Scalar, class In>
 void backward_typed(const Heads& heads, const at::Tensor& output_grad, const QueryKeyValue& saved,
                     const AttentionResult& result, std::span<AttentionSlice> slices,
                     const QueryKeyValue& grad) {
   const std::int64_t members = heads.query / heads.key_value;
   const at::Tensor delta = at::empty_like(result.lse);
-  std::vector<std::vector<Keys<Scalar>>> by_slice;
+  std::vector<std::vector<Keys<Scalar, In>>> by_slice;
   for (const AttentionSlice& slice : slices)
-    by_slice.push_back(keys_of<Scalar>(slice, saved, &grad));
+    by_slice.push_back(keys_of<Scalar, In>(slice, saved, &grad));
   const auto slice_count = static_cast<std::int64_t>(slices.size());
-  const Kernels<Scalar>& kernels = attention_kernels::best<Scalar>();
+  const Kernels<Scalar, In>& kernels = attention_kernels::best<Scalar, In>();
   run_items<Scalar>(
       heads.key_value * slice_count, pair_count(slices) * heads.query,
       kernels.backward_scratch(members, heads.dim), [&](std::int64_t i, Scalar* scratch) {
@@ -154,14 +176,17 @@ void backward_typed(const Heads& heads, const at::Tensor& output_grad, const Que
             slices[s].begin * heads.query_width() + head * members * heads.dim;
         const std::int64_t number = slices[s].begin * heads.query + head * members;
         kernels.backward(
-            {item_of(heads, slices[s], saved.query.const_data_ptr<Scalar>() + place, keys),
-             result.output.const_data_ptr<Scalar>() + place,
-             result.lse.const_data_ptr<Scalar>() + number,
-             output_grad.const_data_ptr<Scalar>() + place,
-             delta.mutable_data_ptr<Scalar>() + number,
+            {item_of(heads, slices[s], stored<In>(saved.query) + place, keys),
+             stored<In>(result.output) + place, result.lse.const_data_ptr<Scalar>() + number,
+             stored<In>(output_grad) + place, delta.mutable_data_ptr<Scalar>() + number,
              grad.query.mutable_data_ptr<Scalar>() + place},
             scratch);
       });
+}
+
+// Options of a gradient or a statistic of `like`.
+at::TensorOptions accumulated(const at::Tensor& like) {
+  return like.options().dtype(accumulate_dtype(like.scalar_type()));
 }
 
 // The accumulator that starts a gradient's rows: zero, or what later slices added.
@@ -169,7 +194,7 @@ at::Tensor started(const at::Tensor& like, std::span<AttentionSlice> slices,
                    at::Tensor AttentionSlice::*member) {
   if (slices.size() == 1 && (slices[0].*member).defined())
     return std::exchange(slices[0].*member, at::Tensor());
-  at::Tensor grad = at::zeros(like.sizes(), like.options());
+  at::Tensor grad = at::zeros(like.sizes(), accumulated(like));
   for (AttentionSlice& slice : slices) {
     if (!(slice.*member).defined()) continue;
     grad.narrow(0, slice.begin, slice.end - slice.begin).copy_(slice.*member);
@@ -183,11 +208,16 @@ at::Tensor started(const at::Tensor& like, std::span<AttentionSlice> slices,
 AttentionResult forward(const Heads& heads, const QueryKeyValue& inputs,
                         std::span<const AttentionSlice> slices) {
   AttentionResult result{at::empty(inputs.query.sizes(), inputs.query.options()),
-                         at::empty({inputs.query.size(0), heads.query}, inputs.query.options())};
-  if (inputs.query.scalar_type() == at::kDouble) {
-    forward_typed<double>(heads, inputs, slices, result);
-  } else {
-    forward_typed<float>(heads, inputs, slices, result);
+                         at::empty({inputs.query.size(0), heads.query}, accumulated(inputs.query))};
+  switch (inputs.query.scalar_type()) {
+    case at::kDouble:
+      forward_typed<double, double>(heads, inputs, slices, result);
+      break;
+    case at::kBFloat16:
+      forward_typed<float, Narrow>(heads, inputs, slices, result);
+      break;
+    default:
+      forward_typed<float, float>(heads, inputs, slices, result);
   }
   return result;
 }
@@ -195,20 +225,25 @@ AttentionResult forward(const Heads& heads, const QueryKeyValue& inputs,
 QueryKeyValue backward(const Heads& heads, const at::Tensor& output_grad,
                        const QueryKeyValue& saved, const AttentionResult& result,
                        std::span<AttentionSlice> slices) {
-  const QueryKeyValue grad{at::empty(saved.query.sizes(), saved.query.options()),
+  const QueryKeyValue grad{at::empty(saved.query.sizes(), accumulated(saved.query)),
                            started(saved.key, slices, &AttentionSlice::key_grad),
                            started(saved.value, slices, &AttentionSlice::value_grad)};
   for (AttentionSlice& slice : slices) {
     for (KvBlock& block : slice.context) {
       if (block.key_grad.defined()) continue;
-      block.key_grad = at::zeros(block.key.sizes(), block.key.options());
-      block.value_grad = at::zeros(block.value.sizes(), block.value.options());
+      block.key_grad = at::zeros(block.key.sizes(), accumulated(block.key));
+      block.value_grad = at::zeros(block.value.sizes(), accumulated(block.value));
     }
   }
-  if (saved.query.scalar_type() == at::kDouble) {
-    backward_typed<double>(heads, output_grad, saved, result, slices, grad);
-  } else {
-    backward_typed<float>(heads, output_grad, saved, result, slices, grad);
+  switch (saved.query.scalar_type()) {
+    case at::kDouble:
+      backward_typed<double, double>(heads, output_grad, saved, result, slices, grad);
+      break;
+    case at::kBFloat16:
+      backward_typed<float, Narrow>(heads, output_grad, saved, result, slices, grad);
+      break;
+    default:
+      backward_typed<float, float>(heads, output_grad, saved, result, slices, grad);
   }
   return grad;
 }

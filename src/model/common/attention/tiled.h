@@ -1,4 +1,5 @@
-// Attention of a chunk on the CPU in float32 or float64, on the loops of kernels.h.
+// Attention of a chunk on the CPU, on the loops of kernels.h; bfloat16 is widened there,
+// tile by tile, so that what a call holds does not depend on its context.
 // Against ATen's flash kernel it reads the context's blocks where they lie, adds their gradients in
 // place, packs keys and values once for all query heads that share them, skips what the causal mask
 // hides and runs all slices of a chunk at once.
@@ -10,7 +11,8 @@
 
 namespace infinipipe::attention_tiled {
 
-// As attention_forward and attention_backward (attention.h), for tensors of float32 or float64.
+// As attention_forward and attention_backward (attention.h), for tensors on the CPU. Gradients are
+// in the acc dtype.
 AttentionResult forward(const kernels::Heads& heads, const kernels::QueryKeyValue& inputs,
                         std::span<const AttentionSlice> slices);
 kernels::QueryKeyValue backward(const kernels::Heads& heads, const at::Tensor& output_grad,

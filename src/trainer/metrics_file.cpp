@@ -1,0 +1,149 @@
+#include "trainer/metrics_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/base/file.h"
+#include "infinipipe/base/json.h"
+
+namespace infinipipe {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMostBytes = std::size_t{1} << 31;
+
+}  // namespace
+
+MetricsFile::MetricsFile(std::string path, std::optional<int> resumed_at, Warn warn)
+    : path_(std::move(path)), fresh_(!resumed_at), warn_(std::move(warn)) {
+  if (path_.empty()) return;
+  const fs::path folder = fs::path(path_).parent_path();
+  if (!folder.empty()) make_folder(folder.string());
+  std::error_code error;
+  if (resumed_at && fs::is_regular_file(path_, error)) read_earlier(*resumed_at);
+}
+
+MetricsFile::~MetricsFile() {
+  std::string why;
+  if (fd_ < 0 || !flush(why)) {
+    dropped_ += static_cast<int>(std::count(pending_.begin(), pending_.end(), '\n'));
+  }
+  if (dropped_ > 0) warn_(path_ + ": " + std::to_string(dropped_) + " lines were not written");
+  if (fd_ >= 0) ::close(fd_);
+}
+
+// Lines of steps from `first` on will be written again.
+void MetricsFile::read_earlier(int first) {
+  std::string old;
+  try {
+    old = read_file(path_, kMostBytes);
+  } catch (const InputError& error) {
+    warn_(std::string(error.what()) + "; a new file is begun");
+    fresh_ = true;
+    return;
+  }
+  RunRecord again;  // of the steps that will be
+  int number = 0;
+  for (std::size_t begin = 0; begin < old.size();) {
+    const std::size_t end = std::min(old.find('\n', begin), old.size());
+    const std::string line = old.substr(begin, end - begin);
+    const bool whole = end < old.size();
+    begin = end + 1;
+    ++number;
+    const std::string where = "line " + std::to_string(number) + " of " + path_;
+    try {
+      const Json json = parse_json(line, where);
+      const JsonView entry(json, where);
+      const bool repeated = entry.at("step").integer() >= first;
+      lost_.steps_repeated =
+          std::max(lost_.steps_repeated, static_cast<int>(entry.integer_or("steps_repeated", 0)));
+      lost_.seconds_lost = std::max(lost_.seconds_lost, entry.number_or("seconds_lost", 0.0));
+      if (repeated) {
+        ++again.steps_repeated;
+        again.seconds_lost += entry.number_or("seconds", 0.0);
+      } else {
+        kept_ += line + "\n";
+      }
+    } catch (const InputError& error) {
+      if (whole) kept_ += line + "\n";
+      warn_(whole ? std::string(error.what()) + "; the line stays as it is"
+                  : where + " was cut off when it was written, and is left out");
+    }
+  }
+  lost_.steps_repeated += again.steps_repeated;
+  lost_.seconds_lost += again.seconds_lost;
+  rewrite_ = kept_ != old;
+}
+
+void MetricsFile::count_repeated(RunRecord& record) const {
+  record.steps_repeated = std::max(record.steps_repeated, lost_.steps_repeated);
+  record.seconds_lost = std::max(record.seconds_lost, lost_.seconds_lost);
+}
+
+// The first step is done: from now on the file is this run's.
+void MetricsFile::open() {
+  std::error_code error;
+  if (fresh_ && fs::is_regular_file(path_, error) && fs::file_size(path_, error) > 0) {
+    fs::rename(path_, path_ + ".old", error);
+    if (error) throw RunError(path_, "cannot be kept as " + path_ + ".old: " + error.message());
+  }
+  fresh_ = false;
+  if (rewrite_) write_file(path_, kept_);
+  rewrite_ = false;
+  kept_ = {};
+  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (fd_ < 0) throw RunError(path_, std::string("cannot be opened: ") + std::strerror(errno));
+}
+
+bool MetricsFile::flush(std::string& why) {
+  std::size_t done = 0;
+  while (done < pending_.size()) {
+    const ssize_t put = ::write(fd_, pending_.data() + done, pending_.size() - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) {
+      why = std::strerror(errno);
+      break;
+    }
+    done += static_cast<std::size_t>(put);
+  }
+  pending_.erase(0, done);  // a half-written line goes on where it stopped
+  return pending_.empty();
+}
+
+void MetricsFile::append(const StepMetrics& metrics) {
+  if (path_.empty()) return;
+  std::string why;
+  pending_ += metrics_json(metrics) + "\n";
+  bool written = false;
+  try {
+    if (fd_ < 0) open();
+    written = flush(why);
+    if (!written) why = path_ + ": cannot be written: " + why;
+  } catch (const Error& error) {
+    why = error.what();
+  }
+  if (written) {
+    if (failing_) warn_(path_ + ": can be written again");
+    failing_ = false;
+    return;
+  }
+  if (!std::exchange(failing_, true)) {
+    warn_(why + "; training goes on, and lines wait until they can be written");
+  }
+  while (pending_.size() > kMostPending) {
+    const std::size_t second = pending_.find('\n') + 1;
+    pending_.erase(second, pending_.find('\n', second) + 1 - second);  // the first may be half done
+    ++dropped_;
+  }
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,145 @@
+#include "trainer/preflight.h"
+
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/base/file.h"
+#include "infinipipe/cost/cost_model.h"
+#include "infinipipe/cost/profile.h"
+#include "infinipipe/data/tokenizer.h"
+#include "infinipipe/planner/factory.h"
+#include "infinipipe/planner/layer_split.h"
+#include "infinipipe/trainer/profile.h"
+#include "trainer/checkpoint.h"
+#include "trainer/setup.h"
+
+namespace infinipipe {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string existing_folder(const std::string& path) {
+  std::error_code error;
+  fs::path folder = fs::absolute(path, error).lexically_normal();
+  while (!fs::exists(folder, error) && folder.has_relative_path()) folder = folder.parent_path();
+  return folder.string();
+}
+
+void require_room(const TrainConfig& config) {
+  struct statvfs disk {};
+  if (::statvfs(existing_folder(config.checkpoint.path).c_str(), &disk) != 0) return;
+  const Bytes room = static_cast<Bytes>(disk.f_bavail) * static_cast<Bytes>(disk.f_frsize);
+  const Bytes needed = checkpoint_bytes(config);
+  if (room >= needed) return;
+  throw RunError("config: checkpoint.path",
+                 "found room for " + format_bytes(room) + " in " + config.checkpoint.path,
+                 "a checkpoint takes " + format_bytes(needed),
+                 "make room, or choose another folder");
+}
+
+}  // namespace
+
+void require_ready(const TrainOptions& options, const TrainConfig& config) {
+  require_runnable(config);
+  const PlanContext context =
+      plan_context(config, estimated_profile(config.model, config.training.dtype));
+  require_known_planner(context);
+  stage_layers(context);
+  make_tokenizer(config.data.tokenizer);
+  const std::string& profile = config.cluster.profile;
+  if (!profile.empty() && profile != "estimate") {
+    require_profile_of(config, read_profile(profile), profile, options.warn);
+  }
+  const std::string metrics = fs::path(config.metrics.path).parent_path().string();
+  for (const std::string& folder :
+       {options.plan_dir, options.trace_dir, config.checkpoint.path,
+        config.metrics.path.empty() || !metrics.empty() ? metrics : "."}) {
+    if (!folder.empty()) require_writable_folder(folder);
+  }
+  if (!config.checkpoint.path.empty()) require_room(config);
+}
+
+Survey survey_data(const IndexedDataset& dataset, const Sampler& sampler, const TrainConfig& config,
+                   int first, const std::atomic<bool>* stop,
+                   const std::function<void(const std::string&)>& log) {
+  constexpr Tokens kProgress = Tokens{1} << 28;
+  std::vector<bool> seen(static_cast<std::size_t>(dataset.documents()), false);
+  Survey survey;
+  Tokens read = 0;
+  Tokens shown = kProgress;
+  std::int64_t left = dataset.documents();
+  for (int step = first; step < config.training.steps && left > 0; ++step) {
+    if (stop != nullptr && stop->load()) throw Stopped("looking at the data");
+    for (const std::int64_t document : sampler.sample(step)) {
+      if (seen[static_cast<std::size_t>(document)]) continue;
+      seen[static_cast<std::size_t>(document)] = true;
+      --left;
+      const auto length = static_cast<Tokens>(
+          load_document(dataset, document, config.data.max_sequence_length, config.model.vocab_size)
+              .size());
+      read += length;
+      if (length <= survey.longest) continue;
+      survey.longest = length;
+      survey.step = step;
+    }
+    if (read < shown) continue;
+    shown = read + kProgress;
+    log("data    looked at " + format_count(read) + " tokens that will be drawn");
+  }
+  if (survey.longest < 2 && first < config.training.steps) {
+    throw InputError(dataset.prefix(), "no document that will be drawn has two tokens",
+                     "expected something to predict",
+                     config.data.max_sequence_length < 2 ? "raise data.max_sequence_length"
+                                                         : "build it from longer texts");
+  }
+  return survey;
+}
+
+void warn_of_small_vocabulary(const TrainConfig& config,
+                              const std::function<void(const std::string&)>& warn) {
+  const std::int64_t ids = make_tokenizer(config.data.tokenizer)->vocab_size();
+  if (ids <= config.model.vocab_size) return;
+  warn("model.vocab_size: " + std::to_string(config.model.vocab_size) +
+       " is less than the tokenizer's " + std::to_string(ids) +
+       " ids: text that needs the others cannot be a prompt");
+}
+
+void require_memory(const TrainConfig& config, const Survey& survey) {
+  const Bytes limit = config.memory.bytes_per_stage;
+  if (limit <= 0.0) return;
+  const Profile profile = estimated_profile(config.model, config.training.dtype);
+  const std::vector<LayerRange> stages = stage_layers(plan_context(config, profile));
+  const CostModel cost(profile, {.stages = static_cast<int>(stages.size())}, stages);
+  for (std::size_t p = 0; p < stages.size(); ++p) {
+    const Bytes inputs = static_cast<Bytes>(survey.longest) * profile.memory.input_bytes_per_token *
+                         stages[p].count();
+    const Bytes least = cost.state_bytes(StageId(p)) + inputs;
+    if (least <= limit) continue;
+    throw RunError("config: memory.bytes_per_stage", "found " + format_bytes(limit),
+                   "stage " + std::to_string(p) + " needs more than " + format_bytes(least) +
+                       " even if every layer is recomputed: " + format_bytes(least - inputs) +
+                       " of states, and the layers' inputs for a document of " +
+                       format_count(survey.longest) + " tokens",
+                   "raise it, add stages, or lower data.max_sequence_length; nothing was trained");
+  }
+}
+
+void require_fitting(const Planner& planner, const BatchSource& batches, const Survey& survey) {
+  PlanRequest request;
+  request.sequences = batches.lengths(survey.step);
+  request.step = survey.step;
+  try {
+    planner.plan(request);
+  } catch (const RunError& error) {
+    throw RunError("step " + std::to_string(survey.step), error.what(), "",
+                   "its longest document has " + format_count(survey.longest) +
+                       " tokens (data.max_sequence_length); nothing was trained");
+  }
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,43 @@
+// What can be known of a run before its first step, so that it does not fail hours later.
+#pragma once
+
+#include <functional>
+
+#include "infinipipe/core/config.h"
+#include "infinipipe/data/batch_source.h"
+#include "infinipipe/planner/planner.h"
+#include "infinipipe/trainer/trainer.h"
+
+namespace infinipipe {
+
+// Names, files and folders: throws InputError for a layout that cannot run, a planner, profile,
+// tokenizer or data set that is not there, and RunError for a folder that cannot be written or has
+// no room for one checkpoint. Nothing is made or measured.
+void require_ready(const TrainOptions& options, const TrainConfig& config);
+
+// What a run will draw.
+struct Survey {
+  Tokens longest = 0;  // after the cut
+  int step = 0;        // that draws it first
+};
+
+// Reads the documents of steps [first, end) once each: no more than training them will, and much
+// faster. Throws InputError where one holds an id outside the vocabulary, naming it, or none of
+// them has anything to predict. Throws Stopped once *stop is set.
+Survey survey_data(const IndexedDataset& dataset, const Sampler& sampler, const TrainConfig& config,
+                   int first, const std::atomic<bool>* stop,
+                   const std::function<void(const std::string&)>& log);
+
+// Says where the tokenizer has more ids than the model.
+void warn_of_small_vocabulary(const TrainConfig& config,
+                              const std::function<void(const std::string&)>& warn);
+
+// Throws RunError where memory.bytes_per_stage is less than states and inputs of the longest
+// document's layers take by themselves: said without a profile, so before one is measured.
+void require_memory(const TrainConfig& config, const Survey& survey);
+
+// Throws what the planner does, and names the step, where its batch cannot fit whatever is
+// recomputed.
+void require_fitting(const Planner& planner, const BatchSource& batches, const Survey& survey);
+
+}  // namespace infinipipe

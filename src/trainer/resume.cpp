@@ -1,0 +1,106 @@
+#include "trainer/resume.h"
+
+#include <vector>
+
+#include "infinipipe/base/error.h"
+#include "infinipipe/profile/profile_machine.h"
+
+namespace infinipipe {
+namespace {
+
+// Keys that a resumed run may not change: it would no longer be the same run.
+bool of_the_run(const std::string& key) {
+  return (key.starts_with("model.") && key != "model.preset") || key == "training.dtype" ||
+         key == "training.seed" || key == "training.sequences_per_step";
+}
+
+std::string shown(const std::string& value) { return value.empty() ? "nothing" : value; }
+
+}  // namespace
+
+std::optional<CheckpointInfo> checkpoint_to_resume(const TrainOptions& options) {
+  const std::string& path = options.config.checkpoint.path;
+  if (options.resume && options.overwrite) {
+    throw InputError("command line", "found both --resume and --overwrite", "expected one of them");
+  }
+  if (!options.resume) {
+    if (!options.overwrite && has_checkpoints(path)) {
+      throw InputError("config: checkpoint.path", "found an earlier run's checkpoints in " + path,
+                       "expected a folder of the run's own",
+                       "go on from them with --resume, or begin anew with --overwrite");
+    }
+    return std::nullopt;
+  }
+  if (path.empty()) {
+    throw InputError("config: checkpoint.path", "found nothing", "expected a folder to resume from",
+                     "set --checkpoint.path");
+  }
+  if (!has_checkpoints(path)) {
+    options.log("note    " + path + " holds no checkpoint yet: the run begins");
+    return std::nullopt;
+  }
+  std::vector<std::string> notes;
+  CheckpointInfo found = find_checkpoint(path, &notes);
+  for (const std::string& note : notes) options.warn(note);
+  return found;
+}
+
+TrainConfig resumed_config(const TrainOptions& options, const CheckpointInfo& checkpoint) {
+  const TrainConfig& saved = checkpoint.config;
+  TrainConfig config = options.configure ? options.configure(saved) : options.config;
+  config.checkpoint.path = options.config.checkpoint.path;
+  std::string changed;
+  for (const ConfigKey& key : config_keys()) {
+    const std::string now = key.get(config);
+    const std::string before = key.get(saved);
+    if (now == before) continue;
+    if (of_the_run(key.name)) {
+      throw InputError("config: " + key.name, "found " + shown(now),
+                       "expected " + shown(before) + " as in " + checkpoint.folder,
+                       "use the checkpoint's value, or train without --resume");
+    }
+    changed += (changed.empty() ? "" : ", ") + key.name + " " + shown(now) + " (was " +
+               shown(before) + ")";
+  }
+  if (!changed.empty()) options.log("note    other than in the checkpoint: " + changed);
+  if (const int before = decay_end(saved); before != decay_end(config)) {
+    options.warn("the rate now falls until step " + std::to_string(decay_end(config)) +
+                 ", before until step " + std::to_string(before) + " (optimizer.decay_steps)");
+  }
+  return config;
+}
+
+int decay_end(const TrainConfig& config) {
+  return config.optimizer.decay_steps > 0 ? config.optimizer.decay_steps : config.training.steps;
+}
+
+JsonView saved_planning(const CheckpointInfo& checkpoint) {
+  return {checkpoint.record.planning, checkpoint.folder + "/manifest.json", "planning"};
+}
+
+bool measured_alike(const TrainConfig& a, const TrainConfig& b) {
+  return a.parallelism.stages == b.parallelism.stages &&
+         a.parallelism.layers_per_stage == b.parallelism.layers_per_stage &&
+         a.runtime.device == b.runtime.device &&
+         a.runtime.threads_per_stage == b.runtime.threads_per_stage &&
+         a.runtime.pooled_allocator == b.runtime.pooled_allocator &&
+         a.data.max_sequence_length == b.data.max_sequence_length;
+}
+
+std::optional<Profile> saved_profile(const TrainConfig& config, const CheckpointInfo& checkpoint,
+                                     const std::function<void(const std::string&)>& log) {
+  if (!config.cluster.profile.empty() || !checkpoint.record.planning.is_object() ||
+      !measured_alike(config, checkpoint.config)) {
+    return std::nullopt;
+  }
+  Profile profile = profile_from_json(saved_planning(checkpoint).at("profile").json(),
+                                      checkpoint.folder + "/manifest.json: planning.profile");
+  if (profile.source == "measured" && profile.machine != machine_name(config.runtime.device)) {
+    log("note    the checkpoint's profile is of another machine (" + profile.machine +
+        "): not used");
+    return std::nullopt;
+  }
+  return profile;
+}
+
+}  // namespace infinipipe

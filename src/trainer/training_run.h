@@ -1,0 +1,68 @@
+// One process's part of a run: the engine, plans made ahead, and the loop over steps.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "infinipipe/data/batch_source.h"
+#include "infinipipe/data/indexed_dataset.h"
+#include "infinipipe/data/sampler.h"
+#include "infinipipe/planner/plan_service.h"
+#include "infinipipe/planner/planner.h"
+#include "infinipipe/trainer/trainer.h"
+#include "runtime/engine.h"
+#include "trainer/calibrator.h"
+#include "trainer/checkpoint.h"
+#include "trainer/run_record.h"
+#include "trainer/step_health.h"
+
+namespace infinipipe {
+
+class TrainingRun final {
+ public:
+  // What the checkpoints of the run say of it.
+  struct Identity {
+    RunRecord record;
+    Json data;
+    Json tokenizer;
+  };
+
+  // Everything referred to must live on.
+  TrainingRun(const TrainOptions& options, const TrainConfig& config, const IndexedDataset& dataset,
+              const Sampler& sampler, PlanContext context, Identity identity);
+
+  // Goes on from a checkpoint.
+  void load(const CheckpointInfo& checkpoint);
+  void describe() const;
+  // Trains steps [first, config.training.steps).
+  TrainResult run(int first);
+
+ private:
+  StepMetrics train_step(int step, PlanService& plans);
+  void update(int step, const StepResult& result, StepMetrics& metrics);
+  void finish(StepMetrics& metrics);
+  void keep_files(int step, const Plan& plan, const Trace& trace);
+  void save(int next_step, bool last, TrainResult& result);
+  [[noreturn]] void fail(int step, TrainResult& result);
+  void warn_over_budget(int step, const Plan& plan, const std::vector<Bytes>& peaks) const;
+
+  const TrainOptions& options_;
+  const TrainConfig& config_;
+  const IndexedDataset& dataset_;
+  const Sampler& sampler_;
+  BatchSource batches_;
+  PlanContext context_;
+  Identity identity_;
+  std::vector<LayerRange> stages_;
+  Engine engine_;
+  double device_flops_;
+  Calibrator calibrator_;
+  StepHealth health_;
+  bool resumed_ = false;
+  bool updating_ = false;  // weights are not of one step: what fails now must not be saved
+  bool files_failed_ = false;
+  std::string proven_;  // the newest checkpoint that a step went well from
+  std::string newest_;  // the newest of this process, or the one it resumed
+};
+
+}  // namespace infinipipe
