@@ -136,7 +136,7 @@ TEST_F(IndexedDatasetTest, FloatingPointIsRefused) {
   };
   EXPECT_THAT(with(6, 8), HasSubstr("dtype code is 6, floating point, expected whole numbers"));
   EXPECT_THAT(with(7, 4),
-              HasSubstr("dtype code is 7, float32 to Megatron and uint32 to DeepSpeed"));
+              HasSubstr("dtype code is 7, 32-bit floats to Megatron and uint32 to DeepSpeed"));
 }
 
 // Its codes 6 and 8 are uint16 and uint64; Megatron's are float64 and uint16.
