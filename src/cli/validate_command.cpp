@@ -18,7 +18,7 @@ struct Options {
 
 // A file that is no plan is bad input; a plan with a field that cannot be is a refused plan.
 Plan read_any_plan(const Json& json, const std::string& path) {
-  check_format(JsonView(json, path), "infinipipe.plan");
+  check_plan_format(json, path);
   try {
     return plan_from_json(json, path, HashCheck::kIgnore);
   } catch (const InputError& error) {

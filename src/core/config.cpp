@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -267,8 +268,8 @@ void add_planning(Table& t) {
   t.integer_or_auto("planner.chunk_tokens", "most tokens of a chunk, or auto",
                     INFINIPIPE_FIELD(planner.chunk_tokens));
   t.text("planner.recompute_keeps",
-         "what recomputed layers keep: input, attention (and input), or auto: " +
-             std::string(kDefaultPlanner) + " mixes",
+         "what recomputed layers keep: " + remade_level_names() + "; auto: " +
+             std::string(kDefaultPlanner) + " mixes what the profile knows",
          INFINIPIPE_FIELD(planner.recompute_keeps));
   t.add(
       "planner.disable",

@@ -74,6 +74,11 @@ TokenNumbers layer_beside_input(const ModelSpec& model, Keep level) {
   return {kept.compute - input.compute, kept.sums - input.sums};
 }
 
+double down_projection_share(const ModelSpec& model) {
+  return static_cast<double>(model.intermediate_size * model.hidden_size) /
+         static_cast<double>(layer_matmul_parameters(model));
+}
+
 TokenNumbers layer_kv(const ModelSpec& model) { return {2 * model.kv_width(), 0}; }
 TokenNumbers layer_kv_grad(const ModelSpec& model) { return {0, 2 * model.kv_width()}; }
 

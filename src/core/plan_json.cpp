@@ -243,6 +243,18 @@ Json replica_json(const Replica& replica) {
   return {{"pipelines", std::move(pipelines)}, {"instructions", std::move(instructions)}};
 }
 
+// What a reader of version 1 would misread, by name.
+Json required_json(const Plan& plan) {
+  Json names = Json::array();
+  const Plan::Recomputed recomputed = plan.recomputed();
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    if (kKeepLevels[i].needs_version_2 && recomputed.by_level[i] > 0) {
+      names.push_back(kKeepLevels[i].plan_field);
+    }
+  }
+  return names;
+}
+
 // Without what timing decides: the form that is hashed.
 Json decided_json(const Plan& plan) {
   Json stages = Json::array();
@@ -252,7 +264,7 @@ Json decided_json(const Plan& plan) {
   Json replicas = Json::array();
   for (const Replica& replica : plan.replicas) replicas.push_back(replica_json(replica));
   const PlannerReport& planner = plan.planner;
-  return {
+  Json json = {
       {"format", "infinipipe.plan"},
       {"version", 1},
       {"planner",
@@ -270,6 +282,11 @@ Json decided_json(const Plan& plan) {
       {"replicas", std::move(replicas)},
       {"memory", {{"bytes_per_stage", number_json(plan.bytes_per_stage)}}},
       {"profile_hash", plan.profile_hash}};
+  if (Json required = required_json(plan); !required.empty()) {
+    json["version"] = 2;
+    json["requires"] = std::move(required);
+  }
+  return json;
 }
 
 Json prediction_json(const Prediction& prediction) {
@@ -344,9 +361,25 @@ int line_depth(const std::string& key) {
 
 }  // namespace
 
+void check_plan_format(const Json& json, const std::string& where) {
+  const JsonView document(json, where);
+  const int version = check_format(document, "infinipipe.plan", 2);
+  if (version == 1) return;
+  document.at("requires").for_each([](const JsonView& entry) {
+    const std::string name = entry.string();
+    std::string known;
+    for (const KeepLevel& level : kKeepLevels) {
+      if (!level.needs_version_2) continue;
+      if (name == level.plan_field) return;
+      known += (known.empty() ? "" : ", ") + std::string(level.plan_field);
+    }
+    entry.fail("\"" + name + "\"", "what this version knows: " + known, "use a newer infinipipe");
+  });
+}
+
 Plan plan_from_json(const Json& json, const std::string& where, HashCheck hash_check) {
   const JsonView document(json, where);
-  check_format(document, "infinipipe.plan");
+  check_plan_format(json, where);
   Plan plan;
   if (document.has("planner")) plan.planner = read_planner(document.at("planner"));
   plan.step = int_or(document, "step", 0);
@@ -419,8 +452,8 @@ void write_plan(const std::string& path, const Plan& plan) {
   const Json json = plan_to_json(plan);
   std::string text = "{";
   constexpr const char* kOrder[] = {
-      "format",   "version",   "planner",    "step",   "sequences",    "parallelism", "stages",
-      "replicas", "predicted", "stage_pace", "memory", "profile_hash", "hash"};
+      "format", "version",  "requires",  "planner",    "step",   "sequences",    "parallelism",
+      "stages", "replicas", "predicted", "stage_pace", "memory", "profile_hash", "hash"};
   bool first = true;
   for (const std::string key : kOrder) {
     if (!json.contains(key)) continue;

@@ -55,6 +55,7 @@ void visit_numbers(AnyProfile& profile, const Visit& visit) {
 template <class AnyRemake, class Visit>
 void visit_remake(const KeepLevel& level, AnyRemake& remake, const Visit& visit) {
   visit_direction(level.profile_field, remake.cost, visit);
+  if (level.profile_bytes == nullptr) return;
   visit(std::string(level.profile_field) + "." + level.profile_bytes, remake.kept_bytes_per_token);
 }
 

@@ -43,7 +43,8 @@ struct Observations {
 };
 
 Observations observe(const std::vector<InstructionSample>& samples,
-                     const std::vector<LayerRange>& stages, const std::vector<double>& speed) {
+                     const std::vector<LayerRange>& stages, const std::vector<double>& speed,
+                     double skipped) {
   const double total = stages.back().end;
   Observations all;
   for (const InstructionSample& sample : samples) {
@@ -59,6 +60,8 @@ Observations observe(const std::vector<InstructionSample>& samples,
     const Keep level = level_of(sample);
     const bool own_price = level_of(level).profile_field != nullptr;
     if (runs_again && own_price) all.again[index_of(level)].push_back(again);
+    Observation as_forward = again;  // whole layers but for what nothing needs
+    as_forward.features[kToken] *= 1.0 - skipped;
     if (level != Keep::kInput) continue;  // the rounds with whole layers say the rest
     switch (sample.op) {
       case Op::kForward:
@@ -71,7 +74,7 @@ Observations observe(const std::vector<InstructionSample>& samples,
         if (first) one.features[kEmbedding] = tokens;
         if (sample.op == Op::kInputGrad) one.features[kWeight] = -tokens * share;
         all.backward.push_back(one);
-        if (runs_again && !own_price) all.forward.push_back(again);
+        if (runs_again) all.forward.push_back(as_forward);
         break;
       case Op::kWeightGrad:
         one.features.assign(kFeatures, 0.0);
@@ -89,8 +92,8 @@ DirectionCost direction(const std::vector<double>& x) {
 
 void fit_with_speed(const std::vector<InstructionSample>& samples,
                     const std::vector<LayerRange>& stages, const std::vector<double>& speed,
-                    Profile& profile) {
-  const Observations all = observe(samples, stages, speed);
+                    double skipped, Profile& profile) {
+  const Observations all = observe(samples, stages, speed, skipped);
   // Contexts are in every form: few chunks are short slices behind long contexts, so a median would
   // hardly see what they say, and where they say nothing the coefficient is 0.
   const std::vector<std::vector<bool>> forward_forms = {
@@ -114,8 +117,11 @@ void fit_with_speed(const std::vector<InstructionSample>& samples,
   profile.backward_weight_seconds_per_token = std::min(b[kWeight], b[kToken]);
   for (std::size_t i = 0; i < kRemadeLevels; ++i) {
     if (all.again[i].empty()) continue;
-    const std::vector<std::vector<bool>> forms = {form({kToken}), form({kToken, kChunk}),
-                                                  form({kToken, kChunk, kSlice})};
+    std::vector<std::vector<bool>> forms = {form({kToken}), form({kToken, kChunk}),
+                                            form({kToken, kChunk, kSlice})};
+    if (kKeepLevels[i].attends_again) {
+      for (std::vector<bool>& used : forms) used[kToken2] = used[kContext] = true;
+    }
     const auto& used = forms[simplest_form(all.again[i], forms)];
     if (!profile.remake[i]) profile.remake[i].emplace();
     profile.remake[i]->cost = direction(fit_relative(all.again[i], used).coefficients);
@@ -152,10 +158,10 @@ double most_over(const std::vector<Observation>& observations,
 }  // namespace
 
 void fit_times(const std::vector<InstructionSample>& samples, const std::vector<LayerRange>& stages,
-               Profile& profile) {
+               double skipped, Profile& profile) {
   std::vector<double> speed(stages.size(), 1.0);
   profile.stage_speed.clear();
-  fit_with_speed(samples, stages, speed, profile);
+  fit_with_speed(samples, stages, speed, skipped, profile);
   if (stages.size() == 1) return;
   // Slower and faster stages: what their layers alone took against the prediction.
   const CostModel cost(profile, {.stages = static_cast<int>(stages.size())}, stages);
@@ -177,7 +183,7 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
     differ = differ || std::abs(speed[p] - speed[0]) > kSameSpeed * speed[0];
   }
   if (!differ) return;
-  fit_with_speed(samples, stages, speed, profile);
+  fit_with_speed(samples, stages, speed, skipped, profile);
   profile.stage_speed = speed;
 }
 

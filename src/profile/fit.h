@@ -10,10 +10,10 @@
 namespace infinipipe {
 
 // Fills forward, backward, embedding, head and backward_weight of `profile`, stage_speed where the
-// stages differ, and, where samples say it, the times of making layers of a level again; `layers` of the whole
-// model.
+// stages differ, and, where samples say it, the times of making layers of a level again. `skipped`:
+// the share of a layer's work per token that a layer leaves out when all of it runs again.
 void fit_times(const std::vector<InstructionSample>& samples, const std::vector<LayerRange>& stages,
-               Profile& profile);
+               double skipped, Profile& profile);
 
 // Fills memory.layerwise but for what is pending between I and W; the other memory numbers must be
 // there.

@@ -22,7 +22,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kLeastRounds = 4;  // two for each way of recomputing
+constexpr int kLeastRounds = 2 * static_cast<int>(kRemadeLevels);  // two for each level
 constexpr int kMostRounds = 9;
 // However short the time: what these say is needed for every part of a profile.
 constexpr std::size_t kLeastGroups = 6;
@@ -249,7 +249,7 @@ class Measurement final {
     }
     profile.memory.layerwise =
         LayerwiseMemory{.pending_bytes_per_token = bytes_of(layer_pending(options_.model))};
-    fit_times(samples, options_.stages, profile);
+    fit_times(samples, options_.stages, down_projection_share(options_.model), profile);
     for (std::size_t i = 0; i < kRemadeLevels; ++i) {
       if (!profile.remake[i]) continue;
       profile.remake[i]->kept_bytes_per_token =

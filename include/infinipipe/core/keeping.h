@@ -32,21 +32,33 @@ struct KeepLevel {
   // everything, and for the level that the remaining recomputed layers have.
   const char* plan_field = nullptr;
   // profile.json: the object with the seconds of making the rest of a layer again. A profile
-  // without it does not know this level, and a planner does not use it. Null: always known, at a
-  // forward's price.
+  // without it does not know a level that has a field in plan.json, and no planner uses that; the
+  // level without one then has a forward's price. Null: there is nothing to price.
   const char* profile_field = nullptr;
-  // In that object: bytes a token that one layer keeps beside its input.
+  // In that object: bytes a token that one layer keeps beside its input. Null: none.
   const char* profile_bytes = nullptr;
   // K and V are among what the layer keeps. Where they are not, those of a cut sequence's tokens
   // are kept for later slices all the same, and count apart.
   bool keeps_kv = false;
+  // Attention runs again, so that its terms are part of the price.
+  bool attends_again = false;
+  // Readers of plan.json's version 1 take such layers for ones that keep their input alone, whose
+  // times and bytes are others: a plan with them has version 2 and requires the field's name.
+  bool needs_version_2 = false;
 };
 
 inline constexpr std::array kKeepLevels = {
-    KeepLevel{Keep::kAttention, "attention", "around attention", "attention_kept",
-              "recompute_around_attention", "attention_bytes_per_token", false},
-    KeepLevel{Keep::kInput, "input", "", nullptr, nullptr, nullptr, false},
-    KeepLevel{Keep::kAll, "all", "", nullptr, nullptr, nullptr, true},
+    KeepLevel{.keep = Keep::kAttention,
+              .name = "attention",
+              .again = "around attention",
+              .plan_field = "attention_kept",
+              .profile_field = "recompute_around_attention",
+              .profile_bytes = "attention_bytes_per_token"},
+    KeepLevel{.keep = Keep::kInput,
+              .name = "input",
+              .profile_field = "recompute_layer",
+              .attends_again = true},
+    KeepLevel{.keep = Keep::kAll, .name = "all", .keeps_kv = true},
 };
 // Levels of layers that run again: all but the last row.
 inline constexpr std::size_t kRemadeLevels = kKeepLevels.size() - 1;

@@ -1,4 +1,5 @@
-// plan.json: {"format": "infinipipe.plan", "version": 1, ...}.
+// plan.json: {"format": "infinipipe.plan", "version": 1, ...}, or version 2 with "requires": names of what a
+// reader of version 1 would misread.
 #pragma once
 
 #include <string>
@@ -16,6 +17,11 @@ enum class HashCheck {
   kRequire,
   kIgnore,  // for a command that names what is wrong with a changed plan
 };
+
+// Throws InputError where it is no plan, or one that this reader would misread: of an unknown
+// version, or with an unknown name in "requires".
+void check_plan_format(const Json& json, const std::string& where);
+
 Plan plan_from_json(const Json& json, const std::string& where,
                     HashCheck hash_check = HashCheck::kRequire);
 Plan read_plan(const std::string& path, HashCheck hash_check = HashCheck::kRequire);

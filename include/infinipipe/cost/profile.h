@@ -125,8 +125,7 @@ struct Profile {
   bool seconds_per_chunk_divided = false;  // b1 is divided by the sequence-parallel degree too
   double backward_weight_seconds_per_token = -1.0;  // < 0: half of backward's per-token term
   std::vector<double> stage_speed;                  // empty: all 1
-  // By level; where absent and the level has a field in the file, it must not be used, and the
-  // level without one costs a forward.
+  // By level. Where it is absent knows() tells whether the level may be used, at a forward's price.
   ByRemadeLevel<std::optional<RemakeCost>> remake;
   double step_seconds = 0.0;  // a step's optimizer and bookkeeping, outside its instructions
   MemoryCost memory;
@@ -141,8 +140,7 @@ struct Profile {
   }
   // Whether it says what making such layers again costs.
   bool knows(Keep level) const {
-    return level == Keep::kAll || level_of(level).profile_field == nullptr ||
-           remake[index_of(level)].has_value();
+    return level_of(level).plan_field == nullptr || remake[index_of(level)].has_value();
   }
 };
 

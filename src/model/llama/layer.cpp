@@ -97,6 +97,13 @@ void DecoderLayer::project(const LayerChunk& chunk, LayerSaved& saved) const {
   saved.value = std::move(split.value);
 }
 
+void DecoderLayer::attend(std::span<const AttentionSlice> slices, LayerSaved& saved) const {
+  const auto timer = clock_.attention();
+  AttentionResult result = attention_forward(heads_, saved.query, saved.key, saved.value, slices);
+  saved.attention = std::move(result.output);
+  saved.lse = std::move(result.lse);
+}
+
 // From attention to gate and up.
 void DecoderLayer::expand(LayerSaved& saved) const {
   {
@@ -110,6 +117,11 @@ void DecoderLayer::expand(LayerSaved& saved) const {
     normed = std::move(result.value);
     saved.middle_rstd = std::move(result.rstd);
   }
+  widen(saved, normed);
+}
+
+// From the MLP's normed input to gate and up.
+void DecoderLayer::widen(LayerSaved& saved, const at::Tensor& normed) const {
   const auto timer = clock_.matmul();
   saved.gate_up = linear::apply(normed, weights_.gate_up);
 }
@@ -122,7 +134,9 @@ void DecoderLayer::remake(Keep level, const LayerChunk& chunk,
       expand(saved);
       return;
     case Keep::kInput:
-      forward(chunk, slices, saved);
+      project(chunk, saved);
+      attend(slices, saved);
+      expand(saved);
       return;
     case Keep::kAll:
       return;
@@ -132,12 +146,7 @@ void DecoderLayer::remake(Keep level, const LayerChunk& chunk,
 at::Tensor DecoderLayer::forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices,
                                  LayerSaved& saved) const {
   project(chunk, saved);
-  {
-    const auto timer = clock_.attention();
-    AttentionResult result = attention_forward(heads_, saved.query, saved.key, saved.value, slices);
-    saved.attention = std::move(result.output);
-    saved.lse = std::move(result.lse);
-  }
+  attend(slices, saved);
   expand(saved);
   at::Tensor hidden;
   {

@@ -29,7 +29,8 @@ class DecoderLayer final : public StageLayer {
   at::Tensor forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices,
                      LayerSaved& saved) const;
 
-  // Fills what forward left of `saved`, to the bit, where what `level` keeps is there.
+  // Fills what forward left of `saved`, to the bit, where what `level` keeps is there. The layer's
+  // output is not made: no backward needs it.
   void remake(Keep level, const LayerChunk& chunk, std::span<const AttentionSlice> slices,
               LayerSaved& saved) const;
 
@@ -43,7 +44,9 @@ class DecoderLayer final : public StageLayer {
 
  private:
   void project(const LayerChunk& chunk, LayerSaved& saved) const;
+  void attend(std::span<const AttentionSlice> slices, LayerSaved& saved) const;
   void expand(LayerSaved& saved) const;
+  void widen(LayerSaved& saved, const at::Tensor& normed) const;
   at::Tensor backward_mlp(LayerSaved& saved, const at::Tensor& output_grad);
 
   kernels::Heads heads_;
