@@ -66,6 +66,9 @@ TokenNumbers layer_beside_input(const ModelSpec& model, Keep level) {
       return {model.query_width(), model.num_attention_heads};
     case Keep::kInput:
       return {0, 0};
+    case Keep::kMlpInput:  // queries, keys, values, attention's output, middle; all statistics
+      return {model.hidden_size + 2 * model.query_width() + 2 * model.kv_width(),
+              model.num_attention_heads + kNorms};
     case Keep::kAll:
       break;
   }

@@ -18,6 +18,7 @@ namespace infinipipe {
 enum class Keep : std::uint8_t {
   kAttention,  // its input, and attention's output with its softmax statistics
   kInput,      // its input alone
+  kMlpInput,   // all but the MLP's middle: attention, what goes into it, and what leaves it
   kAll,        // all that its backward reads: nothing runs again
 };
 
@@ -58,6 +59,14 @@ inline constexpr std::array kKeepLevels = {
               .name = "input",
               .profile_field = "recompute_layer",
               .attends_again = true},
+    KeepLevel{.keep = Keep::kMlpInput,
+              .name = "mlp_input",
+              .again = "in the MLP alone",
+              .plan_field = "mlp_input_kept",
+              .profile_field = "recompute_mlp",
+              .profile_bytes = "kept_bytes_per_token",
+              .keeps_kv = true,
+              .needs_version_2 = true},
     KeepLevel{.keep = Keep::kAll, .name = "all", .keeps_kv = true},
 };
 // Levels of layers that run again: all but the last row.

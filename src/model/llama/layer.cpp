@@ -50,6 +50,10 @@ std::int64_t LayerSaved::bytes() const {
 
 void LayerSaved::keep(Keep level) {
   if (level == Keep::kAll) return;
+  if (level == Keep::kMlpInput) {
+    gate_up.reset();
+    return;
+  }
   LayerSaved kept;
   kept.input = std::move(input);
   if (level == Keep::kAttention) {
@@ -138,9 +142,22 @@ void DecoderLayer::remake(Keep level, const LayerChunk& chunk,
       attend(slices, saved);
       expand(saved);
       return;
+    case Keep::kMlpInput:
+      widen_again(saved);
+      return;
     case Keep::kAll:
       return;
   }
+}
+
+// Gate and up again, where all that leads to them was kept.
+void DecoderLayer::widen_again(LayerSaved& saved) const {
+  at::Tensor normed;
+  {
+    const auto timer = clock_.elementwise();
+    normed = kernels::rms_norm_again(saved.middle, saved.middle_rstd, weights_.middle_norm.value);
+  }
+  widen(saved, normed);
 }
 
 at::Tensor DecoderLayer::forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices,

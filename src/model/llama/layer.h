@@ -47,6 +47,7 @@ class DecoderLayer final : public StageLayer {
   void attend(std::span<const AttentionSlice> slices, LayerSaved& saved) const;
   void expand(LayerSaved& saved) const;
   void widen(LayerSaved& saved, const at::Tensor& normed) const;
+  void widen_again(LayerSaved& saved) const;
   at::Tensor backward_mlp(LayerSaved& saved, const at::Tensor& output_grad);
 
   kernels::Heads heads_;

@@ -77,14 +77,21 @@ void try_all(Plan& plan, const BoundContext& context, std::size_t i, Seconds& be
     if (!evaluation.over_stage) best = std::min(best, evaluation.seconds);
     return;
   }
-  Chunk& chunk = chunks[i / stages];
-  const std::size_t p = i % stages;
-  for (int layers = 0; layers <= plan.stages[p].count(); ++layers) {
-    for (int kept = 0; kept <= layers; ++kept) {
-      chunk.keeping[p] = testing::again(layers, kept);
+  Keeping& keeping = chunks[i / stages].keeping[i % stages];
+  const int layers = plan.stages[i % stages].count();
+  const auto levels = [&](const auto& self, std::size_t level, int left) -> void {
+    if (level == kRemadeLevels) {
       try_all(plan, context, i + 1, best);
+      return;
     }
-  }
+    const bool known = context.cost().profile().knows(kKeepLevels[level].keep);
+    for (int count = 0; count <= (known ? left : 0); ++count) {
+      keeping.layers[level] = count;
+      self(self, level + 1, left - count);
+    }
+    keeping.layers[level] = 0;
+  };
+  levels(levels, 0, layers);
 }
 
 TEST(KeepMore, IsNearTheBestOfAll) {

@@ -111,6 +111,16 @@ inline RemakeCost random_around_attention(Random& random, const Profile& profile
   return around;
 }
 
+// Between attention alone and everything: cheaper to make again than around attention, for more
+// bytes.
+inline RemakeCost random_mlp(Random& random, const Profile& profile) {
+  RemakeCost mlp;
+  mlp.cost.seconds_per_token = 0.6 * random.uniform() * profile.forward.seconds_per_token;
+  mlp.cost.seconds_per_chunk = random.uniform() * profile.forward.seconds_per_chunk;
+  mlp.kept_bytes_per_token = 100.0 + 900.0 * random.uniform();
+  return mlp;
+}
+
 struct Case {
   PlanContext context;
   PlanRequest request;
@@ -134,6 +144,10 @@ inline Case random_case(std::uint64_t seed, int most_sequences, int most_stages,
   if (seed % 4 > 1) {
     Random more(seed, 3);
     context.profile.remake[index_of(Keep::kAttention)] = random_around_attention(more, context.profile);
+  }
+  if (seed % 5 > 2) {
+    Random more(seed, 4);
+    context.profile.remake[index_of(Keep::kMlpInput)] = random_mlp(more, context.profile);
   }
   result.request.sequences = random_lengths(random, most_sequences, most_tokens);
   result.request.step = static_cast<int>(seed % 1000);

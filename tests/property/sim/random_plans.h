@@ -295,8 +295,12 @@ inline Json random_profile(Random& random, const RandomShape& shape) {
   }
   if (pick(random, 0, 1) == 0) {
     const double kept = json["memory"]["activation_bytes_per_token"].get<double>() / shape.layers;
-    json["recompute_around_attention"] = direction();
-    json["recompute_around_attention"]["attention_bytes_per_token"] = number(0.0, 0.5 * kept);
+    for (const KeepLevel& level : kKeepLevels) {
+      if (level.profile_field == nullptr || pick(random, 0, 3) == 0) continue;
+      json[level.profile_field] = direction();
+      if (level.profile_bytes == nullptr) continue;
+      json[level.profile_field][level.profile_bytes] = number(0.0, 0.5 * kept);
+    }
   }
   if (pick(random, 0, 2) == 0) {
     for (int p = 0; p < shape.stages; ++p) json["stage_speed"].push_back(number(0.5, 1.5));

@@ -307,7 +307,7 @@ TEST(Config, CheckRefusesWhatCannotBe) {
       {{{"planner.slices", "0"}}, "planner.slices: found 0, expected at least 1"},
       {{{"planner.chunk_tokens", "0"}}, "planner.chunk_tokens: found 0"},
       {{{"planner.recompute_keeps", "atention"}},
-       "planner.recompute_keeps: found 'atention', expected auto, attention or input"},
+       "planner.recompute_keeps: found 'atention', expected auto, attention, input or mlp_input"},
       {{{"planner.solver_gap", "1"}}, "planner.solver_gap: found 1"},
       {{{"planner.solver_nodes", "-1"}}, "planner.solver_nodes: found -1"},
       {{{"planner.solver_seconds", "-1"}}, "planner.solver_seconds: found -1"},

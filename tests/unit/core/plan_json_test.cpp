@@ -149,6 +149,24 @@ TEST(PlanJson, WhatRecomputedLayersKeepIsADecision) {
   EXPECT_THAT(error_of(json), HasSubstr("attention_kept[0]: found -1"));
 }
 
+TEST(PlanJson, ALevelThatVersion1WouldMisreadNeedsVersion2) {
+  Plan plan = full_plan();
+  Chunk& chunk = plan.replicas[0].pipelines[0].chunks[2];
+  EXPECT_EQ(plan_to_json(plan)["version"], 1);
+  chunk.keeping[0] = Keeping::of(Keep::kMlpInput, 1);
+  Json json = plan_to_json(plan);
+  EXPECT_EQ(json["version"], 2);
+  EXPECT_EQ(json["requires"], Json({"mlp_input_kept"}));
+  const Json& written = json["replicas"][0]["pipelines"][0]["chunks"][2];
+  EXPECT_EQ(written["recompute"][0], 1);
+  EXPECT_EQ(written["mlp_input_kept"][0], 1);
+  EXPECT_EQ(plan_from_json(json, "p").replicas, plan.replicas);
+  json["requires"].push_back("shared_head");
+  EXPECT_THAT(error_of(json), HasSubstr("requires[1]: found \"shared_head\""));
+  json["version"] = 3;
+  EXPECT_THAT(error_of(json), HasSubstr("version: found 3"));
+}
+
 TEST(PlanJson, RefusesAChangedPlanUnlessAskedNotTo) {
   Json json = plan_to_json(full_plan());
   json["sequences"][0] = 301;

@@ -67,7 +67,7 @@ Profile fitted(const Case& c) {
   profile.backward_weight_seconds_per_token = -1.0;
   profile.memory.layerwise = LayerwiseMemory{
       .pending_bytes_per_token = planted().memory.layerwise->pending_bytes_per_token};
-  fit_times(c.samples, c.stages, profile);
+  fit_times(c.samples, c.stages, 0.0, profile);
   fit_temporaries(c.samples, c.stages, profile);
   return profile;
 }

@@ -18,6 +18,16 @@ namespace {
 using testing::again;
 using testing::inputs;
 
+// So many layers keep all but the MLP's middle.
+Keeping mlp(int layers) { return Keeping::of(Keep::kMlpInput, layers); }
+
+// One layer of each level that runs again.
+Keeping each_level() {
+  Keeping keeping;
+  keeping.layers.fill(1);
+  return keeping;
+}
+
 using testing::Pipeline;
 using testing::random_tokens;
 using testing::relative_error;
@@ -75,6 +85,9 @@ INSTANTIATE_TEST_SUITE_P(Ways, StageModelTest,
                                            Case{"around_attention", {3}, again(2, 2), false},
                                            Case{"both_ways", {3}, again(3, 1), false},
                                            Case{"around_halves", {2, 1}, again(1, 1), true},
+                                           Case{"mlp_alone", {3}, mlp(3), false},
+                                           Case{"mlp_halves", {2, 1}, mlp(1), true},
+                                           Case{"all_levels", {3}, each_level(), false},
                                            Case{"two_stages", {2, 1}, inputs(1), false},
                                            Case{"three_stages_halves", {1, 1, 1}, {}, true}),
                          [](const auto& test) { return std::string(test.param.name); });
@@ -244,11 +257,14 @@ TEST(StageModel, SavedBytesAreAsStated) {
   const auto bytes = [](const TokenNumbers& numbers) {
     return static_cast<std::int64_t>(numbers.bytes(8, 8));
   };
-  for (const Keeping& way : {inputs(0), inputs(2), again(2, 1), again(2, 2)}) {
+  for (const Keeping& way : {inputs(0), inputs(2), again(2, 1), again(2, 2), mlp(2), each_level()}) {
     const ChunkWork chunk{{slice_of(0, 0, 70, 150)}, way};
-    const std::int64_t kept = (3 - way.remade()) * bytes(layer_kept(model)) +
-                              way.remade() * bytes(layer_input(model)) +
-                              way[Keep::kAttention] * bytes(layer_beside_input(model, Keep::kAttention));
+    std::int64_t kept =
+        (3 - way.remade()) * bytes(layer_kept(model)) + way.remade() * bytes(layer_input(model));
+    for (const KeepLevel& level : kKeepLevels) {
+      if (level.keep == Keep::kAll) continue;
+      kept += way[level.keep] * bytes(layer_beside_input(model, level.keep));
+    }
     const ChunkTargets targets = Pipeline::targets_of(sequences, chunk, {}, 69.0);
     auto out = pipeline.stage(0).forward(chunk, Pipeline::ids(sequences, chunk), &targets,
                                          pipeline.store(0), true);
