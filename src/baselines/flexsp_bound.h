@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "baselines/group_cost.h"
+#include "baselines/device_group_cost.h"
 
 namespace infinipipe {
 
@@ -12,7 +12,8 @@ using Configuration = std::vector<int>;
 
 class FlexBound final {
  public:
-  FlexBound(const std::vector<Tokens>& lengths, const std::vector<GroupCost>& costs, int devices);
+  FlexBound(const std::vector<Tokens>& lengths, const std::vector<DeviceGroupCost>& costs,
+            int devices);
 
   // Over every configuration.
   Seconds overall() const { return overall_; }
@@ -30,7 +31,7 @@ class FlexBound final {
   bool possible(Seconds seconds) const;
 
   std::vector<Kind> kinds_;
-  const std::vector<GroupCost>* costs_;
+  const std::vector<DeviceGroupCost>* costs_;
   int devices_;
   Seconds constant_ = 0.0;  // the least over degrees
   Seconds floor_ = 0.0;     // gathers

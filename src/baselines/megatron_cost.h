@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "baselines/group_cost.h"
+#include "baselines/device_group_cost.h"
 #include "baselines/megatron.h"
 #include "baselines/pipeline_1f1b.h"
 

@@ -37,7 +37,7 @@ class Bound final {
 
   // A token of a layer that keeps something beside its input.
   struct Partly {
-    double saves = 0.0;  // bytes; 0: no such level is known, or none saves anything
+    double saves = 0.0;   // bytes; 0: no such level is known, or none saves anything
     double beside = 0.0;  // bytes that it keeps beside its input
     Seconds seconds = 0.0;
   };
@@ -190,7 +190,7 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const MemoryCost& memory = profile_.memory;
   const double L = layers_;
   const auto n = static_cast<double>(tokens);
-  const Bytes room = available(layers, end) * degree_;  // of the whole group, as what follows
+  const Bytes budget = available(layers, end) * degree_;  // of the whole group, as what follows
   const double layer = memory.activation_bytes_per_token / L;
   const double head = end.last ? memory.head_bytes_per_token : 0.0;
   const double saved = layer - memory.input_bytes_per_token;
@@ -227,27 +227,27 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   // Whole, in one chunk: its backward holds its activations and one recomputed layer. Layer by
   // layer the recomputed one takes the place of kept ones that are gone by then.
   const bool layerwise = memory.layerwise.has_value();
-  const Bytes again = layerwise ? 0.0 : n * layer;
+  const Bytes remake_bytes = layerwise ? 0.0 : n * layer;
   const Bytes kept = n * (layer * layers + head);
-  Seconds whole = kept <= room ? 0.0 : kInfinity;
-  if (kept > room && saved > 0.0) {
-    const Bytes over = kept + again - room;
+  Seconds whole = kept <= budget ? 0.0 : kInfinity;
+  if (kept > budget && saved > 0.0) {
+    const Bytes over = kept + remake_bytes - budget;
     const double recomputed = std::ceil(over / (n * saved) * (1.0 - 1e-12));
     if (recomputed <= layers) {
-      whole = cheapest_part(saved, false).saves > 0.0
-                  ? cheapest(std::min(over, n * layers * saved), saved, 0.0, square * n + linear,
-                             false)
-                  : recomputed * n * (square * n + linear);
+      whole =
+          cheapest_part(saved, false).saves > 0.0
+              ? cheapest(std::min(over, n * layers * saved), saved, 0.0, square * n + linear, false)
+              : recomputed * n * (square * n + linear);
     }
   }
   // Cut: when its last slice's backward begins, all its slices and all of dK and dV are there;
   // layer by layer dK and dV open later.
   const Bytes cut_kept = kept + (layerwise ? 0.0 : n * layers * memory.kv_grad_bytes_per_token);
-  Seconds cut = cut_kept <= room ? 0.0 : kInfinity;
+  Seconds cut = cut_kept <= budget ? 0.0 : kInfinity;
   const double cut_saved = saved - memory.kv_bytes_per_token;
-  if (cut_kept > room && cut_saved > 0.0) {
+  if (cut_kept > budget && cut_saved > 0.0) {
     // Cheapest where the context is shortest, alike in all layers.
-    cut = cheapest(cut_kept - room, cut_saved, square / layers, linear, true);
+    cut = cheapest(cut_kept - budget, cut_saved, square / layers, linear, true);
   }
   return std::min(whole, cut);
 }
@@ -275,9 +275,9 @@ double Bound::chunk_capacity(int layers, End end) const {
   const double recomputed = memory.input_bytes_per_token * layers + (whole_layer ? layer : 0.0);
   const double per_token =
       std::min(kept, recomputed) + (end.last ? memory.head_bytes_per_token : 0.0);
-  const Bytes room = available(layers, end) * degree_;
-  if (room < 0.0) return 0.0;
-  return per_token > 0.0 ? room / per_token : kInfinity;
+  const Bytes budget = available(layers, end) * degree_;
+  if (budget < 0.0) return 0.0;
+  return per_token > 0.0 ? budget / per_token : kInfinity;
 }
 
 // Chunks, over all replicas, that the batch needs at least; infinite where no token fits.

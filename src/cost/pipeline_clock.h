@@ -49,7 +49,7 @@ class PipelineClock final {
   // When what the operation needs is there; kNotArrived: it has not been made. The last stage's
   // gradient is there when its own forward has ended. A W needs nothing.
   Seconds arrival(Op op, std::size_t stage, std::size_t chunk) const {
-    return op == Op::kWeightGrad ? 0.0 : arrival_[place(op, stage, chunk)];
+    return op == Op::kWeightGrad ? 0.0 : arrival_[input_index(op, stage, chunk)];
   }
   bool arrived(Op op, std::size_t stage, std::size_t chunk, Seconds by) const {
     const Seconds at = arrival(op, stage, chunk);
@@ -69,7 +69,7 @@ class PipelineClock final {
       if (stage + 1 < stages_.size()) {
         result.message = send(op, self.link_down_free, result.end, stage + 1, chunk);
       } else {
-        arrival_[place(Op::kBackward, stage, chunk)] = result.end;
+        arrival_[input_index(Op::kBackward, stage, chunk)] = result.end;
       }
     } else if (starts_backward(op) && stage > 0) {
       result.message = send(op, self.link_up_free, result.end, stage - 1, chunk);
@@ -86,13 +86,13 @@ class PipelineClock final {
 
   std::size_t chunks() const { return transfer_.size(); }
   // Inputs by stage and chunk, then gradients.
-  std::size_t place(Op op, std::size_t stage, std::size_t chunk) const {
+  std::size_t input_index(Op op, std::size_t stage, std::size_t chunk) const {
     return ((op == Op::kForward ? 0 : stages_.size()) + stage) * chunks() + chunk;
   }
   Message send(Op op, Seconds& link_free, Seconds produced, std::size_t to, std::size_t chunk) {
     const Seconds begin = std::max(produced, link_free);
     link_free = begin + transfer_[chunk];
-    arrival_[place(op, to, chunk)] = link_free;
+    arrival_[input_index(op, to, chunk)] = link_free;
     return {to, begin, link_free};
   }
 

@@ -98,11 +98,11 @@ auto StageExecutor::guarded(const Body& body) {
   } catch (const Aborted&) {
     throw;
   } catch (const c10::Error& error) {
-    comm_->abort({stage_, place_, error.what_without_backtrace()});
+    comm_->abort({stage_, current_work_, error.what_without_backtrace()});
   } catch (const std::exception& error) {
-    comm_->abort({stage_, place_, error.what()});
+    comm_->abort({stage_, current_work_, error.what()});
   } catch (...) {
-    comm_->abort({stage_, place_, "an unknown exception"});
+    comm_->abort({stage_, current_work_, "an unknown exception"});
   }
   comm_->check();  // throws
   throw std::logic_error("an abort that is not there");
@@ -145,7 +145,7 @@ void StageExecutor::interpret(Step& step) {
   TimePoint free = Clock::now();
   std::size_t received = 0;
   for (const Instruction& instruction : step.list) {
-    place_ = to_string(instruction);
+    current_work_ = to_string(instruction);
     comm_->check();
     TimePoint arrived = free;
     at::Tensor in = receive_input(step, instruction, arrived);
@@ -175,7 +175,7 @@ void StageExecutor::interpret(Step& step) {
     sample(step, instruction.op, before, meter_.peak());
   }
   step.result.peak_bytes = std::max(step.result.peak_bytes, meter_.reset_peak());
-  place_.clear();
+  current_work_.clear();
 }
 
 // Announces receives so that kPostedAhead are open beyond the `from` that have come.
@@ -353,7 +353,7 @@ void StageExecutor::exchange_tied(bool copy) {
 }
 
 StageExecutor::Update StageExecutor::optimizer_step(int step) {
-  place_ = "optimizer";
+  current_work_ = "optimizer";
   return guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
     exchange_tied(/*copy=*/false);
@@ -373,7 +373,7 @@ StageExecutor::Update StageExecutor::optimizer_step(int step) {
 }
 
 void StageExecutor::state_changed() {
-  place_ = "loading weights";
+  current_work_ = "loading weights";
   guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
     exchange_tied(/*copy=*/true);
@@ -383,7 +383,7 @@ void StageExecutor::state_changed() {
 }
 
 at::Tensor StageExecutor::next_token_logits(const std::vector<std::int64_t>& tokens) {
-  place_ = "generation";
+  current_work_ = "generation";
   return guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kActivations);
     const auto count = static_cast<Tokens>(tokens.size());

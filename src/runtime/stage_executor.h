@@ -116,7 +116,7 @@ class StageExecutor final {
   std::unique_ptr<StageModel> model_;
   std::unique_ptr<AdamW> optimizer_;
   KvStore store_;
-  std::string place_;  // what runs now, for failures
+  std::string current_work_;  // what runs now, for failures
 };
 
 }  // namespace infinipipe

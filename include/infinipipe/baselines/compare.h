@@ -4,7 +4,7 @@
 #include <functional>
 #include <optional>
 
-#include "infinipipe/baselines/calibration.h"
+#include "infinipipe/baselines/published_experiment.h"
 #include "infinipipe/baselines/system.h"
 #include "infinipipe/core/comparison.h"
 
@@ -13,8 +13,8 @@ namespace infinipipe {
 struct CompareRequest {
   std::vector<std::string> planners;
   std::vector<std::vector<Tokens>> batches;
-  std::optional<Calibration> calibration;  // systems are those of the experiment
-  int threads = 1;                         // >= 1; the result does not depend on it
+  std::optional<PublishedExperiment> experiment;  // systems are those of the experiment
+  int threads = 1;                                // >= 1; the result does not depend on it
   // Called after each step of the work, one call at a time, from any thread.
   std::function<void(const std::string& line)> progress;
 };

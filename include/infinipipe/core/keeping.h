@@ -1,5 +1,5 @@
-// What a layer of a chunk keeps of its forward until its backward: one table row for each level, and
-// one count of layers for each level that keeps less than everything. Planner, cost model,
+// What a layer of a chunk keeps of its forward until its backward: one table row for each level,
+// and one count of layers for each level that keeps less than everything. Planner, cost model,
 // validator, executor, profile and files read this table; none has a list of its own.
 #pragma once
 
@@ -27,7 +27,7 @@ struct KeepLevel {
   const char* name = "";
   // What runs again, for reports: "12 of them around attention"; empty where there is no more to
   // say than that the layer does.
-  const char* again = "";
+  const char* remade_part = "";
   // plan.json, of a chunk: how many of each stage's recomputed layers keep this. Null for
   // everything, and for the level that the remaining recomputed layers have.
   const char* plan_field = nullptr;

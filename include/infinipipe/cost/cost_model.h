@@ -115,7 +115,7 @@ class CostModel final {
   struct StageCost {
     Coefficients forward;
     Coefficients backward;
-    ByRemadeLevel<Coefficients> again;  // making one layer again
+    ByRemadeLevel<Coefficients> remake_layer;  // making one layer again
     double weight_per_token = 0.0;
     double kept_per_token = 0.0;  // bytes of the chunk's activations, nothing recomputed
     Bytes states = 0.0;
@@ -175,7 +175,7 @@ inline Seconds CostModel::seconds(Op op, StageId stage, const ChunkShape& chunk)
 
 inline Seconds CostModel::recompute_layer(StageId stage, const ChunkShape& chunk,
                                           Keep level) const {
-  return level == Keep::kAll ? 0.0 : costs_[stage.index()].again[index_of(level)](chunk);
+  return level == Keep::kAll ? 0.0 : costs_[stage.index()].remake_layer[index_of(level)](chunk);
 }
 
 inline Seconds CostModel::transfer(Tokens tokens) const {

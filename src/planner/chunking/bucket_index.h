@@ -11,7 +11,7 @@ namespace infinipipe {
 struct Bucket {
   int id = 0;
   Tokens tokens = 0;
-  Tokens room = 0;  // for so many more
+  Tokens free_tokens = 0;  // for so many more
   Seconds seconds = 0.0;
 
   double ratio() const { return seconds / static_cast<double>(tokens); }
@@ -31,7 +31,7 @@ class BucketIndex final {
  private:
   struct Block {
     std::vector<Bucket> buckets;
-    Tokens most_room = 0;
+    Tokens most_free_tokens = 0;
     Seconds least_seconds = 0.0;
   };
   static bool before(const Bucket& a, const Bucket& b);

@@ -66,7 +66,7 @@ struct ChunkTable {
   // By stage: the limit less states, workspace, every instruction's temporaries and a few messages
   // that wait; may be < 0. A bound for most orders only: more messages may wait, and a layerwise
   // profile's input gradients leave bytes for their W. The simulator counts all of that exactly.
-  std::vector<Bytes> room;
+  std::vector<Bytes> budget;
   std::vector<ChunkGroup> groups;  // as the chunking's
   std::vector<int> group_of;       // by chunk
   std::vector<int> backward;       // backward order: groups in order, each reversed

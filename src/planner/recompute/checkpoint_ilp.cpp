@@ -69,7 +69,7 @@ class Builder final {
   void add_rows(int p) {
     const auto s = static_cast<std::size_t>(p);
     const RecomputeMatrix none(table_.entries.size(), 0);
-    if (peak_bytes(steps_[s], p, table_, none) <= table_.room[s]) return;
+    if (peak_bytes(steps_[s], p, table_, none) <= table_.budget[s]) return;
     std::vector<bool> alive(static_cast<std::size_t>(table_.chunks), false);
     HeldBytes held;          // nothing recomputed
     Bytes last_bytes = 0.0;  // of the last row
@@ -92,7 +92,7 @@ class Builder final {
         // row holds for the rest too, as no chunk saves more than its activations.
         const Bytes now = bytes + std::max(holds, forwards);
         if (grown || now > last_bytes - freed) {
-          add_row(p, alive, now - table_.room[s]);
+          add_row(p, alive, now - table_.budget[s]);
           last_bytes = now;
           freed = 0.0;
           grown = false;

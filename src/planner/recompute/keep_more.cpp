@@ -34,8 +34,8 @@ bool before(const Move& a, const Move& b) {
 // A level as one layer of a chunk sees it.
 struct Point {
   Keep level = Keep::kAll;
-  Bytes kept = 0.0;     // beside its input
-  Seconds again = 0.0;  // to make the rest again
+  Bytes kept = 0.0;              // beside its input
+  Seconds remake_seconds = 0.0;  // to make the rest again
 };
 
 // Of points by ascending bytes, those that are steps of their own: from each to the next the
@@ -47,8 +47,8 @@ std::vector<Point> worth_stopping_at(const std::vector<Point>& points) {
     while (steps.size() >= 2) {
       const Point& from = steps[steps.size() - 2];
       const Point& middle = steps.back();
-      const bool worth = (from.again - middle.again) * (next.kept - middle.kept) >
-                         (middle.again - next.again) * (middle.kept - from.kept);
+      const bool worth = (from.remake_seconds - middle.remake_seconds) * (next.kept - middle.kept) >
+                         (middle.remake_seconds - next.remake_seconds) * (middle.kept - from.kept);
       if (worth) break;
       steps.pop_back();
     }
@@ -68,7 +68,7 @@ class Refill final {
     }
     const auto shares =
         instructions * static_cast<std::int64_t>(plan.stages.size() * plan.replicas.size());
-    budget_ = std::clamp(kInstructions / shares, kLeastEvaluations, kMostEvaluations);
+    evaluations_a_stage_ = std::clamp(kInstructions / shares, kLeastEvaluations, kMostEvaluations);
     for (const StagePrediction& stage : own.stages) {
       allowed_.push_back(std::max(stage.peak_bytes, kFilled * context_.limit()));
     }
@@ -99,12 +99,14 @@ class Refill final {
   void run() {
     evaluations_ = 0;
     for (std::size_t p = 0; p < plan_.stages.size(); ++p) {
-      evaluations_ += budget_;  // what one leaves the next may use
+      evaluations_ += evaluations_a_stage_;  // what one leaves the next may use
       make(StageId(p), moves(StageId(p)));
     }
   }
 
-  Evaluation evaluate() const { return context_.evaluator().evaluate(plan_, context_.cost(), replica_); }
+  Evaluation evaluate() const {
+    return context_.evaluator().evaluate(plan_, context_.cost(), replica_);
+  }
 
   bool fits() {
     --evaluations_;
@@ -149,9 +151,9 @@ class Refill final {
           const Bytes bytes = steps[i].kept - steps[i - 1].kept;
           const int count = layers_below(chunk.kept_on(stage), steps[i].level);
           if (count <= 0 || bytes <= 0.0) continue;
-          result.insert(
-              result.end(), static_cast<std::size_t>(count),
-              Move{q, k, steps[i].level, (steps[i - 1].again - steps[i].again) / bytes});
+          result.insert(result.end(), static_cast<std::size_t>(count),
+                        Move{q, k, steps[i].level,
+                             (steps[i - 1].remake_seconds - steps[i].remake_seconds) / bytes});
         }
       }
     }
@@ -205,10 +207,10 @@ class Refill final {
   Plan plan_;
   ReplicaId replica_;
   std::vector<bool> cut_;
-  std::vector<Bytes> allowed_;    // by stage
-  std::vector<Keep> ascending_;   // levels of layers that run again, by what they keep
-  std::int64_t budget_ = 0;       // evaluations of a stage
-  std::int64_t evaluations_ = 0;  // of these, left
+  std::vector<Bytes> allowed_;            // by stage
+  std::vector<Keep> ascending_;           // levels of layers that run again, by what they keep
+  std::int64_t evaluations_a_stage_ = 0;  // evaluations of a stage
+  std::int64_t evaluations_ = 0;          // of these, left
 };
 
 }  // namespace

@@ -57,7 +57,7 @@ class Scheduler final {
         for (const Bytes peak : group_peaks(table_, recompute_, p, g)) {
           stage.peaks.push_back(peak);
         }
-        if (stage.peaks.back() > room(p)) return false;
+        if (stage.peaks.back() > budget(p)) return false;
       }
       events_.push({0.0, p});
     }
@@ -80,7 +80,7 @@ class Scheduler final {
   }
 
  private:
-  Bytes room(int p) const { return table_.room[static_cast<std::size_t>(p)]; }
+  Bytes budget(int p) const { return table_.budget[static_cast<std::size_t>(p)]; }
   int group_of(int chunk) const { return table_.group_of[static_cast<std::size_t>(chunk)]; }
   const ChunkGroup& group(int g) const { return table_.groups[static_cast<std::size_t>(g)]; }
   MemoryStep memory(Op op, int p, int chunk) const {
@@ -118,7 +118,7 @@ class Scheduler final {
     const StageState& stage = stages_[static_cast<std::size_t>(p)];
     const MemoryStep step = memory(Op::kForward, p, chunk);
     if (!stage.has_pending() && step.holds <= 0.0) return true;
-    return stage.held_total + stage.pending_bytes + step.opens.total() + step.holds <= room(p);
+    return stage.held_total + stage.pending_bytes + step.opens.total() + step.holds <= budget(p);
   }
 
   // Only pending weight gradients can stand in the way of a backward.
@@ -126,7 +126,7 @@ class Scheduler final {
     const StageState& stage = stages_[static_cast<std::size_t>(p)];
     const MemoryStep step = memory(Op::kBackward, p, chunk);
     const Bytes more = step.opens_grads + step.holds;
-    return !stage.has_pending() || stage.held_total + stage.pending_bytes + more <= room(p);
+    return !stage.has_pending() || stage.held_total + stage.pending_bytes + more <= budget(p);
   }
 
   bool in_window(int p, int chunk) const {
@@ -148,7 +148,7 @@ class Scheduler final {
     for (int g = newest; g >= oldest; --g) {
       const auto index = static_cast<std::size_t>(g);
       const int last = g == oldest ? next : group(g).end - 1;
-      if (later + stage.peaks[static_cast<std::size_t>(last)] > room(p)) return false;
+      if (later + stage.peaks[static_cast<std::size_t>(last)] > budget(p)) return false;
       later += stage.held[index] + (g == newest ? activation(p, chunk) : 0.0);
     }
     return true;

@@ -45,7 +45,7 @@ std::vector<int> free_positions(const std::vector<Step>& steps, int chunks) {
 // `most`: layers that each entry may recompute; null: all of the stage's.
 bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& table,
                  const RecomputeMatrix* most, RecomputeMatrix& recompute) {
-  const Bytes room = table.room[static_cast<std::size_t>(stage)];
+  const Bytes budget = table.budget[static_cast<std::size_t>(stage)];
   const int all = table.layers[static_cast<std::size_t>(stage)];
   const std::vector<int> freed = free_positions(steps, table.chunks);
   std::priority_queue<std::pair<int, int>> alive;  // (freed at, chunk), what can recompute more
@@ -59,7 +59,7 @@ bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& ta
     if (step.op == Op::kForward) {
       alive.emplace(freed[static_cast<std::size_t>(step.chunk)], step.chunk);
     }
-    while (bytes > room) {
+    while (bytes > budget) {
       if (alive.empty() || alive.top().first < static_cast<int>(i)) return false;
       const int chunk = alive.top().second;
       const ChunkEntry& entry = table.at(stage, chunk);
@@ -70,7 +70,7 @@ bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& ta
         alive.pop();
         continue;
       }
-      const double needed = std::ceil((bytes - room) / entry.saved);
+      const double needed = std::ceil((bytes - budget) / entry.saved);
       const int more =
           needed >= layers - count ? layers - count : std::max(1, static_cast<int>(needed));
       const bool first = count == 0;
@@ -131,7 +131,7 @@ Bytes peak_bytes(const std::vector<Step>& steps, int stage, const ChunkTable& ta
 bool fits(const StepLists& steps, const ChunkTable& table, const RecomputeMatrix& recompute) {
   for (int p = 0; p < table.stages; ++p) {
     const auto s = static_cast<std::size_t>(p);
-    if (peak_bytes(steps[s], p, table, recompute) > table.room[s]) return false;
+    if (peak_bytes(steps[s], p, table, recompute) > table.budget[s]) return false;
   }
   return true;
 }
@@ -158,7 +158,7 @@ RecomputeMatrix least_recompute_within(const StepLists& steps, const ChunkTable&
 }
 
 Seconds forced_recompute(const std::vector<Step>& steps, int stage, const ChunkTable& table) {
-  const Bytes room = table.room[static_cast<std::size_t>(stage)];
+  const Bytes budget = table.budget[static_cast<std::size_t>(stage)];
   Ledger ledger(stage, table);
   std::vector<int> forwarded;  // chunks in forward order
   std::vector<bool> alive(static_cast<std::size_t>(table.chunks), false);
@@ -167,7 +167,7 @@ Seconds forced_recompute(const std::vector<Step>& steps, int stage, const ChunkT
   std::vector<Seconds> most = {0.0};
   for (const Step& step : steps) {
     const auto k = static_cast<std::size_t>(step.chunk);
-    const Bytes lacks = ledger.begin(step, 0) - room;
+    const Bytes lacks = ledger.begin(step, 0) - budget;
     if (step.op == Op::kForward) {
       forwarded.push_back(step.chunk);
       alive[k] = true;

@@ -68,7 +68,7 @@ std::vector<Schedule> Draft::take() {
 }
 
 void Draft::remember_shortfall(const ChunkTable& table) {
-  if (!std::isfinite(table.room.front())) return;
+  if (!std::isfinite(table.budget.front())) return;
   RecomputeMatrix full(table.entries.size());
   Bytes over = 0.0;
   StageId stage;
@@ -76,7 +76,7 @@ void Draft::remember_shortfall(const ChunkTable& table) {
     const auto s = static_cast<std::size_t>(p);
     for (int k = 0; k < table.chunks; ++k) full[table.index(p, k)] = table.layers[s];
     for (int g = 0; g < static_cast<int>(table.groups.size()); ++g) {
-      const Bytes lacks = group_peaks(table, full, p, g).back() - table.room[s];
+      const Bytes lacks = group_peaks(table, full, p, g).back() - table.budget[s];
       if (lacks > over) {
         over = lacks;
         stage = StageId(p);

@@ -63,9 +63,9 @@ class ListSearch final {
     if (!schedule) return false;
     const Seconds seconds = schedule->seconds;
     offer(std::move(schedule->steps), none);
-    if (!std::isfinite(table_.room.front())) return true;
+    if (!std::isfinite(table_.budget.front())) return true;
     ChunkTable free = table_;
-    std::fill(free.room.begin(), free.room.end(), std::numeric_limits<double>::infinity());
+    std::fill(free.budget.begin(), free.budget.end(), std::numeric_limits<double>::infinity());
     effort_.spend(table_);
     return seconds <= list_schedule(free, none, options)->seconds * (1.0 + 1e-9);
   }
@@ -107,7 +107,7 @@ class ListSearch final {
 
   std::optional<RecomputeMatrix> least_for(const StepLists& steps) const {
     return table_.passes.has(Pass::kAdaptiveRecompute) ? least_recompute(steps, table_)
-                                              : least_uniform_recompute(steps, table_);
+                                                       : least_uniform_recompute(steps, table_);
   }
 
   std::vector<int> split_counts() const {

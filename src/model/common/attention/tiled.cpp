@@ -113,10 +113,10 @@ void forward_typed(const Heads& heads, const QueryKeyValue& inputs,
   for (std::int64_t head = 0; head < heads.key_value; ++head) {
     for (const AttentionSlice& slice : slices) {
       keys.push_back(of_head(keys_of<Scalar>(slice, inputs, nullptr), head * heads.dim));
-      const std::int64_t place = slice.begin * heads.query_width() + head * members * heads.dim;
+      const std::int64_t offset = slice.begin * heads.query_width() + head * members * heads.dim;
       ForwardItem<Scalar> item{
-          item_of(heads, slice, inputs.query.const_data_ptr<Scalar>() + place, keys.back()),
-          result.output.mutable_data_ptr<Scalar>() + place,
+          item_of(heads, slice, inputs.query.const_data_ptr<Scalar>() + offset, keys.back()),
+          result.output.mutable_data_ptr<Scalar>() + offset,
           result.lse.mutable_data_ptr<Scalar>() + slice.begin * heads.query + head * members};
       const std::int64_t length = item.end;
       for (; item.begin < length; item.begin += attention_kernels::kForwardRows) {
@@ -150,16 +150,16 @@ void backward_typed(const Heads& heads, const at::Tensor& output_grad, const Que
         const auto s = static_cast<std::size_t>(i % slice_count);
         const std::int64_t head = i / slice_count;
         const auto keys = of_head(by_slice[s], head * heads.dim);
-        const std::int64_t place =
+        const std::int64_t offset =
             slices[s].begin * heads.query_width() + head * members * heads.dim;
         const std::int64_t number = slices[s].begin * heads.query + head * members;
         kernels.backward(
-            {item_of(heads, slices[s], saved.query.const_data_ptr<Scalar>() + place, keys),
-             result.output.const_data_ptr<Scalar>() + place,
+            {item_of(heads, slices[s], saved.query.const_data_ptr<Scalar>() + offset, keys),
+             result.output.const_data_ptr<Scalar>() + offset,
              result.lse.const_data_ptr<Scalar>() + number,
-             output_grad.const_data_ptr<Scalar>() + place,
+             output_grad.const_data_ptr<Scalar>() + offset,
              delta.mutable_data_ptr<Scalar>() + number,
-             grad.query.mutable_data_ptr<Scalar>() + place},
+             grad.query.mutable_data_ptr<Scalar>() + offset},
             scratch);
       });
 }

@@ -28,10 +28,10 @@ struct GroupLoad {
 };
 
 // A degree of sequence parallelism with `recompute` of all layers recomputed. Immutable.
-class GroupCost final {
+class DeviceGroupCost final {
  public:
   // Throws as CostModel and Collectives do.
-  GroupCost(const SystemContext& context, int degree, int recompute);
+  DeviceGroupCost(const SystemContext& context, int degree, int recompute);
 
   int degree() const { return degree_; }
   int recompute() const { return recompute_; }

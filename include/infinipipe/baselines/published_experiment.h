@@ -10,7 +10,7 @@
 
 namespace infinipipe {
 
-struct Calibration {
+struct PublishedExperiment {
   std::string name;
   int batch = 0;  // sequences of a batch, unless said otherwise
   int batches = 0;
@@ -29,21 +29,21 @@ struct Calibration {
 
 // One, named after the system whose authors published it: arXiv 2412.01523, GPT 6.7B on 64 x
 // A100-40GB.
-std::vector<std::string> calibration_names();
+std::vector<std::string> published_experiment_names();
 // Throws InputError for an unknown name.
-const Calibration& calibration(const std::string& name);
+const PublishedExperiment& published_experiment(const std::string& name);
 
 // Batches in file order: padded, the too long dropped. Throws InputError where there are not enough
 // lengths for `batches` of `batch`.
-std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibration,
-                                                     std::span<const Tokens> lengths, int batch,
-                                                     int batches);
+std::vector<std::vector<Tokens>> published_batches(const PublishedExperiment& experiment,
+                                                   std::span<const Tokens> lengths, int batch,
+                                                   int batches);
 
 // The system as the experiment ran it, one that was not part of it as make_system. Of FlexSP's:
 // DeepSpeed at one degree over all devices with bins of 0.9 of its capacity, FlexSP at degrees from
 // 2 with the fewest micro-batches that fit; nothing recomputed.
-std::unique_ptr<System> make_calibrated_system(const Calibration& calibration,
-                                               const std::string& name,
-                                               const SystemContext& context);
+std::unique_ptr<System> make_published_system(const PublishedExperiment& experiment,
+                                              const std::string& name,
+                                              const SystemContext& context);
 
 }  // namespace infinipipe
