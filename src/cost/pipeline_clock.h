@@ -1,6 +1,6 @@
-// When an operation may begin, when it ends, and when what it sends arrives: the one reading of the
-// rules in docs/simulator.md. The simulator, the planner's clocks and the baselines time with it;
-// what each of them adds is the choice of what runs next.
+// When an operation may begin, when it ends, and when the message that it sends arrives: the one
+// place that reads the rules in docs/simulator.md. The simulator, the planner and the baselines all
+// keep time with it; each of them only adds its own choice of what runs next.
 #pragma once
 
 #include <algorithm>
@@ -46,8 +46,8 @@ class PipelineClock final {
     return op == Op::kForward ? stage > 0 : starts_backward(op) && stage + 1 < stages_.size();
   }
 
-  // When what the operation needs is there; kNotArrived: it has not been made. The last stage's
-  // gradient is there when its own forward has ended. A W needs nothing.
+  // When the input of the operation is there; kNotArrived: no stage has made it yet. On the last
+  // stage a backward's input is there when the chunk's forward has ended. A W needs no input.
   Seconds arrival(Op op, std::size_t stage, std::size_t chunk) const {
     return op == Op::kWeightGrad ? 0.0 : arrival_[input_index(op, stage, chunk)];
   }
@@ -56,9 +56,9 @@ class PipelineClock final {
     return at != kNotArrived && at <= by;
   }
 
-  // Runs an operation, whose message must be known: it begins when its stage is free and the
-  // message has arrived, or later where a scheduler holds it back until `not_before`. What it makes
-  // goes to the neighbour as soon as it has ended and the link is free.
+  // Runs an operation, whose input must have been made. It begins when its stage is free and its
+  // input has arrived, or later where a scheduler holds it back until `not_before`. Its result goes
+  // to the neighbour as soon as the operation has ended and the link is free.
   Run run(Op op, std::size_t stage, std::size_t chunk, Seconds seconds, Seconds not_before = 0.0) {
     Stage& self = stages_[stage];
     Run result;

@@ -1,5 +1,6 @@
-// Readings of published measurements: how somebody else's experiment was set up, so that a model
-// can be laid beside its figures. docs/baselines.md states the sources.
+// Published experiments: how somebody else's measurement was set up and what was measured, so that
+// our models of systems can be compared with it (`compare --calibration NAME`). The measurements of
+// this machine are a different thing: trainer/calibrator.h. docs/baselines.md states the sources.
 #pragma once
 
 #include <span>
@@ -27,19 +28,21 @@ struct PublishedExperiment {
   std::string source;
 };
 
-// One, named after the system whose authors published it: arXiv 2412.01523, GPT 6.7B on 64 x
-// A100-40GB.
+// The names of all of them. There is one, named after the system whose authors published it: arXiv
+// 2412.01523, GPT 6.7B on 64 x A100-40GB.
 std::vector<std::string> published_experiment_names();
 // Throws InputError for an unknown name.
 const PublishedExperiment& published_experiment(const std::string& name);
 
-// Batches in file order: padded, the too long dropped. Throws InputError where there are not enough
-// lengths for `batches` of `batch`.
+// The experiment's batches from a file of lengths, in the order of the file: each length is padded,
+// and those that are then too long are left out. Throws InputError where there are not enough
+// lengths for `batches` batches of `batch` sequences.
 std::vector<std::vector<Tokens>> published_batches(const PublishedExperiment& experiment,
                                                    std::span<const Tokens> lengths, int batch,
                                                    int batches);
 
-// The system as the experiment ran it, one that was not part of it as make_system. Of FlexSP's:
+// The system as the experiment ran it; a system that was not part of the experiment is made as
+// make_system() makes it. In FlexSP's experiment:
 // DeepSpeed at one degree over all devices with bins of 0.9 of its capacity, FlexSP at degrees from
 // 2 with the fewest micro-batches that fit; nothing recomputed.
 std::unique_ptr<System> make_published_system(const PublishedExperiment& experiment,

@@ -25,20 +25,21 @@ struct KeepLevel {
   Keep keep = Keep::kAll;
   // In configurations ("planner.recompute_keeps") and reports.
   const char* name = "";
-  // What runs again, for reports: "12 of them around attention"; empty where there is no more to
-  // say than that the layer does.
+  // The part of a layer that runs again, in the words of reports: "12 of them around attention".
+  // Empty where the whole layer runs again, so that there is nothing to add.
   const char* remade_part = "";
-  // plan.json, of a chunk: how many of each stage's recomputed layers keep this. Null for
-  // everything, and for the level that the remaining recomputed layers have.
+  // The field of a chunk in plan.json that counts, for each stage, the recomputed layers with this
+  // level. Null for kAll, and for the one level that all recomputed layers have which no such field
+  // counts.
   const char* plan_field = nullptr;
-  // profile.json: the object with the seconds of making the rest of a layer again. A profile
-  // without it does not know this level, and a planner does not use it. Null: always known, at a
-  // forward's price.
+  // The object in profile.json with the seconds that it takes to make the rest of a layer again. A
+  // profile without that object does not know this level, and planners do not use it. Null: the
+  // level is always known, and making the rest again costs as much as a forward.
   const char* profile_field = nullptr;
   // In that object: bytes a token that one layer keeps beside its input.
   const char* profile_bytes = nullptr;
-  // K and V are among what the layer keeps. Where they are not, those of a cut sequence's tokens
-  // are kept for later slices all the same, and count apart.
+  // Whether the layer keeps its K and V. Where it does not, the K and V of a cut sequence's tokens
+  // must still be kept, because later slices read them; these bytes are then counted apart.
   bool keeps_kv = false;
 };
 

@@ -11,15 +11,16 @@ namespace {
 
 // Slices below so many tokens cost more than they are worth.
 constexpr double kUsefulSlice = 512.0;
-// Keeping sequences whole is considered where cutting leaves less than this share of the room.
+// Keeping sequences whole is considered where cutting the longest leaves chunks less than this
+// share of the tokens that a chunk could have otherwise.
 constexpr double kScarce = 0.25;
 
-// Per token, with all of a stage's layers recomputed.
+// Bytes per token on one stage when all its layers are recomputed.
 struct StageBytes {
-  double kept = 0.0;   // in flight
-  double cut = 0.0;    // of a cut sequence on top of that: K and V and their gradients
-  double work = 0.0;   // while the backward of its chunk runs
-  Bytes budget = 0.0;  // of the stage
+  double kept = 0.0;   // between a chunk's forward and its backward
+  double cut = 0.0;    // more in a cut sequence: K and V and their gradients
+  double work = 0.0;   // more while a chunk's backward runs
+  Bytes budget = 0.0;  // not per token: what the stage's chunks may take
 };
 
 StageBytes stage_bytes(const CostModel& cost, StageId stage, Bytes limit, Keep level) {
@@ -48,8 +49,8 @@ MemoryBounds memory_bounds(const CostModel& cost, const std::vector<Tokens>& len
     return floor;
   }
   std::vector<StageBytes> stages;
-  double whole = static_cast<double>(kUnlimited / 2);  // longest that fits as one chunk
-  double cut = whole;                                  // and in slices of a useful size
+  double whole = static_cast<double>(kUnlimited / 2);  // tokens of the longest chunk that fits
+  double cut = whole;  // tokens of the longest sequence that fits in slices of a useful size
   const Tokens longest = *std::max_element(lengths.begin(), lengths.end());
   for (int p = 0; p < cost.stage_count(); ++p) {
     const StageBytes& s = stages.emplace_back(stage_bytes(cost, StageId(p), limit, level));
@@ -64,7 +65,8 @@ MemoryBounds memory_bounds(const CostModel& cost, const std::vector<Tokens>& len
       floor.over = over;
     }
   }
-  // What a cut sequence leaves for a chunk at work: a slice of it and short sequences beside it.
+  // The most tokens of a chunk that fits beside what a cut sequence of this length holds: a slice
+  // of it, with short sequences packed beside the slice.
   const auto capacity = [&](Tokens length) {
     double most = whole;
     for (const StageBytes& s : stages) {

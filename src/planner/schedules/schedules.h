@@ -1,5 +1,6 @@
-// The table of schedules: in which order a stage runs what it is given. Their names stand in a
-// plan's `planner.schedule` and `planner.candidates`.
+// The table of schedules. A schedule is the order in which each stage runs its operations; its name
+// stands in a plan's `planner.schedule` and `planner.candidates`. docs/extend/schedule.md says how
+// to add one.
 #pragma once
 
 #include <span>
@@ -18,8 +19,8 @@ struct OrderRequest {
   const std::vector<Pipeline>& pipelines;
   const std::vector<Tokens>& lengths;  // of the sequences that their slices name
   const CostModel& cost;
-  int held_weights =
-      0;  // of a schedule that holds weights: at most so many a stage, -1: any number
+  // For a schedule that holds weight gradients back: at most so many a stage; -1: any number.
+  int held_weights = 0;
   bool forward_only = false;
 };
 
@@ -28,9 +29,10 @@ struct ScheduleRow {
   const char* name;
   const char* title;
   const char* line;  // one line for docs
-  // Null: a search finds the order, and there is none for given chunks alone.
+  // Orders given chunks: one list of instructions for each stage. Null where only a search can find
+  // the order, as it depends on more than the chunks.
   InstructionLists (*make)(const OrderRequest& request) = nullptr;
-  bool holds_weights = false;  // weight gradients may be held back
+  bool holds_weights = false;  // it reads OrderRequest::held_weights
 };
 
 // In the order of the enum.
