@@ -172,7 +172,7 @@ class LevelPlanner final {
   static void report(PlannerReport& planner, const std::vector<Schedule>& schedules) {
     const Schedule& first = schedules.front();
     planner.slices = first.cutting->slices;
-    planner.schedule = to_string(first.kind);
+    planner.schedule = first.name;
     planner.solver = first.solver;
     planner.chunk_spread = first.cutting->chunking.spread();
     planner.spread_cause = first.cutting->chunking.spread_cause();

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "infinipipe/core/names.h"
@@ -12,11 +13,11 @@
 
 namespace infinipipe {
 
-enum class ScheduleKind { kOneFOneB, kSolvedOneFOneB, kList, kMepipe, kGpipe };
-
 // What an ordinary schedule orders.
 struct OrderRequest {
-  const std::vector<Pipeline>& pipelines;
+  // One after the other. The schedule may put the chunks of a pipeline in another order, as
+  // make_pipeline() of its chunks; the slices of a sequence stay next to each other.
+  std::vector<Pipeline>& pipelines;
   const std::vector<Tokens>& lengths;  // of the sequences that their slices name
   const CostModel& cost;
   // For a schedule that holds weight gradients back: at most so many a stage; -1: any number.
@@ -25,7 +26,6 @@ struct OrderRequest {
 };
 
 struct ScheduleRow {
-  ScheduleKind value;
   const char* name;
   const char* title;
   const char* line;  // one line for docs
@@ -35,10 +35,19 @@ struct ScheduleRow {
   bool holds_weights = false;  // it reads OrderRequest::held_weights
 };
 
-// In the order of the enum.
+// The default one first.
 std::span<const ScheduleRow> schedules();
 
-const ScheduleRow& row_of(ScheduleKind kind);
-const char* to_string(ScheduleKind kind);
+// Throws InputError for an unknown name, naming the nearest.
+const ScheduleRow& schedule_row(std::string_view name);
+
+// Rows that code refers to. The table may have more.
+namespace schedule_name {
+inline constexpr const char* kOneFOneB = kDefaultSchedule;
+inline constexpr const char* kSolvedOneFOneB = "1f1b-ilp";
+inline constexpr const char* kList = "list";
+inline constexpr const char* kMepipe = "mepipe";
+inline constexpr const char* kGpipe = "gpipe";
+}  // namespace schedule_name
 
 }  // namespace infinipipe

@@ -159,7 +159,7 @@ class ListSearch final {
     best_share_ = share;
     best_options_ = options;
     best_ = Schedule{.cutting = cutting_,
-                     .kind = ScheduleKind::kList,
+                     .name = schedule_name::kList,
                      .steps = std::move(steps),
                      .recompute = recompute,
                      .seconds = seconds};

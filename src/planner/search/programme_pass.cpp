@@ -86,7 +86,7 @@ std::optional<Schedule> solve(Option& option, const BoundContext& context) {
     auto recompute = least_uniform_recompute(option.steps, option.cutting->table);
     if (!recompute) return std::nullopt;
     return Schedule{.cutting = option.cutting,
-                    .kind = ScheduleKind::kOneFOneB,
+                    .name = schedule_name::kOneFOneB,
                     .starts = option.starts,
                     .steps = std::move(option.steps),
                     .recompute = std::move(*recompute),
@@ -98,7 +98,7 @@ std::optional<Schedule> solve(Option& option, const BoundContext& context) {
       {.gap = config.solver_gap, .nodes = config.solver_nodes, .seconds = config.solver_seconds});
   if (!solution) return std::nullopt;
   Schedule schedule{.cutting = option.cutting,
-                    .kind = ScheduleKind::kSolvedOneFOneB,
+                    .name = schedule_name::kSolvedOneFOneB,
                     .starts = option.starts,
                     .steps = std::move(option.steps),
                     .recompute = std::move(solution->recompute)};

@@ -21,7 +21,7 @@ struct Cutting {
 
 struct Schedule {
   std::shared_ptr<const Cutting> cutting;
-  ScheduleKind kind = ScheduleKind::kOneFOneB;
+  const char* name = schedule_name::kOneFOneB;  // of the table of schedules
   PipelineStarts starts = {0};
   StepLists steps;
   RecomputeMatrix recompute;
