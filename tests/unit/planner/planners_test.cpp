@@ -73,6 +73,10 @@ TEST(Schedules, ThatHoldWeightsOrderGivenChunks) {
   EXPECT_EQ(schedule_row(schedule_name::kList).make, nullptr);
 }
 
+TEST(Passes, OfTheTableAreThoseOfTheDocs) {
+  EXPECT_EQ(testing::doc_table("planner.md", "pass"), testing::doc_rows(kPasses));
+}
+
 TEST(Schedules, OfTheTableAreThoseOfTheDocs) {
   EXPECT_EQ(testing::doc_table("planner.md", "schedule"), testing::doc_rows(schedules()));
 }
