@@ -17,8 +17,9 @@ class FlexBound final {
 
   // Over every configuration.
   Seconds overall() const { return overall_; }
-  // No assignment to these groups takes less than the smaller of this and `upper`. `effort`: steps
-  // of the multipliers' ascent; 0: the device-time bound alone.
+  // A lower bound for assignments to these groups, if they take less than `upper`: none takes less
+  // than the smaller of the result and `upper`. `effort`: how many steps the multipliers are
+  // improved by; 0: only the bound by device time.
   Seconds of(const Configuration& configuration, Seconds upper, int effort) const;
 
  private:

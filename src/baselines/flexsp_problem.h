@@ -38,8 +38,9 @@ FlexAssignment assign_groups(const std::vector<Tokens>& lengths,
                              const std::vector<DeviceGroupCost>& costs, int devices,
                              const FlexLimits& limits = {});
 
-// What no assignment can beat: every sequence at its cheapest degree that memory and this very time
-// allow, all devices busy. O(distinct lengths x degrees).
+// A time that no assignment can beat: all devices are busy, and every sequence runs at the degree
+// that is cheapest among those that fit in memory and within this time. O(distinct lengths x
+// degrees).
 Seconds assignment_lower_bound(const std::vector<Tokens>& lengths,
                                const std::vector<DeviceGroupCost>& costs, int devices);
 
