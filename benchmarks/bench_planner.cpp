@@ -192,8 +192,8 @@ void bench_tight(const Options& options) {
       "that "
       "the search\nkept, and the paper's own method alone\n\n%8s %4s %9s %9s %9s %9s %-10s %6s "
       "%6s\n",
-      "budget", "seed", kOurs, to_string(ScheduleKind::kList),
-      to_string(ScheduleKind::kSolvedOneFOneB), kPapers, "schedule", "bound", "cpu s");
+      "budget", "seed", kOurs, schedule_name::kList, schedule_name::kSolvedOneFOneB, kPapers,
+      "schedule", "bound", "cpu s");
   PlanContext context = context_for(options, kMachines[1]);
   for (const double budget : {32e9, 40e9, 48e9}) {
     context.bytes_per_stage = budget;
@@ -205,14 +205,14 @@ void bench_tight(const Options& options) {
         std::printf("%5.0f GB %4d out of memory\n", budget / 1e9, seed);
         continue;
       }
-      const auto best = [&](ScheduleKind schedule) {
+      const auto best = [&](std::string_view schedule) {
         for (const Candidate& candidate : ours.plan->planner.candidates) {
-          if (candidate.schedule == to_string(schedule)) return candidate.seconds;
+          if (candidate.schedule == schedule) return candidate.seconds;
         }
         return std::numeric_limits<double>::infinity();
       };
       std::printf("%5.0f GB %4d %9.3f %9.3f %9.3f %9.3f %-10s %6.3f %6.3f\n", budget / 1e9, seed,
-                  ours.seconds(), best(ScheduleKind::kList), best(ScheduleKind::kSolvedOneFOneB),
+                  ours.seconds(), best(schedule_name::kList), best(schedule_name::kSolvedOneFOneB),
                   theirs.seconds(), ours.plan->planner.schedule.c_str(), 1.0 + gap(*ours.plan),
                   ours.processor);
       std::fflush(stdout);

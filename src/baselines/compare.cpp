@@ -52,13 +52,13 @@ ComparisonRow row_of(int batch, const std::string& planner, SystemResult result)
   return row;
 }
 
-Json calibration_notes(const Calibration& calibration) {
+Json experiment_notes(const PublishedExperiment& experiment) {
   Json measured = Json::object();
-  for (std::size_t i = 0; i < calibration.planners.size(); ++i) {
-    measured[calibration.planners[i]] = calibration.measured[i];
+  for (std::size_t i = 0; i < experiment.planners.size(); ++i) {
+    measured[experiment.planners[i]] = experiment.measured[i];
   }
-  return {{"calibration", calibration.name},
-          {"source", calibration.source},
+  return {{"calibration", experiment.name},
+          {"source", experiment.source},
           {"measured_seconds", std::move(measured)}};
 }
 
@@ -77,18 +77,17 @@ Comparison compare_systems(const SystemContext& context, const CompareRequest& r
   comparison.layers = context.layers;
   comparison.planners = request.planners;
   comparison.notes = Json::object();
-  if (request.calibration) {
-    const Calibration& calibration = *request.calibration;
-    comparison.notes = calibration_notes(calibration);
+  if (request.experiment) {
+    const PublishedExperiment& experiment = *request.experiment;
+    comparison.notes = experiment_notes(experiment);
     comparison.allowance =
-        calibration.allowance_chunks *
+        experiment.allowance_chunks *
         (context.profile.forward.seconds_per_chunk + context.profile.backward.seconds_per_chunk);
   }
   std::vector<std::unique_ptr<System>> systems;
   for (const std::string& name : request.planners) {
-    systems.push_back(request.calibration
-                          ? make_calibrated_system(*request.calibration, name, context)
-                          : make_system(name, context));
+    systems.push_back(request.experiment ? make_published_system(*request.experiment, name, context)
+                                         : make_system(name, context));
   }
 
   std::mutex mutex;
@@ -102,7 +101,7 @@ Comparison compare_systems(const SystemContext& context, const CompareRequest& r
       request.progress(what + " (" + std::to_string(done) + " of " + std::to_string(total) + ")");
     }
   };
-  if (!request.calibration) {
+  if (!request.experiment) {
     for_each_index(planners, request.threads, [&](std::size_t p) {
       systems[p]->tune(request.batches);
       advance(request.planners[p] + " tuned", planners);

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "baselines/group_cost.h"
+#include "baselines/device_group_cost.h"
 #include "baselines/packing.h"
 #include "baselines/static_system.h"
 #include "infinipipe/base/error.h"
@@ -27,7 +27,8 @@ struct Schedule {
 
 class Deepspeed final : public StaticSystem {
  public:
-  Deepspeed(const SystemContext& context, DeepspeedOptions options, std::vector<GroupCost> costs)
+  Deepspeed(const SystemContext& context, DeepspeedOptions options,
+            std::vector<DeviceGroupCost> costs)
       : StaticSystem(system_name::kDeepspeed, static_cast<int>(costs.size())),
         context_(context),
         options_(std::move(options)),
@@ -38,18 +39,18 @@ class Deepspeed final : public StaticSystem {
                            Seconds enough) const override;
   std::string out_of_memory(const std::vector<Tokens>& sequences) const override;
 
-  Seconds bound(const GroupCost& cost, const std::vector<Tokens>& sequences) const;
-  Schedule schedule(const GroupCost& cost, const std::vector<Tokens>& sequences,
+  Seconds bound(const DeviceGroupCost& cost, const std::vector<Tokens>& sequences) const;
+  Schedule schedule(const DeviceGroupCost& cost, const std::vector<Tokens>& sequences,
                     const std::vector<Bin>& bins) const;
 
   SystemContext context_;
   DeepspeedOptions options_;
-  std::vector<GroupCost> costs_;
+  std::vector<DeviceGroupCost> costs_;
 };
 
 // A micro-step lasts at least as long as its groups on average; there are at least as many as the
 // tokens need.
-Seconds Deepspeed::bound(const GroupCost& cost, const std::vector<Tokens>& sequences) const {
+Seconds Deepspeed::bound(const DeviceGroupCost& cost, const std::vector<Tokens>& sequences) const {
   const int groups = context_.devices / cost.degree();
   GroupLoad all;
   Seconds work = 0.0;
@@ -65,7 +66,7 @@ Seconds Deepspeed::bound(const GroupCost& cost, const std::vector<Tokens>& seque
                                     longest + cost.constant(), steps * cost.gather_seconds()});
 }
 
-Schedule Deepspeed::schedule(const GroupCost& cost, const std::vector<Tokens>& sequences,
+Schedule Deepspeed::schedule(const DeviceGroupCost& cost, const std::vector<Tokens>& sequences,
                              const std::vector<Bin>& bins) const {
   struct Filled {
     GroupLoad load;
@@ -100,7 +101,7 @@ Schedule Deepspeed::schedule(const GroupCost& cost, const std::vector<Tokens>& s
 
 SystemResult Deepspeed::run_setting(int setting, const std::vector<Tokens>& sequences,
                                     Seconds enough) const {
-  const GroupCost& cost = costs_[static_cast<std::size_t>(setting)];
+  const DeviceGroupCost& cost = costs_[static_cast<std::size_t>(setting)];
   SystemResult result;
   const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
   if (longest > cost.capacity()) {
@@ -157,7 +158,7 @@ SystemResult Deepspeed::run_setting(int setting, const std::vector<Tokens>& sequ
 std::string Deepspeed::out_of_memory(const std::vector<Tokens>& sequences) const {
   const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
   Tokens most = 0;
-  for (const GroupCost& cost : costs_) most = std::max(most, cost.capacity());
+  for (const DeviceGroupCost& cost : costs_) most = std::max(most, cost.capacity());
   return name() + ": the longest sequence has " + format_count(longest) +
          " tokens, a group of any degree holds at most " + format_count(most);
 }
@@ -167,7 +168,7 @@ std::string Deepspeed::out_of_memory(const std::vector<Tokens>& sequences) const
 std::unique_ptr<System> make_deepspeed(const SystemContext& context, DeepspeedOptions options) {
   if (options.degrees.empty()) options.degrees = group_degrees(context);
   if (options.recompute.empty()) options.recompute = recompute_settings(context.layers);
-  std::vector<GroupCost> costs;
+  std::vector<DeviceGroupCost> costs;
   for (const int degree : options.degrees) {
     for (const int recompute : options.recompute) costs.emplace_back(context, degree, recompute);
   }

@@ -18,7 +18,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 class Flexsp final : public StaticSystem {
  public:
   Flexsp(const SystemContext& context, FlexspOptions options,
-         std::vector<std::vector<GroupCost>> costs)
+         std::vector<std::vector<DeviceGroupCost>> costs)
       : StaticSystem(system_name::kFlexsp, static_cast<int>(costs.size())),
         context_(context),
         options_(std::move(options)),
@@ -38,21 +38,21 @@ class Flexsp final : public StaticSystem {
                            Seconds enough) const override;
   std::string out_of_memory(const std::vector<Tokens>& sequences) const override;
 
-  Blast blasted(const std::vector<GroupCost>& costs, const std::vector<Tokens>& sequences,
+  Blast blasted(const std::vector<DeviceGroupCost>& costs, const std::vector<Tokens>& sequences,
                 int count) const;
-  Tokens cluster_capacity(const std::vector<GroupCost>& costs) const {
+  Tokens cluster_capacity(const std::vector<DeviceGroupCost>& costs) const {
     return costs.front().capacity() / costs.front().degree() * context_.devices;
   }
-  SystemResult result_of(const std::vector<GroupCost>& costs,
+  SystemResult result_of(const std::vector<DeviceGroupCost>& costs,
                          const std::vector<FlexAssignment>& steps,
                          const std::vector<Bin>& bins) const;
 
   SystemContext context_;
   FlexspOptions options_;
-  std::vector<std::vector<GroupCost>> costs_;  // by recomputation, then ascending degree
+  std::vector<std::vector<DeviceGroupCost>> costs_;  // by recomputation, then ascending degree
 };
 
-Flexsp::Blast Flexsp::blasted(const std::vector<GroupCost>& costs,
+Flexsp::Blast Flexsp::blasted(const std::vector<DeviceGroupCost>& costs,
                               const std::vector<Tokens>& sequences, int count) const {
   Blast result;
   result.bins = blast(sequences, count);
@@ -72,7 +72,7 @@ Flexsp::Blast Flexsp::blasted(const std::vector<GroupCost>& costs,
 
 SystemResult Flexsp::run_setting(int setting, const std::vector<Tokens>& sequences,
                                  Seconds enough) const {
-  const std::vector<GroupCost>& costs = costs_[static_cast<std::size_t>(setting)];
+  const std::vector<DeviceGroupCost>& costs = costs_[static_cast<std::size_t>(setting)];
   SystemResult result;
   result.status = SystemStatus::kOutOfMemory;
   const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
@@ -81,8 +81,8 @@ SystemResult Flexsp::run_setting(int setting, const std::vector<Tokens>& sequenc
   result.lower_bound = kInfinity;
 
   const Tokens total = std::accumulate(sequences.begin(), sequences.end(), Tokens{0});
-  const Tokens room = cluster_capacity(costs);
-  int count = static_cast<int>(std::min<Tokens>(n, (total + room - 1) / room));
+  const Tokens cluster_tokens = cluster_capacity(costs);
+  int count = static_cast<int>(std::min<Tokens>(n, (total + cluster_tokens - 1) / cluster_tokens));
   Seconds best = enough;
   std::vector<FlexAssignment> chosen;
   std::vector<Bin> chosen_bins;
@@ -130,7 +130,7 @@ SystemResult Flexsp::run_setting(int setting, const std::vector<Tokens>& sequenc
   return result;
 }
 
-SystemResult Flexsp::result_of(const std::vector<GroupCost>& costs,
+SystemResult Flexsp::result_of(const std::vector<DeviceGroupCost>& costs,
                                const std::vector<FlexAssignment>& steps,
                                const std::vector<Bin>& bins) const {
   SystemResult result;
@@ -146,7 +146,7 @@ SystemResult Flexsp::result_of(const std::vector<GroupCost>& costs,
     std::vector<int> degrees;
     int sequences = 0;
     for (const FlexGroup& group : step.groups) {
-      const GroupCost& cost = costs[static_cast<std::size_t>(group.choice)];
+      const DeviceGroupCost& cost = costs[static_cast<std::size_t>(group.choice)];
       busy += cost.busy(group.load) * cost.degree();
       peak = std::max(peak, cost.peak_bytes(group.load));
       degrees.push_back(cost.degree());
@@ -185,9 +185,9 @@ std::string Flexsp::out_of_memory(const std::vector<Tokens>& sequences) const {
 
 std::unique_ptr<System> make_flexsp(const SystemContext& context, FlexspOptions options) {
   if (options.recompute.empty()) options.recompute = recompute_settings(context.layers);
-  std::vector<std::vector<GroupCost>> costs;
+  std::vector<std::vector<DeviceGroupCost>> costs;
   for (const int recompute : options.recompute) {
-    std::vector<GroupCost> row;
+    std::vector<DeviceGroupCost> row;
     for (const int degree : group_degrees(context, options.least_degree)) {
       row.emplace_back(context, degree, recompute);
     }

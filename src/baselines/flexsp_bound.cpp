@@ -15,19 +15,19 @@ constexpr double kRoundingGuard = 1.0 - 1e-12;
 
 }  // namespace
 
-FlexBound::FlexBound(const std::vector<Tokens>& lengths, const std::vector<GroupCost>& costs,
+FlexBound::FlexBound(const std::vector<Tokens>& lengths, const std::vector<DeviceGroupCost>& costs,
                      int devices)
     : costs_(&costs), devices_(devices) {
   constant_ = kInfinity;
   floor_ = kInfinity;
-  for (const GroupCost& cost : costs) {
+  for (const DeviceGroupCost& cost : costs) {
     constant_ = std::min(constant_, cost.constant());
     floor_ = std::min(floor_, cost.gather_seconds());
   }
   for (const Tokens length : lengths) {
     if (kinds_.empty() || kinds_.back().length != length) {
       Kind kind{.length = length, .count = 0, .seconds = {}};
-      for (const GroupCost& cost : costs) {
+      for (const DeviceGroupCost& cost : costs) {
         kind.seconds.push_back(length <= cost.capacity() ? cost.sequence(length) : kInfinity);
       }
       kinds_.push_back(std::move(kind));
@@ -60,18 +60,18 @@ FlexBound::FlexBound(const std::vector<Tokens>& lengths, const std::vector<Group
 // Not disproved: every sequence has a degree at which it alone ends in time, and at the cheapest of
 // those the devices have enough time together.
 bool FlexBound::possible(Seconds seconds) const {
-  const Seconds room = seconds - constant_;
-  if (room < 0.0) return false;
+  const Seconds seconds_left = seconds - constant_;
+  if (seconds_left < 0.0) return false;
   Seconds work = 0.0;
   for (const Kind& kind : kinds_) {
     Seconds least = kInfinity;
     for (std::size_t c = 0; c < costs_->size(); ++c) {
-      if (kind.seconds[c] > room) continue;
+      if (kind.seconds[c] > seconds_left) continue;
       least = std::min(least, kind.seconds[c] * (*costs_)[c].degree());
     }
     work += kind.count * least;
   }
-  return work <= devices_ * room;
+  return work <= devices_ * seconds_left;
 }
 
 // Any weights of the groups, w_g >= 0 with sum 1, and prices p_d >= 0 of a class's tokens bound the
@@ -84,7 +84,7 @@ Seconds FlexBound::of(const Configuration& configuration, Seconds upper, int eff
   for (std::size_t c = 0; c < classes; ++c) {
     if (configuration[c] > 0) weight[c] = static_cast<double>((*costs_)[c].degree()) / devices_;
   }
-  const Seconds room = upper - constant_;
+  const Seconds seconds_left = upper - constant_;
   Seconds best = overall_;
   std::vector<double> busy(classes);
   std::vector<double> tokens(classes);
@@ -96,7 +96,7 @@ Seconds FlexBound::of(const Configuration& configuration, Seconds upper, int eff
       double least = kInfinity;
       std::size_t at = 0;
       for (std::size_t c = 0; c < classes; ++c) {
-        if (configuration[c] == 0 || kind.seconds[c] >= room) continue;
+        if (configuration[c] == 0 || kind.seconds[c] >= seconds_left) continue;
         const double value =
             weight[c] * kind.seconds[c] + price[c] * static_cast<double>(kind.length);
         if (value < least) {
@@ -136,7 +136,7 @@ Seconds FlexBound::of(const Configuration& configuration, Seconds upper, int eff
 }
 
 Seconds assignment_lower_bound(const std::vector<Tokens>& lengths,
-                               const std::vector<GroupCost>& costs, int devices) {
+                               const std::vector<DeviceGroupCost>& costs, int devices) {
   return FlexBound(lengths, costs, devices).overall();
 }
 

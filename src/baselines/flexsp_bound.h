@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "baselines/group_cost.h"
+#include "baselines/device_group_cost.h"
 
 namespace infinipipe {
 
@@ -12,12 +12,14 @@ using Configuration = std::vector<int>;
 
 class FlexBound final {
  public:
-  FlexBound(const std::vector<Tokens>& lengths, const std::vector<GroupCost>& costs, int devices);
+  FlexBound(const std::vector<Tokens>& lengths, const std::vector<DeviceGroupCost>& costs,
+            int devices);
 
   // Over every configuration.
   Seconds overall() const { return overall_; }
-  // No assignment to these groups takes less than the smaller of this and `upper`. `effort`: steps
-  // of the multipliers' ascent; 0: the device-time bound alone.
+  // A lower bound for assignments to these groups, if they take less than `upper`: none takes less
+  // than the smaller of the result and `upper`. `effort`: how many steps the multipliers are
+  // improved by; 0: only the bound by device time.
   Seconds of(const Configuration& configuration, Seconds upper, int effort) const;
 
  private:
@@ -30,7 +32,7 @@ class FlexBound final {
   bool possible(Seconds seconds) const;
 
   std::vector<Kind> kinds_;
-  const std::vector<GroupCost>* costs_;
+  const std::vector<DeviceGroupCost>* costs_;
   int devices_;
   Seconds constant_ = 0.0;  // the least over degrees
   Seconds floor_ = 0.0;     // gathers

@@ -26,7 +26,7 @@ struct Groups {
 
 class Solver final {
  public:
-  Solver(const std::vector<Tokens>& lengths, const std::vector<GroupCost>& costs, int devices,
+  Solver(const std::vector<Tokens>& lengths, const std::vector<DeviceGroupCost>& costs, int devices,
          const FlexLimits& limits)
       : lengths_(lengths),
         costs_(costs),
@@ -34,7 +34,7 @@ class Solver final {
         limits_(limits),
         bound_(lengths, costs, devices) {
     for (const Tokens length : lengths_) {
-      for (const GroupCost& cost : costs_) seconds_.push_back(cost.sequence(length));
+      for (const DeviceGroupCost& cost : costs_) seconds_.push_back(cost.sequence(length));
     }
   }
 
@@ -59,7 +59,7 @@ class Solver final {
     return seconds_[static_cast<std::size_t>(sequence) * costs_.size() +
                     static_cast<std::size_t>(choice)];
   }
-  const GroupCost& cost(const FlexGroup& group) const {
+  const DeviceGroupCost& cost(const FlexGroup& group) const {
     return costs_[static_cast<std::size_t>(group.choice)];
   }
   Tokens length(int sequence) const { return lengths_[static_cast<std::size_t>(sequence)]; }
@@ -88,7 +88,7 @@ class Solver final {
   bool exhaust(Groups& groups, int next, double work_left);
 
   const std::vector<Tokens>& lengths_;
-  const std::vector<GroupCost>& costs_;
+  const std::vector<DeviceGroupCost>& costs_;
   int devices_;
   FlexLimits limits_;
   FlexBound bound_;
@@ -319,7 +319,7 @@ bool Solver::exhaust(Groups& groups, int next, double work_left) {
       work += cost(g).degree() * (busy(g) - cost(g).constant());
     }
     Seconds constant = kInfinity;
-    for (const GroupCost& c : costs_) constant = std::min(constant, c.constant());
+    for (const DeviceGroupCost& c : costs_) constant = std::min(constant, c.constant());
     bool complete = true;
     if (better(constant + work / devices_, best_.seconds)) {
       complete = exhaust(groups, next + 1, after);
@@ -443,7 +443,7 @@ FlexAssignment Solver::solve() {
 }  // namespace
 
 FlexAssignment assign_groups(const std::vector<Tokens>& lengths,
-                             const std::vector<GroupCost>& costs, int devices,
+                             const std::vector<DeviceGroupCost>& costs, int devices,
                              const FlexLimits& limits) {
   INFINIPIPE_ASSERT(!costs.empty() && devices >= costs.front().degree(), "no group to assign to");
   INFINIPIPE_ASSERT(std::is_sorted(lengths.rbegin(), lengths.rend()), "lengths not descending");

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "baselines/group_cost.h"
+#include "baselines/device_group_cost.h"
 
 namespace infinipipe {
 
@@ -35,12 +35,13 @@ struct FlexLimits {
 // MULTIFIT by bisection; moves and swaps off the slowest group; then an exact search by branch and
 // bound.
 FlexAssignment assign_groups(const std::vector<Tokens>& lengths,
-                             const std::vector<GroupCost>& costs, int devices,
+                             const std::vector<DeviceGroupCost>& costs, int devices,
                              const FlexLimits& limits = {});
 
-// What no assignment can beat: every sequence at its cheapest degree that memory and this very time
-// allow, all devices busy. O(distinct lengths x degrees).
+// A time that no assignment can beat: all devices are busy, and every sequence runs at the degree
+// that is cheapest among those that fit in memory and within this time. O(distinct lengths x
+// degrees).
 Seconds assignment_lower_bound(const std::vector<Tokens>& lengths,
-                               const std::vector<GroupCost>& costs, int devices);
+                               const std::vector<DeviceGroupCost>& costs, int devices);
 
 }  // namespace infinipipe

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "baselines/group_cost.h"
+#include "baselines/device_group_cost.h"
 #include "baselines/megatron.h"
 #include "baselines/pipeline_1f1b.h"
 
@@ -15,15 +15,16 @@ class MegatronCost final {
 
   const MegatronSetting& setting() const { return setting_; }
   int group() const { return setting_.tensor * setting_.context; }
-  // A packed micro-batch on a stage. Compute, activations and recomputation are the cost model's at
-  // a degree of tensor x context. Added in each direction and layer: two all-gathers and two
-  // reduce-scatters of the chunk's hidden states over the tensor group, waited for; and what of the
-  // context ring's K and V (in the backward also dK and dV) the attention of the block at hand does
-  // not hide.
+  // A packed micro-batch on a stage. Compute, activations and recomputation are those of the cost
+  // model with a degree of tensor x context. Two things are added for each layer and direction.
+  // First, two all-gathers and two reduce-scatters of the chunk's hidden states over the tensor
+  // group, which are waited for. Second, the exchange of K and V in the context ring (in the
+  // backward also dK and dV), as far as it takes longer than the attention of the block that is
+  // computed meanwhile.
   ChunkCost chunk(int stage, const GroupLoad& load) const;
   Seconds message(const GroupLoad& load) const;
-  // All layers of one chunk, forward and backward, without what rings expose: no schedule takes
-  // less for it.
+  // All layers of one chunk, forward and backward, without the ring's exchanges: a lower bound of
+  // what the chunk takes under any schedule.
   Seconds least(const GroupLoad& load) const;
   // Gradients reduced and weights gathered over data x context, less what the step's last backward
   // and first forward hide.

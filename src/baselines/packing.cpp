@@ -20,19 +20,19 @@ std::vector<int> descending(const std::vector<Tokens>& lengths) {
 
 std::vector<Bin> best_fit_decreasing(const std::vector<Tokens>& lengths, Tokens capacity) {
   std::vector<Bin> bins;
-  std::set<std::pair<Tokens, int>> room;  // (tokens left, bin)
+  std::set<std::pair<Tokens, int>> open_bins;  // (tokens left, bin)
   for (const int i : descending(lengths)) {
     const Tokens length = lengths[static_cast<std::size_t>(i)];
     INFINIPIPE_ASSERT(length <= capacity, "a sequence above the bins' capacity");
-    const auto found = room.lower_bound({length, 0});
-    if (found == room.end()) {
-      room.insert({capacity - length, static_cast<int>(bins.size())});
+    const auto found = open_bins.lower_bound({length, 0});
+    if (found == open_bins.end()) {
+      open_bins.insert({capacity - length, static_cast<int>(bins.size())});
       bins.push_back({i});
       continue;
     }
     const auto [left, bin] = *found;
-    room.erase(found);
-    room.insert({left - length, bin});
+    open_bins.erase(found);
+    open_bins.insert({left - length, bin});
     bins[static_cast<std::size_t>(bin)].push_back(i);
   }
   return bins;

@@ -14,12 +14,13 @@ using Bin = std::vector<int>;  // indices of lengths
 // Indices by descending length.
 std::vector<int> descending(const std::vector<Tokens>& lengths);
 
-// Longest first, each into the bin that it leaves least room in. No length exceeds `capacity`.
+// Longest first, each into the bin that has the fewest tokens left after it. No length exceeds
+// `capacity`.
 // O(n log n).
 std::vector<Bin> best_fit_decreasing(const std::vector<Tokens>& lengths, Tokens capacity);
 
 // `bins` bins of near equal cost: longest first, each into the cheapest bin that has the tokens.
-// Empty where some length finds no room. `cost` of one length.
+// Empty where some length fits in none. `cost`: of one length.
 std::vector<Bin> balanced_bins(const std::vector<Tokens>& lengths, int bins, Tokens capacity,
                                const std::function<double(Tokens)>& cost);
 

@@ -21,9 +21,9 @@ class StaticSystem : public System {
   SystemResult run(const std::vector<Tokens>& sequences) const final;
 
  protected:
-  // One setting on one batch. Only results faster than `enough` are of interest: a setting that is
-  // proven to be no faster may return kOk with seconds = infinity. `lower_bound`: of this setting;
-  // 0 where it is proven that nothing fits.
+  // One setting on one batch. Only results faster than `enough` matter: a setting that is certain
+  // to be no faster may return kOk with seconds = infinity. Its `lower_bound` is for this setting
+  // alone, and 0 where it is certain that nothing fits.
   virtual SystemResult run_setting(int setting, const std::vector<Tokens>& sequences,
                                    Seconds enough) const = 0;
   virtual std::string out_of_memory(const std::vector<Tokens>& sequences) const = 0;

@@ -80,30 +80,30 @@ std::vector<std::vector<Tokens>> sampled_batches(const Options& options, const T
 
 void run(const Options& options, Console& console) {
   CompareRequest request;
-  if (!options.calibration.empty()) request.calibration = calibration(options.calibration);
+  if (!options.calibration.empty()) request.experiment = published_experiment(options.calibration);
   // The experiment's, unless the user or the profile says otherwise.
   PlanningInput input =
-      planning_input(options.config, request.calibration ? request.calibration->layers
-                                                         : ModelSpec{}.num_hidden_layers);
+      planning_input(options.config, request.experiment ? request.experiment->layers
+                                                        : ModelSpec{}.num_hidden_layers);
   TrainConfig& config = input.config;
-  if (request.calibration && config.cluster.devices == 0) {
-    config.cluster.devices = request.calibration->devices;
+  if (request.experiment && config.cluster.devices == 0) {
+    config.cluster.devices = request.experiment->devices;
   }
   if (!options.planners.empty()) {
     request.planners = split_names(options.planners);
-  } else if (request.calibration) {
-    request.planners = request.calibration->planners;
+  } else if (request.experiment) {
+    request.planners = request.experiment->planners;
   } else {
     request.planners = system_names();
   }
   SystemContext context = configured_cluster(input, options.config);
   context.overlap_gathers = options.gathers == 0;
   const std::vector<Tokens> lengths = read_lengths(options.lengths);
-  if (request.calibration) {
-    request.batches = calibration_batches(
-        *request.calibration, lengths,
-        static_cast<int>(options.batch.value_or(request.calibration->batch)),
-        static_cast<int>(options.batches.value_or(request.calibration->batches)));
+  if (request.experiment) {
+    request.batches =
+        published_batches(*request.experiment, lengths,
+                          static_cast<int>(options.batch.value_or(request.experiment->batch)),
+                          static_cast<int>(options.batches.value_or(request.experiment->batches)));
   } else {
     request.batches = sampled_batches(options, config, lengths, console);
   }
@@ -113,8 +113,8 @@ void run(const Options& options, Console& console) {
   request.progress = [&](const std::string& line) { console.progress(line); };
   Comparison comparison = compare_systems(context, request);
   console.end_progress();
-  comparison.title = request.calibration ? "Calibration: " + request.calibration->source
-                                         : "Systems on the batches of " + options.lengths;
+  comparison.title = request.experiment ? "Calibration: " + request.experiment->source
+                                        : "Systems on the batches of " + options.lengths;
   if (!options.html.empty()) write_html_comparison(options.html, comparison);
   if (!options.json.empty()) {
     write_output(console, options.json, comparison_to_json(comparison).dump(1) + "\n");
@@ -155,7 +155,7 @@ Command compare_command() {
                    "names of the list below, separated by commas (default all)");
         flags.text("--calibration", "NAME", options->calibration,
                    "lengths, systems and settings as in a published experiment: " +
-                       listed(calibration_names()));
+                       listed(published_experiment_names()));
         flags.choice(
             "--gathers", {"overlapped", "waited"}, options->gathers,
             "ZeRO-3's gathers in " + gathering() +

@@ -228,10 +228,10 @@ TrainConfig config_from_toml(std::string_view text, const std::string& where, Tr
   try {
     document = toml::parse(text, where);
   } catch (const toml::parse_error& error) {
-    std::ostringstream place;
-    place << where << ": line " << error.source().begin.line << ", column "
-          << error.source().begin.column;
-    throw InputError(place.str(), error.description(), "expected TOML");
+    std::ostringstream location;
+    location << where << ": line " << error.source().begin.line << ", column "
+             << error.source().begin.column;
+    throw InputError(location.str(), error.description(), "expected TOML");
   }
   std::vector<std::string> sections;
   for (const ConfigKey& key : config_keys()) {

@@ -105,10 +105,10 @@ Problem check_slices(const Plan& plan) {
     for (std::size_t p = 0; p < chunk.keeping.size(); ++p) {
       const int layers = plan.stages[p].count();
       const Keeping& keeping = chunk.kept_on(StageId(p));
-      const int again = keeping.remade();
-      if (again < 0 || again > layers) {
+      const int remade = keeping.remade();
+      if (remade < 0 || remade > layers) {
         return problem(PlanFault::kRecompute, at.str(),
-                       "stage " + text(p) + " recomputes " + text(std::int64_t{again}) + " layers",
+                       "stage " + text(p) + " recomputes " + text(std::int64_t{remade}) + " layers",
                        "0 to " + text(std::int64_t{layers}));
       }
       // The level without a field of its own has what the others leave: below 0, they are too many.
@@ -122,9 +122,9 @@ Problem check_slices(const Plan& plan) {
                                         [](int count) { return count < 0; });
       if (!negative) continue;
       return problem(PlanFault::kRecompute, at.str(),
-                     "stage " + text(p) + " has " + fields + " of " + text(std::int64_t{again}) +
+                     "stage " + text(p) + " has " + fields + " of " + text(std::int64_t{remade}) +
                          " recomputed layers",
-                     "0 to " + text(std::int64_t{again}));
+                     "0 to " + text(std::int64_t{remade}));
     }
     return {};
   });

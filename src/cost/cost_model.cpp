@@ -71,7 +71,7 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
     cost.forward = layers_cost(profile_.forward, layers);
     cost.backward = layers_cost(profile_.backward, layers);
     for (std::size_t i = 0; i < kRemadeLevels; ++i) {
-      cost.again[i] =
+      cost.remake_layer[i] =
           layers_cost(profile_.remake[i] ? profile_.remake[i]->cost : profile_.forward, 1.0);
     }
     const double weight = profile_.backward_weight_seconds_per_token >= 0.0
@@ -96,7 +96,7 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
       };
       slow(cost.forward);
       slow(cost.backward);
-      for (Coefficients& again : cost.again) slow(again);
+      for (Coefficients& remake : cost.remake_layer) slow(remake);
       cost.weight_per_token /= speed;
     }
     cost.kept_per_token = memory.activation_bytes_per_token * (layers / total) / degree +
@@ -135,8 +135,8 @@ Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk,
   return std::max({0.0, layer - head_kept_per_token_ * tokens, head_temporary(tokens)});
 }
 
-Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk,
-                                    const Keeping& keeping, Op op) const {
+Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, const Keeping& keeping,
+                                    Op op) const {
   if (!layerwise()) return 0.0;
   const LayerwiseMemory& memory = *profile_.memory.layerwise;
   const auto tokens = static_cast<double>(chunk.tokens);
@@ -168,8 +168,8 @@ Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk,
   for (std::size_t i = kRemadeLevels; i-- > 0;) {
     const Bytes stored = input + beside_input_per_token_[i] * tokens;
     const bool apart = !kKeepLevels[i].keeps_kv;
-    const Bytes again = std::max(forward, backward - (apart ? own_kv : 0.0));
-    run(keeping.layers[i], (kept - stored) + again,
+    const Bytes remake_bytes = std::max(forward, backward - (apart ? own_kv : 0.0));
+    run(keeping.layers[i], (kept - stored) + remake_bytes,
         opens - own_grads - stored - (apart ? kv_per_token_ * cut : 0.0));
   }
   return most;

@@ -15,7 +15,11 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kRoundingGuard = 1.0 - 1e-12;
 constexpr double kLimitSlack = 1.0 + 1e-9;  // nor a plan's peak above the limit it just meets
 
-// What depends on the batch and the machine but not on the layer split.
+// The bound of one batch on one machine. What is counted once does not depend on the layer split.
+//
+// The bound is the larger of two times, for the number of chunks that makes this smallest. More
+// chunks mean more work, since each chunk has a constant cost; fewer chunks mean a longer chain,
+// since the average chunk that goes through all stages is larger.
 class Bound final {
  public:
   Bound(const Profile& profile, const Parallelism& parallelism, int layers,
@@ -35,9 +39,9 @@ class Bound final {
                                         : profile_.stage_speed[static_cast<std::size_t>(stage)];
   }
 
-  // A token of a layer that keeps something beside its input.
+  // What it means for a token that a layer keeps something beside its input.
   struct Partly {
-    double saves = 0.0;  // bytes; 0: no such level is known, or none saves anything
+    double saves = 0.0;   // bytes against keeping everything; 0: no known level saves any
     double beside = 0.0;  // bytes that it keeps beside its input
     Seconds seconds = 0.0;
   };
@@ -71,22 +75,22 @@ class Bound final {
   Bytes limit_;
   bool forward_only_;
 
-  // Seconds at speed 1, of one layer: the whole batch's; of that, what may wait (W); a chunk's own.
-  Seconds layer_work_ = 0.0;
-  Seconds layer_weight_ = 0.0;
-  Seconds layer_chunk_ = 0.0;
+  // Seconds of one layer at speed 1.
+  Seconds layer_work_ = 0.0;    // of the whole batch
+  Seconds layer_weight_ = 0.0;  // of that, the weight gradients, which may run late
+  Seconds layer_chunk_ = 0.0;   // the constant of a chunk, forward and backward
   Seconds embedding_ = 0.0;
   Seconds head_ = 0.0;
-  // Of one layer, for a chunk of one token: forward, and what a gradient needs to go on.
+  // Seconds of one layer for the smallest chunk, of one token.
   Seconds least_forward_ = 0.0;
-  Seconds least_gradient_ = 0.0;
-  Seconds message_ = 0.0;  // of one token
+  Seconds least_gradient_ = 0.0;  // its backward without the weight gradient
+  Seconds message_ = 0.0;         // between stages, of one token
   double total_tokens_ = 0.0;
   double all_to_all_ = 0.0;  // seconds per token and layer, one direction
   double chunk_forward_ = 0.0, chunk_backward_ = 0.0;
   std::vector<Seconds> forced_[4];  // by end and layers; infinite where nothing fits
-  std::vector<Seconds> before_;     // stage p cannot start earlier
-  std::vector<Seconds> after_;      // nor be followed by less, once its last message has left
+  std::vector<Seconds> before_;     // by stage: no earlier can it start
+  std::vector<Seconds> after_;      // by stage: so long, at least, the step goes on after it
 };
 
 Bound::Bound(const Profile& profile, const Parallelism& parallelism, int layers,
@@ -161,8 +165,8 @@ Bytes Bound::available(int layers, End end) const {
          memory.workspace_bytes;
 }
 
-// Of the levels that keep something beside the input, one that bounds them all: it saves as many
-// bytes as the one that saves most, at the price a byte of the one that is cheapest.
+// One level that is at least as good as every level that keeps something beside the input: it saves
+// as many bytes as the one that saves most, and a byte costs as little as with the cheapest.
 Bound::Partly Bound::cheapest_part(double full, bool cut) const {
   Partly result;
   for (std::size_t i = 0; i < kRemadeLevels; ++i) {
@@ -185,24 +189,28 @@ Bound::Partly Bound::cheapest_part(double full, bool cut) const {
   return result;
 }
 
-// The least recomputation of one sequence on one stage, in seconds at speed 1.
+// The least recomputation of one sequence on one stage, in seconds at speed 1: the less of what it
+// takes when the sequence stays whole in one chunk, and when it is cut. Bytes are those of the
+// whole sequence-parallel group.
 Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const MemoryCost& memory = profile_.memory;
   const double L = layers_;
   const auto n = static_cast<double>(tokens);
-  const Bytes room = available(layers, end) * degree_;  // of the whole group, as what follows
+  const Bytes budget = available(layers, end) * degree_;
   const double layer = memory.activation_bytes_per_token / L;
   const double head = end.last ? memory.head_bytes_per_token : 0.0;
   const double saved = layer - memory.input_bytes_per_token;
   const auto& whole_layer = profile_.remake[index_of(Keep::kInput)];
   const DirectionCost& f = whole_layer ? whole_layer->cost : profile_.forward;
-  // One layer of x tokens that have no context, made again from its input: square x^2 + linear x.
+
+  // One layer of x tokens without context, made again from its input, takes square x^2 + linear x.
   const double square = f.seconds_per_token2 / L / degree_;
   const double linear = f.seconds_per_token / L / degree_ + all_to_all_;
-  // The least seconds that save so many bytes: `full` bytes of each token of each layer that keeps
-  // its input alone, for a x^2 + b x seconds of x such tokens, or less of one that keeps more
-  // beside its input, of whose cost only what every token pays counts. `cut`: of a cut sequence,
-  // whose K and V a layer keeps in any case.
+
+  // The least seconds that save so many bytes. There are two means. A layer that keeps its input
+  // alone saves `full` bytes for each token, and x such tokens take a x^2 + b x seconds. A layer
+  // that keeps something beside its input saves less, and takes at least what every token pays.
+  // `cut`: the sequence is cut, so that K and V are kept in any case.
   const auto cheapest = [&](Bytes bytes, double full, double a, double b, bool cut) -> Seconds {
     const double most = n * layers;  // tokens of layers
     if (bytes > most * full * (1.0 + 1e-12)) return kInfinity;
@@ -213,41 +221,46 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
     if (part <= 0.0) return input_seconds(all);
     const double around = partly.seconds;
     const double beside = partly.beside;
-    // The sum is convex in the tokens that keep their input alone, which are not below `low`, or
-    // the rest would not do.
+    // `count` tokens keep their input alone and the rest of the bytes is saved by the other means.
+    // The sum of seconds is convex in `count`; below `low` the other means could not save the rest.
     const double low = beside > 0.0 ? std::clamp((bytes - most * part) / beside, 0.0, all) : 0.0;
     const double worth = around * full / part - b;
     const double count = a > 0.0       ? std::clamp(worth / (2.0 * a), low, all)
                          : worth > 0.0 ? all
                                        : low;
     const double rest = std::max(0.0, (bytes - count * full) / part);
-    return (input_seconds(count) + rest * around) * (1.0 - 1e-9);  // `low` has lost digits
+    return (input_seconds(count) + rest * around) *
+           (1.0 - 1e-9);  // for the digits that `low` has lost
   };
 
-  // Whole, in one chunk: its backward holds its activations and one recomputed layer. Layer by
-  // layer the recomputed one takes the place of kept ones that are gone by then.
+  // The sequence stays whole, in one chunk. Its backward holds the chunk's activations and those of
+  // one recomputed layer. Where memory is counted layer by layer, the recomputed layer takes the
+  // place of layers that are freed by then.
   const bool layerwise = memory.layerwise.has_value();
-  const Bytes again = layerwise ? 0.0 : n * layer;
+  const Bytes remake_bytes = layerwise ? 0.0 : n * layer;
   const Bytes kept = n * (layer * layers + head);
-  Seconds whole = kept <= room ? 0.0 : kInfinity;
-  if (kept > room && saved > 0.0) {
-    const Bytes over = kept + again - room;
+  Seconds whole = kept <= budget ? 0.0 : kInfinity;
+  if (kept > budget && saved > 0.0) {
+    const Bytes over = kept + remake_bytes - budget;
     const double recomputed = std::ceil(over / (n * saved) * (1.0 - 1e-12));
     if (recomputed <= layers) {
-      whole = cheapest_part(saved, false).saves > 0.0
-                  ? cheapest(std::min(over, n * layers * saved), saved, 0.0, square * n + linear,
-                             false)
-                  : recomputed * n * (square * n + linear);
+      whole =
+          cheapest_part(saved, false).saves > 0.0
+              ? cheapest(std::min(over, n * layers * saved), saved, 0.0, square * n + linear, false)
+              : recomputed * n * (square * n + linear);
     }
   }
-  // Cut: when its last slice's backward begins, all its slices and all of dK and dV are there;
-  // layer by layer dK and dV open later.
+
+  // The sequence is cut. When the backward of its last slice begins, the activations of all its
+  // slices and all of dK and dV are held. Where memory is counted layer by layer, dK and dV come
+  // later.
   const Bytes cut_kept = kept + (layerwise ? 0.0 : n * layers * memory.kv_grad_bytes_per_token);
-  Seconds cut = cut_kept <= room ? 0.0 : kInfinity;
+  Seconds cut = cut_kept <= budget ? 0.0 : kInfinity;
   const double cut_saved = saved - memory.kv_bytes_per_token;
-  if (cut_kept > room && cut_saved > 0.0) {
-    // Cheapest where the context is shortest, alike in all layers.
-    cut = cheapest(cut_kept - room, cut_saved, square / layers, linear, true);
+  if (cut_kept > budget && cut_saved > 0.0) {
+    // Tokens with the shortest context are the cheapest to make again. All layers recompute the
+    // same.
+    cut = cheapest(cut_kept - budget, cut_saved, square / layers, linear, true);
   }
   return std::min(whole, cut);
 }
@@ -266,7 +279,7 @@ void Bound::note_forced_recomputation() {
   }
 }
 
-// Tokens that one chunk may have.
+// The most tokens that a chunk can have on a stage of so many layers.
 double Bound::chunk_capacity(int layers, End end) const {
   const MemoryCost& memory = profile_.memory;
   const double layer = memory.activation_bytes_per_token / layers_;
@@ -275,9 +288,9 @@ double Bound::chunk_capacity(int layers, End end) const {
   const double recomputed = memory.input_bytes_per_token * layers + (whole_layer ? layer : 0.0);
   const double per_token =
       std::min(kept, recomputed) + (end.last ? memory.head_bytes_per_token : 0.0);
-  const Bytes room = available(layers, end) * degree_;
-  if (room < 0.0) return 0.0;
-  return per_token > 0.0 ? room / per_token : kInfinity;
+  const Bytes budget = available(layers, end) * degree_;
+  if (budget < 0.0) return 0.0;
+  return per_token > 0.0 ? budget / per_token : kInfinity;
 }
 
 // Chunks, over all replicas, that the batch needs at least; infinite where no token fits.
@@ -285,7 +298,8 @@ double Bound::least_chunks(std::span<const LayerRange> split) const {
   if (limit_ <= 0.0) return 1.0;
   double capacity = kInfinity;
   if (split.empty()) {
-    // Some stage has at least the average's layers, and is at best neither first nor last.
+    // Some stage has at least the average number of layers. That it is neither first nor last is
+    // the best case.
     capacity = chunk_capacity((layers_ + stages_ - 1) / stages_, {});
   }
   for (int p = 0; p < static_cast<int>(split.size()); ++p) {
@@ -320,14 +334,14 @@ void Bound::fill_and_drain(std::span<const LayerRange> split) {
   }
 }
 
-// Least time of the step as stage `stage` with so many layers sees it.
+// The least time of a step whose stage `stage` has so many layers.
 Seconds Bound::stage_seconds(int stage, int layers, double chunks) const {
   const double share = speed(stage) * parallelism_.data_parallel;
   const Seconds busy =
       (layers * (layer_work_ + chunks * layer_chunk_) + extra(stage) + forced_at(stage, layers)) /
       share;
   const auto p = static_cast<std::size_t>(stage);
-  // Weight gradients may still run while the last gradient goes up.
+  // While the last gradient goes up to the first stage, weight gradients may still run here.
   return before_[p] + std::max(busy, busy - layers * layer_weight_ / share + after_[p]);
 }
 
@@ -339,7 +353,8 @@ Seconds Bound::work(std::span<const LayerRange> split, double chunks) const {
     }
     return most;
   }
-  // The least T within which the stages can take all layers.
+  // Over every split: the least T for which the layers that the stages can do within T are enough.
+  // T is one of the stages' times, so it is found among these by bisection.
   const int most_layers = layers_ - stages_ + 1;
   std::vector<std::vector<Seconds>> table(static_cast<std::size_t>(stages_));
   std::vector<Seconds> candidates;
@@ -368,7 +383,7 @@ Seconds Bound::work(std::span<const LayerRange> split, double chunks) const {
   return found == candidates.end() ? kInfinity : *found;
 }
 
-// The average chunk's way through all stages and back: some chunk's is no shorter.
+// The way of the average chunk through all stages and back. Some chunk is at least as large.
 Seconds Bound::chain(std::span<const LayerRange> split, double chunks) const {
   const Seconds layer = (layer_work_ - layer_weight_) / chunks + layer_chunk_;
   Seconds sum = (forward_only_ ? 1.0 : 2.0) * (stages_ - 1) * message_;
@@ -389,7 +404,7 @@ Seconds Bound::least_recomputation(std::span<const LayerRange> split) const {
     }
     return sum;
   }
-  // best[l]: the least over the stages so far, together of l layers.
+  // best[l]: the least over the stages so far, where these have l layers together.
   std::vector<Seconds> best(static_cast<std::size_t>(layers_) + 1, kInfinity);
   best[0] = 0.0;
   for (int p = 0; p < stages_; ++p) {
@@ -418,10 +433,10 @@ LowerBound Bound::find(std::span<const LayerRange> split) {
     note_forced_recomputation();
     chunks = 1.0;
   }
-  // More chunks: more work, a shorter longest chain. The least of their maximum is where they
-  // cross.
+  // With more chunks the work grows and the chain becomes shorter, so their maximum is least where
+  // they cross. Bisection finds the first count at which the chain is no longer than the work.
   const double most_chunks = std::max(chunks, total_tokens_);
-  double low = chunks;  // the chain is longer below
+  double low = chunks;
   double high = most_chunks;
   while (low < high) {
     const double middle = std::floor((low + high) / 2.0);
@@ -452,7 +467,7 @@ LowerBound bound_of(const Profile& profile, const Parallelism& parallelism, int 
                     Bytes limit, bool forward_only) {
   LowerBound all = Bound(profile, parallelism, layers, sequences, limit, forward_only).find(split);
   if (sequences.size() < 2) return all;
-  // The longest sequence runs in one replica, whatever there is beside it.
+  // The longest sequence runs in one replica. The bound of that sequence alone holds for the batch.
   const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
   const Parallelism alone{parallelism.stages, parallelism.sequence_parallel, 1};
   Profile one = profile;

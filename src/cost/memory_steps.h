@@ -7,7 +7,8 @@
 
 namespace infinipipe {
 
-// What a forward leaves for its backward. Who does not tell the two apart puts all in the first.
+// What a forward leaves for its backward. A caller that does not tell the two apart puts the sum in
+// `activations`.
 struct KeptBytes {
   Bytes activations = 0.0;
   Bytes kv = 0.0;  // K and V of a cut sequence that lie beside the activations
@@ -15,24 +16,25 @@ struct KeptBytes {
   Bytes total() const { return activations + kv; }
 };
 
-// One chunk on one stage.
+// The bytes of one chunk on one stage, from which memory_step() reads.
 struct ChunkBytes {
   KeptBytes kept;             // from the start of F to the end of B, or of W
   Bytes forward_work = 0.0;   // more while F runs
   Bytes backward_work = 0.0;  // more while B or I runs
   Bytes grads_opened = 0.0;   // dK and dV of a whole cut sequence, where its last slice is here
   Bytes grads_freed = 0.0;    // this slice's share of them
-  // In an evaluation: K and V of this slice, and of its whole sequence where that ends here.
+  // In an evaluation: K and V of this slice; and those of its whole sequence, where this is the
+  // sequence's last slice.
   Bytes context = 0.0;
   Bytes context_freed = 0.0;
-  // Memory is counted layer by layer: what a backward opens and frees bit by bit is part of
-  // backward_work until it ends, and I leaves no more than W needs.
+  // Whether memory is counted layer by layer. Then what a backward opens and frees on its way is
+  // part of backward_work until it ends, and an I leaves only what its W needs.
   bool layerwise = false;
   Bytes pending = 0.0;  // layerwise: from the end of I to the end of W
 };
 
-// One operation's doing, in the order of the fields. Instructions of a stage follow one another, so
-// what ends is freed before what begins is taken.
+// What one operation does to its stage's memory, in the order of the fields. The instructions of a
+// stage run one after another, so memory that one frees at its end is free before the next begins.
 struct MemoryStep {
   KeptBytes opens;  // when it begins
   Bytes opens_grads = 0.0;
@@ -42,7 +44,7 @@ struct MemoryStep {
   Bytes closes_grads = 0.0;
   KeptBytes closes;
 
-  // By how much it changes what is there once it has ended.
+  // Bytes that are there after it, less those that were there before it.
   Bytes change() const {
     return opens.total() + opens_grads + leaves.total() + leaves_grads - closes_grads -
            closes.total();
@@ -77,7 +79,8 @@ inline MemoryStep memory_step(Op op, const ChunkBytes& chunk, bool evaluation = 
   return step;
 }
 
-// A stage's memory as one sum, beyond what is always there.
+// The bytes that a stage holds, as one sum. States and workspace, which are always there, are left
+// out.
 class HeldBytes final {
  public:
   // Returns what is held while the operation runs.
@@ -91,14 +94,15 @@ class HeldBytes final {
     bytes_ -= step.closes_grads;
     bytes_ -= step.closes.total();
   }
-  // Some chunks turn out to keep so much less.
+  // Corrects the sum where it is decided afterwards that some live chunks keep so much less.
   void lower(Bytes bytes) { bytes_ -= bytes; }
 
  private:
   Bytes bytes_ = 0.0;
 };
 
-// What the profile says of a chunk, without what only one of its operations holds.
+// The bytes of a chunk by the profile. What a single operation holds while it runs is left at 0;
+// the next function adds it.
 inline ChunkBytes chunk_bytes(const CostModel& cost, StageId stage, const ChunkShape& shape,
                               const Keeping& keeping) {
   return {.kept = {cost.activation_bytes(stage, shape, keeping),
@@ -108,7 +112,7 @@ inline ChunkBytes chunk_bytes(const CostModel& cost, StageId stage, const ChunkS
           .layerwise = cost.layerwise()};
 }
 
-// An instruction of a plan, by the profile.
+// The same rule for an instruction of a plan, with bytes by the profile.
 inline MemoryStep memory_step(const CostModel& cost, Op op, StageId stage, const ChunkShape& shape,
                               const Keeping& keeping, bool evaluation) {
   ChunkBytes chunk = chunk_bytes(cost, stage, shape, keeping);

@@ -1,6 +1,6 @@
-// When an operation may begin, when it ends, and when what it sends arrives: the one reading of the
-// rules in docs/simulator.md. The simulator, the planner's clocks and the baselines time with it;
-// what each of them adds is the choice of what runs next.
+// When an operation may begin, when it ends, and when the message that it sends arrives: the one
+// place that reads the rules in docs/simulator.md. The simulator, the planner and the baselines all
+// keep time with it; each of them only adds its own choice of what runs next.
 #pragma once
 
 #include <algorithm>
@@ -46,19 +46,19 @@ class PipelineClock final {
     return op == Op::kForward ? stage > 0 : starts_backward(op) && stage + 1 < stages_.size();
   }
 
-  // When what the operation needs is there; kNotArrived: it has not been made. The last stage's
-  // gradient is there when its own forward has ended. A W needs nothing.
+  // When the input of the operation is there; kNotArrived: no stage has made it yet. On the last
+  // stage a backward's input is there when the chunk's forward has ended. A W needs no input.
   Seconds arrival(Op op, std::size_t stage, std::size_t chunk) const {
-    return op == Op::kWeightGrad ? 0.0 : arrival_[place(op, stage, chunk)];
+    return op == Op::kWeightGrad ? 0.0 : arrival_[input_index(op, stage, chunk)];
   }
   bool arrived(Op op, std::size_t stage, std::size_t chunk, Seconds by) const {
     const Seconds at = arrival(op, stage, chunk);
     return at != kNotArrived && at <= by;
   }
 
-  // Runs an operation, whose message must be known: it begins when its stage is free and the
-  // message has arrived, or later where a scheduler holds it back until `not_before`. What it makes
-  // goes to the neighbour as soon as it has ended and the link is free.
+  // Runs an operation, whose input must have been made. It begins when its stage is free and its
+  // input has arrived, or later where a scheduler holds it back until `not_before`. Its result goes
+  // to the neighbour as soon as the operation has ended and the link is free.
   Run run(Op op, std::size_t stage, std::size_t chunk, Seconds seconds, Seconds not_before = 0.0) {
     Stage& self = stages_[stage];
     Run result;
@@ -69,7 +69,7 @@ class PipelineClock final {
       if (stage + 1 < stages_.size()) {
         result.message = send(op, self.link_down_free, result.end, stage + 1, chunk);
       } else {
-        arrival_[place(Op::kBackward, stage, chunk)] = result.end;
+        arrival_[input_index(Op::kBackward, stage, chunk)] = result.end;
       }
     } else if (starts_backward(op) && stage > 0) {
       result.message = send(op, self.link_up_free, result.end, stage - 1, chunk);
@@ -86,13 +86,13 @@ class PipelineClock final {
 
   std::size_t chunks() const { return transfer_.size(); }
   // Inputs by stage and chunk, then gradients.
-  std::size_t place(Op op, std::size_t stage, std::size_t chunk) const {
+  std::size_t input_index(Op op, std::size_t stage, std::size_t chunk) const {
     return ((op == Op::kForward ? 0 : stages_.size()) + stage) * chunks() + chunk;
   }
   Message send(Op op, Seconds& link_free, Seconds produced, std::size_t to, std::size_t chunk) {
     const Seconds begin = std::max(produced, link_free);
     link_free = begin + transfer_[chunk];
-    arrival_[place(op, to, chunk)] = link_free;
+    arrival_[input_index(op, to, chunk)] = link_free;
     return {to, begin, link_free};
   }
 

@@ -127,16 +127,16 @@ class Overhead final {
     for (const Instruction& i : replica.instructions.at(stage.index())) {
       const Chunk& chunk = replica.chunk(i);
       const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut);
-      const Seconds again = cost_.recompute(stage, shape, chunk.kept_on(stage));
+      const Seconds recompute = cost_.recompute(stage, shape, chunk.kept_on(stage));
       switch (i.op) {
         case Op::kForward:
           sum += std::max(0.0, gather - cost_.forward(stage, shape));
           break;
         case Op::kBackward:
-          sum += std::max(0.0, gather + reduce - cost_.backward(stage, shape) - again);
+          sum += std::max(0.0, gather + reduce - cost_.backward(stage, shape) - recompute);
           break;
         case Op::kInputGrad:
-          sum += std::max(0.0, gather - cost_.input_grad(stage, shape) - again);
+          sum += std::max(0.0, gather - cost_.input_grad(stage, shape) - recompute);
           break;
         case Op::kWeightGrad:
           sum += std::max(0.0, reduce - cost_.weight_grad(stage, shape));

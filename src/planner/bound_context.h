@@ -1,5 +1,5 @@
-// What every planner starts from and ends with: the profile bound to a layout, an empty plan for a
-// batch, and the checks and prediction that each finished plan gets.
+// What all planners share: the machine's profile bound to a layout, an empty plan for a batch to
+// start from, and the checks and the prediction that each finished plan gets.
 #pragma once
 
 #include <memory>
@@ -32,7 +32,7 @@ class BoundContext final {
   // `level`: what recomputed layers keep in all that is planned here. Throws InputError for a
   // context that no batch can be planned for.
   BoundContext(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator,
-       Keep level = Keep::kInput);
+               Keep level = Keep::kInput);
 
   const CostModel& cost() const { return cost_; }
   const Evaluator& evaluator() const { return *evaluator_; }
@@ -45,16 +45,18 @@ class BoundContext final {
   Bytes limit() const { return limit_; }
   // Whether a finished plan recomputes, or takes so much that memory may have shaped it.
   bool memory_binds(const Plan& plan) const;
-  // Costs of one chunking of `lengths`.
+  // What each chunk of a chunking of `lengths` costs on each stage.
   ChunkTable table(const Chunking& chunking, const std::vector<Tokens>& lengths) const;
-  // The same context with so much less memory to plan for (0: the same); plans are still judged under the whole limit.
+  // The same context with so much less memory to plan for (0: the same); plans are still judged
+  // under the whole limit.
   BoundContext with_less(Bytes bytes) const;
 
   // Everything but replicas and planner report. Throws InputError for a sequence below one token,
   // and where recomputed layers are to keep what the profile does not know the cost of.
   Plan start(const PlanRequest& request) const;
   // Replica `r` of `plan` gets these pipelines, whose slices name positions in `share`.
-  static void assign_share(Plan& plan, ReplicaId replica, const ReplicaShare& share, Replica content);
+  static void assign_share(Plan& plan, ReplicaId replica, const ReplicaShare& share,
+                           Replica content);
   // Validates the plan from scratch, evaluates every replica and fills `predicted`. Throws
   // RunError where a stage's memory does not suffice.
   void finish(Plan& plan) const;

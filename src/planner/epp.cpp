@@ -19,8 +19,8 @@ namespace {
 
 // The passes that look for schedules, in order: each adds what it finds to the draft, and a later
 // one need not look where the best so far cannot be beaten. After them the fastest few are judged
-// exactly; then come ordinary plans and keeping more. Layer split, cutting, packing, grouping, split
-// backward and adaptive recomputation act inside these.
+// exactly; then come ordinary plans and keeping more. Layer split, cutting, packing, grouping,
+// split backward and adaptive recomputation act inside these.
 struct SearchPass {
   Pass pass;
   void (*run)(Draft& draft);
@@ -36,12 +36,14 @@ constexpr double kEffort = 3e6;
 // How many of a search's schedules are evaluated exactly, and how many the plan tells about.
 constexpr std::size_t kFinalists = 3;
 constexpr std::size_t kReported = 6;
-// Searches with less memory than there is, after one whose plans did not fit.
+// How often a search whose schedules did not fit runs again with less memory to plan for.
 constexpr int kAttempts = 4;
-// How many of these give up only what the nearest plan lacked; the later ones what the worst did.
+// So many of these searches get less memory by what the nearest schedule lacked; the later ones by
+// what the worst schedule lacked.
 constexpr int kNearAttempts = 2;
 
-// What is cut and packed as ordinary systems do it is compared with nothing ordinary.
+// Ordinary orders and plans are only tried beside elastic ones. Where a pass of elastic chunking is
+// switched off, the search already cuts or packs as ordinary systems do.
 bool cuts_elastically(const BoundContext& context) {
   return context.has(Pass::kElasticCutting) && context.has(Pass::kPacking);
 }
@@ -59,7 +61,8 @@ std::vector<OrdinaryRecipe> ordinary_recipes(const std::vector<Tokens>& lengths,
   return recipes;
 }
 
-// How many bytes schedules did not fit by: the one that came nearest, and the worst.
+// Of schedules that the simulator found not to fit: the evaluation of the one that lacks fewest
+// bytes, and the most bytes that any of them lacks.
 struct Misses {
   Evaluation nearest;
   Bytes most = 0.0;
@@ -92,14 +95,16 @@ class LevelPlanner final {
       failure = std::current_exception();
     }
     if (best && !context_->memory_binds(*best)) return std::move(*best);
-    log.run(Pass::kOrdinaryPlans, [&] { return seconds_of(best); }, [&] {
-      try {
-        Plan other = ordinary_->plan(request);
-        if (other.predicted->seconds < seconds_of(best)) best = std::move(other);
-      } catch (const RunError&) {
-        if (!best) std::rethrow_exception(failure);
-      }
-    });
+    log.run(
+        Pass::kOrdinaryPlans, [&] { return seconds_of(best); },
+        [&] {
+          try {
+            Plan other = ordinary_->plan(request);
+            if (other.predicted->seconds < seconds_of(best)) best = std::move(other);
+          } catch (const RunError&) {
+            if (!best) std::rethrow_exception(failure);
+          }
+        });
     return std::move(*best);
   }
 
@@ -126,7 +131,8 @@ class LevelPlanner final {
     for (const SearchPass& pass : kSearchPasses) {
       if (!context.has(pass.pass)) continue;
       if (pass.pass == Pass::kOrdinaryOrders && !cuts_elastically(context)) continue;
-      log.run(pass.pass, [&] { return draft.best_seconds(); }, [&] { pass.run(draft); });
+      log.run(
+          pass.pass, [&] { return draft.best_seconds(); }, [&] { pass.run(draft); });
     }
     return draft;
   }
@@ -166,7 +172,7 @@ class LevelPlanner final {
   static void report(PlannerReport& planner, const std::vector<Schedule>& schedules) {
     const Schedule& first = schedules.front();
     planner.slices = first.cutting->slices;
-    planner.schedule = to_string(first.kind);
+    planner.schedule = first.name;
     planner.solver = first.solver;
     planner.chunk_spread = first.cutting->chunking.spread();
     planner.spread_cause = first.cutting->chunking.spread_cause();
@@ -174,9 +180,8 @@ class LevelPlanner final {
     for (const Schedule& schedule : schedules) {
       if (planner.candidates.size() == kReported) break;
       Candidate candidate = schedule.summary();
-      candidate.note = planner.candidates.empty()
-                           ? "fastest"
-                           : percent_slower(candidate.seconds, first.seconds);
+      candidate.note =
+          planner.candidates.empty() ? "fastest" : percent_slower(candidate.seconds, first.seconds);
       planner.candidates.push_back(std::move(candidate));
     }
   }
@@ -282,11 +287,13 @@ class EppPlanner final : public Planner {
   static void refill(Plan& plan, const BoundContext& context, PassLog& log) {
     if (!context.has(Pass::kKeepMore) || !context.has(Pass::kAdaptiveRecompute)) return;
     if (plan.recomputed().layers == 0) return;
-    log.run(Pass::kKeepMore, [&] { return plan.predicted->seconds; }, [&] {
-      if (std::optional<Plan> fuller = keep_more(plan, context)) {
-        plan = with_candidates(std::move(*fuller));
-      }
-    });
+    log.run(
+        Pass::kKeepMore, [&] { return plan.predicted->seconds; },
+        [&] {
+          if (std::optional<Plan> fuller = keep_more(plan, context)) {
+            plan = with_candidates(std::move(*fuller));
+          }
+        });
   }
 
   std::vector<LevelPlanner> levels_;

@@ -20,6 +20,22 @@ std::unique_ptr<Planner> ordinary(const PlannerRow& row,
   return make_ordinary_planner(row.name, std::move(contexts.back()), kRecipes);
 }
 
+// Whole sequences packed, or sequences in slices of one size, run under the schedule that has the
+// planner's own name.
+using ScheduledRecipes = std::vector<OrdinaryRecipe> (*)(const char* schedule,
+                                                         const std::vector<Tokens>& lengths,
+                                                         const BoundContext& context,
+                                                         bool forward_only);
+template <ScheduledRecipes kRecipes>
+std::unique_ptr<Planner> own_schedule(const PlannerRow& row,
+                                      std::vector<std::shared_ptr<const BoundContext>> contexts) {
+  const char* schedule = schedule_row(row.name).name;
+  return make_ordinary_planner(
+      row.name, std::move(contexts.back()),
+      [schedule](const std::vector<Tokens>& lengths, const BoundContext& context,
+                 bool forward_only) { return kRecipes(schedule, lengths, context, forward_only); });
+}
+
 constexpr std::array kPlanners = {
     PlannerRow{.name = planner_name::kElastic,
                .title = "InfiniPipe (ours)",
@@ -37,7 +53,7 @@ constexpr std::array kPlanners = {
     PlannerRow{.name = planner_name::kPacked,
                .title = "1F1B",
                .line = "whole sequences packed, one forward and one backward by turns",
-               .make = ordinary<packed_1f1b_recipes>},
+               .make = own_schedule<packed_recipes>},
     PlannerRow{.name = planner_name::kSlices,
                .title = "Seq1F1B, tuned",
                .line = "slices of one size, the best one for each step",

@@ -39,7 +39,7 @@ std::vector<bool> form(std::initializer_list<Feature> features) {
 struct Observations {
   std::vector<Observation> forward;
   std::vector<Observation> backward;
-  ByRemadeLevel<std::vector<Observation>> again;  // of levels with a price of their own
+  ByRemadeLevel<std::vector<Observation>> remakes;  // of levels with a price of their own
 };
 
 Observations observe(const std::vector<InstructionSample>& samples,
@@ -54,13 +54,13 @@ Observations observe(const std::vector<InstructionSample>& samples,
     const bool first = p == 0;
     const bool last = p + 1 == stages.size();
     Observation one{layer_features(sample.shape, share), sample.seconds * speed[p], sample.chunk};
-    const Observation again{layer_features(sample.shape, sample.keeping.remade() / total),
-                            sample.recompute_seconds * speed[p], sample.chunk};
+    const Observation remake{layer_features(sample.shape, sample.keeping.remade() / total),
+                             sample.recompute_seconds * speed[p], sample.chunk};
     const bool runs_again = starts_backward(sample.op) && sample.keeping.remade() > 0;
     const Keep level = level_of(sample);
     const bool own_price = level_of(level).profile_field != nullptr;
-    if (runs_again && own_price) all.again[index_of(level)].push_back(again);
-    Observation as_forward = again;  // whole layers but for what nothing needs
+    if (runs_again && own_price) all.remakes[index_of(level)].push_back(remake);
+    Observation as_forward = remake;  // whole layers but for what nothing needs
     as_forward.features[kToken] *= 1.0 - skipped;
     if (level != Keep::kInput) continue;  // the rounds with whole layers say the rest
     switch (sample.op) {
@@ -116,15 +116,15 @@ void fit_with_speed(const std::vector<InstructionSample>& samples,
   profile.head_in_forward = true;
   profile.backward_weight_seconds_per_token = std::min(b[kWeight], b[kToken]);
   for (std::size_t i = 0; i < kRemadeLevels; ++i) {
-    if (all.again[i].empty()) continue;
+    if (all.remakes[i].empty()) continue;
     std::vector<std::vector<bool>> forms = {form({kToken}), form({kToken, kChunk}),
                                             form({kToken, kChunk, kSlice})};
     if (kKeepLevels[i].attends_again) {
       for (std::vector<bool>& used : forms) used[kToken2] = used[kContext] = true;
     }
-    const auto& used = forms[simplest_form(all.again[i], forms)];
+    const auto& used = forms[simplest_form(all.remakes[i], forms)];
     if (!profile.remake[i]) profile.remake[i].emplace();
-    profile.remake[i]->cost = direction(fit_relative(all.again[i], used).coefficients);
+    profile.remake[i]->cost = direction(fit_relative(all.remakes[i], used).coefficients);
   }
 }
 
@@ -322,7 +322,7 @@ std::vector<Residual> residuals_of(const std::vector<InstructionSample>& samples
     if (level.keep == Keep::kInput) residuals.push_back(one);  // once
     if (sample.keeping.remade() == 0 || !starts_backward(sample.op)) continue;
     one.what = "recompute";
-    if (*level.again != '\0') one.what += std::string(", ") + level.again;
+    if (*level.remade_part != '\0') one.what += std::string(", ") + level.remade_part;
     one.measured = sample.recompute_seconds;
     one.predicted = cost.recompute(sample.stage, sample.shape, sample.keeping);
     residuals.push_back(one);

@@ -20,9 +20,10 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
 void fit_temporaries(const std::vector<InstructionSample>& samples,
                      const std::vector<LayerRange>& stages, Profile& profile);
 
-// What a layerwise profile says of sample.temporary; W holds nothing.
+// The profile's prediction of sample.temporary, for a layerwise profile; 0 for a W.
 Bytes predicted_temporary(const InstructionSample& sample, const CostModel& cost);
-// By how much that is off: what was measured is known up to the messages that waited.
+// The error of that prediction. What was measured is only known up to the messages that waited
+// (Sample::waited).
 Bytes temporary_error(const InstructionSample& sample, Bytes predicted);
 
 // Every sample beside the profile's prediction; fills profile.fit.

@@ -19,9 +19,11 @@ struct InstructionSample {
   Keeping keeping;                  // of one level, whatever runs again
   Seconds seconds = 0.0;            // whole instruction, recomputation left out
   Seconds recompute_seconds = 0.0;  // of the layers that run again
-  Bytes waited = 0.0;               // messages at its begin; if taken before its peak, `temporary`
-                                    // is too small by as much
-  Bytes temporary = 0.0;            // held beyond what stands before (B, I) or after it (F)
+  // Messages that waited when it began. If the neighbour took them before this instruction's peak,
+  // `temporary` is too small by as much.
+  Bytes waited = 0.0;
+  // The most that it held beyond what was there before it (B, I) or after it (F).
+  Bytes temporary = 0.0;
 };
 
 // The level of the layers that run again; the input's where none does.
@@ -31,10 +33,11 @@ Keep level_of(const InstructionSample& sample);
 // them. `first_chunk`: the design's number of the plan's chunk 0.
 std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk);
 
-// Medians over rounds of samples of the same chunk, stage, op and recomputation, in their order of
-// first appearance; `seconds`, which recomputation has no part in, over all of a chunk, stage and
-// op. Of bytes the most, as messages taken in the middle of an instruction
-// make the figure smaller and nothing makes it larger; `waited` is what is left of the doubt.
+// Joins the rounds: samples of the same chunk, stage, op and recomputation become one, in the order
+// in which they first appear. Times are medians. Recomputation has no part in `seconds`, so its
+// median is over all samples of a chunk, stage and op. Of bytes the largest counts, as messages
+// that are taken in the middle of an instruction make the figure smaller and nothing makes it
+// larger.
 std::vector<InstructionSample> medians(const std::vector<std::vector<InstructionSample>>& rounds);
 
 }  // namespace infinipipe

@@ -146,9 +146,9 @@ std::string points(const Comparison& comparison) {
     return comparison.batch_tokens[static_cast<std::size_t>(a)] <
            comparison.batch_tokens[static_cast<std::size_t>(b)];
   });
-  std::vector<double> place(order.size());
+  std::vector<double> x_of(order.size());
   for (std::size_t i = 0; i < order.size(); ++i) {
-    place[static_cast<std::size_t>(order[i])] =
+    x_of[static_cast<std::size_t>(order[i])] =
         kLeft + kWidth * (static_cast<double>(i) + 0.5) / static_cast<double>(order.size());
   }
   const auto y = [&](double seconds) { return 10.0 + kHeight * (1.0 - seconds / most); };
@@ -165,8 +165,8 @@ std::string points(const Comparison& comparison) {
     for (const ComparisonRow& row : comparison.rows) {
       if (row.planner != comparison.planners[p] || row.status != "ok") continue;
       const auto b = static_cast<std::size_t>(row.batch);
-      line.emplace_back(place[b], y(row.seconds));
-      dots += "<circle cx=\"" + fixed(place[b], 1) + "\" cy=\"" + fixed(y(row.seconds), 1) +
+      line.emplace_back(x_of[b], y(row.seconds));
+      dots += "<circle cx=\"" + fixed(x_of[b], 1) + "\" cy=\"" + fixed(y(row.seconds), 1) +
               "\" r=\"3.2\" fill=\"" + colour(p) + "\"><title>" +
               escape("batch " + std::to_string(row.batch) + ", " +
                      format_count(comparison.batch_tokens[b]) + " tokens, " + row.planner + ": " +

@@ -196,9 +196,9 @@ std::string bar_figure(const BarFigure& figure) {
   check(figure.series, figure.groups.size());
   Canvas canvas(figure.title, figure.subtitle, figure.series);
   const double most = largest(figure);
-  const double room = figure.stacked ? 1.0 : 1.02;  // for labels above the bars
-  const double step = tick_step(most * room);
-  const double scale_top = step * std::ceil(most * room / step - 1e-9);
+  const double headroom = figure.stacked ? 1.0 : 1.02;  // for labels above the bars
+  const double step = tick_step(most * headroom);
+  const double scale_top = step * std::ceil(most * headroom / step - 1e-9);
   const auto y_of = [&](double value) { return canvas.bottom() - kPlotHeight * value / scale_top; };
   for (int i = 0; i * step <= scale_top * (1.0 + 1e-9); ++i) {
     canvas.grid(y_of(i * step), value_text(i * step), i == 0 ? "#9aa1aa" : kGrid);

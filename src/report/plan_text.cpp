@@ -188,14 +188,14 @@ std::string explain_plan(const Plan& plan) {
         "\n";
   }
   const double runs = static_cast<double>(std::max<std::int64_t>(counts.layer_runs, 1));
-  const Plan::Recomputed& again = counts.recomputed;
-  text += "recomputed: " + percent(static_cast<double>(again.layers) / runs) +
-          " of all layers' forwards (" + format_count(again.layers) + " of " +
+  const Plan::Recomputed& recomputed = counts.recomputed;
+  text += "recomputed: " + percent(static_cast<double>(recomputed.layers) / runs) +
+          " of all layers' forwards (" + format_count(recomputed.layers) + " of " +
           format_count(counts.layer_runs) + ")";
-  if (again.layers == 0) text += ": everything fits";
+  if (recomputed.layers == 0) text += ": everything fits";
   for (std::size_t i = 0; i < kRemadeLevels; ++i) {
-    if (again.by_level[i] == 0 || *kKeepLevels[i].again == '\0') continue;
-    text += ", " + format_count(again.by_level[i]) + " of them " + kKeepLevels[i].again;
+    if (recomputed.by_level[i] == 0 || *kKeepLevels[i].remade_part == '\0') continue;
+    text += ", " + format_count(recomputed.by_level[i]) + " of them " + kKeepLevels[i].remade_part;
   }
   text += "\n";
   if (plan.predicted) text += "predicted: " + prediction_text(*plan.predicted) + "\n";

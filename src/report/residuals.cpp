@@ -77,15 +77,15 @@ class Plot final {
   std::string axes() const {
     std::string svg;
     for (double decade = low_; decade <= high_; ++decade) {
-      const std::string x = number(place(std::pow(10.0, decade)));
-      const std::string y = number(kSide - place(std::pow(10.0, decade)));
+      const std::string x = number(axis_position(std::pow(10.0, decade)));
+      const std::string y = number(kSide - axis_position(std::pow(10.0, decade)));
       const std::string end = number(kSide);
       svg += "<line class='grid' x1='" + x + "' y1='0' x2='" + x + "' y2='" + end + "'/>";
       svg += "<line class='grid' x1='0' y1='" + y + "' x2='" + end + "' y2='" + y + "'/>";
       const std::string name = format_seconds(std::pow(10.0, decade));
       svg += "<text x='" + x + "' y='" + number(kSide + 20.0) + "' text-anchor='middle'>" + name +
              "</text>";
-      svg += "<text x='-8' y='" + number(kSide - place(std::pow(10.0, decade)) + 4.0) +
+      svg += "<text x='-8' y='" + number(kSide - axis_position(std::pow(10.0, decade)) + 4.0) +
              "' text-anchor='end'>" + name + "</text>";
     }
     // Exact, and 10% off on either side.
@@ -104,17 +104,19 @@ class Plot final {
     std::array<char, 32> off{};
     std::snprintf(off.data(), off.size(), "%+.1f%%",
                   100.0 * (point.predicted / point.measured - 1.0));
-    return "<circle cx='" + number(place(point.measured)) + "' cy='" +
-           number(kSide - place(point.predicted)) + "' r='3.2' fill='" + colour + "'><title>" +
-           escaped(point.series + " " + point.kind + ": " + point.label) + "&#10;measured " +
-           format_seconds(point.measured) + ", predicted " + format_seconds(point.predicted) +
-           " (" + off.data() + ")</title></circle>";
+    return "<circle cx='" + number(axis_position(point.measured)) + "' cy='" +
+           number(kSide - axis_position(point.predicted)) + "' r='3.2' fill='" + colour +
+           "'><title>" + escaped(point.series + " " + point.kind + ": " + point.label) +
+           "&#10;measured " + format_seconds(point.measured) + ", predicted " +
+           format_seconds(point.predicted) + " (" + off.data() + ")</title></circle>";
   }
 
   static constexpr double kSide = 640.0;
 
  private:
-  double place(double value) const { return (std::log10(value) - low_) / (high_ - low_) * kSide; }
+  double axis_position(double value) const {
+    return (std::log10(value) - low_) / (high_ - low_) * kSide;
+  }
 
   double low_;
   double high_;

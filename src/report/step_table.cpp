@@ -124,8 +124,8 @@ TraceComparison compare_traces(const Trace& predicted, const Trace& measured) {
   if (!differences.empty()) {
     std::sort(differences.begin(), differences.end());
     const auto at = [&](double share) {
-      const double place = share * static_cast<double>(differences.size() - 1);
-      return differences[static_cast<std::size_t>(std::llround(place))];
+      const double position = share * static_cast<double>(differences.size() - 1);
+      return differences[static_cast<std::size_t>(std::llround(position))];
     };
     result.error_median = at(0.5);
     result.error_p95 = at(0.95);

@@ -168,22 +168,23 @@ void write_trace(Writer& out, const Plan& plan, const Trace& trace, const std::s
                  const ChunkNumbers& numbers) {
   std::vector<std::vector<StageRecords>> records(plan.replicas.size(),
                                                  std::vector<StageRecords>(plan.stages.size()));
-  const auto place = [&](ReplicaId replica, StageId stage) -> StageRecords* {
+  const auto records_of = [&](ReplicaId replica, StageId stage) -> StageRecords* {
     const bool known = replica.value() >= 0 && replica.index() < records.size() &&
                        stage.value() >= 0 && stage.index() < plan.stages.size();
     return known ? &records[replica.index()][stage.index()] : nullptr;
   };
   for (const TraceEvent& event : trace.events) {
-    StageRecords* stage = place(event.replica, event.stage);
+    StageRecords* stage = records_of(event.replica, event.stage);
     if (stage != nullptr && numbers.of(event.replica, event.instruction) >= 0) {
       stage->events.push_back(&event);
     }
   }
   for (const MemorySample& sample : trace.memory) {
-    if (StageRecords* stage = place(sample.replica, sample.stage)) stage->memory.push_back(&sample);
+    if (StageRecords* stage = records_of(sample.replica, sample.stage))
+      stage->memory.push_back(&sample);
   }
   for (const TransferEvent& transfer : trace.transfers) {
-    StageRecords* stage = place(transfer.replica, transfer.from);
+    StageRecords* stage = records_of(transfer.replica, transfer.from);
     if (stage != nullptr && numbers.of(transfer.replica, transfer.producer) >= 0) {
       stage->links.push_back(&transfer);
     }
@@ -247,7 +248,7 @@ std::string html_timeline(const Plan& plan, const Trace& predicted, const Trace*
   out.raw(",\"levels\":[");
   for (std::size_t i = 0; i < kRemadeLevels; ++i) {
     if (i > 0) out.comma();
-    out.string(kKeepLevels[i].again);
+    out.string(kKeepLevels[i].remade_part);
   }
   out.raw("]");
   out.raw(",\n\"replicas\":").list(plan.replicas, [&](const Replica& replica) {

@@ -321,7 +321,7 @@ class Timeline extends TimePlot {
     return {chunk: e[1], html: '<b>' + nameOf(e[0], e[1]) + '</b> ' + OP_NAMES[e[0]] + ' on stage ' + p +
       rows([['time', seconds(e[3]) + ' at ' + seconds(e[2])],
         e[4] > 0 ? ['recomputes', (c[8][p] ? c[8][p] + ' of ' + (DATA.layers[p][1] - DATA.layers[p][0]) +
-            ' layers, ' : '') + DATA.levels.map((again, i) => again && c[9][i][p] ? c[9][i][p] + ' ' + again + ', ' : '')
+            ' layers, ' : '') + DATA.levels.map((part, i) => part && c[9][i][p] ? c[9][i][p] + ' ' + part + ', ' : '')
             .join('') + seconds(e[4])] : null,
         e[5] > 0 ? ['was ready', seconds(e[5]) + ' before'] : null,
         ...others,

@@ -63,8 +63,8 @@ class MemoryScope final {
 
 namespace memory {
 
-// Makes it LibTorch's CPU allocator; once per process, further calls do nothing. Tensors made
-// before are freed as they were made, and are not counted.
+// Makes this the allocator of LibTorch's CPU tensors. Once per process; further calls do nothing.
+// Tensors that were made before are not counted, and are freed as they were made.
 void install();
 bool installed();
 
@@ -73,15 +73,16 @@ bool installed();
 void set_pooled(bool pooled);
 bool pooled();
 
-// A meter with nothing on it; give it back when its tensors are gone or no longer of interest.
+// acquire_meter() gives a meter that counts 0 bytes; release_meter() gives it back, when its
+// tensors are gone or nobody wants to count them any more.
 MemoryMeter& acquire_meter();
 void release_meter(MemoryMeter& meter);
 MemoryMeter& unowned_meter();
-// Whose this thread's allocations are now; never without a meter.
+// Who owns what this thread allocates now. Its meter is never null.
 MemoryOwner current_owner();
 
-// Moves the bytes of the tensor's storage to another owner; nothing for storages that neither this
-// allocator nor a device's (runtime/device_meter.h) counts.
+// Moves the bytes of the tensor's storage to another owner. Does nothing for a storage that is
+// counted neither by this allocator nor by that of a device (runtime/device_meter.h).
 void assign(const at::Tensor& tensor, MemoryMeter& meter, MemoryPurpose purpose);
 
 // Bytes of free blocks that the pool holds.

@@ -35,7 +35,8 @@ class AdamW final {
   };
   std::vector<Moments>& moments() { return moments_; }  // as `parameters`
 
-  // Sum of squares of the stage's gradients; tied copies left out, as they count elsewhere.
+  // Sum of squares of the stage's gradients. Tied copies are left out: they count on the stage that
+  // holds the original.
   double gradient_squares() const;
 
   // One update of every master from its gradient times `factor` (the gradient stays as it is), with

@@ -20,7 +20,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Receives that are announced before they are needed.
+// How many receives are announced before they are needed.
 constexpr std::size_t kPostedAhead = 4;
 
 Seconds seconds(Clock::duration duration) {
@@ -38,6 +38,7 @@ struct StageExecutor::Alive {
   std::int64_t bytes = 0;
 };
 
+// Positions in `receivers` and `posted` count receives: those up to `posted` have been announced.
 struct StageExecutor::Step {
   const StepInput& input;
   const Replica& replica;
@@ -93,7 +94,7 @@ StageExecutor::~StageExecutor() {
 
 void StageExecutor::begin_work(int step) {
   const std::lock_guard lock(status_mutex_);
-  status_ = {true, place_, step, status_.begun + 1};
+  status_ = {true, current_work_, step, status_.begun + 1};
 }
 
 void StageExecutor::end_work() {
@@ -113,11 +114,11 @@ auto StageExecutor::guarded(const Body& body) {
   } catch (const Aborted&) {
     throw;
   } catch (const c10::Error& error) {
-    comm_->abort({stage_, place_, error.what_without_backtrace()});
+    comm_->abort({stage_, current_work_, error.what_without_backtrace()});
   } catch (const std::exception& error) {
-    comm_->abort({stage_, place_, error.what()});
+    comm_->abort({stage_, current_work_, error.what()});
   } catch (...) {
-    comm_->abort({stage_, place_, "an unknown exception"});
+    comm_->abort({stage_, current_work_, "an unknown exception"});
   }
   end_work();
   comm_->check();  // throws
@@ -149,6 +150,16 @@ StageRun StageExecutor::run(const StepInput& input, TimePoint origin) {
   });
 }
 
+// Runs the list, one instruction after the other.
+//
+// Receives. The instructions that take a message are known from the list. A few of their receives
+// are always announced ahead, so that a message can come in while the stage computes.
+//
+// Time. An instruction is ready when its input has arrived and the one before has ended. It ends
+// when the device has finished, which on a GPU is later than the calls return.
+//
+// Memory. The meter's peak is restarted before each instruction, so that what is read after it is
+// the instruction's own. What was the peak in between (a receive) counts for the step all the same.
 void StageExecutor::interpret(Step& step) {
   for (std::size_t n = 0; n < step.list.size(); ++n) {
     const Instruction& i = step.list[n];
@@ -162,7 +173,7 @@ void StageExecutor::interpret(Step& step) {
   TimePoint free = Clock::now();
   std::size_t received = 0;
   for (const Instruction& instruction : step.list) {
-    place_ = to_string(instruction);
+    current_work_ = to_string(instruction);
     comm_->check();
     TimePoint arrived = free;
     at::Tensor in = receive_input(step, instruction, arrived);
@@ -183,25 +194,30 @@ void StageExecutor::interpret(Step& step) {
     in.reset();
     const TimePoint end = Clock::now();
     end_work();
-    TraceEvent& event = step.result.events.emplace_back();
-    event.stage = stage_;
-    event.instruction = instruction;
-    event.ready = seconds(std::max(arrived, free) - step.origin);
-    event.begin = seconds(begin - step.origin);
-    event.end = seconds(end - step.origin);
-    event.recompute = model_->take_recompute_seconds();
+    record(step, instruction, std::max(arrived, free), begin, end);
     free = end;
     if (step.result.not_finite.empty()) {
       step.result.not_finite = model_->take_not_finite();
-      step.result.not_finite_at = event.end;
+      step.result.not_finite_at = step.result.events.back().end;
     }
     sample(step, instruction.op, before, meter_.peak());
   }
   step.result.peak_bytes = std::max(step.result.peak_bytes, meter_.reset_peak());
-  place_.clear();
+  current_work_.clear();
 }
 
-// Announces receives so that kPostedAhead are open beyond the `from` that have come.
+void StageExecutor::record(Step& step, const Instruction& instruction, TimePoint ready,
+                           TimePoint begin, TimePoint end) {
+  TraceEvent& event = step.result.events.emplace_back();
+  event.stage = stage_;
+  event.instruction = instruction;
+  event.ready = seconds(ready - step.origin);
+  event.begin = seconds(begin - step.origin);
+  event.end = seconds(end - step.origin);
+  event.recompute = model_->take_recompute_seconds();
+}
+
+// Announces receives until kPostedAhead are open. `from`: how many messages have come.
 void StageExecutor::post_receives(Step& step, std::size_t from) {
   const std::size_t until = std::min(step.receivers.size(), from + kPostedAhead);
   for (; step.posted < until; ++step.posted) {
@@ -215,7 +231,7 @@ void StageExecutor::post_receives(Step& step, std::size_t from) {
   }
 }
 
-// What another stage sends for the instruction; undefined if nothing does.
+// The message that another stage sends for the instruction; undefined where none does.
 at::Tensor StageExecutor::receive_input(Step&, const Instruction& instruction, TimePoint& arrived) {
   const bool activation = instruction.op == Op::kForward && !first();
   const bool gradient = starts_backward(instruction.op) && !last();
@@ -298,8 +314,10 @@ std::int64_t StageExecutor::state_bytes() const {
          meter_.live(MemoryPurpose::kOptimizer);
 }
 
-// Between instructions the only temporary is the message that was received for the next one. What
-// is neither saved activations nor accumulators are keys and values kept for recomputed layers.
+// The bytes that are live between two instructions, by purpose. The meter counts activations, K and
+// V and their accumulators under one purpose. They are told apart here: the chunks say what they
+// saved, the store says what its accumulators take, and the rest are keys and values that
+// recomputed layers keep. The message that was received for the next instruction is its temporary.
 MemoryByPurpose StageExecutor::bytes_now(const Step& step, const at::Tensor& received) const {
   MemoryByPurpose bytes{};
   for (std::size_t i = 0; i < kMemoryPurposes; ++i)
@@ -315,9 +333,10 @@ MemoryByPurpose StageExecutor::bytes_now(const Step& step, const at::Tensor& rec
   return bytes;
 }
 
-// Two samples an instruction: what its end leaves; and its own peak, where a forward's activations
-// stand beside what was there before and the rest, a backward's opened accumulators included, is
-// workspace.
+// Takes two samples for an instruction: its own peak, and what it leaves when it ends. At the peak
+// there is what was there before. Of what came on top, a forward's activations count as
+// activations, and all the rest is workspace; the accumulators that a backward opens are part of
+// that.
 void StageExecutor::sample(Step& step, Op op, const MemoryByPurpose& before, std::int64_t peak) {
   MemorySample during;
   during.stage = stage_;
@@ -359,7 +378,9 @@ void StageExecutor::exchange_tied(bool copy) {
     synchronize();
     comm_->send(peer, Flow::kParameter, info, tensor);
   };
-  // Neither side changes what it handed over before the barrier that every caller comes to next.
+  // Neither side may change a tensor that it has handed over before the other has read it. The sum
+  // that comes back shows the last stage that its gradient was read; everything else stays as it is
+  // until the collective operation that all callers come to next.
   if (copy && first()) {
     for (const at::Tensor& tensor : {found->master, moments.exp_avg, moments.exp_avg_sq})
       give(tensor);
@@ -376,7 +397,7 @@ void StageExecutor::exchange_tied(bool copy) {
 }
 
 StageExecutor::Update StageExecutor::optimizer_step(int step) {
-  place_ = "optimizer";
+  current_work_ = "optimizer";
   return guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
     exchange_tied(/*copy=*/false);
@@ -404,7 +425,7 @@ StageExecutor::Update StageExecutor::optimizer_step(int step) {
 }
 
 void StageExecutor::state_changed() {
-  place_ = "loading weights";
+  current_work_ = "loading weights";
   guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
     exchange_tied(/*copy=*/true);
@@ -414,7 +435,7 @@ void StageExecutor::state_changed() {
 }
 
 at::Tensor StageExecutor::next_token_logits(const std::vector<std::int64_t>& tokens) {
-  place_ = "generation";
+  current_work_ = "generation";
   return guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kActivations);
     const auto count = static_cast<Tokens>(tokens.size());

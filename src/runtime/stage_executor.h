@@ -95,8 +95,8 @@ class StageExecutor final {
   struct Alive;  // a chunk between its forward and its backward
   struct Step;   // the step that runs
 
-  // Runs `body`; if it throws, tells the other stages and throws Aborted with the first failure's
-  // stage, place and reason (this stage's, unless another failed before).
+  // Runs `body`. If it throws, the other stages are told, and Aborted is thrown with the stage,
+  // work and reason of the first failure: this stage's, unless another stage failed before.
   template <class Body>
   auto guarded(const Body& body);
 
@@ -105,11 +105,13 @@ class StageExecutor final {
   StageId next() const { return StageId(stage_.value() + 1); }
   StageId previous() const { return StageId(stage_.value() - 1); }
 
-  void begin_work(int step);  // of place_
+  void begin_work(int step);  // of current_work_
   void end_work();
 
   void warm_up_libraries() const;
   void interpret(Step& step);
+  void record(Step& step, const Instruction& instruction, TimePoint ready, TimePoint begin,
+              TimePoint end);
   void post_receives(Step& step, std::size_t from);
   at::Tensor receive_input(Step& step, const Instruction& instruction, TimePoint& arrived);
   void forward(Step& step, const Instruction& instruction, const at::Tensor& input);
@@ -118,7 +120,8 @@ class StageExecutor final {
   void sample(Step& step, Op op, const MemoryByPurpose& before, std::int64_t peak);
   MemoryByPurpose bytes_now(const Step& step, const at::Tensor& received) const;
   std::int64_t state_bytes() const;
-  // Sums (or, with `copy`, copies) first stage's embedding tensors over to the last stage's copy.
+  // For tied embeddings. Sums the gradients of the first stage's embedding and of the last stage's
+  // copy, on both; with `copy`, sets the copy's master and moments to the first stage's.
   void exchange_tied(bool copy);
   void synchronize() const;
 
@@ -130,7 +133,7 @@ class StageExecutor final {
   std::unique_ptr<StageModel> model_;
   std::unique_ptr<AdamW> optimizer_;
   KvStore store_;
-  std::string place_;  // what runs now, for failures
+  std::string current_work_;  // what runs now: an instruction or a name; failures report it
   mutable std::mutex status_mutex_;
   StageStatus status_;
 };

@@ -116,8 +116,9 @@ class StageLedger final {
   Instruction peak_at_;
 };
 
-// What a stage holds besides its ledger: messages that it sent and that nobody has taken yet. Kept
-// until all stages have run, as it depends on their times.
+// Counts what a stage holds besides its ledger: messages that it sent and that the receiver has not
+// taken yet. When they are taken depends on the receiver's times, so memory samples are kept here
+// and only finished when all stages have run.
 class WaitingMessages final {
  public:
   struct Message {
@@ -136,7 +137,8 @@ class WaitingMessages final {
   std::vector<Message> messages;  // in the order of sending
   std::vector<Ran> ran;           // in order
 
-  // The peak with them, and the memory samples that were held back until now.
+  // Adds the messages to the samples, records these, and raises the stage's peak where it is higher
+  // with them.
   template <class Recorder>
   void finish(StageId stage, StageOutcome& run, Recorder& recorder) {
     const auto note = [&](const Ran& at, LedgerBytes bytes, Seconds time) {
@@ -150,7 +152,7 @@ class WaitingMessages final {
       note(each, each.during, each.begin);
       note(each, each.after, each.end);
     }
-    // What was sent last leaves when it is taken, with nothing running here.
+    // Messages that were sent last may be taken when nothing runs on this stage any more.
     std::vector<Seconds> leaves;
     for (const Message& message : open_) leaves.push_back(message.taken);
     std::sort(leaves.begin(), leaves.end());
@@ -158,7 +160,8 @@ class WaitingMessages final {
   }
 
  private:
-  // Of those sent by `time`, which never falls from call to call, what is not taken yet.
+  // Bytes of the messages that were sent by `time` and not taken yet. `time` must not be less than
+  // in the call before.
   Bytes waiting(Seconds time) {
     for (; next_ < messages.size() && messages[next_].sent <= time; ++next_) {
       open_.push_back(messages[next_]);
@@ -192,7 +195,8 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
   std::vector<StageLedger> ledgers;
   const bool layerwise = cost.layerwise();
   std::vector<WaitingMessages> waiting(layerwise ? stages : 0);
-  // Who sent what a chunk's forward or backward on a stage takes: (stage, position in `messages`).
+  // Where the message stands that a chunk's forward or backward on a stage takes: the stage that
+  // sent it, and the position in that stage's `messages`.
   using Sent = std::pair<std::size_t, std::size_t>;
   std::vector<Sent> forward_sent(layerwise ? stages * chunks : 0);
   std::vector<Sent> backward_sent(forward_sent.size());

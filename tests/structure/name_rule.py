@@ -21,6 +21,7 @@ TABLES = [
     "include/infinipipe/core/device.h",
     "include/infinipipe/planner/planners.h",
     "src/planner/planners.cpp",
+    "src/planner/schedules/schedules.h",
     "src/planner/schedules/schedules.cpp",
     "include/infinipipe/baselines/systems.h",
     "src/baselines/systems.cpp",

@@ -45,7 +45,7 @@ FORBIDDEN = [
       "src/planner/chunking/chunk_table.cpp",      # fills the planner's table
       "src/planner/chunking/memory_bounds.cpp",     # a layer that runs again, by the token
       "src/planner/recompute/keep_more.cpp",          # what a layer keeps more
-      "src/baselines/group_cost.cpp",     # one stage: bytes of a token
+      "src/baselines/device_group_cost.cpp",     # one stage: bytes of a token
       "src/baselines/megatron_cost.cpp",  # fills what run_1f1b() counts with
       "src/profile/fit.cpp"}),            # beside what was measured
     (re.compile(r"(?:\.|->)(?:grads_open|grads_free|forward_workspace)\b(?!\s*=[^=])"),

@@ -4,7 +4,7 @@
 #include <functional>
 #include <optional>
 
-#include "infinipipe/baselines/calibration.h"
+#include "infinipipe/baselines/published_experiment.h"
 #include "infinipipe/baselines/system.h"
 #include "infinipipe/core/comparison.h"
 
@@ -13,15 +13,15 @@ namespace infinipipe {
 struct CompareRequest {
   std::vector<std::string> planners;
   std::vector<std::vector<Tokens>> batches;
-  std::optional<Calibration> calibration;  // systems are those of the experiment
-  int threads = 1;                         // >= 1; the result does not depend on it
+  std::optional<PublishedExperiment> experiment;  // then systems run as the experiment ran them
+  int threads = 1;                                // >= 1; the result does not depend on it
   // Called after each step of the work, one call at a time, from any thread.
   std::function<void(const std::string& line)> progress;
 };
 
-// Each system fixes its settings on all batches (System::tune; not in a calibration), then runs
-// each batch. Rows by batch, then in the order of the planners. Throws what make_system throws, and
-// InputError for a planner that is named twice.
+// Each system fixes its settings on all batches (System::tune; not for a published experiment),
+// then runs each batch. Rows by batch, then in the order of the planners. Throws what make_system
+// throws, and InputError for a planner that is named twice.
 Comparison compare_systems(const SystemContext& context, const CompareRequest& request);
 
 }  // namespace infinipipe

@@ -47,8 +47,8 @@ struct Comparison {
   std::vector<Tokens> batch_tokens;
   std::vector<std::string> planners;
   std::vector<ComparisonRow> rows;  // by batch, then in the order of `planners`
-  Seconds allowance = 0.0;          // of a calibration: added to each step where stated
-  Json notes;                       // object: what else the settings were
+  Seconds allowance = 0.0;  // of a published experiment: added to each step where it is stated
+  Json notes;               // object: what else the settings were
 
   // One for each planner, in order.
   std::vector<ComparisonSummary> summary() const;

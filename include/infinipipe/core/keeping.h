@@ -1,5 +1,5 @@
-// What a layer of a chunk keeps of its forward until its backward: one table row for each level, and
-// one count of layers for each level that keeps less than everything. Planner, cost model,
+// What a layer of a chunk keeps of its forward until its backward: one table row for each level,
+// and one count of layers for each level that keeps less than everything. Planner, cost model,
 // validator, executor, profile and files read this table; none has a list of its own.
 #pragma once
 
@@ -26,20 +26,22 @@ struct KeepLevel {
   Keep keep = Keep::kAll;
   // In configurations ("planner.recompute_keeps") and reports.
   const char* name = "";
-  // What runs again, for reports: "12 of them around attention"; empty where there is no more to
-  // say than that the layer does.
-  const char* again = "";
-  // plan.json, of a chunk: how many of each stage's recomputed layers keep this. Null for
-  // everything, and for the level that the remaining recomputed layers have.
+  // The part of a layer that runs again, in the words of reports: "12 of them around attention".
+  // Empty where the whole layer runs again, so that there is nothing to add.
+  const char* remade_part = "";
+  // The field of a chunk in plan.json that counts, for each stage, the recomputed layers with this
+  // level. Null for kAll, and for the one level that all recomputed layers have which no such field
+  // counts.
   const char* plan_field = nullptr;
-  // profile.json: the object with the seconds of making the rest of a layer again. A profile
-  // without it does not know a level that has a field in plan.json, and no planner uses that; the
-  // level without one then has a forward's price. Null: there is nothing to price.
+  // The object in profile.json with the seconds that it takes to make the rest of a layer again. A
+  // profile without it does not know a level that has a field in plan.json, and planners do not use
+  // that level; the one level without such a field then costs as much as a forward. Null: there is
+  // nothing to price.
   const char* profile_field = nullptr;
   // In that object: bytes a token that one layer keeps beside its input. Null: none.
   const char* profile_bytes = nullptr;
-  // K and V are among what the layer keeps. Where they are not, those of a cut sequence's tokens
-  // are kept for later slices all the same, and count apart.
+  // Whether the layer keeps its K and V. Where it does not, the K and V of a cut sequence's tokens
+  // must still be kept, because later slices read them; these bytes are then counted apart.
   bool keeps_kv = false;
   // Attention runs again, so that its terms are part of the price.
   bool attends_again = false;
@@ -51,7 +53,7 @@ struct KeepLevel {
 inline constexpr std::array kKeepLevels = {
     KeepLevel{.keep = Keep::kAttention,
               .name = "attention",
-              .again = "around attention",
+              .remade_part = "around attention",
               .plan_field = "attention_kept",
               .profile_field = "recompute_around_attention",
               .profile_bytes = "attention_bytes_per_token"},
@@ -61,7 +63,7 @@ inline constexpr std::array kKeepLevels = {
               .attends_again = true},
     KeepLevel{.keep = Keep::kMlpInput,
               .name = "mlp_input",
-              .again = "in the MLP alone",
+              .remade_part = "in the MLP alone",
               .plan_field = "mlp_input_kept",
               .profile_field = "recompute_mlp",
               .profile_bytes = "kept_bytes_per_token",

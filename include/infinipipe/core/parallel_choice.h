@@ -16,9 +16,11 @@ struct ParallelOption {
   std::vector<LayerRange> stages;  // empty where the layout is not possible
   bool feasible = false;
   std::string note;  // feasible: what it loses with against the best; else why it can't run
-  // What it pays for uneven heads, "heads uneven: 7 or 6 a device"; else empty.
+  // Says that the layout has uneven heads, for which it pays: "heads uneven: 7 or 6 a device".
+  // Empty where heads are even.
   std::string mark = {};
-  Bytes missing = 0.0;  // where a batch does not fit: of the stage that lacks most; else 0
+  // Where a batch does not fit: the bytes that the stage lacks which lacks most. Else 0.
+  Bytes missing = 0.0;
   Seconds seconds = 0.0;
   Seconds lower_bound = 0.0;  // of the instructions alone
   Seconds compute = 0.0;      // all-to-all included
@@ -41,7 +43,8 @@ struct ParallelChoice {
   std::vector<ParallelOption> options;
 
   bool found() const { return !options.empty() && options.front().feasible; }
-  // Of those that only lack memory the one that lacks least, the first among equals; null: none.
+  // The layout that lacks least, among those that lack nothing but memory; the first among equals.
+  // Null where there is none.
   const ParallelOption* nearest() const;
 };
 

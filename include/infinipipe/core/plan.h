@@ -1,6 +1,6 @@
 // A plan: everything that one training step does, as a plain value. Planners make it, validate()
 // proves it, the simulator predicts it, the runtime executes it, reports show it.
-// JSON form: infinipipe/core/plan_json.h. Source: method.md restates arXiv 2509.21275 §4-§5.
+// JSON form: infinipipe/core/plan_json.h. Source: arXiv 2509.21275 §4-§5.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,7 @@ const char* to_string(ChunkKind kind);  // "split", "hybrid", "batched"
 // attends to another of the same chunk.
 struct Chunk {
   ChunkKind kind = ChunkKind::kBatched;
-  std::vector<Slice> slices;  // of a split or hybrid chunk, slices[0] is the cut sequence's
+  std::vector<Slice> slices;     // of a split or hybrid chunk, slices[0] is the cut sequence's
   std::vector<Keeping> keeping;  // per stage: what its layers keep until the backward
 
   const Keeping& kept_on(StageId stage) const { return keeping[stage.index()]; }
@@ -118,7 +118,7 @@ struct SolverReport {
 
 // A plan that was considered and how it simulated.
 struct Candidate {
-  std::string schedule;  // a name of planner/schedules.h
+  std::string schedule;  // a name of planner/schedules/schedules.h
   int slices = 0;
   Tokens chunk_tokens = 0;
   int pipelines = 0;
@@ -136,7 +136,7 @@ struct PlannerReport {
   std::string schedule = kDefaultSchedule;
   Seconds seconds = 0.0;  // wall time of planning
   SolverReport solver;
-  double chunk_spread = 0.0;          // slowest chunk / mean chunk - 1, nothing recomputed
+  double chunk_spread = 0.0;          // slowest chunk / mean chunk - 1, without recomputation
   std::string spread_cause;           // why it is above 5%, one phrase; else empty
   std::vector<Candidate> candidates;  // the winner first
   std::vector<PassReport> passes;     // of the elastic planner, in the order in which they ran
@@ -173,8 +173,8 @@ struct Plan {
   std::optional<Prediction> predicted;
   Bytes bytes_per_stage = 0.0;  // memory limit; 0 = none
   std::string profile_hash;     // empty: none used
-  // How long stages took against that profile when the plan was made (1.1: a tenth longer), as
-  // `predicted` counts; empty: as the profile says.
+  // Each stage's pace when the plan was made: the time that it took over the time that the profile
+  // says (1.1: a tenth longer). `predicted` counts with it. Empty: every stage as the profile says.
   std::vector<double> stage_pace;
 
   int stage_count() const { return static_cast<int>(stages.size()); }

@@ -13,11 +13,11 @@ namespace infinipipe {
 
 // What a stage's bytes are for.
 enum class MemoryPurpose {
-  kWeights,  // constant tables and, with bfloat16, masters included
+  kWeights,  // with constant tables and, for bfloat16, master weights
   kGradients,
   kOptimizer,
-  kActivations,  // of chunks between forward and backward, K and V of kept layers included
-  kKv,           // K and V kept for recomputed layers' cut sequences
+  kActivations,  // of chunks between forward and backward, with K and V of layers that keep all
+  kKv,           // K and V of cut sequences that recomputed layers keep for later slices
   kKvGrad,       // dK, dV accumulators of cut sequences
   kWorkspace,    // temporaries: a recomputed layer, attention workspace, the head's block
   kTransfers,    // messages that wait in a channel

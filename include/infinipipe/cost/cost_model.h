@@ -42,7 +42,7 @@ class CostModel final {
   Seconds input_grad(StageId stage, const ChunkShape& chunk) const;   // I = B - W
   Seconds weight_grad(StageId stage, const ChunkShape& chunk) const;  // W
   Seconds seconds(Op op, StageId stage, const ChunkShape& chunk) const;
-  // Making again what one layer of this stage that keeps `level` did not keep of this chunk.
+  // Of one layer on this stage that keeps `level`: making again what it did not keep of this chunk.
   Seconds recompute_layer(StageId stage, const ChunkShape& chunk, Keep level) const;
   // A message between neighbouring stages; both directions alike.
   Seconds transfer(Tokens tokens) const;
@@ -60,9 +60,10 @@ class CostModel final {
   // Bytes. States and workspace, always there.
   Bytes state_bytes(StageId stage) const;
   Bytes workspace_bytes() const { return profile_.memory.workspace_bytes; }
-  // Held from the start of F to the end of B (or W).
-  // Split in what reports show apart, so that a chunk holds the sum of the two: activations (head
-  // bytes and the K and V of kept layers included), and K and V kept for recomputed layers.
+  // What a chunk holds from the start of its F to the end of its B (or W) is the sum of the next
+  // two, which reports show apart. Activations: the head's bytes and the K and V of layers that
+  // keep everything are part of them. Kept K and V: those that recomputed layers keep for later
+  // slices.
   Bytes activation_bytes(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const;
   Bytes kept_kv_bytes(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const;
   // dK and dV accumulators of `tokens` tokens of a cut sequence.
@@ -70,23 +71,24 @@ class CostModel final {
   // K and V of all the stage's layers, for the chunk's tokens of a cut sequence: what an evaluation
   // keeps until that sequence's last slice has run.
   Bytes evaluation_kv_bytes(StageId stage, const ChunkShape& chunk) const;
-  // One recomputed layer's activations, held during a B or I with recomputation.
+  // The activations of one recomputed layer: held during a B or I that recomputes.
   Bytes recompute_workspace_bytes(StageId stage, const ChunkShape& chunk) const;
 
-  // Whether the profile counts memory layer by layer: accumulators open and activations go one
-  // layer at a time within a backward, and messages take memory while they wait. The rest is about
-  // such profiles; for others every figure below is 0.
+  // Whether the profile counts memory layer by layer. Then, within a backward, accumulators open
+  // and activations are freed one layer at a time, and messages take memory while they wait. All
+  // functions below are about such profiles; for other profiles each of them returns 0.
   bool layerwise() const { return profile_.memory.layerwise.has_value(); }
   // The most that an F holds beyond what it leaves.
   Bytes forward_temporary(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const;
-  // The most that a B or I (`op`) holds beyond what was there before it, its opening accumulators
-  // included. An I leaves pending_bytes() in place of kept layers, layer by layer. At least 0.
+  // The most that a B or I (`op`) holds beyond what was there before it began; the accumulators
+  // that it opens count. While an I runs, each layer's activations are replaced by what its W still
+  // needs (pending_bytes() once all layers have run). At least 0.
   Bytes backward_temporary(StageId stage, const ChunkShape& chunk, const Keeping& keeping,
                            Op op = Op::kBackward) const;
-  // Held between I and W: what weight gradients of kept layers need.
+  // Held between I and W: what the weight gradients of layers that keep everything need.
   Bytes pending_bytes(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const;
-  // A bound of both, whatever is recomputed, without accumulators and without the recomputed
-  // layer's own activations.
+  // An upper bound of forward_temporary() and backward_temporary() for any recomputation. It leaves
+  // out the accumulators and the recomputed layer's own activations.
   Bytes temporary_bound(StageId stage, const ChunkShape& chunk) const;
   // A message between stages; it counts for its sender from the end of its producer to the start
   // of the instruction that takes it.
@@ -98,8 +100,9 @@ class CostModel final {
   Profile profile_;
   Parallelism parallelism_;
   std::vector<LayerRange> stages_;
-  // Seconds of one instruction = token2 x .. + tokens x .. + slices x .. + context x .. + chunk,
-  // with everything that the stage's layers, degree and speed do to it worked in.
+  // Seconds of one instruction: each count of the chunk's shape times its coefficient, plus a
+  // constant for the chunk. The stage's layers, degree and speed are already part of the
+  // coefficients.
   struct Coefficients {
     double token2 = 0.0;
     double token = 0.0;
@@ -115,9 +118,9 @@ class CostModel final {
   struct StageCost {
     Coefficients forward;
     Coefficients backward;
-    ByRemadeLevel<Coefficients> again;  // making one layer again
+    ByRemadeLevel<Coefficients> remake_layer;  // of one layer
     double weight_per_token = 0.0;
-    double kept_per_token = 0.0;  // bytes of the chunk's activations, nothing recomputed
+    double kept_per_token = 0.0;  // bytes that a token's activations take without recomputation
     Bytes states = 0.0;
   };
 
@@ -175,7 +178,7 @@ inline Seconds CostModel::seconds(Op op, StageId stage, const ChunkShape& chunk)
 
 inline Seconds CostModel::recompute_layer(StageId stage, const ChunkShape& chunk,
                                           Keep level) const {
-  return level == Keep::kAll ? 0.0 : costs_[stage.index()].again[index_of(level)](chunk);
+  return level == Keep::kAll ? 0.0 : costs_[stage.index()].remake_layer[index_of(level)](chunk);
 }
 
 inline Seconds CostModel::transfer(Tokens tokens) const {

@@ -28,9 +28,9 @@ std::string heads_refusal(const HeadCounts& heads, int degree);
 // Throws InputError("parallelism.sequence_parallel", ...) with the degrees that work.
 void require_heads(const HeadCounts& heads, int degree);
 
-// Query heads of the device with most over the mean of the group's devices: so much longer its
-// attention takes than an even share would. 1 where the heads are even, unknown, or cannot be
-// shared by the degree.
+// How uneven the shares are: query heads of the device that has most, over the mean of the group's
+// devices. Attention takes so many times as long as with even shares. 1 where the heads are even,
+// unknown, or cannot be shared by the degree.
 double head_imbalance(const HeadCounts& heads, int degree);
 
 // "heads uneven: 7 or 6 a device"; empty where head_imbalance() is 1.

@@ -1,4 +1,5 @@
-// What no schedule of a batch can beat under a cost model. The argument is docs/simulator.md's.
+// A time that no schedule of a batch can beat under a cost model. docs/simulator.md ("Lower bound")
+// gives the proof.
 #pragma once
 
 #include <span>
@@ -11,23 +12,26 @@
 namespace infinipipe {
 
 struct LowerBound {
-  Seconds seconds = 0.0;    // the bound
-  Seconds work = 0.0;       // its part: the busiest stage's least work, with filling and draining
-  Seconds chain = 0.0;      // its part: the largest chunk's (or sequence's) way through all stages
-  Seconds recompute = 0.0;  // seconds of recomputation, over all stages, that memory forces
-  int chunks = 1;           // over all replicas, fewer are impossible or slower
-  // False: some sequence does not fit even when all is recomputed; then the bound ignores memory.
+  Seconds seconds = 0.0;  // the bound: at least the larger of the next two
+  // The busiest stage must do its work, and cannot begin before the pipeline has filled nor end
+  // before it has drained.
+  Seconds work = 0.0;
+  // The largest chunk, or the longest sequence alone, must go through all stages and back.
+  Seconds chain = 0.0;
+  Seconds recompute = 0.0;  // recomputation that memory forces, summed over all stages
+  int chunks = 1;           // over all replicas; fewer chunks are impossible or slower
+  // False: some sequence does not fit even with full recomputation. The bound then ignores memory.
   bool fits = true;
 };
 
-// Over every chunking, packing, order, recomputation, splitting of backwards and assignment to
-// replicas, for the given parallelism, and over every layer split with at least one layer a stage.
+// Holds for every chunking, packing, order, recomputation, splitting of backwards and assignment to
+// replicas under the given parallelism, and for every layer split that gives each stage a layer.
 // `limit`: bytes per stage, 0: none. `forward_only`: an evaluation of the batch.
 // O(layers x sequences + stages x layers^2). Throws as CostModel does.
 LowerBound lower_bound(const Profile& profile, const Parallelism& parallelism, int layers,
                        std::span<const Tokens> sequences, Bytes limit, bool forward_only = false);
 
-// The same for the cost model's own layer split: never less than the bound over every split.
+// Holds for the cost model's own layer split alone: never less than the bound over every split.
 LowerBound lower_bound(const CostModel& cost, std::span<const Tokens> sequences, Bytes limit,
                        bool forward_only = false);
 

@@ -16,7 +16,7 @@
 
 namespace infinipipe {
 
-// Of all layers on one device (sequence parallel 1).
+// Seconds of the forward or of the backward of all layers, on one device (sequence parallel 1).
 struct DirectionCost {
   double seconds_per_token2 = 0.0;  // times (C+s)^2 - C^2
   double seconds_per_token = 0.0;
@@ -27,9 +27,9 @@ struct DirectionCost {
   double seconds_per_context_token = 0.0;
 };
 
-// Layers that keep one of core/keeping.h's levels.
+// What one level of core/keeping.h costs: seconds to make the rest of a layer again, bytes to keep.
 struct RemakeCost {
-  DirectionCost cost;                 // of making the rest of all layers again, on one device
+  DirectionCost cost;                 // of making the rest again in all layers, on one device
   double kept_bytes_per_token = 0.0;  // that one layer keeps beside its input
 };
 
@@ -38,9 +38,9 @@ struct PerTokenPair {
   double backward_seconds_per_token = 0.0;
 };
 
-// What an instruction holds for its own duration beyond what stays: with these a profile counts
-// memory layer by layer (docs/profile.md, "Layer by layer"). Bytes a token of the chunk, of one
-// device of the sequence-parallel group; none of them depends on the number of layers.
+// What an instruction holds only while it runs, beyond what it leaves. A profile with these figures
+// counts memory layer by layer (docs/profile.md, "Layer by layer"). Bytes for each token of the
+// chunk, on one device of the sequence-parallel group; none depends on the number of layers.
 struct LayerwiseMemory {
   double forward_bytes_per_token = 0.0;   // a layer's forward
   double backward_bytes_per_token = 0.0;  // a layer's backward, the incoming gradient left out
@@ -63,8 +63,8 @@ struct MemoryCost {
   double state_head_bytes = 0.0;
   double state_constant_bytes = 0.0;
   bool state_sharded_over_all = false;  // else over sequence_parallel
-  // What of the states (constant bytes left out) is gradients and what the optimizer's; the rest is
-  // weights. For reports; 0 where a profile does not tell them apart.
+  // Which share of the states (constant bytes left out) is gradients, and which is the optimizer's;
+  // the rest is weights. For reports only; 0 where a profile does not tell them apart.
   double state_gradient_share = 0.0;
   double state_optimizer_share = 0.0;
   std::optional<LayerwiseMemory> layerwise;
@@ -113,7 +113,7 @@ inline constexpr ProfileModelField kProfileModelFields[] = {
 struct Profile {
   std::string source;
   std::string machine;
-  std::string dtype;  // as the file says; what is none of kDtypes counts as float32 does
+  std::string dtype;   // as the file says; a name that is not in kDtypes counts as float32
   ProfileModel model;  // all 0: the file has none
   // The model's, where `model` says them or the user did. Not written, and not hashed.
   HeadCounts heads;
@@ -125,7 +125,8 @@ struct Profile {
   bool seconds_per_chunk_divided = false;  // b1 is divided by the sequence-parallel degree too
   double backward_weight_seconds_per_token = -1.0;  // < 0: half of backward's per-token term
   std::vector<double> stage_speed;                  // empty: all 1
-  // By level. Where it is absent knows() tells whether the level may be used, at a forward's price.
+  // By level of keeping. Where it is empty, knows() tells whether the level may be used, which then
+  // costs a forward.
   ByRemadeLevel<std::optional<RemakeCost>> remake;
   double step_seconds = 0.0;  // a step's optimizer and bookkeeping, outside its instructions
   MemoryCost memory;

@@ -1,5 +1,5 @@
-// Robust least squares with coefficients that are never negative: what a machine's measured times
-// become a profile with.
+// Robust least squares with coefficients that are never negative. It turns a machine's measured
+// times into a profile.
 #pragma once
 
 #include <span>

@@ -10,13 +10,16 @@
 namespace infinipipe {
 
 struct StepOverhead {
-  Seconds gathers = 0.0;    // ZeRO-3 gathers of weights (and reduction of gradients) within a
-                            // sequence-parallel group, as far as a chunk's compute is too short to
-                            // hide them; of the stage and replica that waits longest
-  Seconds reduction = 0.0;  // gradients over data-parallel replicas, after the last backward
-  Seconds heads = 0.0;      // what attention takes longer where a group's devices have uneven heads
-                            // (head_shares.h), all chunks together; of the stage and replica where
-                            // it is most. Instructions are timed with even shares.
+  // ZeRO-3's gathers of weights and reductions of gradients within a sequence-parallel group, as
+  // far as the compute of chunks is too short to hide them. Of the stage and replica that waits
+  // longest.
+  Seconds gathers = 0.0;
+  // Summing gradients over data-parallel replicas, after the last backward.
+  Seconds reduction = 0.0;
+  // How much longer attention takes where a group's devices have uneven heads (head_shares.h), over
+  // all chunks. Of the stage and replica where this is most. Instructions are timed as if heads
+  // were even, so this time comes on top.
+  Seconds heads = 0.0;
 
   Seconds total() const { return gathers + reduction + heads; }
 };
@@ -35,11 +38,11 @@ std::string absent_bandwidth(const Profile& profile, const Parallelism& parallel
                              int devices_per_node);
 
 // The same machine where nothing hides the gathers of a model of `layers` layers: each chunk pays
-// the gather of a stage's weights in its forward, the gather and the reduction of gradients in its
-// backward, as part of the profile's per-chunk constants. These are shared out over the layers, so
-// embedding and head are spread over all stages, and a layer that is recomputed pays its forward's
-// gather again. Of step_overhead() only `reduction` is then left to add. Throws InputError for the
-// group's own degree where it is absent.
+// the gather of a stage's weights in its forward, and the gather and the reduction of gradients in
+// its backward, as part of the profile's per-chunk constants. These are shared out over the layers,
+// so embedding and head are spread over all stages, and a layer that is recomputed pays its
+// forward's gather again. Of step_overhead() only `reduction` is then left to add. Throws
+// InputError for the group's own degree where it is absent.
 Profile with_waited_gathers(Profile profile, const Parallelism& parallelism, int layers,
                             int devices_per_node);
 

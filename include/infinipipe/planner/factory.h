@@ -18,11 +18,13 @@ std::vector<std::string> planner_names();
 void require_known_planner(const PlanContext& context);
 
 // `evaluator` judges candidates and must use the same memory limit as the context (0 in the context
-// means the profile's device memory). Throws InputError as require_known_planner() does, for stages
-// that the layers cannot fill, and for `slices` or `chunk_tokens` below 1. With "attention" plan()
-// throws InputError where the profile does not know what that costs, but for evaluations, which
-// recompute nothing. With "auto" a planner mixes ways of recomputing where its row says so and the
-// profile knows both; others recompute whole layers.
+// means the profile's device memory). Throws InputError as require_known_planner() does, where
+// there are more stages than layers, and for `slices` or `chunk_tokens` below 1.
+//
+// `recompute_keeps` says what recomputed layers keep. With the name of a level, plan() throws
+// InputError where the profile does not know what that level costs; an evaluation, which recomputes
+// nothing, is planned all the same. With "auto", a planner whose row says so mixes all levels that
+// the profile knows; others recompute whole layers.
 std::unique_ptr<Planner> make_planner(const PlanContext& context,
                                       std::shared_ptr<const Evaluator> evaluator);
 

@@ -7,8 +7,8 @@
 
 namespace infinipipe {
 
-// As the context says, else balanced, or equal where the context switches layer_split off. Throws
-// InputError for stages that the layers cannot fill.
+// The split that the context gives; else a balanced one, or equal layers where the pass "layer
+// split" is switched off. Throws InputError where there are more stages than layers.
 std::vector<LayerRange> stage_layers(const PlanContext& context);
 
 // Layers per stage with the least time on the busiest stage (embedding, head and stage speeds

@@ -1,4 +1,5 @@
-// Which parallelism suits a cluster, a model and a corpus: every layout is planned and simulated.
+// Chooses the parallelism for a cluster, a model and a corpus: every layout is planned and
+// simulated.
 #pragma once
 
 #include <memory>

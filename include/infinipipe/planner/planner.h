@@ -20,7 +20,8 @@ struct PlanRequest {
   std::vector<Tokens> sequences;  // each >= 1; may be empty (the plan then has no chunks)
   int step = 0;
   bool forward_only = false;  // an evaluation plan
-  // Of planners that follow a machine's drift: each stage's pace against the profile; empty: 1.
+  // For planners that follow a machine's drift: how long each stage takes, over what the profile
+  // says (1.1: a tenth longer). Empty: as the profile says.
   std::vector<double> stage_pace = {};
 };
 
@@ -39,10 +40,10 @@ struct PlanContext {
 // What a configuration asks for, on the machine of this profile.
 PlanContext plan_context(const TrainConfig& config, Profile profile);
 
-// A batch that no plan of a layout holds.
+// Thrown for a batch that does not fit in memory under the layout, whatever the plan.
 class DoesNotFit final : public RunError {
  public:
-  // `missing`: bytes that the stage lacks which needs most beyond its memory; > 0.
+  // `missing`: the bytes that are missing on the stage that lacks most; > 0.
   DoesNotFit(std::string_view found, std::string_view next, Bytes missing)
       : RunError("plan", found, "a batch that fits", next), missing_(missing) {}
 

@@ -22,13 +22,14 @@ struct PlannerRow {
   // `contexts`: one, or one for each level of keeping that a planner mixes, most bytes first.
   std::unique_ptr<Planner> (*make)(const PlannerRow& row,
                                    std::vector<std::shared_ptr<const BoundContext>> contexts);
-  // Whether gathers of sharded states that its chunks are too short to hide count in comparisons.
-  // No planner looks at them, which drives tuned ones to small slices: it would be unfair to these.
+  // Whether comparisons count the gathers of sharded states that its chunks are too short to hide.
+  // No planner takes these into account. A planner whose users tune the size of slices would
+  // therefore be driven to small slices that then pay for them, which would be unfair.
   bool pays_exposed_gathers = false;
-  // With `recompute_keeps = "auto"`: it mixes ways of keeping where the profile knows them. What is
-  // published of the others recomputes whole layers.
+  // Whether, with `recompute_keeps = "auto"`, it mixes the levels of keeping that the profile
+  // knows. The others recompute whole layers, as their papers do.
   bool mixes_keeping = false;
-  PassSet passes = {};  // what it may run of the elastic planner's parts
+  PassSet passes = {};  // the passes of the elastic planner (core/passes.h) that it may run
   // Above 0: unless the configuration fixes a slice size it is not tuned, but the longest
   // sequence's tokens over this number.
   int fixed_slices = 0;

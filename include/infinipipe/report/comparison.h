@@ -9,7 +9,7 @@ namespace infinipipe {
 
 // A row for each system: batches that it could run, mean step, tokens/s, bubble, highest peak, gap
 // to its lower bound, speedup of the reference over it, and what it won with. Below it, why a batch
-// could not be run, and for a calibration the measured seconds beside the model's.
+// could not be run, and for a published experiment the measured seconds beside the model's.
 std::string systems_table(const Comparison& comparison);
 
 // What a system won with, in a few words: "8 stages x SP 8, recompute 4 layers".

@@ -23,8 +23,8 @@ Simulation simulate(const Plan& plan, const CostModel& cost);
 void require_fits(const Plan& plan, const CostModel& cost, Bytes limit);
 
 // The simulator as the planner's judge: times and peaks only, no trace. Where the profile counts
-// messages that wait, a plan fits with room for one more on every stage, as measured times will
-// not be these.
+// messages that wait, a plan only fits if one more message would fit on every stage: real times
+// differ from simulated ones, and then other messages wait.
 class SimulatorEvaluator final : public Evaluator {
  public:
   explicit SimulatorEvaluator(Bytes limit) : limit_(limit) {}

@@ -191,12 +191,12 @@ at::Tensor StageModel::Impl::backward(ChunkState& state, const at::Tensor& outpu
   INFINIPIPE_ASSERT(grad.defined() && grad.size(0) == state.chunk.tokens(),
                     "a backward needs the gradient of the chunk's output");
   for (int i = static_cast<int>(layers.size()) - 1; i >= 0; --i) {
-    const bool again = i < state.chunk.keeping.remade();
-    if (again) recompute(state, i, shared, store);
+    const bool runs_again = i < state.chunk.keeping.remade();
+    if (runs_again) recompute(state, i, shared, store);
     auto slices = backward_slices(state.chunk, i, store);
     LayerPass& pass = *state.layers[static_cast<std::size_t>(i)];
     grad = pass.backward_input(shared, slices, grad);
-    if (all_weights || again) pass.backward_weight();
+    if (all_weights || runs_again) pass.backward_weight();
     note_finite(grad, layer_name(i), "the gradient of its input");
   }
   state.input_done = true;

@@ -115,7 +115,7 @@ class StageModel final {
   struct Output {
     at::Tensor output;  // hidden [T, D] for the next stage
     at::Tensor loss;    // last stage: sum of weight x cross-entropy over the chunk, float64 scalar
-                        // on the CPU, already divided by nothing
+                        // on the CPU, a plain sum: not divided by the number of targets
     std::unique_ptr<ChunkState> state;  // null if !keep
   };
   Output forward(const ChunkWork& chunk, const at::Tensor& input, const ChunkTargets* targets,

@@ -15,10 +15,10 @@ bool BucketIndex::before(const Bucket& a, const Bucket& b) {
 }
 
 void BucketIndex::refresh(Block& block) {
-  block.most_room = block.buckets.front().room;
+  block.most_free_tokens = block.buckets.front().free_tokens;
   block.least_seconds = block.buckets.front().seconds;
   for (const Bucket& b : block.buckets) {
-    block.most_room = std::max(block.most_room, b.room);
+    block.most_free_tokens = std::max(block.most_free_tokens, b.free_tokens);
     block.least_seconds = std::min(block.least_seconds, b.seconds);
   }
 }
@@ -55,10 +55,10 @@ Bucket BucketIndex::take(std::size_t block, std::size_t position) {
 std::optional<Bucket> BucketIndex::take_best(Tokens tokens, Seconds seconds) {
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
-    if (block.most_room < tokens || block.least_seconds > seconds) continue;
+    if (block.most_free_tokens < tokens || block.least_seconds > seconds) continue;
     for (std::size_t j = 0; j < block.buckets.size(); ++j) {
       const Bucket& b = block.buckets[j];
-      if (b.room >= tokens && b.seconds <= seconds) return take(i, j);
+      if (b.free_tokens >= tokens && b.seconds <= seconds) return take(i, j);
     }
   }
   return std::nullopt;
@@ -70,10 +70,10 @@ std::optional<Bucket> BucketIndex::take_shortest(Tokens tokens, Seconds seconds)
   bool found = false;
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
-    if (block.most_room < tokens || block.least_seconds > seconds) continue;
+    if (block.most_free_tokens < tokens || block.least_seconds > seconds) continue;
     for (std::size_t j = 0; j < block.buckets.size(); ++j) {
       const Bucket& b = block.buckets[j];
-      if (b.room < tokens || b.seconds > seconds) continue;
+      if (b.free_tokens < tokens || b.seconds > seconds) continue;
       if (found && b.seconds >= blocks_[best_block].buckets[best_position].seconds) continue;
       found = true;
       best_block = i;

@@ -11,7 +11,7 @@ namespace infinipipe {
 struct Bucket {
   int id = 0;
   Tokens tokens = 0;
-  Tokens room = 0;  // for so many more
+  Tokens free_tokens = 0;  // how many more it may take
   Seconds seconds = 0.0;
 
   double ratio() const { return seconds / static_cast<double>(tokens); }
@@ -22,16 +22,16 @@ struct Bucket {
 class BucketIndex final {
  public:
   void insert(const Bucket& bucket);
-  // The one with the least time per token (then least id) among those with room for `tokens` more
-  // and at most `seconds` seconds; it leaves the index.
+  // Takes a bucket out of the index: the one with the least time per token (then the least id)
+  // among those that may take `tokens` more and have at most `seconds` seconds.
   std::optional<Bucket> take_best(Tokens tokens, Seconds seconds);
-  // The one with the least time (then least time per token) with that room; it leaves.
+  // The same, but the one with the least time (then the least time per token).
   std::optional<Bucket> take_shortest(Tokens tokens, Seconds seconds);
 
  private:
   struct Block {
     std::vector<Bucket> buckets;
-    Tokens most_room = 0;
+    Tokens most_free_tokens = 0;
     Seconds least_seconds = 0.0;
   };
   static bool before(const Bucket& a, const Bucket& b);

@@ -6,8 +6,8 @@
 
 namespace infinipipe {
 
-// The cost model is linear in what a chunk's shape counts (method.md §3 eq. 1-4), so five numbers
-// say it all. Recomputation and transfers are left out. Value type.
+// The cost model is linear in what a chunk's shape counts (arXiv 2509.21275, eq. 1-4), so five
+// numbers describe it completely. Recomputation and transfers are left out. Value type.
 struct ChunkSeconds {
   double per_token2 = 0.0;  // of (C+s)^2 - C^2
   double per_token = 0.0;

@@ -26,9 +26,9 @@ ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequ
     const StageId stage(p);
     layers.push_back(cost.layers(stage));
     // A hair less than there is: sums in another order may differ in the last digits.
-    room.push_back(limit > 0.0
-                       ? limit * (1.0 - 1e-12) - cost.state_bytes(stage) - cost.workspace_bytes()
-                       : std::numeric_limits<double>::infinity());
+    budget.push_back(limit > 0.0
+                         ? limit * (1.0 - 1e-12) - cost.state_bytes(stage) - cost.workspace_bytes()
+                         : std::numeric_limits<double>::infinity());
   }
   std::vector<Bytes> reserve(static_cast<std::size_t>(stages), 0.0);
   for (int k = 0; k < chunks; ++k) {
@@ -56,7 +56,7 @@ ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequ
           cost.temporary_bound(stage, shape) + kWaitingMessages * cost.message_bytes(shape.tokens));
     }
   }
-  for (std::size_t p = 0; p < reserve.size(); ++p) room[p] -= reserve[p];
+  for (std::size_t p = 0; p < reserve.size(); ++p) budget[p] -= reserve[p];
 }
 
 Seconds ChunkTable::busiest_stage() const {

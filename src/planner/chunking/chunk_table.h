@@ -11,14 +11,15 @@
 
 namespace infinipipe {
 
-// Of one (stage, chunk), nothing recomputed.
+// What one chunk costs on one stage. The first three and `activation` are for a chunk of which no
+// layer is recomputed; seconds() and memory() add what recomputed layers change.
 struct ChunkEntry {
   Seconds forward = 0.0;
   Seconds backward = 0.0;         // B
   Seconds weight = 0.0;           // W; I = B - W
   Seconds layer = 0.0;            // recomputing one layer that keeps the table's level
-  Bytes activation = 0.0;         // from the start of F to the end of B or W
-  Bytes saved = 0.0;              // less of it for each recomputed layer
+  Bytes activation = 0.0;         // held from the start of F to the end of B or W
+  Bytes saved = 0.0;              // of these, what each recomputed layer saves
   Bytes workspace = 0.0;          // during a B or I with recomputation
   Bytes forward_workspace = 0.0;  // during an F with recomputation
   Bytes grads_open = 0.0;  // dK, dV of the whole cut sequence: alive from the start of this B
@@ -38,7 +39,8 @@ struct ChunkEntry {
     }
     return 0.0;
   }
-  // What it does to its stage's memory, counted as a backward in one step.
+  // What an operation does to its stage's memory. A backward is counted as a single step, whose
+  // accumulators are all there from its start.
   MemoryStep memory(Op op, int recompute) const {
     return memory_step(op, {.kept = {activation - recompute * saved, 0.0},
                             .forward_work = recompute > 0 ? forward_workspace : 0.0,
@@ -48,8 +50,8 @@ struct ChunkEntry {
   }
 };
 
-// Messages of a stage that wait at once, as the planner counts on it: one that a busy neighbour
-// leaves lying and one that the simulator keeps in hand.
+// How many messages of a stage the planner expects to wait at the same time: one that a busy
+// neighbour has not taken yet, and one that the simulator reserves.
 constexpr double kWaitingMessages = 2.0;
 
 struct ChunkTable {
@@ -63,10 +65,12 @@ struct ChunkTable {
   std::vector<ChunkEntry> entries;  // [stage * chunks + chunk]
   std::vector<Seconds> transfer;    // by chunk
   std::vector<int> layers;          // by stage
-  // By stage: the limit less states, workspace, every instruction's temporaries and a few messages
-  // that wait; may be < 0. A bound for most orders only: more messages may wait, and a layerwise
-  // profile's input gradients leave bytes for their W. The simulator counts all of that exactly.
-  std::vector<Bytes> room;
+  // By stage: the bytes that the activations and accumulators of chunks may take. It is the limit
+  // less states, workspace, an instruction's temporaries and kWaitingMessages; it may be < 0.
+  // An order that keeps within it may still not fit, because more messages may wait, and because a
+  // layerwise profile's input gradients leave bytes for their W. The simulator counts these
+  // exactly.
+  std::vector<Bytes> budget;
   std::vector<ChunkGroup> groups;  // as the chunking's
   std::vector<int> group_of;       // by chunk
   std::vector<int> backward;       // backward order: groups in order, each reversed
@@ -78,16 +82,16 @@ struct ChunkTable {
     return static_cast<std::size_t>(stage) * static_cast<std::size_t>(chunks) +
            static_cast<std::size_t>(chunk);
   }
-  // Work of the busiest stage, nothing recomputed.
+  // Work of the busiest stage without recomputation.
   Seconds busiest_stage() const;
 };
 
 // Layers recomputed by (stage, chunk), indexed as ChunkTable::entries.
 using RecomputeMatrix = std::vector<int>;
 
-// What one pass over a group alone needs on a stage: the most bytes from the start of the backward
-// of slice i (counted from the group's first) to the end of the group's backwards, for each i.
-// The last element bounds the forwards too.
+// What a group needs on a stage when it runs alone. Element i: the most bytes that are held from
+// the start of the backward of the group's slice i to the end of the group's backwards, which run
+// slice i, i - 1, ... down to 0. The last element is also a bound for the group's forwards.
 std::vector<Bytes> group_peaks(const ChunkTable& table, const RecomputeMatrix& recompute, int stage,
                                int group);
 

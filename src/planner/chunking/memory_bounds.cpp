@@ -11,15 +11,16 @@ namespace {
 
 // Slices below so many tokens cost more than they are worth.
 constexpr double kUsefulSlice = 512.0;
-// Keeping sequences whole is considered where cutting leaves less than this share of the room.
+// Keeping sequences whole is considered where cutting the longest leaves chunks less than this
+// share of the tokens that a chunk could have otherwise.
 constexpr double kScarce = 0.25;
 
-// Per token, with all of a stage's layers recomputed.
+// Bytes per token on one stage when all its layers are recomputed.
 struct StageBytes {
-  double kept = 0.0;  // in flight
-  double cut = 0.0;   // of a cut sequence on top of that: K and V and their gradients
-  double work = 0.0;  // while the backward of its chunk runs
-  Bytes room = 0.0;   // of the stage
+  double kept = 0.0;   // between a chunk's forward and its backward
+  double cut = 0.0;    // more in a cut sequence: K and V and their gradients
+  double work = 0.0;   // more while a chunk's backward runs
+  Bytes budget = 0.0;  // not per token: what the stage's chunks may take
 };
 
 StageBytes stage_bytes(const CostModel& cost, StageId stage, Bytes limit, Keep level) {
@@ -34,13 +35,13 @@ StageBytes stage_bytes(const CostModel& cost, StageId stage, Bytes limit, Keep l
       .work = (cost.recompute_workspace_bytes(stage, shape) + cost.temporary_bound(stage, shape) +
                kWaitingMessages * cost.message_bytes(kProbe)) /
               probe,
-      .room = limit - cost.state_bytes(stage) - cost.workspace_bytes()};
+      .budget = limit - cost.state_bytes(stage) - cost.workspace_bytes()};
 }
 
 }  // namespace
 
 MemoryBounds memory_bounds(const CostModel& cost, const std::vector<Tokens>& lengths, Bytes limit,
-                         Keep level) {
+                           Keep level) {
   MemoryBounds floor;
   constexpr Tokens kUnlimited = std::numeric_limits<Tokens>::max();
   if (limit <= 0.0 || lengths.empty()) {
@@ -48,28 +49,29 @@ MemoryBounds memory_bounds(const CostModel& cost, const std::vector<Tokens>& len
     return floor;
   }
   std::vector<StageBytes> stages;
-  double whole = static_cast<double>(kUnlimited / 2);  // longest that fits as one chunk
-  double cut = whole;                                  // and in slices of a useful size
+  double whole = static_cast<double>(kUnlimited / 2);  // tokens of the longest chunk that fits
+  double cut = whole;  // tokens of the longest sequence that fits in slices of a useful size
   const Tokens longest = *std::max_element(lengths.begin(), lengths.end());
   for (int p = 0; p < cost.stage_count(); ++p) {
-    const StageBytes& s =
-        stages.emplace_back(stage_bytes(cost, StageId(p), limit, level));
-    whole = std::min(whole, s.room / (s.kept + s.work));
-    cut = std::min(cut, (s.room - kUsefulSlice * (s.kept + s.work)) / (s.kept + s.cut));
+    const StageBytes& s = stages.emplace_back(stage_bytes(cost, StageId(p), limit, level));
+    whole = std::min(whole, s.budget / (s.kept + s.work));
+    cut = std::min(cut, (s.budget - kUsefulSlice * (s.kept + s.work)) / (s.kept + s.cut));
     const auto tokens = static_cast<double>(longest);
     const Bytes over =
-        std::min(tokens * (s.kept + s.cut) + s.kept + s.work, tokens * (s.kept + s.work)) - s.room;
+        std::min(tokens * (s.kept + s.cut) + s.kept + s.work, tokens * (s.kept + s.work)) -
+        s.budget;
     if (p == 0 || over > floor.over) {
       floor.stage = StageId(p);
       floor.over = over;
     }
   }
-  // What a cut sequence leaves for a chunk at work: a slice of it and short sequences beside it.
+  // The most tokens of a chunk that fits beside what a cut sequence of this length holds: a slice
+  // of it, with short sequences packed beside the slice.
   const auto capacity = [&](Tokens length) {
     double most = whole;
     for (const StageBytes& s : stages) {
       const Bytes needed = static_cast<double>(length) * (s.kept + s.cut);
-      most = std::min(most, (s.room - needed) / (s.kept + s.work));
+      most = std::min(most, (s.budget - needed) / (s.kept + s.work));
     }
     return most < 1.0 ? Tokens{0} : static_cast<Tokens>(most);
   };
@@ -85,7 +87,8 @@ MemoryBounds memory_bounds(const CostModel& cost, const std::vector<Tokens>& len
     }
     const Tokens some_cut = capacity(longest_cut);
     if (longest > above && some_cut >= 1) {
-      floor.bounds.push_back({.capacity = batched, .slice_capacity = some_cut, .whole_above = above});
+      floor.bounds.push_back(
+          {.capacity = batched, .slice_capacity = some_cut, .whole_above = above});
     }
   }
   if (scarce && all_cut >= 1) {

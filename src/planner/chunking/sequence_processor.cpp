@@ -13,7 +13,8 @@ namespace infinipipe {
 
 namespace {
 
-// The x >= 0 with per_token2 x^2 + per_token x = seconds.
+// The x >= 0 with per_token2 x^2 + per_token x = seconds: how many tokens without context take so
+// long.
 double tokens_of(Seconds seconds, const ChunkSeconds& cost) {
   if (seconds <= 0.0) return 0.0;
   if (cost.per_token2 <= 0.0) return cost.per_token > 0.0 ? seconds / cost.per_token : 0.0;
@@ -27,11 +28,13 @@ ChunkSeconds with_slope(ChunkSeconds cost) {
   return cost;
 }
 
-// slice_mesh() where a slice also pays for the context that it reads: later slices have fewer
-// tokens. `slices` x `cap` >= `longest`.
+// slice_mesh() for a machine on which a slice also pays for the context that it reads. Later slices
+// then have fewer tokens. Their common time has no formula: it is found by bisection, as the least
+// time with which so many slices reach the end of the sequence. `slices` x `cap` >= `longest`.
 std::vector<Tokens> context_mesh(Tokens longest, Tokens slices, Tokens cap,
                                  const ChunkSeconds& cost) {
-  // Where a slice of so many seconds that begins at `at` ends.
+  // The end of a slice that begins at `at` and takes so many seconds; at least one token, at most
+  // cap.
   const auto end_of = [&](double at, Seconds seconds) {
     const Seconds before = cost.per_token2 * at * at + cost.per_token * at;
     const double end = tokens_of(before + std::max(0.0, seconds - cost.per_context * at), cost);
@@ -60,7 +63,8 @@ std::vector<Tokens> context_mesh(Tokens longest, Tokens slices, Tokens cap,
   return mesh;
 }
 
-// One bucket's content while shorts are dealt out.
+// A chunk that short sequences are packed into: it begins with the tail of a cut sequence, or
+// empty.
 struct Filling {
   std::optional<int> tail_of;  // position in the list of cut sequences
   std::vector<int> shorts;     // sequence indices
@@ -68,6 +72,7 @@ struct Filling {
   Seconds seconds = 0.0;
 };
 
+// A sequence that was cut; its last slice lies in a bucket.
 struct Cut {
   int sequence = 0;
   std::vector<Slice> slices;
@@ -75,6 +80,22 @@ struct Cut {
   Seconds seconds = 0.0;
 };
 
+// Alg. 1 of the paper, in three steps.
+//
+// Cutting. The longest sequence that may be cut is cut in K slices of equal time. Their boundaries
+// are the mesh, and every longer sequence than the mesh's first slice is cut at the same
+// boundaries, up to its own end. So slices of all sequences take the same time, but for the last
+// slice of each (its tail), which may be short. A slice's time and tokens are the targets T_t and
+// T_m for packing.
+//
+// Packing. Tails and new chunks are buckets that short sequences go into, the longest first. A
+// sequence goes into the bucket with the least time per token that can take it within both targets:
+// such a bucket has tokens with little attention, and gets time without getting too many tokens. If
+// there is none, the target time is loosened: the bucket with the least time takes the sequence, as
+// far as the loosening has no limit. If that is not possible either, a new bucket is opened.
+//
+// Collecting. Groups stand in order of slices, then time, so that the pipelines that are made of
+// them have the longest sequences first.
 class Processor final {
  public:
   Processor(const std::vector<Tokens>& sequences, const ChunkSeconds& cost,
@@ -90,7 +111,26 @@ class Processor final {
 
  private:
   void cut_long() {
-    Tokens longest = 1;  // of those that may be cut
+    set_targets();
+    for (int i = 0; i < static_cast<int>(sequences_.size()); ++i) {
+      const Tokens length = sequences_[static_cast<std::size_t>(i)];
+      INFINIPIPE_ASSERT(length >= 1, "an empty sequence");
+      if (stays_whole(length)) {
+        fillings_.push_back({.tail_of = {},
+                             .shorts = {i},
+                             .tokens = length,
+                             .seconds = cost_.per_chunk + cost_.slice(0, length)});
+      } else if (length <= mesh_.front()) {
+        shorts_.push_back(i);
+      } else {
+        cut_at_mesh(i, length);
+      }
+    }
+  }
+
+  // The mesh, and with it T_t and T_m.
+  void set_targets() {
+    Tokens longest = 1;  // of the sequences that may be cut
     for (const Tokens length : sequences_) {
       if (!stays_whole(length)) longest = std::max(longest, length);
     }
@@ -104,35 +144,23 @@ class Processor final {
     target_seconds_ = std::max(target_seconds_, options_.target_seconds);
     target_tokens_ = std::max(target_tokens_, options_.pack_tokens);
     if (options_.capacity > 0) target_tokens_ = std::min(target_tokens_, options_.capacity);
+  }
 
-    for (int i = 0; i < static_cast<int>(sequences_.size()); ++i) {
-      const Tokens length = sequences_[static_cast<std::size_t>(i)];
-      INFINIPIPE_ASSERT(length >= 1, "an empty sequence");
-      if (stays_whole(length)) {
-        fillings_.push_back({.tail_of = {},
-                             .shorts = {i},
-                             .tokens = length,
-                             .seconds = cost_.per_chunk + cost_.slice(0, length)});
-        continue;
-      }
-      if (length <= mesh_.front()) {
-        shorts_.push_back(i);
-        continue;
-      }
-      Cut cut{.sequence = i, .slices = {}, .bucket = static_cast<int>(fillings_.size())};
-      for (Tokens at = 0, k = 0; at < length; ++k) {
-        const Tokens end = std::min(length, mesh_[static_cast<std::size_t>(k)]);
-        cut.slices.push_back({SequenceId(i), at, end});
-        cut.seconds += cost_.per_chunk + cost_.slice(at, end);
-        at = end;
-      }
-      const Slice& tail = cut.slices.back();
-      fillings_.push_back({.tail_of = static_cast<int>(cuts_.size()),
-                           .shorts = {},
-                           .tokens = tail.tokens(),
-                           .seconds = cost_.per_chunk + cost_.slice(tail.begin, tail.end)});
-      cuts_.push_back(std::move(cut));
+  // Cuts sequence `i` at the mesh's boundaries; its tail opens a bucket.
+  void cut_at_mesh(int i, Tokens length) {
+    Cut cut{.sequence = i, .slices = {}, .bucket = static_cast<int>(fillings_.size())};
+    for (Tokens at = 0, k = 0; at < length; ++k) {
+      const Tokens end = std::min(length, mesh_[static_cast<std::size_t>(k)]);
+      cut.slices.push_back({SequenceId(i), at, end});
+      cut.seconds += cost_.per_chunk + cost_.slice(at, end);
+      at = end;
     }
+    const Slice& tail = cut.slices.back();
+    fillings_.push_back({.tail_of = static_cast<int>(cuts_.size()),
+                         .shorts = {},
+                         .tokens = tail.tokens(),
+                         .seconds = cost_.per_chunk + cost_.slice(tail.begin, tail.end)});
+    cuts_.push_back(std::move(cut));
   }
 
   Tokens slice_capacity() const {
@@ -151,7 +179,7 @@ class Processor final {
   }
 
   void pack_short() {
-    // Time grows with length, so longest first is slowest first.
+    // Time grows with length: the longest sequence is also the slowest.
     std::stable_sort(shorts_.begin(), shorts_.end(),
                      [&](int a, int b) { return length(a) > length(b); });
     if (shorts_.empty()) return;
@@ -308,7 +336,10 @@ std::vector<Tokens> slice_mesh(Tokens longest, int slices, Tokens capacity,
   const Seconds total = line.tokens(0, longest);
   std::vector<Tokens> mesh;
   Tokens at = 0;
-  // Full slices while an equal share of what remains would have too many tokens ...
+
+  // The first slices are the ones with most tokens, as they have the least context. While an equal
+  // share of the remaining time would have more tokens than the capacity, a slice of just the
+  // capacity is cut off.
   Tokens left = count;
   while (left > 1) {
     const Seconds done = line.tokens(0, at);
@@ -318,7 +349,8 @@ std::vector<Tokens> slice_mesh(Tokens longest, int slices, Tokens capacity,
     mesh.push_back(at);
     --left;
   }
-  // ... then equal shares.
+
+  // The rest is cut in equal shares of its time.
   const Seconds done = line.tokens(0, at);
   for (Tokens i = 1; i <= left; ++i) {
     Tokens end = longest;

@@ -1,5 +1,5 @@
-// From lengths to chunks of near-equal time: cut the long, pack the short (method.md §4, Alg. 1 of
-// arXiv 2509.21275).
+// From lengths to chunks of near-equal time: cut the long, pack the short (Alg. 1 of arXiv
+// 2509.21275).
 #pragma once
 
 #include <string>
@@ -15,18 +15,20 @@ struct ChunkingOptions {
   int slices = 1;
   // Most tokens in a chunk; 0: no limit.
   Tokens capacity = 0;
-  // Most tokens in a chunk that holds a slice of a cut sequence, where fewer; 0: `capacity`.
+  // Most tokens in a chunk that holds a slice of a cut sequence, where that is fewer than
+  // `capacity`. 0: `capacity`.
   Tokens slice_capacity = 0;
   // Up to how many tokens short sequences are packed together. 0: as many as the largest slice has
   // (the paper's T_m). Never above the capacity.
   Tokens pack_tokens = 0;
-  // Up to which multiple of a slice's time a chunk may grow before another one is opened instead.
-  // The paper has no limit; 0: none.
+  // A chunk may grow to so many times the time of a slice; beyond that another chunk is opened. The
+  // paper has no such limit. 0: none.
   double loosen_limit = 0.0;
-  // Sequences with more tokens stay whole, each in a chunk of its own time; 0: none do. For where
-  // the K and V and their gradients that a cut needs would not fit.
+  // Sequences with more tokens stay whole, and their chunks take as long as they take. This is for
+  // sequences whose K and V, with the gradients of these, would not fit if they were cut. 0: none.
   Tokens whole_above = 0;
-  // T_t to start with, where larger than a slice's time: lets K = 1 pack beyond the longest.
+  // The target time T_t to start from, where it is larger than a slice's time. With it chunks of
+  // K = 1 may be packed to take longer than the longest sequence.
   Seconds target_seconds = 0.0;
 };
 
@@ -49,8 +51,8 @@ struct Chunking {
 
   // Slowest chunk / mean chunk - 1; 0 for no chunks.
   double spread() const;
-  // Why the spread is above 5%, as one phrase: which chunks are shorter than the slowest, and what
-  // kept them so. Empty where it is not.
+  // One phrase for people that says why the spread is above 5%: which chunks take less time than
+  // the slowest, and why they could not be filled. Empty where the spread is at most 5%.
   std::string spread_cause() const;
 };
 

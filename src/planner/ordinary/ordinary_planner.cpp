@@ -31,7 +31,7 @@ std::string settings_text(const OrdinaryRecipe& recipe, int recompute) {
   std::string text = recompute == 0 ? "nothing recomputed"
                                     : "recomputes " + std::to_string(recompute) +
                                           (recompute == 1 ? " layer" : " layers") + " a stage";
-  if (!row_of(recipe.schedule).holds_weights) return text;
+  if (!schedule_row(recipe.schedule).holds_weights) return text;
   return text + ", holds " +
          (recipe.held_weights < 0 ? "any number of" : std::to_string(recipe.held_weights)) +
          " weight gradients";
@@ -39,7 +39,8 @@ std::string settings_text(const OrdinaryRecipe& recipe, int recompute) {
 
 class OrdinaryPlanner final : public Planner {
  public:
-  OrdinaryPlanner(std::string name, std::shared_ptr<const BoundContext> context, OrdinaryRecipes recipes)
+  OrdinaryPlanner(std::string name, std::shared_ptr<const BoundContext> context,
+                  OrdinaryRecipes recipes)
       : name_(std::move(name)), context_(std::move(context)), recipes_(std::move(recipes)) {}
 
   Plan plan(const PlanRequest& request) const override {
@@ -73,7 +74,7 @@ class OrdinaryPlanner final : public Planner {
         }
         continue;
       }
-      Candidate candidate{.schedule = to_string(recipe.schedule),
+      Candidate candidate{.schedule = recipe.schedule,
                           .slices = recipe.slices,
                           .chunk_tokens = recipe.chunk_tokens,
                           .pipelines = recipe.flushes,
@@ -113,8 +114,9 @@ class OrdinaryPlanner final : public Planner {
       Plan alone = plan;
       alone.sequences = share.lengths;
       alone.replicas.assign(1, ordinary_replica(recipe, share.lengths, recompute, context_->cost(),
-                                              forward_only, context_->level()));
-      const Evaluation evaluation = context_->evaluator().evaluate(alone, context_->cost(), ReplicaId{});
+                                                forward_only, context_->level()));
+      const Evaluation evaluation =
+          context_->evaluator().evaluate(alone, context_->cost(), ReplicaId{});
       return Trial{std::move(alone.replicas.front()), evaluation, recompute};
     };
     Trial best = trial(0);
@@ -143,14 +145,14 @@ class OrdinaryPlanner final : public Planner {
 
 }  // namespace
 
-std::unique_ptr<Planner> make_ordinary_planner(std::string name, std::shared_ptr<const BoundContext> context,
-                                             OrdinaryRecipes recipes) {
+std::unique_ptr<Planner> make_ordinary_planner(std::string name,
+                                               std::shared_ptr<const BoundContext> context,
+                                               OrdinaryRecipes recipes) {
   return std::make_unique<OrdinaryPlanner>(std::move(name), std::move(context), std::move(recipes));
 }
 
 Replica ordinary_replica(const OrdinaryRecipe& recipe, const std::vector<Tokens>& lengths,
-                       int recompute, const CostModel& cost, bool forward_only,
-                       Keep level) {
+                         int recompute, const CostModel& cost, bool forward_only, Keep level) {
   std::vector<int> counts;
   for (const LayerRange& range : cost.stages()) {
     counts.push_back(forward_only ? 0 : std::min(recompute, range.count()));
@@ -168,7 +170,7 @@ Replica ordinary_replica(const OrdinaryRecipe& recipe, const std::vector<Tokens>
     }
     replica.pipelines.push_back(make_pipeline(std::move(placed), forward_only));
   }
-  const auto make = row_of(recipe.schedule).make;
+  const auto make = schedule_row(recipe.schedule).make;
   INFINIPIPE_ASSERT(make != nullptr, "a schedule that a search must find");
   replica.instructions = make({.pipelines = replica.pipelines,
                                .lengths = lengths,
@@ -178,8 +180,8 @@ Replica ordinary_replica(const OrdinaryRecipe& recipe, const std::vector<Tokens>
   return replica;
 }
 
-Replica ordinary_replica(const std::vector<Chunk>& chunks, ScheduleKind schedule, int recompute,
-                       const CostModel& cost, bool forward_only) {
+Replica ordinary_replica(const std::vector<Chunk>& chunks, const char* schedule, int recompute,
+                         const CostModel& cost, bool forward_only) {
   OrdinaryRecipe recipe{.schedule = schedule, .slices = 1, .chunk_tokens = 0, .chunking = {}};
   recipe.chunking.chunks = chunks;
   recipe.chunking.groups = {{0, static_cast<int>(chunks.size())}};

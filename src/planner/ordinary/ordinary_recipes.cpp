@@ -42,8 +42,8 @@ std::vector<Tokens> slice_sizes(const std::vector<Tokens>& lengths, const BoundC
   return tried_sizes((longest + 31) / 32, lengths, 16);
 }
 
-OrdinaryRecipe uniform_recipe(ScheduleKind schedule, const std::vector<Tokens>& lengths, Tokens size,
-                            const ChunkSeconds& cost) {
+OrdinaryRecipe uniform_recipe(const char* schedule, const std::vector<Tokens>& lengths, Tokens size,
+                              const ChunkSeconds& cost) {
   const Tokens longest = *std::max_element(lengths.begin(), lengths.end());
   return {.schedule = schedule,
           .slices = static_cast<int>((longest + size - 1) / size),
@@ -86,9 +86,10 @@ Chunking pack_whole(const std::vector<Tokens>& lengths, Tokens size, const Chunk
   return result;
 }
 
-// Sizes below the longest sequence are packed by tokens, others by time and tokens.
-std::vector<OrdinaryRecipe> packed_recipes(ScheduleKind schedule, const std::vector<Tokens>& lengths,
-                                         const BoundContext& context, bool forward_only) {
+}  // namespace
+
+std::vector<OrdinaryRecipe> packed_recipes(const char* schedule, const std::vector<Tokens>& lengths,
+                                           const BoundContext& context, bool forward_only) {
   const ChunkSeconds cost = chunk_seconds(context.cost(), forward_only);
   const Tokens longest = *std::max_element(lengths.begin(), lengths.end());
   std::vector<Tokens> sizes = tried_sizes((longest + 7) / 8, lengths, 16);
@@ -111,18 +112,16 @@ std::vector<OrdinaryRecipe> packed_recipes(ScheduleKind schedule, const std::vec
   return recipes;
 }
 
-}  // namespace
-
-std::vector<OrdinaryRecipe> packed_1f1b_recipes(const std::vector<Tokens>& lengths, const BoundContext& context,
-                                              bool forward_only) {
-  return packed_recipes(ScheduleKind::kOneFOneB, lengths, context, forward_only);
+std::vector<OrdinaryRecipe> packed_1f1b_recipes(const std::vector<Tokens>& lengths,
+                                                const BoundContext& context, bool forward_only) {
+  return packed_recipes(schedule_name::kOneFOneB, lengths, context, forward_only);
 }
 
-std::vector<OrdinaryRecipe> gpipe_recipes(const std::vector<Tokens>& lengths, const BoundContext& context,
-                                        bool forward_only) {
+std::vector<OrdinaryRecipe> gpipe_recipes(const std::vector<Tokens>& lengths,
+                                          const BoundContext& context, bool forward_only) {
   std::vector<OrdinaryRecipe> recipes;
   for (const OrdinaryRecipe& recipe :
-       packed_recipes(ScheduleKind::kGpipe, lengths, context, forward_only)) {
+       packed_recipes(schedule_name::kGpipe, lengths, context, forward_only)) {
     const int groups = static_cast<int>(recipe.chunking.groups.size());
     for (int flushes = 1;; flushes = std::min(groups, 2 * flushes)) {
       recipes.push_back(recipe);
@@ -133,36 +132,41 @@ std::vector<OrdinaryRecipe> gpipe_recipes(const std::vector<Tokens>& lengths, co
   return recipes;
 }
 
-std::vector<OrdinaryRecipe> seq1f1b_recipes(const std::vector<Tokens>& lengths, const BoundContext& context,
-                                          bool forward_only) {
+std::vector<OrdinaryRecipe> sliced_recipes(const char* schedule, const std::vector<Tokens>& lengths,
+                                           const BoundContext& context, bool forward_only) {
   const ChunkSeconds cost = chunk_seconds(context.cost(), forward_only);
   std::vector<OrdinaryRecipe> recipes;
   for (const Tokens size : slice_sizes(lengths, context)) {
-    recipes.push_back(uniform_recipe(ScheduleKind::kOneFOneB, lengths, size, cost));
+    recipes.push_back(uniform_recipe(schedule, lengths, size, cost));
   }
   return recipes;
 }
 
+std::vector<OrdinaryRecipe> seq1f1b_recipes(const std::vector<Tokens>& lengths,
+                                            const BoundContext& context, bool forward_only) {
+  return sliced_recipes(schedule_name::kOneFOneB, lengths, context, forward_only);
+}
+
 std::vector<OrdinaryRecipe> seq1f1b_fixed_recipes(const std::vector<Tokens>& lengths,
-                                                const BoundContext& context, bool forward_only) {
+                                                  const BoundContext& context, bool forward_only) {
   const Tokens longest = *std::max_element(lengths.begin(), lengths.end());
   const int slices = context.config().slices.value_or(kUntunedSlices);
   const Tokens size = context.config().chunk_tokens.value_or((longest + slices - 1) / slices);
   std::vector<OrdinaryRecipe> recipes;
-  recipes.push_back(uniform_recipe(ScheduleKind::kOneFOneB, lengths, size,
+  recipes.push_back(uniform_recipe(schedule_name::kOneFOneB, lengths, size,
                                    chunk_seconds(context.cost(), forward_only)));
   recipes.back().all_or_nothing = true;
   return recipes;
 }
 
-std::vector<OrdinaryRecipe> mepipe_recipes(const std::vector<Tokens>& lengths, const BoundContext& context,
-                                         bool forward_only) {
+std::vector<OrdinaryRecipe> mepipe_recipes(const std::vector<Tokens>& lengths,
+                                           const BoundContext& context, bool forward_only) {
   if (forward_only) return seq1f1b_recipes(lengths, context, true);
   const ChunkSeconds cost = chunk_seconds(context.cost());
   std::vector<OrdinaryRecipe> recipes;
   for (const Tokens size : slice_sizes(lengths, context)) {
     for (const int held : {0, 1, 2, 4, 8, -1}) {
-      recipes.push_back(uniform_recipe(ScheduleKind::kMepipe, lengths, size, cost));
+      recipes.push_back(uniform_recipe(schedule_name::kMepipe, lengths, size, cost));
       recipes.back().held_weights = held;
     }
   }

@@ -8,26 +8,30 @@ namespace infinipipe {
 
 namespace {
 
-// Variables of the programme: one for each diagonal, then one for each pair that has more layers.
+// Writes the programme down. Its variables are one for each diagonal, in the diagonals' order, and
+// then one for each (stage, chunk) whose stage has more layers than its diagonal's variable allows.
 class Builder final {
  public:
   Builder(const StepLists& steps, const ChunkTable& table, const PipelineStarts& starts)
       : steps_(steps), table_(table) {
     result_.diagonal.assign(table.entries.size(), -1);
     result_.extra.assign(table.entries.size(), -1);
-    number_diagonals(starts);
+    price_diagonals(number_diagonals(starts));
+    add_extra_variables();
     for (int p = 0; p < table.stages; ++p) add_rows(p);
   }
 
   CheckpointProgram take() { return std::move(result_); }
 
  private:
-  void number_diagonals(const PipelineStarts& starts) {
+  // Says for each (stage, chunk) on which diagonal it lies; returns how many diagonals there are.
+  // Diagonals of one pipeline do not reach into the next, as each pipeline has stages - 1 more of
+  // them than it has chunks.
+  int number_diagonals(const PipelineStarts& starts) {
     std::vector<int> position(static_cast<std::size_t>(table_.chunks));  // f2b, over all chunks
     for (int b = 0; b < table_.chunks; ++b) {
       position[static_cast<std::size_t>(table_.backward[static_cast<std::size_t>(b)])] = b;
     }
-    // Diagonals of one pipeline do not reach into the next: each has stages - 1 more.
     int pipeline = -1;
     for (int k = 0; k < table_.chunks; ++k) {
       const int group = table_.group_of[static_cast<std::size_t>(k)];
@@ -41,7 +45,11 @@ class Builder final {
                                                (table_.stages - 1 - p);
       }
     }
-    const int count = table_.chunks + (pipeline + 1) * (table_.stages - 1);
+    return table_.chunks + (pipeline + 1) * (table_.stages - 1);
+  }
+
+  // A diagonal's variable costs its slowest layer, and is at most the fewest layers of its stages.
+  void price_diagonals(int count) {
     CoveringProgram& program = result_.program;
     const int most = *std::max_element(table_.layers.begin(), table_.layers.end());
     program.cost.assign(static_cast<std::size_t>(count), 0.0);
@@ -53,6 +61,10 @@ class Builder final {
         program.upper[d] = std::min(program.upper[d], table_.layers[static_cast<std::size_t>(p)]);
       }
     }
+  }
+
+  void add_extra_variables() {
+    CoveringProgram& program = result_.program;
     for (int p = 0; p < table_.stages; ++p) {
       for (int k = 0; k < table_.chunks; ++k) {
         const std::size_t i = table_.index(p, k);
@@ -66,21 +78,29 @@ class Builder final {
     }
   }
 
+  // One row for each backward of the stage, but for rows that the row before implies.
+  //
+  // What a step holds while it runs is counted as if its chunk recomputed: which chunks will is not
+  // known yet, and to count too much is safe. A forward may hold more than the backwards around it,
+  // so the largest of the forwards since the last row is counted with the next backward.
+  //
+  // A row is implied by the one before where since then no forward ran, and the activations that
+  // were freed are at least what is needed beyond the earlier row's bytes: a chunk that is gone
+  // cannot have saved more in the earlier row than the activations that it freed.
   void add_rows(int p) {
     const auto s = static_cast<std::size_t>(p);
     const RecomputeMatrix none(table_.entries.size(), 0);
-    if (peak_bytes(steps_[s], p, table_, none) <= table_.room[s]) return;
+    if (peak_bytes(steps_[s], p, table_, none) <= table_.budget[s]) return;
     std::vector<bool> alive(static_cast<std::size_t>(table_.chunks), false);
     HeldBytes held;          // nothing recomputed
     Bytes last_bytes = 0.0;  // of the last row
-    Bytes freed = 0.0;       // activations freed since then
-    bool grown = true;       // a forward since then
-    Bytes forwards = 0.0;    // the most that one of those forwards held for itself
+    Bytes freed = 0.0;       // activations freed since the last row
+    bool grown = true;       // a forward ran since the last row
+    Bytes forwards = 0.0;    // the most that one of these forwards held while it ran
     for (const Step& step : steps_[s]) {
       const auto k = static_cast<std::size_t>(step.chunk);
       const ChunkEntry& entry = table_.at(p, step.chunk);
       const MemoryStep kept = entry.memory(step.op, 0);
-      // What it holds for itself counts as if it were to recompute.
       const Bytes holds = entry.memory(step.op, 1).holds;
       const Bytes bytes = held.begin(kept);
       if (step.op == Op::kForward) {
@@ -88,11 +108,9 @@ class Builder final {
         grown = true;
         forwards = std::max(forwards, holds);
       } else if (starts_backward(step.op)) {
-        // After the last row only activations were freed, more than now is needed beyond it: that
-        // row holds for the rest too, as no chunk saves more than its activations.
         const Bytes now = bytes + std::max(holds, forwards);
         if (grown || now > last_bytes - freed) {
-          add_row(p, alive, now - table_.room[s]);
+          add_row(p, alive, now - table_.budget[s]);
           last_bytes = now;
           freed = 0.0;
           grown = false;
@@ -109,7 +127,7 @@ class Builder final {
 
   void add_row(int p, const std::vector<bool>& alive, Bytes excess) {
     if (excess <= 0.0) return;
-    // More than the solver's tolerance on top.
+    // The row asks for a little more than the excess: for more than the solver's tolerance lets go.
     CoveringProgram::Row row{.terms = {}, .least = excess * (1.0 + 2e-6)};
     for (int k = 0; k < table_.chunks; ++k) {
       if (!alive[static_cast<std::size_t>(k)]) continue;

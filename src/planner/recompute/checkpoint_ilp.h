@@ -1,4 +1,4 @@
-// Stage-aware chunk-level adaptive checkpointing (method.md §5, eq. 15-20 of the paper).
+// Stage-aware chunk-level adaptive checkpointing (arXiv 2509.21275, eq. 15-20).
 #pragma once
 
 #include <optional>
@@ -15,13 +15,18 @@ struct CheckpointSolution {
   Seconds bound = 0.0;      // proven
 };
 
-// The integer programme of an order. Recomputation on one stage delays the others by as much, so
-// that all (stage, chunk) pairs on one diagonal f2b(chunk) + stages - 1 - stage of a pipeline may
-// recompute c layers at the price of one: variable c of the diagonal, at most the fewest layers of
-// a stage on it, costing its slowest layer. Stages with more layers than that have a variable of
-// their own for the rest. One row for each backward of each stage: what is in flight then, dK and
-// dV, and one recomputed layer must fit; rows that others imply are left out, and a stage on which
-// everything fits without recomputation has none.
+// The integer programme of an order.
+//
+// Variables. Recomputation on one stage delays the other stages by as much. So all (stage, chunk)
+// pairs on one diagonal, where f2b(chunk) + stages - 1 - stage is the same, may recompute at the
+// same time, and together they cost as much as the slowest of them. Each diagonal of each pipeline
+// therefore has one variable: how many layers its pairs recompute. It is at most the fewest layers
+// of a stage on the diagonal, and each costs the diagonal's slowest layer. A pair whose stage has
+// more layers than that has one more variable of its own for the rest.
+//
+// Rows. There is one for each backward on each stage: the activations in flight at that time, dK
+// and dV, and one recomputed layer must fit. Rows that follow from other rows are left out, and a
+// stage on which everything fits without recomputation has none.
 struct CheckpointProgram {
   CoveringProgram program;
   std::vector<int> diagonal;  // [stage, chunk] as ChunkTable: variable
@@ -30,8 +35,9 @@ struct CheckpointProgram {
 CheckpointProgram checkpoint_program(const StepLists& steps, const ChunkTable& table,
                                      const PipelineStarts& starts);
 
-// Solves it and then drops, stage by stage, what the diagonals recompute without need. Empty where
-// the order does not fit even with full recomputation.
+// Solves the programme. Then, stage by stage, it drops recomputation that a diagonal has only
+// because another of its stages needs it. Empty where the order does not fit even with full
+// recomputation.
 std::optional<CheckpointSolution> solve_checkpointing(const StepLists& steps,
                                                       const ChunkTable& table,
                                                       const PipelineStarts& starts,

@@ -9,16 +9,17 @@
 namespace infinipipe {
 namespace {
 
-// Instructions that the evaluations from one start may run, about, and bounds of the number of
-// evaluations for a stage, the first of which wins: with many stages the last bytes stay unused.
+// Effort. The evaluations from one start run about kInstructions instructions together. That gives
+// a number of evaluations for each stage, which is raised to kLeastEvaluations and cut at
+// kMostEvaluations. With many stages it is small, and the last bytes of their memory stay unused.
 constexpr std::int64_t kInstructions = 200'000;
 constexpr std::int64_t kLeastEvaluations = 4;
 constexpr std::int64_t kMostEvaluations = 256;
-// Of the limit: predicted peaks are off by up to a percent, and what is filled here is filled to
-// the last layer.
+// The share of the limit that may be used. Predicted peaks are off by up to a percent, and this
+// search fills memory to the last layer.
 constexpr double kFilled = 0.99;
 
-// One layer of a chunk, on the stage in hand, is to keep more.
+// One layer of a chunk keeps more than before, on the stage that is being filled.
 struct Move {
   std::size_t pipeline = 0;
   std::size_t chunk = 0;
@@ -34,21 +35,22 @@ bool before(const Move& a, const Move& b) {
 // A level as one layer of a chunk sees it.
 struct Point {
   Keep level = Keep::kAll;
-  Bytes kept = 0.0;     // beside its input
-  Seconds again = 0.0;  // to make the rest again
+  Bytes kept = 0.0;              // beside its input
+  Seconds remake_seconds = 0.0;  // to make the rest again
 };
 
-// Of points by ascending bytes, those that are steps of their own: from each to the next the
-// seconds saved a byte fall. A level in between that saves less a byte than the one behind it is
-// left out.
+// Leaves out levels at which it never pays to stop. `points` are in order of bytes kept. A level
+// saves some seconds for each byte that it keeps more than the level before. Where the level after
+// it saves more seconds for a byte, whoever pays for the first goes on to the second, so the first
+// is left out. From one of the remaining levels to the next, the seconds saved by a byte fall.
 std::vector<Point> worth_stopping_at(const std::vector<Point>& points) {
   std::vector<Point> steps;
   for (const Point& next : points) {
     while (steps.size() >= 2) {
       const Point& from = steps[steps.size() - 2];
       const Point& middle = steps.back();
-      const bool worth = (from.again - middle.again) * (next.kept - middle.kept) >
-                         (middle.again - next.again) * (middle.kept - from.kept);
+      const bool worth = (from.remake_seconds - middle.remake_seconds) * (next.kept - middle.kept) >
+                         (middle.remake_seconds - next.remake_seconds) * (middle.kept - from.kept);
       if (worth) break;
       steps.pop_back();
     }
@@ -57,6 +59,13 @@ std::vector<Point> worth_stopping_at(const std::vector<Point>& points) {
   return steps;
 }
 
+// Fills the memory of one replica's stages from one start.
+//
+// Stages are filled one after another, because the bytes of one are of no use to another. For a
+// stage, every single step of a layer from one level to the next is a move with a price in seconds
+// per byte, and moves are sorted by it. They are then tried all together; where that does not fit,
+// the better half and the other half are tried by themselves, and so on. Each try asks the exact
+// evaluator.
 class Refill final {
  public:
   // `own`: the plan's evaluation as it is.
@@ -68,7 +77,7 @@ class Refill final {
     }
     const auto shares =
         instructions * static_cast<std::int64_t>(plan.stages.size() * plan.replicas.size());
-    budget_ = std::clamp(kInstructions / shares, kLeastEvaluations, kMostEvaluations);
+    evaluations_a_stage_ = std::clamp(kInstructions / shares, kLeastEvaluations, kMostEvaluations);
     for (const StagePrediction& stage : own.stages) {
       allowed_.push_back(std::max(stage.peak_bytes, kFilled * context_.limit()));
     }
@@ -95,16 +104,18 @@ class Refill final {
     }
   }
 
-  // Stage by stage: one's bytes are of no use to another.
+  // Fills stage after stage. Evaluations that a stage does not use are left for the next.
   void run() {
     evaluations_ = 0;
     for (std::size_t p = 0; p < plan_.stages.size(); ++p) {
-      evaluations_ += budget_;  // what one leaves the next may use
+      evaluations_ += evaluations_a_stage_;
       make(StageId(p), moves(StageId(p)));
     }
   }
 
-  Evaluation evaluate() const { return context_.evaluator().evaluate(plan_, context_.cost(), replica_); }
+  Evaluation evaluate() const {
+    return context_.evaluator().evaluate(plan_, context_.cost(), replica_);
+  }
 
   bool fits() {
     --evaluations_;
@@ -136,7 +147,7 @@ class Refill final {
     return points;
   }
 
-  // What all layers may keep more, most seconds a byte first.
+  // All moves of the stage's layers, those first in which a byte saves most seconds.
   std::vector<Move> moves(StageId stage) const {
     std::vector<Move> result;
     const std::vector<Pipeline>& pipelines = content().pipelines;
@@ -149,9 +160,9 @@ class Refill final {
           const Bytes bytes = steps[i].kept - steps[i - 1].kept;
           const int count = layers_below(chunk.kept_on(stage), steps[i].level);
           if (count <= 0 || bytes <= 0.0) continue;
-          result.insert(
-              result.end(), static_cast<std::size_t>(count),
-              Move{q, k, steps[i].level, (steps[i - 1].again - steps[i].again) / bytes});
+          result.insert(result.end(), static_cast<std::size_t>(count),
+                        Move{q, k, steps[i].level,
+                             (steps[i - 1].remake_seconds - steps[i].remake_seconds) / bytes});
         }
       }
     }
@@ -180,7 +191,7 @@ class Refill final {
     return keeping;
   }
 
-  // Makes all of the moves that fit: together, else in halves.
+  // Makes those of the moves that fit: all together if possible, else the halves one after another.
   void make(StageId stage, std::span<const Move> moves) {
     if (moves.empty() || evaluations_ <= 0) return;
     std::vector<Keeping> before;
@@ -205,10 +216,10 @@ class Refill final {
   Plan plan_;
   ReplicaId replica_;
   std::vector<bool> cut_;
-  std::vector<Bytes> allowed_;    // by stage
-  std::vector<Keep> ascending_;   // levels of layers that run again, by what they keep
-  std::int64_t budget_ = 0;       // evaluations of a stage
-  std::int64_t evaluations_ = 0;  // of these, left
+  std::vector<Bytes> allowed_;            // by stage
+  std::vector<Keep> ascending_;           // levels of layers that run again, by what they keep
+  std::int64_t evaluations_a_stage_ = 0;  // evaluations of a stage
+  std::int64_t evaluations_ = 0;          // of these, left
 };
 
 }  // namespace

@@ -37,9 +37,10 @@ struct CoveringSolution {
   SolverReport report;
 };
 
-// Starts from `start`, which must be feasible, and never returns anything dearer. One thread, fixed
-// seed: the same answer on every machine unless the emergency stop is hit. Effort is bounded by the
-// programme's size too: fewer nodes for larger ones, none beyond 20,000 terms.
+// Starts from `start`, which must be feasible, and never returns a solution that costs more. It
+// runs on one thread with a fixed seed: the answer is the same on every machine unless the
+// emergency stop is hit. Larger programmes get fewer nodes; one of more than 20,000 terms is not
+// solved at all.
 CoveringSolution solve_covering(const CoveringProgram& program, const std::vector<int>& start,
                                 const SolverLimits& limits);
 

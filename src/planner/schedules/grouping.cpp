@@ -28,7 +28,7 @@ Seconds segment_recompute_seconds(const ChunkTable& table, int first, int last) 
       layer += entry.layer;
     }
     const double window = std::min(count, static_cast<double>(table.stages - 1 - p + longest));
-    const Bytes excess = window * activation + grads - table.room[s];
+    const Bytes excess = window * activation + grads - table.budget[s];
     if (!(excess > 0.0)) continue;
     const double layers = std::ceil((excess + workspace) / (window * saved));
     if (!(layers <= table.layers[s])) return std::numeric_limits<double>::infinity();

@@ -1,4 +1,4 @@
-// Which sequences share a pipeline (method.md §5, eq. 12-14 of the paper).
+// Which sequences share a pipeline (arXiv 2509.21275, eq. 12-14).
 #pragma once
 
 #include "planner/schedules/replica_of_steps.h"

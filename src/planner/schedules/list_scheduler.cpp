@@ -12,6 +12,9 @@ namespace infinipipe {
 
 namespace {
 
+// The scheduler is an event loop. An event says that at a time a stage may have something to start:
+// an operation on it has ended, or a message has arrived. Events are taken in order of time, then
+// stage, so that the result is the same on every machine.
 struct Event {
   Seconds at = 0.0;
   int stage = 0;
@@ -27,9 +30,9 @@ struct StageState {
   std::vector<int> pending;  // chunks whose W is due, oldest first from `pending_begin`
   std::size_t pending_begin = 0;
   Bytes pending_bytes = 0.0;
-  std::vector<Bytes> held;  // by group: activations and dK, dV, pending W's left out
-  Bytes held_total = 0.0;
-  std::vector<Bytes> peaks;  // by chunk: group_peaks of its group
+  std::vector<Bytes> held;   // by group: activations, dK and dV; without what pending W's need
+  Bytes held_total = 0.0;    // the sum of `held`
+  std::vector<Bytes> peaks;  // by chunk: group_peaks() of its group
 
   bool has_pending() const { return pending_begin < pending.size(); }
 };
@@ -48,6 +51,7 @@ class Scheduler final {
     stages_.resize(static_cast<std::size_t>(table.stages));
   }
 
+  // False where a group does not fit even when it runs alone.
   bool prepare() {
     for (int p = 0; p < table_.stages; ++p) {
       StageState& stage = stages_[static_cast<std::size_t>(p)];
@@ -57,7 +61,7 @@ class Scheduler final {
         for (const Bytes peak : group_peaks(table_, recompute_, p, g)) {
           stage.peaks.push_back(peak);
         }
-        if (stage.peaks.back() > room(p)) return false;
+        if (stage.peaks.back() > budget(p)) return false;
       }
       events_.push({0.0, p});
     }
@@ -80,7 +84,7 @@ class Scheduler final {
   }
 
  private:
-  Bytes room(int p) const { return table_.room[static_cast<std::size_t>(p)]; }
+  Bytes budget(int p) const { return table_.budget[static_cast<std::size_t>(p)]; }
   int group_of(int chunk) const { return table_.group_of[static_cast<std::size_t>(chunk)]; }
   const ChunkGroup& group(int g) const { return table_.groups[static_cast<std::size_t>(g)]; }
   MemoryStep memory(Op op, int p, int chunk) const {
@@ -92,6 +96,15 @@ class Scheduler final {
     return clock_.arrived(op, static_cast<std::size_t>(p), static_cast<std::size_t>(chunk), now);
   }
 
+  // The choice of a free stage.
+  //
+  // A backward goes first: it frees memory, and other stages wait for its gradient.
+  //
+  // If the backward is ready but does not fit, pending weight gradients are in its way. No forward
+  // may start then, as it would take even more memory; a weight gradient runs instead.
+  //
+  // A forward starts if it is within the window and fits, and if every group could still be
+  // finished afterwards. Weight gradients fill the rest of the time.
   void start_something(int p, Seconds now) {
     StageState& stage = stages_[static_cast<std::size_t>(p)];
     bool memory_waits = false;
@@ -112,23 +125,25 @@ class Scheduler final {
     if (stage.has_pending()) start_weight(p, now);
   }
 
-  // Beside what is there now, its own temporaries included. A stage with nothing in flight always
-  // has the room: group_peaks() counts them.
+  // Whether the forward fits beside what is held now, with what it needs while it runs. Where
+  // nothing is pending and it needs nothing for itself, is_safe() has already answered this.
   bool forward_fits(int p, int chunk) const {
     const StageState& stage = stages_[static_cast<std::size_t>(p)];
     const MemoryStep step = memory(Op::kForward, p, chunk);
     if (!stage.has_pending() && step.holds <= 0.0) return true;
-    return stage.held_total + stage.pending_bytes + step.opens.total() + step.holds <= room(p);
+    return stage.held_total + stage.pending_bytes + step.opens.total() + step.holds <= budget(p);
   }
 
-  // Only pending weight gradients can stand in the way of a backward.
+  // Whether the backward fits beside what is held now. is_safe() has made sure of it for what
+  // groups hold, so that only pending weight gradients can be in its way.
   bool backward_fits(int p, int chunk) const {
     const StageState& stage = stages_[static_cast<std::size_t>(p)];
     const MemoryStep step = memory(Op::kBackward, p, chunk);
     const Bytes more = step.opens_grads + step.holds;
-    return !stage.has_pending() || stage.held_total + stage.pending_bytes + more <= room(p);
+    return !stage.has_pending() || stage.held_total + stage.pending_bytes + more <= budget(p);
   }
 
+  // Whether the chunk is within ListOptions::slack of the group whose backward is next.
   bool in_window(int p, int chunk) const {
     if (options_.slack < 0) return true;
     const StageState& stage = stages_[static_cast<std::size_t>(p)];
@@ -138,7 +153,13 @@ class Scheduler final {
     return ahead < group(oldest + 1).slices() + (table_.stages - 1 - p) + options_.slack;
   }
 
-  // With this chunk's forward done, can every group still be finished, one after the other?
+  // The banker's condition: with this chunk's forward done, can every group in flight still be
+  // finished, one after the other in backward order?
+  //
+  // While group g runs to its end, the groups before it are done and hold nothing, and the groups
+  // behind it hold what they hold now. So g can be finished where its own peak fits beside the
+  // groups behind it. The loop goes from the newest group to the oldest and adds up what is behind.
+  // Of the oldest group some backwards may be done; the peak from the next one on counts.
   bool is_safe(int p, int chunk) const {
     const StageState& stage = stages_[static_cast<std::size_t>(p)];
     const int newest = group_of(chunk);
@@ -148,7 +169,7 @@ class Scheduler final {
     for (int g = newest; g >= oldest; --g) {
       const auto index = static_cast<std::size_t>(g);
       const int last = g == oldest ? next : group(g).end - 1;
-      if (later + stage.peaks[static_cast<std::size_t>(last)] > room(p)) return false;
+      if (later + stage.peaks[static_cast<std::size_t>(last)] > budget(p)) return false;
       later += stage.held[index] + (g == newest ? activation(p, chunk) : 0.0);
     }
     return true;
@@ -180,7 +201,8 @@ class Scheduler final {
     StageState& stage = stages_[static_cast<std::size_t>(p)];
     const auto g = static_cast<std::size_t>(group_of(chunk));
     const bool split = stage.next_backward >= table_.chunks - options_.split_last;
-    // By the end of this step: what waits for W is counted apart.
+    // held[] is set to what is there when this step has ended. The activations of a split backward
+    // stay until its W, and are counted in pending_bytes.
     const MemoryStep step = memory(Op::kBackward, p, chunk);
     stage.held[g] += step.change();
     stage.held_total += step.change();
@@ -190,7 +212,8 @@ class Scheduler final {
     }
     ++stage.next_backward;
     if (chunk == group(group_of(chunk)).begin) {
-      stage.held_total -= stage.held[g];  // rounding
+      // The group is done and holds nothing. What rounding has left is taken off.
+      stage.held_total -= stage.held[g];
       stage.held[g] = 0.0;
     }
     if (split) {

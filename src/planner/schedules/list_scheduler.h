@@ -1,5 +1,6 @@
-// Orders by a simulated clock: a free stage takes its ready backward, else a forward that fits in
-// memory, else a pending weight gradient. No barrier between sequences or pipelines.
+// Makes an order on a simulated clock. A stage that is free runs its next backward if that is
+// ready, else a forward that fits in memory, else a pending weight gradient. There is no barrier
+// between sequences or pipelines.
 #pragma once
 
 #include <optional>
@@ -9,10 +10,11 @@
 namespace infinipipe {
 
 struct ListOptions {
-  // How many chunks a stage may run ahead of the sequence that is next to go backward, beyond the
-  // next sequence's slices and one chunk for each later stage. -1: no limit.
+  // How far a stage may run ahead. Let G be the group whose backward is next. Of the chunks behind
+  // G a stage may have run forward as many as the group after G has slices, one for each later
+  // stage, and `slack` more. -1: no limit.
   int slack = -1;
-  // The backwards of the last so many chunks (in backward order) are split in I and W.
+  // So many chunks, the last in backward order, have their backward split in I and W.
   int split_last = 0;
 };
 
@@ -21,10 +23,10 @@ struct ListSchedule {
   Seconds seconds = 0.0;
 };
 
-// Memory never exceeds the table's room with this recomputation: a forward starts only where, group
-// after group in backward order, each could still be brought to its end with what is then free
-// (the banker's condition), so no stage can be left waiting for memory for ever. Empty where one
-// group alone does not fit. Deterministic; O(steps x (live groups + log)).
+// With this recomputation, memory never exceeds the table's budget, and no stage waits for memory
+// for ever: a forward starts only where all groups in flight could still be finished one after
+// another, in backward order, each with the memory that is then free (the banker's condition).
+// Empty where one group alone does not fit. Deterministic; O(steps x (live groups + log)).
 std::optional<ListSchedule> list_schedule(const ChunkTable& table, const RecomputeMatrix& recompute,
                                           const ListOptions& options);
 

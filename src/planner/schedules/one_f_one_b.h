@@ -1,4 +1,5 @@
-// Pipelines of chunks as explicit instruction lists: 1F1B with slices (method.md §5), GPipe.
+// Pipelines of chunks as explicit instruction lists: 1F1B with slices (arXiv 2509.21275
+// §5), and GPipe.
 #pragma once
 
 #include <algorithm>

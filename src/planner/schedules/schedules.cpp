@@ -19,31 +19,26 @@ InstructionLists forwards_first(const OrderRequest& request) {
 InstructionLists weights_held(const OrderRequest& request) {
   if (request.forward_only) return by_turns(request);
   return one_f_one_b_held(request.pipelines.front(), request.lengths, request.cost,
-                             request.held_weights);
+                          request.held_weights);
 }
 
 constexpr std::array kSchedules = {
-    ScheduleRow{.value = ScheduleKind::kOneFOneB,
-                .name = kDefaultSchedule,
+    ScheduleRow{.name = schedule_name::kOneFOneB,
                 .title = "1F1B",
                 .line = "one forward and one backward by turns",
                 .make = by_turns},
-    ScheduleRow{.value = ScheduleKind::kSolvedOneFOneB,
-                .name = "1f1b-ilp",
+    ScheduleRow{.name = schedule_name::kSolvedOneFOneB,
                 .title = "1F1B, solved",
                 .line = "the same in pipelines, recomputation by the integer programme"},
-    ScheduleRow{.value = ScheduleKind::kList,
-                .name = "list",
+    ScheduleRow{.name = schedule_name::kList,
                 .title = "List",
                 .line = "on the simulated clock, a free stage takes what helps most"},
-    ScheduleRow{.value = ScheduleKind::kMepipe,
-                .name = "mepipe",
+    ScheduleRow{.name = schedule_name::kMepipe,
                 .title = "MEPipe",
                 .line = "1F1B with split backwards, weight gradients in the waits",
                 .make = weights_held,
                 .holds_weights = true},
-    ScheduleRow{.value = ScheduleKind::kGpipe,
-                .name = "gpipe",
+    ScheduleRow{.name = schedule_name::kGpipe,
                 .title = "GPipe",
                 .line = "all forwards, then all backwards",
                 .make = forwards_first},
@@ -53,8 +48,8 @@ constexpr std::array kSchedules = {
 
 std::span<const ScheduleRow> schedules() { return kSchedules; }
 
-const ScheduleRow& row_of(ScheduleKind kind) { return kSchedules[static_cast<std::size_t>(kind)]; }
-
-const char* to_string(ScheduleKind kind) { return row_of(kind).name; }
+const ScheduleRow& schedule_row(std::string_view name) {
+  return named(schedules(), name, "planner.schedule", "unknown schedule");
+}
 
 }  // namespace infinipipe

@@ -1,8 +1,10 @@
-// The table of schedules: in which order a stage runs what it is given. Their names stand in a
-// plan's `planner.schedule` and `planner.candidates`.
+// The table of schedules. A schedule is the order in which each stage runs its operations; its name
+// stands in a plan's `planner.schedule` and `planner.candidates`. docs/extend/schedule.md says how
+// to add one.
 #pragma once
 
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "infinipipe/core/names.h"
@@ -11,32 +13,41 @@
 
 namespace infinipipe {
 
-enum class ScheduleKind { kOneFOneB, kSolvedOneFOneB, kList, kMepipe, kGpipe };
-
 // What an ordinary schedule orders.
 struct OrderRequest {
-  const std::vector<Pipeline>& pipelines;
+  // One after the other. The schedule may put the chunks of a pipeline in another order, as
+  // make_pipeline() of its chunks; the slices of a sequence stay next to each other.
+  std::vector<Pipeline>& pipelines;
   const std::vector<Tokens>& lengths;  // of the sequences that their slices name
   const CostModel& cost;
-  int held_weights =
-      0;  // of a schedule that holds weights: at most so many a stage, -1: any number
+  // For a schedule that holds weight gradients back: at most so many a stage; -1: any number.
+  int held_weights = 0;
   bool forward_only = false;
 };
 
 struct ScheduleRow {
-  ScheduleKind value;
   const char* name;
   const char* title;
   const char* line;  // one line for docs
-  // Null: a search finds the order, and there is none for given chunks alone.
+  // Orders given chunks: one list of instructions for each stage. Null where only a search can find
+  // the order, as it depends on more than the chunks.
   InstructionLists (*make)(const OrderRequest& request) = nullptr;
-  bool holds_weights = false;  // weight gradients may be held back
+  bool holds_weights = false;  // it reads OrderRequest::held_weights
 };
 
-// In the order of the enum.
+// The default one first.
 std::span<const ScheduleRow> schedules();
 
-const ScheduleRow& row_of(ScheduleKind kind);
-const char* to_string(ScheduleKind kind);
+// Throws InputError for an unknown name, naming the nearest.
+const ScheduleRow& schedule_row(std::string_view name);
+
+// Rows that code refers to. The table may have more.
+namespace schedule_name {
+inline constexpr const char* kOneFOneB = kDefaultSchedule;
+inline constexpr const char* kSolvedOneFOneB = "1f1b-ilp";
+inline constexpr const char* kList = "list";
+inline constexpr const char* kMepipe = "mepipe";
+inline constexpr const char* kGpipe = "gpipe";
+}  // namespace schedule_name
 
 }  // namespace infinipipe

@@ -11,7 +11,7 @@ namespace infinipipe {
 
 namespace {
 
-// Bytes of one stage while its steps run.
+// The bytes that one stage holds while its steps run.
 class Ledger final {
  public:
   Ledger(int stage, const ChunkTable& table) : stage_(stage), table_(table) {}
@@ -31,7 +31,7 @@ class Ledger final {
   HeldBytes held_;
 };
 
-// Where each chunk's activations are freed, as a position in the stage's steps.
+// By chunk: the position, in the stage's steps, of the step that frees its activations.
 std::vector<int> free_positions(const std::vector<Step>& steps, int chunks) {
   std::vector<int> positions(static_cast<std::size_t>(chunks), -1);
   for (std::size_t i = 0; i < steps.size(); ++i) {
@@ -42,48 +42,96 @@ std::vector<int> free_positions(const std::vector<Step>& steps, int chunks) {
   return positions;
 }
 
-// `most`: layers that each entry may recompute; null: all of the stage's.
-bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& table,
-                 const RecomputeMatrix* most, RecomputeMatrix& recompute) {
-  const Bytes room = table.room[static_cast<std::size_t>(stage)];
-  const int all = table.layers[static_cast<std::size_t>(stage)];
-  const std::vector<int> freed = free_positions(steps, table.chunks);
-  std::priority_queue<std::pair<int, int>> alive;  // (freed at, chunk), what can recompute more
-  // Chunks that wait for W: beginning to recompute now would change a step that is past.
-  std::vector<bool> settled(static_cast<std::size_t>(table.chunks), false);
-  Ledger ledger(stage, table);
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    const Step& step = steps[i];
-    int& own = recompute[table.index(stage, step.chunk)];
-    Bytes bytes = ledger.begin(step, own);
-    if (step.op == Op::kForward) {
-      alive.emplace(freed[static_cast<std::size_t>(step.chunk)], step.chunk);
+// Finds the least recomputation with which one stage's steps fit, by a greedy sweep over them.
+//
+// The sweep runs the steps in order and counts bytes. Where a step does not fit, the live chunk
+// that is freed last recomputes more layers: what it saves stays saved for the longest time, and so
+// helps the most later steps. It recomputes as many layers as the step lacks bytes for, and when it
+// can recompute no more, the chunk that is freed next takes its turn.
+//
+// A chunk's layers are decided on while it is live, but the bytes of its earlier steps were counted
+// with what was known then. More recomputation only lowers them, so steps that fitted still fit.
+// The exception is a chunk whose I has run without recomputation: to begin recomputing now would
+// add workspace to that I, a step that is past. Such a chunk is settled at no recomputation.
+class Sweep final {
+ public:
+  // `most`: layers that each entry may recompute; null: all of the stage's. Entries of the stage in
+  // `recompute` must be 0; the sweep raises them.
+  Sweep(const std::vector<Step>& steps, int stage, const ChunkTable& table,
+        const RecomputeMatrix* most, RecomputeMatrix& recompute)
+      : steps_(steps),
+        stage_(stage),
+        table_(table),
+        most_(most),
+        recompute_(recompute),
+        budget_(table.budget[static_cast<std::size_t>(stage)]),
+        freed_(free_positions(steps, table.chunks)),
+        settled_(static_cast<std::size_t>(table.chunks), false),
+        ledger_(stage, table) {}
+
+  // False where some step does not fit even when all that is live recomputes as much as it may.
+  bool run() {
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+      const Step& step = steps_[i];
+      const int& own = recompute_[table_.index(stage_, step.chunk)];
+      const Bytes bytes = ledger_.begin(step, own);
+      if (step.op == Op::kForward) {
+        alive_.emplace(freed_[static_cast<std::size_t>(step.chunk)], step.chunk);
+      }
+      if (!make_fit(step, static_cast<int>(i), bytes)) return false;
+      ledger_.end(step, own);
+      if (step.op == Op::kInputGrad) settled_[static_cast<std::size_t>(step.chunk)] = true;
     }
-    while (bytes > room) {
-      if (alive.empty() || alive.top().first < static_cast<int>(i)) return false;
-      const int chunk = alive.top().second;
-      const ChunkEntry& entry = table.at(stage, chunk);
-      int& count = recompute[table.index(stage, chunk)];
-      const int layers = most != nullptr ? (*most)[table.index(stage, chunk)] : all;
+    return true;
+  }
+
+ private:
+  // `bytes`: held while the step, which stands at `position`, runs.
+  bool make_fit(const Step& step, int position, Bytes bytes) {
+    while (bytes > budget_) {
+      if (alive_.empty() || alive_.top().first < position) return false;
+      const int chunk = alive_.top().second;
+      const ChunkEntry& entry = table_.at(stage_, chunk);
+      int& count = recompute_[table_.index(stage_, chunk)];
+      const int layers = most_layers(chunk);
       if (count == layers || entry.saved <= 0.0 ||
-          (count == 0 && settled[static_cast<std::size_t>(chunk)])) {
-        alive.pop();
+          (count == 0 && settled_[static_cast<std::size_t>(chunk)])) {
+        alive_.pop();
         continue;
       }
-      const double needed = std::ceil((bytes - room) / entry.saved);
+      const double needed = std::ceil((bytes - budget_) / entry.saved);
       const int more =
           needed >= layers - count ? layers - count : std::max(1, static_cast<int>(needed));
       const bool first = count == 0;
       count += more;
-      ledger.lower(more * entry.saved);
+      ledger_.lower(more * entry.saved);
       bytes -= more * entry.saved;
-      // The chunk whose step this is starts to need its workspace.
+      // If this very step is the chunk's backward, it now needs workspace to recompute in.
       if (first && chunk == step.chunk) bytes += entry.memory(step.op, count).holds;
     }
-    ledger.end(step, own);
-    if (step.op == Op::kInputGrad) settled[static_cast<std::size_t>(step.chunk)] = true;
+    return true;
   }
-  return true;
+
+  int most_layers(int chunk) const {
+    return most_ != nullptr ? (*most_)[table_.index(stage_, chunk)]
+                            : table_.layers[static_cast<std::size_t>(stage_)];
+  }
+
+  const std::vector<Step>& steps_;
+  const int stage_;
+  const ChunkTable& table_;
+  const RecomputeMatrix* most_;
+  RecomputeMatrix& recompute_;
+  const Bytes budget_;
+  const std::vector<int> freed_;                    // by chunk
+  std::priority_queue<std::pair<int, int>> alive_;  // (freed at, chunk), what can recompute more
+  std::vector<bool> settled_;                       // by chunk
+  Ledger ledger_;
+};
+
+bool sweep_stage(const std::vector<Step>& steps, int stage, const ChunkTable& table,
+                 const RecomputeMatrix* most, RecomputeMatrix& recompute) {
+  return Sweep(steps, stage, table, most, recompute).run();
 }
 
 }  // namespace
@@ -131,7 +179,7 @@ Bytes peak_bytes(const std::vector<Step>& steps, int stage, const ChunkTable& ta
 bool fits(const StepLists& steps, const ChunkTable& table, const RecomputeMatrix& recompute) {
   for (int p = 0; p < table.stages; ++p) {
     const auto s = static_cast<std::size_t>(p);
-    if (peak_bytes(steps[s], p, table, recompute) > table.room[s]) return false;
+    if (peak_bytes(steps[s], p, table, recompute) > table.budget[s]) return false;
   }
   return true;
 }
@@ -158,16 +206,18 @@ RecomputeMatrix least_recompute_within(const StepLists& steps, const ChunkTable&
 }
 
 Seconds forced_recompute(const std::vector<Step>& steps, int stage, const ChunkTable& table) {
-  const Bytes room = table.room[static_cast<std::size_t>(stage)];
+  const Bytes budget = table.budget[static_cast<std::size_t>(stage)];
   Ledger ledger(stage, table);
   std::vector<int> forwarded;  // chunks in forward order
   std::vector<bool> alive(static_cast<std::size_t>(table.chunks), false);
   std::size_t oldest = 0;  // position in `forwarded` of the oldest live chunk
-  // most[n]: of disjoint steps whose live chunks are among the first n.
+  // most[n]: the largest sum over steps without a common live chunk, whose live chunks are all
+  // among the first n that went forward. A step whose oldest live chunk stands at position `oldest`
+  // can be added to what most[oldest] stands for.
   std::vector<Seconds> most = {0.0};
   for (const Step& step : steps) {
     const auto k = static_cast<std::size_t>(step.chunk);
-    const Bytes lacks = ledger.begin(step, 0) - room;
+    const Bytes lacks = ledger.begin(step, 0) - budget;
     if (step.op == Op::kForward) {
       forwarded.push_back(step.chunk);
       alive[k] = true;
@@ -198,6 +248,8 @@ Seconds least_seconds(const StepLists& steps, const ChunkTable& table) {
   Seconds after = 0.0;
   for (int p = 0; p < table.stages; ++p) {
     const std::vector<Step>& list = steps[static_cast<std::size_t>(p)];
+    // `before` is the first chunk's way down to this stage, `after` the last gradient's way up from
+    // it.
     Seconds work = forced_recompute(list, p, table);
     for (int k = 0; k < table.chunks; ++k) work += table.at(p, k).forward + table.at(p, k).backward;
     least = std::max(least, (before + work + after) * (1.0 - 1e-12));

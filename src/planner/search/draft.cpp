@@ -24,7 +24,7 @@ Draft::Draft(const std::vector<Tokens>& lengths, const BoundContext& context, do
   over_stage_ = memory.stage;
   over_bytes_ = memory.over;
   if (memory.bounds.empty()) return;
-  over_bytes_ = std::max(memory.over, 1.0);  // should no cutting be tried
+  over_bytes_ = std::max(memory.over, 1.0);  // for the error, in case no cutting is tried
   for (ChunkBounds bounds : memory.bounds) {
     if (breaks_settings(bounds)) continue;
     const Tokens most = context.config().chunk_tokens.value_or(total_);
@@ -34,7 +34,8 @@ Draft::Draft(const std::vector<Tokens>& lengths, const BoundContext& context, do
   }
 }
 
-// Whether a sequence that these bounds keep whole was to be cut, or is larger than a chunk may be.
+// Whether these bounds contradict the user's settings: they keep a sequence whole that the settings
+// want cut in slices, or that is larger than the settings allow a chunk to be.
 bool Draft::breaks_settings(const ChunkBounds& bounds) const {
   if (bounds.whole_above == 0) return false;
   const PlannerConfig& config = context_.config();
@@ -67,8 +68,10 @@ std::vector<Schedule> Draft::take() {
   return std::move(found_);
 }
 
+// Each group of the chunking is tried alone with full recomputation, on each stage. What the worst
+// of them lacks is the chunking's shortfall; the least shortfall of all chunkings is kept.
 void Draft::remember_shortfall(const ChunkTable& table) {
-  if (!std::isfinite(table.room.front())) return;
+  if (!std::isfinite(table.budget.front())) return;
   RecomputeMatrix full(table.entries.size());
   Bytes over = 0.0;
   StageId stage;
@@ -76,7 +79,7 @@ void Draft::remember_shortfall(const ChunkTable& table) {
     const auto s = static_cast<std::size_t>(p);
     for (int k = 0; k < table.chunks; ++k) full[table.index(p, k)] = table.layers[s];
     for (int g = 0; g < static_cast<int>(table.groups.size()); ++g) {
-      const Bytes lacks = group_peaks(table, full, p, g).back() - table.room[s];
+      const Bytes lacks = group_peaks(table, full, p, g).back() - table.budget[s];
       if (lacks > over) {
         over = lacks;
         stage = StageId(p);

@@ -20,7 +20,7 @@ class Draft final {
   const std::vector<Tokens>& lengths() const { return lengths_; }
   const BoundContext& context() const { return context_; }
   const ChunkSeconds& seconds() const { return seconds_; }
-  // Ways to bound chunks so that one sequence at a time may fit; empty: the longest does not.
+  // Bounds of chunk sizes within which each sequence fits alone; empty: the longest does not fit.
   const std::vector<ChunkBounds>& bounds() const { return bounds_; }
   Tokens longest() const { return longest_; }
   Tokens total() const { return total_; }
@@ -28,18 +28,20 @@ class Draft final {
   // Seconds of the whole share on one device, nothing cut.
   Seconds work() const { return work_; }
 
-  // Cuts the sequences, and looks up what each chunk costs on each stage. How much the cutting lacks
-  // even one group at a time with all recomputed is kept for the message, if nothing fits.
+  // cut() cuts the sequences; both look up what each chunk of the chunking costs on each stage.
+  // They also remember how many bytes are missing where a group does not fit even alone and with
+  // full recomputation: the error says it if nothing fits in the end.
   std::shared_ptr<const Cutting> cut(int slices, const ChunkingOptions& options);
   std::shared_ptr<const Cutting> cost_of(int slices, Chunking chunking);
 
   void add(Schedule schedule) { found_.push_back(std::move(schedule)); }
   // Of the schedules found; infinite where there is none.
   Seconds best_seconds() const;
-  // Best first, the draft's own no more.
+  // All schedules found, the fastest first. They are moved out: the draft has none afterwards.
   std::vector<Schedule> take();
 
-  // Where nothing fits: the stage that lacks most in the cutting that lacks least, and how much.
+  // For the error where nothing fits. Of the cuttings that were tried, the one that lacks fewest
+  // bytes counts: its stage that lacks most, and how many bytes that are.
   StageId over_stage() const { return over_stage_; }
   Bytes over_bytes() const { return over_bytes_; }
 
@@ -66,13 +68,14 @@ class Draft final {
 // Chunkings of many sizes under list schedules (list_search.h): coarse first, deeper around the
 // best.
 void search_lists(Draft& draft);
-// What users would run without us, in 1F1B order. Most are dismissed by what their order takes at
-// least.
+// The chunkings that users would run without this planner, in 1F1B order. Most of them are
+// dismissed because a lower bound of their order is not faster than the best schedule so far.
 void search_ordinary(Draft& draft);
-// The search as the paper has it: for each number of slices Alg. 1, grouping, 1F1B and the integer
-// programme. Chunkings are ranked with a greedy recomputation; the programme is solved for the
-// first few of them, and not even for those whose order no recomputation could make faster than
-// what is known, or whose greedy recomputation is much slower than that.
+// The search of the paper: for each number of slices Alg. 1, grouping, 1F1B and the integer
+// programme. Chunkings are ranked with a greedy recomputation, and the programme is solved for the
+// first few of them. It is not solved for an order whose lower bound is not below the best schedule
+// so far, nor for one whose greedy recomputation is so much slower that the programme could not
+// make up for it.
 void search_programme(Draft& draft);
 
 }  // namespace infinipipe

@@ -12,13 +12,23 @@ namespace infinipipe {
 
 namespace {
 
+// The search over chunkings for list schedules.
+//
+// A chunking is aimed at a number of chunks of equal time. The pass first tries a coarse grid of
+// such numbers, with a quick search for each. Every second number goes first, so that the grid's
+// whole range is covered even where there is little effort to spend.
+//
+// If no chunking on the grid fits, the bounds of last resort are tried: slices so small that they
+// always fit.
+//
+// The three most promising chunkings are then searched deeply. Around the best of them numbers a
+// little smaller and larger are tried, twice, each time in closer steps.
 class ListPass final {
  public:
   explicit ListPass(Draft& draft) : draft_(draft), effort_(draft.effort()) {}
 
   void run() {
     const std::vector<double> counts = chunk_counts();
-    // Coarse first, so that little effort still spans the range.
     for (const std::size_t offset : {std::size_t{0}, std::size_t{1}}) {
       for (std::size_t i = offset; i < counts.size(); i += 2) {
         if (!effort_.left() && best_entry(false)) break;
@@ -26,7 +36,7 @@ class ListPass final {
       }
     }
     if (!best_entry(false)) {
-      effort_ = Effort(draft_.effort());  // what fitted nowhere has used it up
+      effort_ = Effort(draft_.effort());  // the tries that did not fit may have used all of it
       add_entries(counts.front(), true);
       add_entries(counts[counts.size() / 2], true);
     }
@@ -41,19 +51,21 @@ class ListPass final {
   }
 
  private:
+  // A chunking that was tried.
   struct Entry {
-    double chunks = 0.0;  // aimed at
+    double chunks = 0.0;  // the number that it was aimed at
     std::shared_ptr<const Cutting> cutting;
     std::optional<Schedule> best;
-    bool deep = false;
+    bool deep = false;  // was searched deeply
 
     Seconds seconds() const {
       return best ? best->seconds : std::numeric_limits<double>::infinity();
     }
   };
 
-  // How many chunks to aim at: from too few to fill the pipeline to where the chunks' own cost
-  // would be felt; more where memory asks for small chunks.
+  // The numbers of chunks to aim at. The least is too few to fill the pipeline. The most is where
+  // the constant cost of chunks would become noticeable, or more where memory is so tight that
+  // chunks must be small.
   std::vector<double> chunk_counts() const {
     const double stages = draft_.context().stages();
     const double low = std::max(1.0, stages / 2.0);
@@ -92,12 +104,13 @@ class ListPass final {
     }
   }
 
-  // Chunks of equal time, about `count` of them; `mesh`: no more tokens than the largest slice.
+  // Tries about `count` chunks of equal time. With `mesh` a packed chunk has at most as many tokens
+  // as the largest slice. A chunking that was tried before is not tried again.
   void add_entry(double count, bool mesh, const ChunkBounds& bounds) {
     const ChunkSeconds& seconds = draft_.seconds();
     const Seconds target = draft_.work() / count;
-    const int slices = draft_.context().config().slices.value_or(std::max(
-        1, static_cast<int>(std::lround(seconds.slice(0, longest_cut(bounds)) / target))));
+    const int slices = draft_.context().config().slices.value_or(
+        std::max(1, static_cast<int>(std::lround(seconds.slice(0, longest_cut(bounds)) / target))));
     Chunking chunking = cut_sequences(draft_.lengths(), seconds,
                                       {.slices = slices,
                                        .capacity = bounds.capacity,
@@ -116,6 +129,7 @@ class ListPass final {
     entry.best = search_list_schedule(entry.cutting, Thoroughness::kQuick, effort_);
   }
 
+  // The fastest entry that was searched deeply, or the fastest that was not; null where none fits.
   Entry* best_entry(bool deep) {
     Entry* best = nullptr;
     for (Entry& entry : entries_) {
@@ -131,7 +145,8 @@ class ListPass final {
     if (found && found->seconds < entry.seconds()) entry.best = std::move(found);
   }
 
-  // Chunk counts around the best one so far; the most promising are searched deeply.
+  // Tries the best number so far times each factor, and searches the best `rounds` of what is new
+  // deeply.
   void refine(const std::vector<double>& factors, int rounds) {
     const Entry* best = best_entry(true);
     if (!best) return;

@@ -12,7 +12,8 @@ namespace infinipipe {
 
 namespace {
 
-// Layers that a stage counts on recomputing for every chunk while an order is made.
+// The recomputation that an order is made for: each chunk recomputes this share of a stage's
+// layers.
 RecomputeMatrix assumed_recompute(const ChunkTable& table, double share) {
   RecomputeMatrix recompute(table.entries.size(), 0);
   for (int p = 0; p < table.stages; ++p) {
@@ -23,6 +24,16 @@ RecomputeMatrix assumed_recompute(const ChunkTable& table, double share) {
   return recompute;
 }
 
+// The search over settings of the list scheduler for one chunking.
+//
+// If memory does not limit the schedule, there is nothing to recompute and no reason to hold stages
+// back; then only the number of split backwards is varied.
+//
+// Otherwise an order needs an assumption of how much is recomputed, which decides how far stages
+// can run ahead, and the least recomputation of an order is only known when the order is. The
+// search starts from assumptions (shares of the layers, or what grouped 1F1B would recompute), and
+// for each improves assumption and order in turn. In the end it tries neighbours of the best
+// setting.
 class ListSearch final {
  public:
   ListSearch(std::shared_ptr<const Cutting> cutting, Effort& effort)
@@ -54,7 +65,8 @@ class ListSearch final {
   }
 
  private:
-  // Memory does not matter: no recomputation, no limit on running ahead.
+  // Tries the schedule without recomputation and without a limit on running ahead. True where
+  // memory did not make it slower: it is as fast as on a machine with unlimited memory.
   bool nothing_binds(int splits) {
     const ListOptions options{.slack = -1, .split_last = splits};
     const RecomputeMatrix none(table_.entries.size(), 0);
@@ -63,9 +75,9 @@ class ListSearch final {
     if (!schedule) return false;
     const Seconds seconds = schedule->seconds;
     offer(std::move(schedule->steps), none);
-    if (!std::isfinite(table_.room.front())) return true;
+    if (!std::isfinite(table_.budget.front())) return true;
     ChunkTable free = table_;
-    std::fill(free.room.begin(), free.room.end(), std::numeric_limits<double>::infinity());
+    std::fill(free.budget.begin(), free.budget.end(), std::numeric_limits<double>::infinity());
     effort_.spend(table_);
     return seconds <= list_schedule(free, none, options)->seconds * (1.0 + 1e-9);
   }
@@ -74,7 +86,8 @@ class ListSearch final {
     improve(assumed_recompute(table_, share), share, options);
   }
 
-  // Counting on what 1F1B in pipelines would recompute: uneven where sequences are.
+  // Assumes what 1F1B in grouped pipelines would recompute. That differs from chunk to chunk where
+  // sequences are of very different lengths.
   void try_grouped(int splits) {
     const StepLists steps = one_f_one_b_steps(
         table_, table_.passes.has(Pass::kGrouping) ? group_pipelines(table_) : PipelineStarts{0});
@@ -86,6 +99,9 @@ class ListSearch final {
     }
   }
 
+  // Makes an order for the assumed recomputation, finds the least recomputation for that order, and
+  // makes the next order for that. Both are offered in each round: the order with its least
+  // recomputation, and (from the second round on, where it is known to fit) with the assumed one.
   void improve(RecomputeMatrix assumed, double share, const ListOptions& options) {
     for (int round = 0; round < 3 && effort_.left(); ++round) {
       effort_.spend(table_);
@@ -107,7 +123,7 @@ class ListSearch final {
 
   std::optional<RecomputeMatrix> least_for(const StepLists& steps) const {
     return table_.passes.has(Pass::kAdaptiveRecompute) ? least_recompute(steps, table_)
-                                              : least_uniform_recompute(steps, table_);
+                                                       : least_uniform_recompute(steps, table_);
   }
 
   std::vector<int> split_counts() const {
@@ -115,7 +131,8 @@ class ListSearch final {
     return {0, table_.stages, 4 * table_.stages};
   }
 
-  // Neighbours of the best setting.
+  // Tries neighbours of the best setting: other slacks, a larger and a smaller share, other numbers
+  // of split backwards.
   void refine(int splits) {
     const double share = best_share_;
     const int slack = best_options_.slack;
@@ -131,7 +148,8 @@ class ListSearch final {
     }
   }
 
-  // The order judged by replay: a step that the list held back may start as soon as it can.
+  // Takes the order if it is the fastest so far. Its time is that of a replay, in which each step
+  // starts as soon as it can; the list may have held some back for memory that is free after all.
   void offer(StepLists steps, const RecomputeMatrix& recompute, double share = 0.0,
              const ListOptions& options = {}) {
     effort_.spend(table_);
@@ -141,7 +159,7 @@ class ListSearch final {
     best_share_ = share;
     best_options_ = options;
     best_ = Schedule{.cutting = cutting_,
-                     .kind = ScheduleKind::kList,
+                     .name = schedule_name::kList,
                      .steps = std::move(steps),
                      .recompute = recompute,
                      .seconds = seconds};

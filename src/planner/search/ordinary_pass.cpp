@@ -20,7 +20,7 @@ std::optional<Schedule> schedule_in_order(std::shared_ptr<const Cutting> cutting
     const Seconds seconds = time_steps(steps, table, matrix).seconds;
     if (best && seconds >= best->seconds) return;
     best = Schedule{.cutting = cutting,
-                    .kind = ScheduleKind::kOneFOneB,
+                    .name = schedule_name::kOneFOneB,
                     .steps = steps,
                     .recompute = matrix,
                     .seconds = seconds};

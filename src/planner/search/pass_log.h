@@ -12,9 +12,9 @@ namespace infinipipe {
 
 class PassLog final {
  public:
-  // Runs `run` and counts its time for the pass. `best` tells the seconds of the fastest step known
-  // (infinite: none); by how much `run` lowers it is the pass's gain. What `run` throws is thrown,
-  // its time counted.
+  // Calls `run` and adds its time to the pass. `best` returns the seconds of the fastest step known
+  // so far (infinite: none is); the pass's gain grows by what `run` takes off it. Exceptions of
+  // `run` go through, and its time counts then too.
   template <class Best, class Run>
   void run(Pass pass, const Best& best, const Run& run) {
     const Seconds before = best();

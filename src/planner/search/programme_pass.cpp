@@ -13,21 +13,24 @@ namespace infinipipe {
 
 namespace {
 
-// For how many of the chunkings the programme is solved.
+// The programme is solved for at most so many chunkings.
 constexpr std::size_t kSolved = 3;
-// What the programme may gain on the greedy recomputation: where that is slower by more, it is not
-// solved. Over random batches of all kinds the most gained was 1.8%.
+// The most that the programme is expected to gain over the greedy recomputation. It is not solved
+// for a chunking whose greedy schedule is slower than the best known one by more than this. Over
+// random batches of all kinds the largest gain was 1.8%.
 constexpr double kMostGain = 0.03;
-// A chunking of more chunks is looked at only where no other was found to fit. Many sequences of
-// one length are all cut in as many slices, which no batch of so many sequences gains from, and
-// whose tables would take most of the memory.
+// A chunking of more chunks than this is tried only where no other fits. Such chunkings come from
+// many sequences of one length, which are all cut into the same number of slices. A batch of so
+// many sequences gains nothing from that, and the tables of such a chunking would take most of the
+// memory.
 constexpr std::size_t kMostChunks = std::size_t{1} << 16;
 
+// A chunking with its 1F1B order, before its recomputation is solved.
 struct Option {
   std::shared_ptr<const Cutting> cutting;
   PipelineStarts starts = {0};
   StepLists steps;
-  Seconds least = 0.0;     // no recomputation that fits is faster
+  Seconds least = 0.0;     // least_seconds(): no recomputation that fits is faster
   Seconds estimate = 0.0;  // with greedy recomputation; infinite where the sweep finds none
 };
 
@@ -54,7 +57,8 @@ Option make_option(std::shared_ptr<const Cutting> cutting) {
 // The best few options so far, best first; of equal ones those that came first.
 class BestOptions final {
  public:
-  // An option that was dropped before is dropped again: as many others are no worse.
+  // Whether an option of these chunks is among the best. One that was dropped is not found here; it
+  // may be offered a second time and is dropped again, because the better ones are still there.
   bool holds(const Chunking& chunking) const {
     return std::any_of(options_.begin(), options_.end(), [&](const Option& o) {
       return o.cutting->chunking.chunks == chunking.chunks;
@@ -82,7 +86,7 @@ std::optional<Schedule> solve(Option& option, const BoundContext& context) {
     auto recompute = least_uniform_recompute(option.steps, option.cutting->table);
     if (!recompute) return std::nullopt;
     return Schedule{.cutting = option.cutting,
-                    .kind = ScheduleKind::kOneFOneB,
+                    .name = schedule_name::kOneFOneB,
                     .starts = option.starts,
                     .steps = std::move(option.steps),
                     .recompute = std::move(*recompute),
@@ -94,7 +98,7 @@ std::optional<Schedule> solve(Option& option, const BoundContext& context) {
       {.gap = config.solver_gap, .nodes = config.solver_nodes, .seconds = config.solver_seconds});
   if (!solution) return std::nullopt;
   Schedule schedule{.cutting = option.cutting,
-                    .kind = ScheduleKind::kSolvedOneFOneB,
+                    .name = schedule_name::kSolvedOneFOneB,
                     .starts = option.starts,
                     .steps = std::move(option.steps),
                     .recompute = std::move(solution->recompute)};

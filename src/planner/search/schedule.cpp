@@ -5,7 +5,7 @@
 namespace infinipipe {
 
 Candidate Schedule::summary() const {
-  return {.schedule = to_string(kind),
+  return {.schedule = name,
           .slices = cutting->slices,
           .chunk_tokens = cutting->chunking.target_tokens,
           .pipelines = static_cast<int>(starts.size()),

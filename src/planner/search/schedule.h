@@ -1,4 +1,5 @@
-// One way to run a replica's share, with everything that its part of the plan is made of.
+// A schedule of one replica's share: chunks, their order, and their recomputation, from which the
+// replica's part of a plan is made.
 #pragma once
 
 #include <memory>
@@ -6,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "planner/schedules/schedules.h"
 #include "planner/schedules/replica_of_steps.h"
+#include "planner/schedules/schedules.h"
 
 namespace infinipipe {
 
@@ -20,7 +21,7 @@ struct Cutting {
 
 struct Schedule {
   std::shared_ptr<const Cutting> cutting;
-  ScheduleKind kind = ScheduleKind::kOneFOneB;
+  const char* name = schedule_name::kOneFOneB;  // of the table of schedules
   PipelineStarts starts = {0};
   StepLists steps;
   RecomputeMatrix recompute;

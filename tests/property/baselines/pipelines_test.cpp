@@ -62,7 +62,7 @@ TEST(Pipelines, OneForwardOneBackwardIsTheSimulators) {
           {.kind = ChunkKind::kBatched, .slices = {{SequenceId(c), 0, tokens}}, .keeping = {}});
     }
     const int recompute = static_cast<int>(random.between(0, 2));
-    plan.replicas = {ordinary_replica(chunks, ScheduleKind::kOneFOneB, recompute, cost, false)};
+    plan.replicas = {ordinary_replica(chunks, schedule_name::kOneFOneB, recompute, cost, false)};
     require_valid(plan);
     for (const Chunk& chunk : plan.replicas[0].pipelines[0].chunks) {
       shapes.push_back(
@@ -74,10 +74,11 @@ TEST(Pipelines, OneForwardOneBackwardIsTheSimulators) {
           const StageId stage(p);
           const ChunkShape& shape = shapes[static_cast<std::size_t>(c)];
           const int r = std::min(recompute, cost.layers(stage));
-          return ChunkCost{cost.forward(stage, shape),
-                           cost.backward(stage, shape) + cost.recompute(stage, shape, testing::inputs(r)),
-                           cost.activation_bytes(stage, shape, testing::inputs(r)),
-                           r > 0 ? cost.recompute_workspace_bytes(stage, shape) : 0.0};
+          return ChunkCost{
+              cost.forward(stage, shape),
+              cost.backward(stage, shape) + cost.recompute(stage, shape, testing::inputs(r)),
+              cost.activation_bytes(stage, shape, testing::inputs(r)),
+              r > 0 ? cost.recompute_workspace_bytes(stage, shape) : 0.0};
         },
         [&](int c) { return cost.transfer(shapes[static_cast<std::size_t>(c)].tokens); });
     const Simulation simulation = simulate(plan, cost);

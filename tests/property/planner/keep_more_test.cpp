@@ -145,7 +145,7 @@ Bytes tight() {
   return cost.state_bytes(StageId(0)) + 0.7 * cost.activation_bytes(StageId(0), whole, {});
 }
 
-std::string way(PlanContext context, const std::string& planner, const std::string& keeps) {
+std::string kept_with(PlanContext context, const std::string& planner, const std::string& keeps) {
   context.config.name = planner;
   context.config.recompute_keeps = keeps;
   const Plan plan = make_planner(context, evaluator_of(context))->plan({.sequences = {6000, 900}});
@@ -158,20 +158,20 @@ std::string way(PlanContext context, const std::string& planner, const std::stri
 }
 
 TEST(MakePlanner, EppMixesWaysOfRecomputingAndOthersDoAsTheirPapersDo) {
-  EXPECT_EQ(way(long_contexts(0.0), "epp", "auto"), "nothing");
+  EXPECT_EQ(kept_with(long_contexts(0.0), "epp", "auto"), "nothing");
   const PlanContext context = long_contexts(tight());
-  const std::string mixes = way(context, "epp", "auto");
+  const std::string mixes = kept_with(context, "epp", "auto");
   EXPECT_TRUE(mixes == "attention" || mixes == "both") << mixes;
-  EXPECT_EQ(way(context, "epp", "input"), "input");
-  EXPECT_EQ(way(context, "epp", "attention"), "attention");
-  EXPECT_EQ(way(context, "epp-1f1b", "auto"), "input");
-  EXPECT_EQ(way(context, "seq1f1b", "auto"), "input");
-  EXPECT_EQ(way(context, "seq1f1b", "attention"), "attention");
+  EXPECT_EQ(kept_with(context, "epp", "input"), "input");
+  EXPECT_EQ(kept_with(context, "epp", "attention"), "attention");
+  EXPECT_EQ(kept_with(context, "epp-1f1b", "auto"), "input");
+  EXPECT_EQ(kept_with(context, "seq1f1b", "auto"), "input");
+  EXPECT_EQ(kept_with(context, "seq1f1b", "attention"), "attention");
   PlanContext old = context;
   old.profile.remake[index_of(Keep::kAttention)].reset();
-  EXPECT_EQ(way(old, "epp", "auto"), "input");
-  EXPECT_THROW(way(old, "seq1f1b", "attention"), InputError);
-  EXPECT_THROW(way(context, "epp", "atention"), InputError);
+  EXPECT_EQ(kept_with(old, "epp", "auto"), "input");
+  EXPECT_THROW(kept_with(old, "seq1f1b", "attention"), InputError);
+  EXPECT_THROW(kept_with(context, "epp", "atention"), InputError);
 }
 
 }  // namespace

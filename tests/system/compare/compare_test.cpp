@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "infinipipe/base/json.h"
-#include "infinipipe/baselines/calibration.h"
+#include "infinipipe/baselines/published_experiment.h"
 #include "infinipipe/baselines/systems.h"
 #include "infinipipe/data/lengths.h"
 #include "support/profiles.h"
@@ -222,15 +222,15 @@ TEST_F(CompareTest, RefusesWrongUseInOneLine) {
 }
 
 TEST(Calibration, PadsDropsAndKeepsTheFileOrder) {
-  const Calibration& flexsp = calibration("flexsp");
+  const PublishedExperiment& flexsp = published_experiment("flexsp");
   const std::vector<Tokens> lengths = {1, 128, 129, 191872, 191873, 300000, 5};
-  const auto batches = calibration_batches(flexsp, lengths, 2, 2);
+  const auto batches = published_batches(flexsp, lengths, 2, 2);
   ASSERT_EQ(batches.size(), 2u);
   EXPECT_EQ(batches[0], (std::vector<Tokens>{128, 128}));
   EXPECT_EQ(batches[1], (std::vector<Tokens>{256, 191872}));
-  EXPECT_EQ(calibration_batches(flexsp, lengths, 5, 1)[0].back(), 128);
-  EXPECT_ANY_THROW(calibration_batches(flexsp, lengths, 3, 2));
-  EXPECT_EQ(calibration_names(), (std::vector<std::string>{"flexsp"}));
+  EXPECT_EQ(published_batches(flexsp, lengths, 5, 1)[0].back(), 128);
+  EXPECT_ANY_THROW(published_batches(flexsp, lengths, 3, 2));
+  EXPECT_EQ(published_experiment_names(), (std::vector<std::string>{"flexsp"}));
 }
 
 // A profile of the contract's own form: two degrees a map, none of them half a node's.

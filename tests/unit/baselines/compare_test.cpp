@@ -84,7 +84,7 @@ TEST(CompareSystems, ErrorsOfAnyThreadAreThrown) {
 TEST(CompareSystems, CalibrationsUseTheExperimentsSystemsAndStateTheAllowance) {
   CompareRequest request = sample_request();
   request.planners = {"deepspeed", "flexsp"};
-  request.calibration = calibration("flexsp");
+  request.experiment = published_experiment("flexsp");
   const SystemContext context = testing::toy_cluster(8);
   const Comparison comparison = compare_systems(context, request);
   EXPECT_NEAR(comparison.allowance, 1.5 * 3e-3, 1e-12);
@@ -102,7 +102,7 @@ TEST(CompareSystems, CalibrationsUseTheExperimentsSystemsAndStateTheAllowance) {
   }
   SystemContext odd = context;
   odd.devices = 12;
-  EXPECT_THROW(make_calibrated_system(calibration("flexsp"), "deepspeed", odd), InputError);
+  EXPECT_THROW(make_published_system(published_experiment("flexsp"), "deepspeed", odd), InputError);
 }
 
 TEST(CompareSystems, NoBatchesAndNoPlannersAreNoWork) {

@@ -10,8 +10,8 @@
 namespace infinipipe {
 namespace {
 
-std::vector<GroupCost> costs_of(const SystemContext& context) {
-  std::vector<GroupCost> costs;
+std::vector<DeviceGroupCost> costs_of(const SystemContext& context) {
+  std::vector<DeviceGroupCost> costs;
   for (const int degree : group_degrees(context)) costs.emplace_back(context, degree, 0);
   return costs;
 }
@@ -24,7 +24,7 @@ TEST(FlexBound, NoRandomAssignmentBeatsIt) {
   for (int round = 0; round < 60; ++round) {
     SystemContext context = testing::toy_cluster(16, round % 2 == 0);
     context.bytes_per_device = 4e6 + 6e6 * random.uniform();
-    const std::vector<GroupCost> costs = costs_of(context);
+    const std::vector<DeviceGroupCost> costs = costs_of(context);
     auto lengths = testing::skewed_lengths(random, 40, 800);
     std::sort(lengths.rbegin(), lengths.rend());
     const FlexBound bound(lengths, costs, 16);
@@ -79,7 +79,7 @@ TEST(FlexBound, NoRandomAssignmentBeatsIt) {
 TEST(FlexBound, MoreEffortIsNeverLooser) {
   Random random(53);
   const SystemContext context = testing::toy_cluster(16);
-  const std::vector<GroupCost> costs = costs_of(context);
+  const std::vector<DeviceGroupCost> costs = costs_of(context);
   auto lengths = testing::skewed_lengths(random, 60, 900);
   std::sort(lengths.rbegin(), lengths.rend());
   const FlexBound bound(lengths, costs, 16);
@@ -95,7 +95,7 @@ TEST(FlexBound, MoreEffortIsNeverLooser) {
 
 TEST(FlexBound, ASequenceThatNoGroupEndsInTimeClosesTheConfiguration) {
   const SystemContext context = testing::toy_cluster(8);
-  const std::vector<GroupCost> costs = costs_of(context);
+  const std::vector<DeviceGroupCost> costs = costs_of(context);
   const std::vector<Tokens> lengths = {5000};
   const FlexBound bound(lengths, costs, 8);
   const Seconds on_eight = costs.back().constant() + costs.back().sequence(5000);
@@ -109,7 +109,7 @@ TEST(FlexBound, ASequenceThatNoGroupEndsInTimeClosesTheConfiguration) {
 TEST(FlexBound, GathersAreAFloor) {
   SystemContext context = testing::toy_cluster(8, true);
   for (auto& [degree, rate] : context.profile.links.all_gather) rate = 1.0;
-  const std::vector<GroupCost> costs = costs_of(context);
+  const std::vector<DeviceGroupCost> costs = costs_of(context);
   const FlexBound bound({1}, costs, 8);
   EXPECT_NEAR(bound.overall(), costs.front().gather_seconds(), 1e-9 * bound.overall());
 }

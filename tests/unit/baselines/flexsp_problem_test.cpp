@@ -16,7 +16,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Problem {
   std::vector<Tokens> lengths;  // descending
-  std::vector<GroupCost> costs;
+  std::vector<DeviceGroupCost> costs;
   int devices = 8;
 };
 
@@ -69,7 +69,7 @@ class BruteForce {
       best_ = std::min(best_, slowest);
       return;
     }
-    for (const GroupCost& cost : problem_.costs) {
+    for (const DeviceGroupCost& cost : problem_.costs) {
       if (used + cost.degree() > problem_.devices) break;
       if (groups_[group].tokens > cost.capacity()) continue;
       choose(group + 1, used + cost.degree(), std::max(slowest, cost.seconds(groups_[group])));
@@ -86,7 +86,7 @@ void expect_sound(const Problem& problem, const FlexAssignment& found) {
   int devices = 0;
   Seconds slowest = 0.0;
   for (const FlexGroup& group : found.groups) {
-    const GroupCost& cost = problem.costs[static_cast<std::size_t>(group.choice)];
+    const DeviceGroupCost& cost = problem.costs[static_cast<std::size_t>(group.choice)];
     devices += cost.degree();
     GroupLoad load;
     for (const int i : group.members) load.add(problem.lengths[static_cast<std::size_t>(i)]);
@@ -188,7 +188,7 @@ TEST(FlexspProblem, ClimbsWhereThereAreTooManyConfigurations) {
 
 TEST(FlexspProblem, NothingToDoAndNothingThatFits) {
   const SystemContext context = testing::toy_cluster(8);
-  std::vector<GroupCost> costs;
+  std::vector<DeviceGroupCost> costs;
   for (const int degree : group_degrees(context)) costs.emplace_back(context, degree, 0);
   EXPECT_TRUE(assign_groups({}, costs, 8).feasible);
   EXPECT_EQ(assign_groups({}, costs, 8).seconds, 0.0);

@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "infinipipe/baselines/calibration.h"
+#include "infinipipe/baselines/published_experiment.h"
 #include "infinipipe/baselines/systems.h"
 #include "support/clusters.h"
 #include "support/doc_table.h"
@@ -38,8 +38,8 @@ TEST(SystemTable, IsThatOfTheDocs) {
 }
 
 TEST(SystemTable, HasTheSystemsOfEveryCalibration) {
-  for (const std::string& name : calibration_names()) {
-    const Calibration& found = calibration(name);
+  for (const std::string& name : published_experiment_names()) {
+    const PublishedExperiment& found = published_experiment(name);
     ASSERT_EQ(found.make.size(), found.planners.size());
     ASSERT_EQ(found.measured.size(), found.planners.size());
     for (const std::string& system : found.planners) EXPECT_EQ(system_row(system).name, system);

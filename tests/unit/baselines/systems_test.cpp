@@ -7,8 +7,8 @@
 #include <numeric>
 
 #include "baselines/deepspeed.h"
+#include "baselines/device_group_cost.h"
 #include "baselines/flexsp.h"
-#include "baselines/group_cost.h"
 #include "baselines/megatron.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/cost/lower_bound.h"

@@ -46,14 +46,15 @@ class ClockEvaluator final : public Evaluator {
         steps.back().push_back({i.op, first[i.pipeline.index()] + i.chunk.value()});
       }
       for (int k = 0; k < table.chunks; ++k) {
-        recompute[table.index(p, k)] =
-            chunking.chunks[static_cast<std::size_t>(k)].keeping[static_cast<std::size_t>(p)].remade();
+        recompute[table.index(p, k)] = chunking.chunks[static_cast<std::size_t>(k)]
+                                           .keeping[static_cast<std::size_t>(p)]
+                                           .remade();
       }
     }
     result.seconds = time_steps(steps, table, recompute).seconds;
     for (int p = 0; limit_ > 0.0 && p < table.stages; ++p) {
       const Bytes over = peak_bytes(steps[static_cast<std::size_t>(p)], p, table, recompute) -
-                         table.room[static_cast<std::size_t>(p)];
+                         table.budget[static_cast<std::size_t>(p)];
       if (over <= result.over_bytes) continue;
       result.over_stage = StageId(p);
       result.over_bytes = over;

@@ -151,15 +151,15 @@ TEST(MemoryBounds, TheLastResortFits) {
     for (Tokens& n : lengths) n = random.between(1, 3000);
     const Bytes limit = 200000.0 * random.uniform();
     const MemoryBounds floor = memory_bounds(cost, lengths, limit);
-    for (const ChunkBounds& way : floor.bounds) {
-      if (!way.last_resort) continue;
+    for (const ChunkBounds& bounds : floor.bounds) {
+      if (!bounds.last_resort) continue;
       const Chunking chunking = process_sequences(
           lengths, chunk_seconds(cost),
-          {.slices = 4, .capacity = way.capacity, .slice_capacity = way.slice_capacity});
+          {.slices = 4, .capacity = bounds.capacity, .slice_capacity = bounds.slice_capacity});
       const ChunkTable table(chunking, lengths, cost, limit);
       const RecomputeMatrix full(table.entries.size(), 2);
       for (int g = 0; g < static_cast<int>(table.groups.size()); ++g) {
-        EXPECT_LE(group_peaks(table, full, 0, g).back(), table.room[0]);
+        EXPECT_LE(group_peaks(table, full, 0, g).back(), table.budget[0]);
       }
     }
   }
@@ -173,7 +173,7 @@ TEST(BucketIndex, EqualsALinearScan) {
     if (all.size() < 300 && random.uniform() < 0.6) {
       Bucket bucket{.id = round,
                     .tokens = random.between(1, 50),
-                    .room = random.between(0, 50),
+                    .free_tokens = random.between(0, 50),
                     .seconds = 1.0 + static_cast<double>(random.between(0, 20))};
       index.insert(bucket);
       all.push_back(bucket);
@@ -184,7 +184,7 @@ TEST(BucketIndex, EqualsALinearScan) {
     const bool best = random.uniform() < 0.7;
     std::size_t expected = all.size();
     for (std::size_t i = 0; i < all.size(); ++i) {
-      if (all[i].room < tokens || all[i].seconds > seconds) continue;
+      if (all[i].free_tokens < tokens || all[i].seconds > seconds) continue;
       const auto key = [&](const Bucket& b) {
         return std::tuple(best ? 0.0 : b.seconds, b.ratio(), b.id);
       };

@@ -47,18 +47,19 @@ TEST(Planners, OfTheTableAreThoseOfTheDocs) {
   EXPECT_EQ(testing::doc_table("planner.md", "planner"), testing::doc_rows(planners()));
 }
 
-TEST(Schedules, StandInTheOrderOfTheEnum) {
+TEST(Schedules, HaveNamesOfTheirOwnAndAreFoundByThem) {
   std::set<std::string> names;
-  for (std::size_t i = 0; i < schedules().size(); ++i) {
-    const ScheduleRow& row = schedules()[i];
-    EXPECT_EQ(static_cast<std::size_t>(row.value), i);
-    EXPECT_EQ(&row_of(row.value), &row);
-    EXPECT_STREQ(to_string(row.value), row.name);
+  for (const ScheduleRow& row : schedules()) {
+    EXPECT_EQ(&schedule_row(row.name), &row);
     EXPECT_TRUE(names.insert(row.name).second) << row.name;
   }
   EXPECT_TRUE(names.contains(kDefaultSchedule));
   EXPECT_TRUE(names.contains(PlannerReport{}.schedule));
-  EXPECT_EQ(schedules().size(), names.size());
+  for (const char* name : {schedule_name::kOneFOneB, schedule_name::kSolvedOneFOneB,
+                           schedule_name::kList, schedule_name::kMepipe, schedule_name::kGpipe}) {
+    EXPECT_TRUE(names.contains(name)) << name;
+  }
+  EXPECT_THROW(schedule_row("gpip"), InputError);
 }
 
 // A schedule either orders given chunks or is found by a search; only the former may hold weights.
@@ -69,7 +70,11 @@ TEST(Schedules, ThatHoldWeightsOrderGivenChunks) {
     EXPECT_TRUE(row.make != nullptr || !row.holds_weights) << row.name;
   }
   EXPECT_EQ(held, 1);
-  EXPECT_EQ(row_of(ScheduleKind::kList).make, nullptr);
+  EXPECT_EQ(schedule_row(schedule_name::kList).make, nullptr);
+}
+
+TEST(Passes, OfTheTableAreThoseOfTheDocs) {
+  EXPECT_EQ(testing::doc_table("planner.md", "pass"), testing::doc_rows(kPasses));
 }
 
 TEST(Schedules, OfTheTableAreThoseOfTheDocs) {

@@ -16,7 +16,7 @@ inline ChunkTable empty_table(int stages, const std::vector<int>& slices,
   ChunkTable table;
   table.stages = stages;
   table.layers = layers;
-  table.room.assign(static_cast<std::size_t>(stages), std::numeric_limits<double>::infinity());
+  table.budget.assign(static_cast<std::size_t>(stages), std::numeric_limits<double>::infinity());
   for (const int count : slices) {
     const int begin = table.chunks;
     table.chunks += count;
@@ -93,7 +93,7 @@ inline ChunkTable random_table(Random& random, int most_stages, int most_groups,
       least = std::max(least, group_peaks(table, full, p, g).back());
     }
     for (int k = 0; k < table.chunks; ++k) all += table.at(p, k).activation;
-    table.room[static_cast<std::size_t>(p)] = least + (1.0 - tightness) * all + 1e-9;
+    table.budget[static_cast<std::size_t>(p)] = least + (1.0 - tightness) * all + 1e-9;
   }
   return table;
 }

@@ -132,14 +132,14 @@ INFINIPIPE_FORCE void deltas(const BackwardItem<Scalar, In>& item) {
   constexpr Index kLanes = Simd<Scalar>::kLanes;
   for (Index row = 0; row < item.end; ++row) {
     for (Index m = 0; m < item.members; ++m) {
-      const Index place = row * item.query_stride + m * item.dim;
+      const Index offset = row * item.query_stride + m * item.dim;
       Vector<Scalar> sums{};
       Index j = 0;
       for (; j + kLanes <= item.dim; j += kLanes)
-        sums += lanes(item.output + place + j) * lanes(item.output_grad + place + j);
+        sums += lanes(item.output + offset + j) * lanes(item.output_grad + offset + j);
       Scalar sum = 0;
       for (; j < item.dim; ++j)
-        sum += widened(item.output[place + j]) * widened(item.output_grad[place + j]);
+        sum += widened(item.output[offset + j]) * widened(item.output_grad[offset + j]);
       for (Index i = 0; i < kLanes; ++i) sum += sums[i];
       item.delta[row * item.lse_stride + m] = sum;
     }
@@ -157,10 +157,10 @@ void backward(const BackwardItem<Scalar, In>& item, Scalar* memory) {
     const Keys<Scalar, In>& keys = item.keys[run];
     for (Index first = 0; first < keys.count; first += kBackwardKeys) {
       const Index columns = least(kBackwardKeys, keys.count - first);
-      const Index place = first * item.key_stride;
-      pack_panels(keys.key + place, item.key_stride, columns, dim, scratch.key_panels);
-      pack_panels(keys.value + place, item.key_stride, columns, dim, scratch.value_panels);
-      pack_rows(keys.key + place, item.key_stride, columns, dim, padded, Scalar(1), scratch.keys);
+      const Index offset = first * item.key_stride;
+      pack_panels(keys.key + offset, item.key_stride, columns, dim, scratch.key_panels);
+      pack_panels(keys.value + offset, item.key_stride, columns, dim, scratch.value_panels);
+      pack_rows(keys.key + offset, item.key_stride, columns, dim, padded, Scalar(1), scratch.keys);
       fill<Scalar>(scratch.key_grad, 0, columns * padded, 0);
       fill<Scalar>(scratch.value_grad, 0, columns * padded, 0);
       for (Index m = 0; m < item.members; ++m) {
@@ -173,8 +173,8 @@ void backward(const BackwardItem<Scalar, In>& item, Scalar* memory) {
       }
       first_tile = false;
       for (Index i = 0; i < columns; ++i) {
-        Scalar* key_to = keys.key_grad + place + i * item.key_stride;
-        Scalar* value_to = keys.value_grad + place + i * item.key_stride;
+        Scalar* key_to = keys.key_grad + offset + i * item.key_stride;
+        Scalar* value_to = keys.value_grad + offset + i * item.key_stride;
         const Scalar* key_from = scratch.key_grad + i * padded;
         const Scalar* value_from = scratch.value_grad + i * padded;
         for (Index j = 0; j < dim; ++j) key_to[j] += key_from[j] * kLn2<Scalar>;

@@ -46,12 +46,12 @@ template <class Scalar>
 using Vector = typename Simd<Scalar>::Vector;
 
 template <class Scalar>
-INFINIPIPE_FORCE const typename Simd<Scalar>::Unaligned& read(const Scalar* place) {
-  return *reinterpret_cast<const typename Simd<Scalar>::Unaligned*>(place);
+INFINIPIPE_FORCE const typename Simd<Scalar>::Unaligned& read(const Scalar* address) {
+  return *reinterpret_cast<const typename Simd<Scalar>::Unaligned*>(address);
 }
 template <class Scalar>
-INFINIPIPE_FORCE typename Simd<Scalar>::Unaligned& at(Scalar* place) {
-  return *reinterpret_cast<typename Simd<Scalar>::Unaligned*>(place);
+INFINIPIPE_FORCE typename Simd<Scalar>::Unaligned& at(Scalar* address) {
+  return *reinterpret_cast<typename Simd<Scalar>::Unaligned*>(address);
 }
 
 INFINIPIPE_FORCE constexpr Index least(Index a, Index b) { return a < b ? a : b; }
@@ -142,8 +142,8 @@ void block(Index depth, const Scalar* a, Index a_row, Index a_step, const Scalar
   for (Index i = 0; i < Rows; ++i) {
     INFINIPIPE_UNROLL
     for (Index j = 0; j < Vectors; ++j) {
-      Scalar* place = c + i * c_stride + j * kLanes;
-      at(place) = add ? at(place) + sums[i][j] : sums[i][j];
+      Scalar* address = c + i * c_stride + j * kLanes;
+      at(address) = add ? at(address) + sums[i][j] : sums[i][j];
     }
   }
 }

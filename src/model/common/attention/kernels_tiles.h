@@ -112,8 +112,8 @@ INFINIPIPE_FORCE void score_strip(Index rows, Index keys, Index dim, const Scala
 }
 
 template <class Scalar>
-INFINIPIPE_FORCE void fill(Scalar* place, Index from, Index to, Scalar value) {
-  for (Index i = from; i < to; ++i) place[i] = value;
+INFINIPIPE_FORCE void fill(Scalar* row, Index from, Index to, Scalar value) {
+  for (Index i = from; i < to; ++i) row[i] = value;
 }
 
 }  // namespace

@@ -135,10 +135,10 @@ void forward_typed(const Heads& heads, const QueryKeyValue& inputs,
   for (std::int64_t head = 0; head < heads.key_value; ++head) {
     for (const AttentionSlice& slice : slices) {
       keys.push_back(of_head(keys_of<Scalar, In>(slice, inputs, nullptr), head * heads.dim));
-      const std::int64_t place = slice.begin * heads.query_width() + head * members * heads.dim;
+      const std::int64_t offset = slice.begin * heads.query_width() + head * members * heads.dim;
       ForwardItem<Scalar, In> item{
-          item_of(heads, slice, stored<In>(inputs.query) + place, keys.back()),
-          written<In>(result.output) + place,
+          item_of(heads, slice, stored<In>(inputs.query) + offset, keys.back()),
+          written<In>(result.output) + offset,
           result.lse.mutable_data_ptr<Scalar>() + slice.begin * heads.query + head * members};
       const std::int64_t length = item.end;
       for (; item.begin < length; item.begin += attention_kernels::kForwardRows) {
@@ -172,14 +172,14 @@ void backward_typed(const Heads& heads, const at::Tensor& output_grad, const Que
         const auto s = static_cast<std::size_t>(i % slice_count);
         const std::int64_t head = i / slice_count;
         const auto keys = of_head(by_slice[s], head * heads.dim);
-        const std::int64_t place =
+        const std::int64_t offset =
             slices[s].begin * heads.query_width() + head * members * heads.dim;
         const std::int64_t number = slices[s].begin * heads.query + head * members;
         kernels.backward(
-            {item_of(heads, slices[s], stored<In>(saved.query) + place, keys),
-             stored<In>(result.output) + place, result.lse.const_data_ptr<Scalar>() + number,
-             stored<In>(output_grad) + place, delta.mutable_data_ptr<Scalar>() + number,
-             grad.query.mutable_data_ptr<Scalar>() + place},
+            {item_of(heads, slices[s], stored<In>(saved.query) + offset, keys),
+             stored<In>(result.output) + offset, result.lse.const_data_ptr<Scalar>() + number,
+             stored<In>(output_grad) + offset, delta.mutable_data_ptr<Scalar>() + number,
+             grad.query.mutable_data_ptr<Scalar>() + offset},
             scratch);
       });
 }

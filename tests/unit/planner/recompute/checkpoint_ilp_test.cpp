@@ -110,7 +110,7 @@ TEST(SolveCovering, AnEmergencyStopIsReportedAndLeavesTheStart) {
 TEST(CheckpointProgram, SharesADiagonalBetweenStages) {
   // Two stages, three chunks: (stage 0, chunk k) lies on the diagonal of (stage 1, chunk k + 1).
   ChunkTable table = test::even_table(2, {1, 1, 1});
-  table.room = {10.0, 7.0};
+  table.budget = {10.0, 7.0};
   const auto checkpoint = checkpoint_program(one_f_one_b_steps(table, {0}), table, {0});
   EXPECT_EQ(checkpoint.program.cost.size(), 4u);
   for (int k = 0; k < 2; ++k) {
@@ -121,7 +121,7 @@ TEST(CheckpointProgram, SharesADiagonalBetweenStages) {
 TEST(CheckpointProgram, UnevenStagesHaveLayersOfTheirOwn) {
   ChunkTable table = test::even_table(2, {1, 1});
   table.layers = {4, 2};
-  table.room = {10.0, 7.0};
+  table.budget = {10.0, 7.0};
   const auto checkpoint = checkpoint_program(one_f_one_b_steps(table, {0}), table, {0});
   // Chunk 1's diagonal on stage 0 has no other stage on it, so its full 4 layers.
   EXPECT_EQ(
@@ -141,7 +141,7 @@ double brute_force_orders(const StepLists& steps, const ChunkTable& table,
   std::vector<bool> free(static_cast<std::size_t>(table.stages));
   for (int p = 0; p < table.stages; ++p) {
     const auto s = static_cast<std::size_t>(p);
-    free[s] = peak_bytes(steps[s], p, table, none) <= table.room[s];
+    free[s] = peak_bytes(steps[s], p, table, none) <= table.budget[s];
   }
   while (true) {
     const double objective = checkpoint.program.objective(x);
@@ -160,10 +160,10 @@ double brute_force_orders(const StepLists& steps, const ChunkTable& table,
           const Bytes held = entry.activation - r * entry.saved;
           if (step.op == Op::kForward) {
             bytes += held;
-            good = good && bytes <= table.room[s];
+            good = good && bytes <= table.budget[s];
           } else {
             bytes += entry.grads_open;
-            good = good && bytes + entry.workspace <= table.room[s];
+            good = good && bytes + entry.workspace <= table.budget[s];
             bytes -= held + entry.grads_free;
           }
         }

@@ -40,7 +40,7 @@ double brute_force(const ChunkTable& table) {
 
 TEST(SegmentRecompute, NothingWhereTheWindowFits) {
   ChunkTable table = test::even_table(2, {1, 1, 1});
-  table.room = {16.0, 8.0};
+  table.budget = {16.0, 8.0};
   EXPECT_EQ(segment_recompute_seconds(table, 0, 3), 0.0);
 }
 
@@ -48,13 +48,13 @@ TEST(SegmentRecompute, TheEstimateByHand) {
   // Stage 0 has 2 chunks of 8 bytes in flight and room for 14: 2 bytes and 1 of workspace are made
   // up by one layer (2 x 1.5) of each of 3 chunks, 0.25 s each.
   ChunkTable table = test::even_table(2, {1, 1, 1});
-  table.room = {14.0, 8.0};
+  table.budget = {14.0, 8.0};
   EXPECT_DOUBLE_EQ(segment_recompute_seconds(table, 0, 3), 0.75);
 }
 
 TEST(SegmentRecompute, InfiniteWhereLayersDoNotSuffice) {
   ChunkTable table = test::even_table(2, {1, 1, 1});
-  table.room = {4.0, 8.0};
+  table.budget = {4.0, 8.0};
   EXPECT_EQ(segment_recompute_seconds(table, 0, 3), std::numeric_limits<double>::infinity());
 }
 
@@ -68,7 +68,7 @@ TEST(GroupPipelines, LongSequencesGetTheirOwnWhereMemoryIsTight) {
   std::vector<int> slices(61, 1);
   slices[0] = 5;
   ChunkTable table = test::even_table(2, slices);
-  table.room = {33.0, 33.0};
+  table.budget = {33.0, 33.0};
   EXPECT_EQ(group_pipelines(table), (PipelineStarts{0, 1}));
 }
 
@@ -87,7 +87,7 @@ TEST(GroupPipelines, EqualsBruteForce) {
       entry.layer *= random.uniform();
       entry.saved = 0.9;
     }
-    for (Bytes& room : table.room) room = 8.0 * static_cast<double>(random.between(1, 10));
+    for (Bytes& budget : table.budget) budget = 8.0 * static_cast<double>(random.between(1, 10));
     const PipelineStarts starts = group_pipelines(table);
     const double best = brute_force(table);
     several += starts.size() > 1;

@@ -78,8 +78,9 @@ Seconds seconds_of(const Pipeline& pipeline, const std::vector<Tokens>& lengths,
   RecomputeMatrix recompute(table.entries.size());
   for (int p = 0; p < table.stages; ++p) {
     for (int k = 0; k < table.chunks; ++k) {
-      recompute[table.index(p, k)] =
-          pipeline.chunks[static_cast<std::size_t>(k)].keeping[static_cast<std::size_t>(p)].remade();
+      recompute[table.index(p, k)] = pipeline.chunks[static_cast<std::size_t>(k)]
+                                         .keeping[static_cast<std::size_t>(p)]
+                                         .remade();
     }
   }
   return time_steps(steps, table, recompute).seconds;
@@ -209,7 +210,7 @@ TEST(HeldWeights, NearTheBestOfAllPlacements) {
     const Pipeline pipeline = pipeline_of(lengths, 8, cost);
     if (pipeline.chunks.size() > 4) continue;
     Seconds best = 1e30;
-    std::vector<std::vector<std::vector<Instruction>>> ways;
+    std::vector<std::vector<std::vector<Instruction>>> placements;
     const InstructionLists order = one_f_one_b_held(pipeline, lengths, cost, 0);
     for (const auto& list : order) {
       std::vector<Instruction> chain;
@@ -218,11 +219,11 @@ TEST(HeldWeights, NearTheBestOfAllPlacements) {
       }
       std::vector<Instruction> waiting;
       std::vector<Instruction> built;
-      ways.emplace_back();
-      all_placements(chain, 0, waiting, built, ways.back());
+      placements.emplace_back();
+      all_placements(chain, 0, waiting, built, placements.back());
     }
-    for (const auto& first : ways[0]) {
-      for (const auto& second : ways[1]) {
+    for (const auto& first : placements[0]) {
+      for (const auto& second : placements[1]) {
         best = std::min(best, seconds_of(pipeline, lengths, cost, {first, second}));
       }
     }

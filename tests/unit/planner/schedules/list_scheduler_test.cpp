@@ -49,9 +49,9 @@ TEST(ListSchedule, SlackBoundsHowFarAStageRunsAhead) {
 
 TEST(ListSchedule, RefusesAGroupThatDoesNotFitAlone) {
   ChunkTable table = test::even_table(2, {3, 1});
-  table.room = {100.0, 23.9};  // three slices in flight need 24
+  table.budget = {100.0, 23.9};  // three slices in flight need 24
   EXPECT_FALSE(list_schedule(table, none(table), {}));
-  table.room = {100.0, 24.0};
+  table.budget = {100.0, 24.0};
   EXPECT_TRUE(list_schedule(table, none(table), {}));
 }
 

@@ -68,24 +68,24 @@ TEST(PeakBytes, CountsGradientsOfCutSequencesAndOneRecomputedLayer) {
 
 TEST(LeastRecompute, NothingWhereEverythingFits) {
   ChunkTable table = test::even_table(2, {1, 1, 1});
-  table.room = {16.0, 8.0};
+  table.budget = {16.0, 8.0};
   EXPECT_EQ(least_recompute(one_f_one_b_steps(table, {0}), table), none(table));
 }
 
 TEST(LeastRecompute, TakesTheChunkThatStaysLongest) {
   // Two slices of one sequence: the first goes backward last.
   ChunkTable table = test::even_table(1, {2});
-  table.room = {16.0};
+  table.budget = {16.0};
   EXPECT_EQ(least_recompute(one_f_one_b_steps(table, {0}), table), none(table));
-  table.room = {15.0};
+  table.budget = {15.0};
   EXPECT_EQ(least_recompute(one_f_one_b_steps(table, {0}), table), (RecomputeMatrix{1, 0}));
 }
 
 TEST(LeastRecompute, SaysWhereNothingHelps) {
   ChunkTable table = test::even_table(1, {1});
-  table.room = {2.0 + 0.9};  // full recomputation leaves 2, and a layer at work needs 1
+  table.budget = {2.0 + 0.9};  // full recomputation leaves 2, and a layer at work needs 1
   EXPECT_FALSE(least_recompute(one_f_one_b_steps(table, {0}), table));
-  table.room = {3.0};
+  table.budget = {3.0};
   EXPECT_TRUE(least_recompute(one_f_one_b_steps(table, {0}), table));
 }
 
@@ -117,9 +117,9 @@ TEST(ForcedRecompute, CountsDisjointWindows) {
   // Two stages, one slice each: stage 0 holds two chunks at a time, 8 bytes each.
   ChunkTable table = test::even_table(2, {1, 1, 1, 1});
   const StepLists steps = one_f_one_b_steps(table, {0});
-  table.room = {16.0, 16.0};
+  table.budget = {16.0, 16.0};
   EXPECT_EQ(forced_recompute(steps[0], 0, table), 0.0);
-  table.room = {13.0, 13.0};
+  table.budget = {13.0, 13.0};
   // Chunks 0 and 1, then 2 and 3, lack 3 bytes: two layers of 1.5 bytes and 0.25 s each time.
   EXPECT_DOUBLE_EQ(forced_recompute(steps[0], 0, table), 1.0);
   EXPECT_EQ(forced_recompute(steps[1], 1, table), 0.0);

@@ -1,4 +1,4 @@
-#include "infinipipe/baselines/calibration.h"
+#include "infinipipe/baselines/published_experiment.h"
 
 #include <algorithm>
 
@@ -33,8 +33,8 @@ std::unique_ptr<System> flexsp_as_published(const SystemContext& context) {
   return make_flexsp(context, std::move(options));
 }
 
-const std::vector<Calibration>& calibrations() {
-  static const std::vector<Calibration> kCalibrations = {
+const std::vector<PublishedExperiment>& published_experiments() {
+  static const std::vector<PublishedExperiment> kExperiments = {
       {.name = system_name::kFlexsp,
        .batch = 512,
        .batches = 40,
@@ -47,25 +47,25 @@ const std::vector<Calibration>& calibrations() {
        .make = {deepspeed_in_one_group, flexsp_as_published},
        .measured = {8.08, 4.71},
        .source = "arXiv 2412.01523: GPT 6.7B, 64 x A100-40GB, Wikipedia, 192K, batch 512"}};
-  return kCalibrations;
+  return kExperiments;
 }
 
 }  // namespace
 
-std::vector<std::string> calibration_names() { return names_of(calibrations()); }
+std::vector<std::string> published_experiment_names() { return names_of(published_experiments()); }
 
-const Calibration& calibration(const std::string& name) {
-  return named(calibrations(), name, "calibration", "unknown calibration");
+const PublishedExperiment& published_experiment(const std::string& name) {
+  return named(published_experiments(), name, "calibration", "unknown calibration");
 }
 
-std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibration,
-                                                     std::span<const Tokens> lengths, int batch,
-                                                     int batches) {
+std::vector<std::vector<Tokens>> published_batches(const PublishedExperiment& experiment,
+                                                   std::span<const Tokens> lengths, int batch,
+                                                   int batches) {
   INFINIPIPE_ASSERT(batch >= 1 && batches >= 1, "no batches");
   std::vector<std::vector<Tokens>> result(1);
   for (const Tokens length : lengths) {
-    const Tokens padded = (length + calibration.pad - 1) / calibration.pad * calibration.pad;
-    if (padded > calibration.longest) continue;
+    const Tokens padded = (length + experiment.pad - 1) / experiment.pad * experiment.pad;
+    if (padded > experiment.longest) continue;
     if (static_cast<int>(result.back().size()) == batch) {
       if (static_cast<int>(result.size()) == batches) return result;
       result.emplace_back();
@@ -78,7 +78,7 @@ std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibrat
   if (found < needed) {
     throw InputError(
         "lengths",
-        format_count(found) + " of at most " + format_count(calibration.longest) + " tokens",
+        format_count(found) + " of at most " + format_count(experiment.longest) + " tokens",
         "expected " + format_count(needed) + " for " + std::to_string(batches) + " batches of " +
             std::to_string(batch),
         "give fewer --batches or a longer file");
@@ -86,11 +86,11 @@ std::vector<std::vector<Tokens>> calibration_batches(const Calibration& calibrat
   return result;
 }
 
-std::unique_ptr<System> make_calibrated_system(const Calibration& calibration,
-                                               const std::string& name,
-                                               const SystemContext& context) {
-  for (std::size_t i = 0; i < calibration.planners.size(); ++i) {
-    if (calibration.planners[i] == name) return calibration.make[i](context);
+std::unique_ptr<System> make_published_system(const PublishedExperiment& experiment,
+                                              const std::string& name,
+                                              const SystemContext& context) {
+  for (std::size_t i = 0; i < experiment.planners.size(); ++i) {
+    if (experiment.planners[i] == name) return experiment.make[i](context);
   }
   return make_system(name, context);
 }

@@ -1,4 +1,4 @@
-#include "baselines/group_cost.h"
+#include "baselines/device_group_cost.h"
 
 #include <algorithm>
 #include <cmath>
@@ -55,7 +55,7 @@ Line line_of(const Cost& cost) {
 
 }  // namespace
 
-GroupCost::GroupCost(const SystemContext& context, int degree, int recompute)
+DeviceGroupCost::DeviceGroupCost(const SystemContext& context, int degree, int recompute)
     : degree_(degree), recompute_(recompute) {
   INFINIPIPE_ASSERT(degree >= 1 && recompute >= 0 && recompute <= context.layers,
                     "a group of no devices or of too many recomputed layers");
@@ -135,7 +135,7 @@ GroupCost::GroupCost(const SystemContext& context, int degree, int recompute)
   }
 }
 
-Seconds GroupCost::seconds(const GroupLoad& load) const {
+Seconds DeviceGroupCost::seconds(const GroupLoad& load) const {
   const Seconds whole = busy(load);
   if (gather_backward_ <= 0.0) return whole;
   const auto tokens = static_cast<double>(load.tokens);
@@ -145,7 +145,7 @@ Seconds GroupCost::seconds(const GroupLoad& load) const {
          std::max(whole - forward, gather_backward_ + exchange_backward_token_ * tokens);
 }
 
-Bytes GroupCost::peak_bytes(const GroupLoad& load) const {
+Bytes DeviceGroupCost::peak_bytes(const GroupLoad& load) const {
   return fixed_ + bytes_per_token_ * static_cast<double>(load.tokens);
 }
 

@@ -1,5 +1,7 @@
-// Ulysses groups under ZeRO-3: what one group of devices takes for the sequences that it gets.
-// Compute, all-to-all and activations are the cost model's for one stage of all layers.
+// What one group of devices costs, in seconds and bytes, for the sequences that it gets: Ulysses
+// sequence parallelism within the group, ZeRO-3 over all devices. DeepSpeed runs groups of one
+// size, FlexSP groups of several. Compute, all-to-all and activations are those of the cost model
+// for one stage that holds all layers.
 #pragma once
 
 #include <span>
@@ -28,10 +30,10 @@ struct GroupLoad {
 };
 
 // A degree of sequence parallelism with `recompute` of all layers recomputed. Immutable.
-class GroupCost final {
+class DeviceGroupCost final {
  public:
   // Throws as CostModel and Collectives do.
-  GroupCost(const SystemContext& context, int degree, int recompute);
+  DeviceGroupCost(const SystemContext& context, int degree, int recompute);
 
   int degree() const { return degree_; }
   int recompute() const { return recompute_; }
