@@ -7,6 +7,7 @@
 
 #include "baselines/static_system.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/cost/head_shares.h"
 #include "infinipipe/cost/lower_bound.h"
 #include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/planner/factory.h"

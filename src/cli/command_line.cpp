@@ -8,6 +8,7 @@
 
 #include "cli/help.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/names.h"
 
 namespace infinipipe::cli {
 namespace {

@@ -9,6 +9,7 @@
 #include "infinipipe/baselines/compare.h"
 #include "infinipipe/baselines/systems.h"
 #include "infinipipe/core/limits.h"
+#include "infinipipe/core/names.h"
 #include "infinipipe/data/lengths.h"
 #include "infinipipe/report/comparison.h"
 #include "infinipipe/sim/simulator.h"

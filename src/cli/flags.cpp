@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/names.h"
 
 namespace infinipipe::cli {
 namespace {

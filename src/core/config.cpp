@@ -7,6 +7,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/keeping.h"
+#include "infinipipe/core/names.h"
 
 namespace infinipipe {
 namespace {
@@ -274,8 +275,7 @@ void add_planning(Table& t) {
   t.add(
       "planner.disable",
       "parts of the elastic planner that must not run: " + listed(names_of(kPasses), ", "),
-      ConfigType::kNames,
-      [](const TrainConfig& c) { return c.planner.passes.disabled_names(); },
+      ConfigType::kNames, [](const TrainConfig& c) { return c.planner.passes.disabled_names(); },
       [](TrainConfig& c, const std::string& value) {
         c.planner.passes = PassSet::without_named(value, "planner.disable");
       });

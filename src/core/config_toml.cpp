@@ -7,6 +7,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
 #include "infinipipe/core/config.h"
+#include "infinipipe/core/names.h"
 
 namespace infinipipe {
 namespace {

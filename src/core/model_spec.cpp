@@ -5,6 +5,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
+#include "infinipipe/core/names.h"
 
 namespace infinipipe {
 namespace {

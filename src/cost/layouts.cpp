@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/cost/head_shares.h"
 #include "infinipipe/cost/step_overhead.h"
 
 namespace infinipipe {

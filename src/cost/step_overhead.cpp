@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/names.h"
 #include "infinipipe/cost/head_shares.h"
 
 namespace infinipipe {

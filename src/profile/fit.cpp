@@ -6,6 +6,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/statistics.h"
+#include "infinipipe/core/names.h"
 #include "infinipipe/cost/regression.h"
 
 namespace infinipipe {

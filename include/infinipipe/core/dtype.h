@@ -4,8 +4,6 @@
 #include <array>
 #include <cstddef>
 
-#include "infinipipe/core/names.h"
-
 namespace infinipipe {
 
 enum class Dtype { kFloat64, kFloat32, kBfloat16 };

@@ -14,6 +14,15 @@ namespace infinipipe {
 // (src/model/models.h).
 enum class ModelFamily { kLlama };
 
+// How many attention heads a model has. Zeros: unknown. Known ones have key_value >= 1 dividing query.
+struct HeadCounts {
+  std::int64_t query = 0;
+  std::int64_t key_value = 0;
+
+  bool known() const { return query > 0; }
+  bool operator==(const HeadCounts&) const = default;
+};
+
 struct ModelSpec {
   std::int64_t vocab_size = 257;
   std::int64_t hidden_size = 256;

@@ -1,6 +1,6 @@
 // A plan: everything that one training step does, as a plain value. Planners make it, validate()
 // proves it, the simulator predicts it, the runtime executes it, reports show it.
-// JSON form: infinipipe/core/plan_json.h. Source: arXiv 2509.21275 §4-§5.
+// JSON form: infinipipe/core/plan_json.h. The method: docs/planner.md (arXiv 2509.21275 §4-§5).
 #pragma once
 
 #include <cstdint>

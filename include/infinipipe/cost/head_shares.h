@@ -2,19 +2,11 @@
 // cannot. docs/parallelism.md ("Heads") gives the rule.
 #pragma once
 
-#include <cstdint>
 #include <string>
 
+#include "infinipipe/core/model_spec.h"
+
 namespace infinipipe {
-
-// Zeros: unknown. Known ones have key_value >= 1 dividing query.
-struct HeadCounts {
-  std::int64_t query = 0;
-  std::int64_t key_value = 0;
-
-  bool known() const { return query > 0; }
-  bool operator==(const HeadCounts&) const = default;
-};
 
 // Whether `degree` (>= 1) devices can share the heads: with at least as many key-value heads as
 // devices always; with fewer, where the degree is a multiple of them and no device is left without

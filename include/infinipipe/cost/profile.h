@@ -12,7 +12,6 @@
 #include "infinipipe/core/dtype.h"
 #include "infinipipe/core/keeping.h"
 #include "infinipipe/core/model_spec.h"
-#include "infinipipe/cost/head_shares.h"
 
 namespace infinipipe {
 

@@ -10,6 +10,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/dtype.h"
+#include "infinipipe/core/names.h"
 #include "model/common/chunk_state.h"
 #include "model/common/head.h"
 #include "model/common/kv_store.h"

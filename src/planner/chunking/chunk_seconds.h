@@ -6,7 +6,7 @@
 
 namespace infinipipe {
 
-// The cost model is linear in what a chunk's shape counts (arXiv 2509.21275, eq. 1-4), so five
+// The cost model is linear in what a chunk's shape counts (docs/profile.md), so five
 // numbers describe it completely. Recomputation and transfers are left out. Value type.
 struct ChunkSeconds {
   double per_token2 = 0.0;  // of (C+s)^2 - C^2

@@ -1,5 +1,5 @@
-// From lengths to chunks of near-equal time: cut the long, pack the short (Alg. 1 of arXiv
-// 2509.21275).
+// From lengths to chunks of near-equal time: cut the long, pack the short (docs/planner.md;
+// Alg. 1 of arXiv 2509.21275).
 #pragma once
 
 #include <string>

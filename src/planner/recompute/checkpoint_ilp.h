@@ -1,4 +1,4 @@
-// Stage-aware chunk-level adaptive checkpointing (arXiv 2509.21275, eq. 15-20).
+// Stage-aware chunk-level adaptive checkpointing (eq. 15-20 of arXiv 2509.21275; docs/planner.md).
 #pragma once
 
 #include <optional>

@@ -1,4 +1,4 @@
-// Which sequences share a pipeline (arXiv 2509.21275, eq. 12-14).
+// Which sequences share a pipeline (eq. 12-14 of arXiv 2509.21275; docs/planner.md, "Passes").
 #pragma once
 
 #include "planner/schedules/replica_of_steps.h"

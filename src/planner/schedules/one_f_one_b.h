@@ -1,5 +1,4 @@
-// Pipelines of chunks as explicit instruction lists: 1F1B with slices (arXiv 2509.21275
-// §5), and GPipe.
+// Pipelines of chunks as explicit instruction lists: 1F1B with slices (docs/planner.md), GPipe.
 #pragma once
 
 #include <algorithm>

@@ -8,6 +8,7 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/file.h"
+#include "infinipipe/core/names.h"
 
 namespace infinipipe {
 namespace {

@@ -10,6 +10,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/device.h"
 #include "infinipipe/core/dtype.h"
+#include "infinipipe/core/names.h"
 #include "model/common/attention/block.h"
 
 namespace infinipipe::attention_block {
