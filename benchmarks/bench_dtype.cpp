@@ -14,14 +14,14 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/base/file.h"
-#include "infinipipe/base/statistics.h"
-#include "infinipipe/data/batch_source.h"
+#include "base/file.h"
+#include "base/statistics.h"
+#include "data/batch_source.h"
+#include "data/sampler.h"
 #include "infinipipe/data/indexed_dataset.h"
-#include "infinipipe/data/sampler.h"
-#include "infinipipe/planner/layer_split.h"
-#include "infinipipe/report/figure.h"
+#include "planner/layer_split.h"
 #include "real_run.h"
+#include "report/figure.h"
 
 namespace infinipipe {
 namespace {

@@ -27,17 +27,17 @@
 #include <thread>
 #include <vector>
 
+#include "base/file.h"
+#include "base/statistics.h"
+#include "core/layer_costs.h"
+#include "data/safetensors.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
-#include "infinipipe/base/statistics.h"
-#include "infinipipe/core/layer_costs.h"
 #include "infinipipe/core/model_spec.h"
 #include "infinipipe/core/plan_json.h"
-#include "infinipipe/data/safetensors.h"
 #include "infinipipe/planner/factory.h"
-#include "infinipipe/planner/planners.h"
 #include "infinipipe/sim/simulator.h"
 #include "model/common/attention/attention.h"
+#include "planner/planners.h"
 #include "runtime/allocator.h"
 #include "runtime/engine.h"
 

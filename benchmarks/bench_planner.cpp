@@ -20,14 +20,14 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
+#include "base/processor_time.h"
+#include "base/statistics.h"
+#include "data/lengths.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
-#include "infinipipe/base/processor_time.h"
-#include "infinipipe/base/statistics.h"
-#include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
-#include "infinipipe/planner/planners.h"
 #include "infinipipe/sim/simulator.h"
+#include "planner/planners.h"
 #include "planner/schedules/schedules.h"
 
 namespace infinipipe {

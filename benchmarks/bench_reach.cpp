@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/base/random.h"
-#include "infinipipe/planner/layer_split.h"
-#include "infinipipe/planner/planners.h"
+#include "base/random.h"
+#include "planner/layer_split.h"
+#include "planner/planners.h"
 #include "real_run.h"
 
 namespace infinipipe {

@@ -17,9 +17,9 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/base/random.h"
-#include "infinipipe/base/statistics.h"
-#include "infinipipe/core/layer_costs.h"
+#include "base/random.h"
+#include "base/statistics.h"
+#include "core/layer_costs.h"
 #include "infinipipe/core/model_spec.h"
 #include "property/training/sliced_plan.h"
 #include "runtime/allocator.h"

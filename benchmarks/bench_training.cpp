@@ -16,14 +16,14 @@
 #include <string>
 #include <vector>
 
+#include "base/statistics.h"
+#include "data/batch_source.h"
+#include "data/sampler.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/statistics.h"
-#include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
-#include "infinipipe/data/sampler.h"
 #include "infinipipe/planner/factory.h"
-#include "infinipipe/planner/layer_split.h"
-#include "infinipipe/planner/planners.h"
+#include "planner/layer_split.h"
+#include "planner/planners.h"
 #include "real_run.h"
 #include "trainer/calibrator.h"
 

@@ -12,8 +12,8 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
-#include "infinipipe/trainer/profile.h"
 #include "trainer/paced_planner.h"
+#include "trainer/profile.h"
 #include "trainer/setup.h"
 
 namespace infinipipe {

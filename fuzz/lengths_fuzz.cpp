@@ -1,8 +1,8 @@
 // Files of lengths: every number that is read is a possible length.
 #include <string>
 
+#include "data/lengths.h"
 #include "fuzz/harness.h"
-#include "infinipipe/data/lengths.h"
 
 namespace infinipipe::fuzz {
 namespace {

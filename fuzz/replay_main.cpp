@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
+#include "base/random.h"
 #include "fuzz/harness.h"
-#include "infinipipe/base/file.h"
-#include "infinipipe/base/random.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // safetensors files and indexes of shards: tensors that are accepted fill the buffer, and no shard
 // lies outside its folder. Input that starts with `{` is an index, all else a file.
+#include "data/safetensors.h"
 #include "fuzz/scratch_file.h"
-#include "infinipipe/data/safetensors.h"
 
 namespace infinipipe::fuzz {
 namespace {

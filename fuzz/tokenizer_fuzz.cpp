@@ -1,8 +1,8 @@
 // Tokenizers: bytes survive the byte tokenizer, text that was repaired is UTF-8, and whatever is
 // given as a SentencePiece model is refused or encodes and decodes.
+#include "data/tokenizer.h"
 #include "data/utf8.h"
 #include "fuzz/scratch_file.h"
-#include "infinipipe/data/tokenizer.h"
 
 namespace infinipipe::fuzz {
 namespace {

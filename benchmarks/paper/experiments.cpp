@@ -7,14 +7,14 @@
 #include <numeric>
 #include <thread>
 
+#include "baselines/systems.h"
+#include "cost/lower_bound.h"
+#include "cost/step_overhead.h"
+#include "data/lengths.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/baselines/systems.h"
-#include "infinipipe/cost/lower_bound.h"
-#include "infinipipe/cost/step_overhead.h"
-#include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
-#include "infinipipe/planner/parallel_choice.h"
 #include "infinipipe/sim/simulator.h"
+#include "planner/parallel_choice.h"
 
 namespace infinipipe::paper {
 

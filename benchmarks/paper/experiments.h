@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "core/parallel_choice.h"
 #include "infinipipe/base/json.h"
-#include "infinipipe/core/parallel_choice.h"
 #include "infinipipe/core/plan.h"
 #include "infinipipe/cost/profile.h"
-#include "infinipipe/planner/planners.h"
+#include "planner/planners.h"
 
 namespace infinipipe::paper {
 

@@ -2,9 +2,9 @@
 #include <cmath>
 #include <limits>
 
-#include "infinipipe/baselines/systems.h"
-#include "infinipipe/report/figure.h"
+#include "baselines/systems.h"
 #include "paper/page.h"
+#include "report/figure.h"
 
 namespace infinipipe::paper {
 

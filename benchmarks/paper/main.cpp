@@ -6,7 +6,7 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 
-#include "infinipipe/base/file.h"
+#include "base/file.h"
 #include "paper/page.h"
 
 int main(int argc, char** argv) {

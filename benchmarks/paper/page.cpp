@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <optional>
 
-#include "infinipipe/baselines/systems.h"
-#include "infinipipe/cost/step_overhead.h"
+#include "baselines/systems.h"
+#include "cost/step_overhead.h"
 
 namespace infinipipe::paper {
 

@@ -1,4 +1,4 @@
-#include "infinipipe/base/file.h"
+#include "base/file.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -14,8 +14,8 @@
 #include <thread>
 #include <utility>
 
+#include "base/temporary_file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/temporary_file.h"
 
 namespace infinipipe {
 namespace {

@@ -1,4 +1,4 @@
-#include "infinipipe/base/processor_time.h"
+#include "base/processor_time.h"
 
 #include <ctime>
 

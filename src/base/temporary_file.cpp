@@ -1,4 +1,4 @@
-#include "infinipipe/base/temporary_file.h"
+#include "base/temporary_file.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 
 namespace infinipipe {
 namespace {

@@ -1,7 +1,7 @@
 // Collectives of model states, as NCCL's rings run them.
 #pragma once
 
-#include "infinipipe/baselines/system.h"
+#include "baselines/system.h"
 
 namespace infinipipe {
 

@@ -1,4 +1,4 @@
-#include "infinipipe/baselines/compare.h"
+#include "baselines/compare.h"
 
 #include <algorithm>
 #include <atomic>

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "infinipipe/baselines/system.h"
+#include "baselines/system.h"
 
 namespace infinipipe {
 

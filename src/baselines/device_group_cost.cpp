@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "baselines/collectives.h"
+#include "cost/head_shares.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/cost/head_shares.h"
 
 namespace infinipipe {
 

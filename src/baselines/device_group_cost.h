@@ -6,7 +6,7 @@
 
 #include <span>
 
-#include "infinipipe/baselines/system.h"
+#include "baselines/system.h"
 #include "infinipipe/cost/cost_model.h"
 
 namespace infinipipe {

@@ -6,8 +6,8 @@
 
 #include "baselines/packing.h"
 #include "baselines/static_system.h"
+#include "baselines/systems.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/baselines/systems.h"
 
 namespace infinipipe {
 

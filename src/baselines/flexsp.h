@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "baselines/flexsp_problem.h"
-#include "infinipipe/baselines/system.h"
+#include "baselines/system.h"
 
 namespace infinipipe {
 

@@ -8,8 +8,8 @@
 #include "baselines/megatron_cost.h"
 #include "baselines/packing.h"
 #include "baselines/static_system.h"
+#include "baselines/systems.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/baselines/systems.h"
 
 namespace infinipipe {
 

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "infinipipe/baselines/system.h"
+#include "baselines/system.h"
 
 namespace infinipipe {
 

@@ -6,10 +6,10 @@
 #include <numeric>
 
 #include "baselines/static_system.h"
+#include "cost/head_shares.h"
+#include "cost/lower_bound.h"
+#include "cost/step_overhead.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/cost/head_shares.h"
-#include "infinipipe/cost/lower_bound.h"
-#include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/planner/factory.h"
 
 namespace infinipipe {

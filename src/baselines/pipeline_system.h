@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "infinipipe/baselines/system.h"
-#include "infinipipe/planner/planners.h"
+#include "baselines/system.h"
+#include "planner/planners.h"
 
 namespace infinipipe {
 

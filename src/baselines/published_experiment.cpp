@@ -1,11 +1,11 @@
-#include "infinipipe/baselines/published_experiment.h"
+#include "baselines/published_experiment.h"
 
 #include <algorithm>
 
 #include "baselines/deepspeed.h"
 #include "baselines/flexsp.h"
+#include "baselines/systems.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/baselines/systems.h"
 
 namespace infinipipe {
 

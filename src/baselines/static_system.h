@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/baselines/system.h"
+#include "baselines/system.h"
 
 namespace infinipipe {
 

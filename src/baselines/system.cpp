@@ -1,12 +1,12 @@
-#include "infinipipe/baselines/system.h"
+#include "baselines/system.h"
 
 #include <algorithm>
 #include <limits>
 
+#include "baselines/systems.h"
+#include "cost/layouts.h"
+#include "cost/lower_bound.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/baselines/systems.h"
-#include "infinipipe/cost/layouts.h"
-#include "infinipipe/cost/lower_bound.h"
 
 namespace infinipipe {
 

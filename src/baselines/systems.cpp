@@ -1,4 +1,4 @@
-#include "infinipipe/baselines/systems.h"
+#include "baselines/systems.h"
 
 #include "baselines/deepspeed.h"
 #include "baselines/flexsp.h"

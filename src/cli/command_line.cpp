@@ -7,8 +7,8 @@
 #include <map>
 
 #include "cli/help.h"
+#include "core/names.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/core/names.h"
 
 namespace infinipipe::cli {
 namespace {

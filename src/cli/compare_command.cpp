@@ -3,16 +3,16 @@
 #include <memory>
 #include <thread>
 
+#include "baselines/compare.h"
+#include "baselines/systems.h"
 #include "cli/command.h"
 #include "cli/planning.h"
+#include "core/limits.h"
+#include "core/names.h"
+#include "data/lengths.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/baselines/compare.h"
-#include "infinipipe/baselines/systems.h"
-#include "infinipipe/core/limits.h"
-#include "infinipipe/core/names.h"
-#include "infinipipe/data/lengths.h"
-#include "infinipipe/report/comparison.h"
 #include "infinipipe/sim/simulator.h"
+#include "report/comparison.h"
 
 namespace infinipipe::cli {
 namespace {

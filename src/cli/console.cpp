@@ -6,7 +6,7 @@
 #include <chrono>
 #include <iostream>
 
-#include "infinipipe/base/file.h"
+#include "base/file.h"
 
 namespace infinipipe::cli {
 namespace {

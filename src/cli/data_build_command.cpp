@@ -1,7 +1,7 @@
 #include <limits>
 
 #include "cli/command.h"
-#include "infinipipe/data/build.h"
+#include "data/build.h"
 
 namespace infinipipe::cli {
 namespace {

@@ -1,5 +1,5 @@
 #include "cli/command.h"
-#include "infinipipe/data/lengths.h"
+#include "data/lengths.h"
 
 namespace infinipipe::cli {
 namespace {

@@ -1,8 +1,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
-#include "infinipipe/data/lengths.h"
-#include "infinipipe/data/stats.h"
+#include "data/lengths.h"
+#include "data/stats.h"
 
 namespace infinipipe::cli {
 namespace {

@@ -4,8 +4,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "core/names.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/core/names.h"
 
 namespace infinipipe::cli {
 namespace {

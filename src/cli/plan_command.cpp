@@ -4,17 +4,17 @@
 
 #include "cli/command.h"
 #include "cli/planning.h"
+#include "core/limits.h"
+#include "cost/head_shares.h"
+#include "cost/step_overhead.h"
+#include "data/lengths.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/core/limits.h"
 #include "infinipipe/core/plan_json.h"
-#include "infinipipe/cost/head_shares.h"
-#include "infinipipe/cost/step_overhead.h"
-#include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
-#include "infinipipe/planner/parallel_choice.h"
-#include "infinipipe/planner/planners.h"
-#include "infinipipe/report/parallel_text.h"
 #include "infinipipe/report/plan_text.h"
+#include "planner/parallel_choice.h"
+#include "planner/planners.h"
+#include "report/parallel_text.h"
 
 namespace infinipipe::cli {
 namespace {

@@ -4,8 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "core/limits.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/core/limits.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
 

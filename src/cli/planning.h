@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "baselines/system.h"
 #include "cli/flags.h"
-#include "infinipipe/baselines/system.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/cost/profile.h"
 #include "infinipipe/planner/planner.h"

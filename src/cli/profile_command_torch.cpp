@@ -6,9 +6,9 @@
 #include "cli/training_torch.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/cost/profile.h"
-#include "infinipipe/profile/profile_machine.h"
-#include "infinipipe/report/residuals.h"
-#include "infinipipe/trainer/profile.h"
+#include "profile/profile_machine.h"
+#include "report/residuals.h"
+#include "trainer/profile.h"
 
 namespace infinipipe::cli {
 namespace {

@@ -5,9 +5,9 @@
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/profile.h"
 #include "infinipipe/report/chrome_trace.h"
-#include "infinipipe/report/step_table.h"
 #include "infinipipe/report/timeline.h"
 #include "infinipipe/sim/simulator.h"
+#include "report/step_table.h"
 
 namespace infinipipe::cli {
 namespace {

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <limits>
 
+#include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/keeping.h"
-#include "infinipipe/core/names.h"
 
 namespace infinipipe {
 namespace {

@@ -2,11 +2,11 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/limits.h"
+#include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/core/keeping.h"
-#include "infinipipe/core/limits.h"
-#include "infinipipe/core/names.h"
 
 namespace infinipipe {
 namespace {

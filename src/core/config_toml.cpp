@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <sstream>
 
+#include "base/file.h"
+#include "core/names.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 #include "infinipipe/core/config.h"
-#include "infinipipe/core/names.h"
 
 namespace infinipipe {
 namespace {

@@ -1,4 +1,4 @@
-#include "infinipipe/core/layer_costs.h"
+#include "core/layer_costs.h"
 
 namespace infinipipe {
 namespace {

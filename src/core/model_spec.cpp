@@ -3,9 +3,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
-#include "infinipipe/core/names.h"
 
 namespace infinipipe {
 namespace {

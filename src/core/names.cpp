@@ -1,4 +1,4 @@
-#include "infinipipe/core/names.h"
+#include "core/names.h"
 
 #include <algorithm>
 #include <numeric>

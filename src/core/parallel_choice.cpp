@@ -1,4 +1,4 @@
-#include "infinipipe/core/parallel_choice.h"
+#include "core/parallel_choice.h"
 
 namespace infinipipe {
 

@@ -1,6 +1,6 @@
 #include "infinipipe/core/passes.h"
 
-#include "infinipipe/core/names.h"
+#include "core/names.h"
 
 namespace infinipipe {
 

@@ -6,9 +6,9 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
+#include "core/limits.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
-#include "infinipipe/core/limits.h"
 
 namespace infinipipe {
 namespace {

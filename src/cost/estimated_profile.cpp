@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/layer_costs.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/core/layer_costs.h"
 #include "infinipipe/cost/profile.h"
 
 namespace infinipipe {

@@ -1,4 +1,4 @@
-#include "infinipipe/cost/head_shares.h"
+#include "cost/head_shares.h"
 
 #include <algorithm>
 

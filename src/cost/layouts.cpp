@@ -1,11 +1,11 @@
-#include "infinipipe/cost/layouts.h"
+#include "cost/layouts.h"
 
 #include <algorithm>
 #include <cstdint>
 
+#include "cost/head_shares.h"
+#include "cost/step_overhead.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/cost/head_shares.h"
-#include "infinipipe/cost/step_overhead.h"
 
 namespace infinipipe {
 

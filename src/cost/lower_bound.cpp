@@ -1,5 +1,5 @@
 // docs/simulator.md ("Lower bound") derives every step; names here follow it.
-#include "infinipipe/cost/lower_bound.h"
+#include "cost/lower_bound.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "infinipipe/cost/regression.h"
+#include "cost/regression.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,8 +6,8 @@
 #include <numeric>
 #include <string>
 
+#include "base/statistics.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/statistics.h"
 
 namespace infinipipe {
 namespace {

@@ -1,10 +1,10 @@
-#include "infinipipe/cost/step_overhead.h"
+#include "cost/step_overhead.h"
 
 #include <algorithm>
 
+#include "core/names.h"
+#include "cost/head_shares.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/core/names.h"
-#include "infinipipe/cost/head_shares.h"
 
 namespace infinipipe {
 

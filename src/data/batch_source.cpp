@@ -1,4 +1,4 @@
-#include "infinipipe/data/batch_source.h"
+#include "data/batch_source.h"
 
 #include <algorithm>
 

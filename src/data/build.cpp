@@ -1,16 +1,16 @@
-#include "infinipipe/data/build.h"
+#include "data/build.h"
 
 #include <algorithm>
 #include <array>
 #include <thread>
 
+#include "base/file.h"
 #include "data/encode_piece.h"
 #include "data/ordered_encoder.h"
 #include "data/output_file.h"
 #include "data/text_source.h"
+#include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
-#include "infinipipe/data/tokenizer.h"
 
 namespace infinipipe {
 namespace {

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "data/text_source.h"
+#include "data/tokenizer.h"
 #include "infinipipe/base/units.h"
 #include "infinipipe/data/indexed_dataset.h"
-#include "infinipipe/data/tokenizer.h"
 
 namespace infinipipe {
 

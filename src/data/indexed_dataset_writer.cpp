@@ -6,10 +6,10 @@
 #include <optional>
 #include <utility>
 
+#include "base/file.h"
 #include "data/index_format.h"
 #include "data/output_file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 #include "infinipipe/data/indexed_dataset.h"
 
 namespace infinipipe {

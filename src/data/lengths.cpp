@@ -1,14 +1,14 @@
-#include "infinipipe/data/lengths.h"
+#include "data/lengths.h"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 
+#include "base/file.h"
+#include "base/random.h"
+#include "data/sampler.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
-#include "infinipipe/base/random.h"
-#include "infinipipe/data/sampler.h"
 
 namespace infinipipe {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/base/temporary_file.h"
+#include "base/temporary_file.h"
 
 namespace infinipipe {
 

@@ -2,10 +2,10 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "data/safetensors.h"
 #include "data/safetensors_format.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
-#include "infinipipe/data/safetensors.h"
 
 namespace infinipipe {
 

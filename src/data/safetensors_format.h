@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "infinipipe/data/safetensors.h"
+#include "data/safetensors.h"
 
 namespace infinipipe {
 

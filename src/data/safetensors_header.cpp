@@ -3,10 +3,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "data/safetensors.h"
 #include "data/safetensors_format.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
-#include "infinipipe/data/safetensors.h"
 
 namespace infinipipe {
 namespace {

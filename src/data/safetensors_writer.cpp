@@ -3,12 +3,12 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/hash.h"
 #include "data/output_file.h"
+#include "data/safetensors.h"
 #include "data/safetensors_format.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/hash.h"
 #include "infinipipe/base/json.h"
-#include "infinipipe/data/safetensors.h"
 
 namespace infinipipe {
 namespace {

@@ -1,12 +1,12 @@
-#include "infinipipe/data/sampler.h"
+#include "data/sampler.h"
 
 #include <algorithm>
 #include <array>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
 
 namespace infinipipe {
 namespace {

@@ -4,9 +4,9 @@
 
 #include <utility>
 
+#include "base/file.h"
 #include "data/utf8.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 
 namespace infinipipe {
 namespace {

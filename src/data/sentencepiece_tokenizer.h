@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "infinipipe/data/tokenizer.h"
+#include "data/tokenizer.h"
 
 namespace infinipipe {
 

@@ -9,10 +9,10 @@
 #include <string_view>
 #include <vector>
 
+#include "data/build.h"
 #include "data/folder_walk.h"
 #include "data/input_file.h"
 #include "data/json_array.h"
-#include "infinipipe/data/build.h"
 
 namespace infinipipe {
 

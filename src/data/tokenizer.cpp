@@ -1,4 +1,4 @@
-#include "infinipipe/data/tokenizer.h"
+#include "data/tokenizer.h"
 
 #include "data/sentencepiece_tokenizer.h"
 #include "infinipipe/base/error.h"

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <numeric>
 
+#include "cost/head_shares.h"
+#include "cost/lower_bound.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
-#include "infinipipe/cost/head_shares.h"
-#include "infinipipe/cost/lower_bound.h"
-#include "infinipipe/planner/layer_split.h"
 #include "planner/chunking/chunk_seconds.h"
+#include "planner/layer_split.h"
 
 namespace infinipipe {
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "infinipipe/base/error.h"
-#include "infinipipe/planner/planners.h"
 #include "planner/bound_context.h"
+#include "planner/planners.h"
 
 namespace infinipipe {
 

@@ -1,4 +1,4 @@
-#include "infinipipe/planner/layer_split.h"
+#include "planner/layer_split.h"
 
 #include <algorithm>
 #include <limits>

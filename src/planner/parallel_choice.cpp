@@ -1,14 +1,14 @@
-#include "infinipipe/planner/parallel_choice.h"
+#include "planner/parallel_choice.h"
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <numeric>
 
+#include "cost/layouts.h"
+#include "cost/lower_bound.h"
+#include "cost/step_overhead.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/cost/layouts.h"
-#include "infinipipe/cost/lower_bound.h"
-#include "infinipipe/cost/step_overhead.h"
 #include "infinipipe/planner/factory.h"
 #include "planner/bound_context.h"
 

@@ -1,4 +1,4 @@
-#include "infinipipe/planner/plan_service.h"
+#include "planner/plan_service.h"
 
 #include <algorithm>
 #include <chrono>
@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/processor_time.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/processor_time.h"
 
 namespace infinipipe {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "infinipipe/core/plan.h"
 
 namespace infinipipe {

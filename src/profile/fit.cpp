@@ -4,10 +4,10 @@
 #include <cmath>
 #include <limits>
 
+#include "base/statistics.h"
+#include "core/names.h"
+#include "cost/regression.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/statistics.h"
-#include "infinipipe/core/names.h"
-#include "infinipipe/cost/regression.h"
 
 namespace infinipipe {
 namespace {

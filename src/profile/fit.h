@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "infinipipe/cost/profile.h"
-#include "infinipipe/profile/profile_machine.h"
+#include "profile/profile_machine.h"
 #include "profile/samples.h"
 
 namespace infinipipe {

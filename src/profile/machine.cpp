@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "infinipipe/base/units.h"
-#include "infinipipe/profile/profile_machine.h"
+#include "profile/profile_machine.h"
 #include "runtime/cuda_devices.h"
 
 namespace infinipipe {

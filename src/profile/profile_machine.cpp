@@ -1,4 +1,4 @@
-#include "infinipipe/profile/profile_machine.h"
+#include "profile/profile_machine.h"
 
 #include <algorithm>
 #include <chrono>
@@ -7,10 +7,10 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "base/random.h"
+#include "base/statistics.h"
+#include "core/layer_costs.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
-#include "infinipipe/base/statistics.h"
-#include "infinipipe/core/layer_costs.h"
 #include "infinipipe/core/validate.h"
 #include "profile/design.h"
 #include "profile/fit.h"

@@ -4,8 +4,8 @@
 #include <map>
 #include <tuple>
 
+#include "base/statistics.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/statistics.h"
 
 namespace infinipipe {
 

@@ -10,8 +10,8 @@
 #include <tuple>
 #include <utility>
 
+#include "base/file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 
 namespace infinipipe {
 namespace {

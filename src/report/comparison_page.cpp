@@ -2,8 +2,8 @@
 #include <array>
 #include <cmath>
 
-#include "infinipipe/base/file.h"
-#include "infinipipe/report/comparison.h"
+#include "base/file.h"
+#include "report/comparison.h"
 #include "report/system_row.h"
 #include "report/text_table.h"
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <map>
 
-#include "infinipipe/report/comparison.h"
+#include "report/comparison.h"
 #include "report/system_row.h"
 #include "report/text_table.h"
 

@@ -1,4 +1,4 @@
-#include "infinipipe/report/figure.h"
+#include "report/figure.h"
 
 #include <algorithm>
 #include <array>

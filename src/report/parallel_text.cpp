@@ -1,4 +1,4 @@
-#include "infinipipe/report/parallel_text.h"
+#include "report/parallel_text.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -1,4 +1,4 @@
-#include "infinipipe/report/residuals.h"
+#include "report/residuals.h"
 
 #include <algorithm>
 #include <array>
@@ -7,8 +7,8 @@
 #include <map>
 #include <utility>
 
-#include "infinipipe/base/file.h"
-#include "infinipipe/base/statistics.h"
+#include "base/file.h"
+#include "base/statistics.h"
 
 namespace infinipipe {
 namespace {

@@ -1,4 +1,4 @@
-#include "infinipipe/report/step_table.h"
+#include "report/step_table.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/core/comparison.h"
+#include "core/comparison.h"
 
 namespace infinipipe {
 

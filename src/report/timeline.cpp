@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
-#include "infinipipe/base/file.h"
+#include "base/file.h"
 #include "infinipipe/base/json.h"
 #include "report/timeline_page.h"
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "cost/lower_bound.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/cost/lower_bound.h"
 #include "sim/replica_run.h"
 
 namespace infinipipe {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "infinipipe/base/statistics.h"
+#include "base/statistics.h"
 
 namespace infinipipe {
 namespace {

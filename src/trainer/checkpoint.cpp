@@ -14,10 +14,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/file.h"
+#include "base/hash.h"
+#include "data/safetensors.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
-#include "infinipipe/base/hash.h"
-#include "infinipipe/data/safetensors.h"
 
 namespace infinipipe {
 namespace {

@@ -3,13 +3,13 @@
 #include <cmath>
 #include <utility>
 
+#include "data/batch_source.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/data/batch_source.h"
 #include "infinipipe/data/indexed_dataset.h"
-#include "infinipipe/planner/layer_split.h"
-#include "infinipipe/trainer/profile.h"
 #include "infinipipe/trainer/trainer.h"
+#include "planner/layer_split.h"
 #include "trainer/checkpoint.h"
+#include "trainer/profile.h"
 #include "trainer/setup.h"
 
 namespace infinipipe {

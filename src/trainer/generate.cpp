@@ -1,9 +1,9 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_to_copy.h>
 
+#include "base/random.h"
+#include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
-#include "infinipipe/data/tokenizer.h"
 #include "infinipipe/trainer/trainer.h"
 #include "trainer/checkpoint.h"
 #include "trainer/continuation.h"

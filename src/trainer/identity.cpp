@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
+#include "base/hash.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
-#include "infinipipe/base/hash.h"
 
 namespace infinipipe {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "infinipipe/base/error.h"
-#include "infinipipe/planner/layer_split.h"
+#include "planner/layer_split.h"
 #include "trainer/setup.h"
 
 namespace infinipipe {

@@ -7,15 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
+#include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 #include "infinipipe/cost/cost_model.h"
 #include "infinipipe/cost/profile.h"
-#include "infinipipe/data/tokenizer.h"
 #include "infinipipe/planner/factory.h"
-#include "infinipipe/planner/layer_split.h"
-#include "infinipipe/trainer/profile.h"
+#include "planner/layer_split.h"
 #include "trainer/checkpoint.h"
+#include "trainer/profile.h"
 #include "trainer/setup.h"
 
 namespace infinipipe {

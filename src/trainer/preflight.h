@@ -3,8 +3,8 @@
 
 #include <functional>
 
+#include "data/batch_source.h"
 #include "infinipipe/core/config.h"
-#include "infinipipe/data/batch_source.h"
 #include "infinipipe/planner/planner.h"
 #include "infinipipe/trainer/trainer.h"
 

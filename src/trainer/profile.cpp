@@ -1,4 +1,4 @@
-#include "infinipipe/trainer/profile.h"
+#include "trainer/profile.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 #include "infinipipe/base/json.h"
-#include "infinipipe/planner/layer_split.h"
+#include "planner/layer_split.h"
 #include "trainer/code_version.h"
 #include "trainer/setup.h"
 

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "infinipipe/base/error.h"
-#include "infinipipe/profile/profile_machine.h"
+#include "profile/profile_machine.h"
 
 namespace infinipipe {
 namespace {

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "infinipipe/base/hash.h"
+#include "base/hash.h"
 
 namespace infinipipe {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 
 namespace infinipipe {
 

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <vector>
 
+#include "base/statistics.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/statistics.h"
 
 namespace infinipipe {
 namespace {

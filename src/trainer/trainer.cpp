@@ -4,14 +4,14 @@
 #include <optional>
 #include <utility>
 
+#include "base/file.h"
+#include "data/sampler.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 #include "infinipipe/data/indexed_dataset.h"
-#include "infinipipe/data/sampler.h"
-#include "infinipipe/trainer/profile.h"
 #include "trainer/checkpoint.h"
 #include "trainer/identity.h"
 #include "trainer/preflight.h"
+#include "trainer/profile.h"
 #include "trainer/resume.h"
 #include "trainer/run_lock.h"
 #include "trainer/run_record.h"

@@ -7,11 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/processor_time.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/processor_time.h"
 #include "infinipipe/core/plan_json.h"
-#include "infinipipe/planner/layer_split.h"
 #include "infinipipe/report/chrome_trace.h"
+#include "planner/layer_split.h"
 #include "trainer/metrics_file.h"
 #include "trainer/paced_planner.h"
 #include "trainer/resume.h"

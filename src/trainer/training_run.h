@@ -4,12 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/data/batch_source.h"
+#include "data/batch_source.h"
+#include "data/sampler.h"
 #include "infinipipe/data/indexed_dataset.h"
-#include "infinipipe/data/sampler.h"
-#include "infinipipe/planner/plan_service.h"
 #include "infinipipe/planner/planner.h"
 #include "infinipipe/trainer/trainer.h"
+#include "planner/plan_service.h"
 #include "runtime/engine.h"
 #include "trainer/calibrator.h"
 #include "trainer/checkpoint.h"

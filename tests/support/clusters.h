@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
-#include "infinipipe/base/random.h"
-#include "infinipipe/baselines/system.h"
+#include "base/random.h"
+#include "baselines/system.h"
 
 namespace infinipipe::testing {
 

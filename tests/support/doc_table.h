@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "infinipipe/base/file.h"
+#include "base/file.h"
 
 namespace infinipipe::testing {
 

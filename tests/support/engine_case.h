@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "runtime/engine.h"
 #include "support/reference_model.h"
 

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "infinipipe/core/plan.h"
 
 namespace infinipipe::testing {

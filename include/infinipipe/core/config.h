@@ -54,7 +54,7 @@ struct MemoryConfig {
   double bytes_per_stage = 0.0;  // 0: the profile's device memory
 };
 
-// Of the planner's table (infinipipe/planner/planners.h): what plans unless the user says
+// Of the planner's table (planner/planners.h): what plans unless the user says
 // otherwise.
 inline constexpr const char* kDefaultPlanner = "epp";
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 
 namespace infinipipe {
 

@@ -8,9 +8,9 @@
 #include <bit>
 #include <utility>
 
+#include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/dtype.h"
-#include "infinipipe/core/names.h"
 #include "model/common/chunk_state.h"
 #include "model/common/head.h"
 #include "model/common/kv_store.h"

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "infinipipe/core/names.h"
+#include "core/names.h"
 #include "infinipipe/cost/cost_model.h"
 #include "planner/schedules/one_f_one_b.h"
 

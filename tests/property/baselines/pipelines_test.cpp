@@ -6,13 +6,13 @@
 #include <numeric>
 
 #include "baselines/pipeline_1f1b.h"
+#include "cost/step_overhead.h"
+#include "data/lengths.h"
 #include "infinipipe/core/validate.h"
-#include "infinipipe/cost/step_overhead.h"
-#include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
-#include "infinipipe/planner/parallel_choice.h"
 #include "infinipipe/sim/simulator.h"
 #include "planner/ordinary/ordinary_planner.h"
+#include "planner/parallel_choice.h"
 #include "support/clusters.h"
 #include "support/keeping.h"
 #include "support/profiles.h"

@@ -10,12 +10,12 @@
 #include <cstdio>
 #include <mutex>
 
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
 #include "infinipipe/planner/factory.h"
-#include "infinipipe/profile/profile_machine.h"
-#include "infinipipe/report/step_table.h"
 #include "infinipipe/sim/simulator.h"
+#include "profile/profile_machine.h"
+#include "report/step_table.h"
 #include "runtime/engine.h"
 
 namespace infinipipe {

@@ -1,13 +1,13 @@
 // The choice of parallelism against planning and simulating each layout by hand.
-#include "infinipipe/planner/parallel_choice.h"
+#include "planner/parallel_choice.h"
 
 #include <gtest/gtest.h>
 
 #include <set>
 
+#include "cost/step_overhead.h"
+#include "data/lengths.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/cost/step_overhead.h"
-#include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
 

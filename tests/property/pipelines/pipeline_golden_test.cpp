@@ -6,9 +6,9 @@
 #include <fstream>
 #include <sstream>
 
+#include "data/lengths.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
-#include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "infinipipe/planner/planner.h"
 #include "infinipipe/sim/simulator.h"
 

@@ -1,11 +1,11 @@
 // No plan that fits its memory is faster than the bound, and the bound is not idle.
 #include <gtest/gtest.h>
 
-#include "infinipipe/cost/lower_bound.h"
+#include "cost/lower_bound.h"
 #include "infinipipe/sim/simulator.h"
 #include "random_plans.h"
-#include "unit/core/test_plans.h"
 #include "support/keeping.h"
+#include "unit/core/test_plans.h"
 
 namespace infinipipe {
 namespace {

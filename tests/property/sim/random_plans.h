@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/random.h"
 #include "infinipipe/base/json.h"
-#include "infinipipe/base/random.h"
 #include "infinipipe/core/plan.h"
 #include "support/keeping.h"
 

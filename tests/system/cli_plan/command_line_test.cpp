@@ -3,13 +3,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/lengths.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/profile.h"
-#include "infinipipe/data/lengths.h"
-#include "infinipipe/planner/planners.h"
+#include "planner/planners.h"
 #include "support/profiles.h"
 #include "system/cli_plan/program.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/base/file.h"
+#include "base/file.h"
 
 namespace infinipipe::testing {
 

@@ -6,10 +6,10 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "baselines/published_experiment.h"
+#include "baselines/systems.h"
+#include "data/lengths.h"
 #include "infinipipe/base/json.h"
-#include "infinipipe/baselines/published_experiment.h"
-#include "infinipipe/baselines/systems.h"
-#include "infinipipe/data/lengths.h"
 #include "support/profiles.h"
 #include "system/cli_plan/program.h"
 

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/base/file.h"
+#include "base/file.h"
+#include "data/lengths.h"
 #include "infinipipe/core/plan_json.h"
-#include "infinipipe/data/lengths.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
 

@@ -8,13 +8,13 @@
 #include <limits>
 #include <set>
 
+#include "base/hash.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/hash.h"
 #include "infinipipe/cost/profile.h"
-#include "infinipipe/profile/profile_machine.h"
-#include "infinipipe/trainer/profile.h"
+#include "profile/profile_machine.h"
 #include "support/file_size_limit.h"
 #include "system/training/fixture.h"
+#include "trainer/profile.h"
 
 namespace infinipipe {
 namespace {

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 #include "infinipipe/base/json.h"
-#include "infinipipe/base/random.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/trainer/trainer.h"

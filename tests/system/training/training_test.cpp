@@ -12,8 +12,8 @@
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/profile.h"
-#include "infinipipe/trainer/profile.h"
 #include "system/training/fixture.h"
+#include "trainer/profile.h"
 
 namespace infinipipe {
 namespace {

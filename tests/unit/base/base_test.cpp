@@ -2,9 +2,9 @@
 
 #include <set>
 
+#include "base/hash.h"
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/hash.h"
-#include "infinipipe/base/random.h"
 #include "infinipipe/base/units.h"
 
 namespace infinipipe {

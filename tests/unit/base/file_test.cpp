@@ -1,4 +1,4 @@
-#include "infinipipe/base/file.h"
+#include "base/file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,8 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/temporary_file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/temporary_file.h"
 
 namespace infinipipe {
 namespace {

@@ -1,4 +1,4 @@
-#include "infinipipe/base/statistics.h"
+#include "base/statistics.h"
 
 #include <gtest/gtest.h>
 

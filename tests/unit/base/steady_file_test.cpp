@@ -11,8 +11,8 @@
 #include <fstream>
 #include <string>
 
+#include "base/file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 
 namespace infinipipe {
 namespace {

@@ -1,4 +1,4 @@
-#include "infinipipe/baselines/compare.h"
+#include "baselines/compare.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -2,8 +2,8 @@
 
 #include <set>
 
-#include "infinipipe/baselines/published_experiment.h"
-#include "infinipipe/baselines/systems.h"
+#include "baselines/published_experiment.h"
+#include "baselines/systems.h"
 #include "support/clusters.h"
 #include "support/doc_table.h"
 

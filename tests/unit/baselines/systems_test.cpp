@@ -10,8 +10,8 @@
 #include "baselines/device_group_cost.h"
 #include "baselines/flexsp.h"
 #include "baselines/megatron.h"
+#include "cost/lower_bound.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/cost/lower_bound.h"
 #include "support/clusters.h"
 
 namespace infinipipe {

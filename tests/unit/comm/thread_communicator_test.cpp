@@ -7,8 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/random.h"
 #include "comm/checked_communicator.h"
-#include "infinipipe/base/random.h"
 
 namespace infinipipe {
 namespace {

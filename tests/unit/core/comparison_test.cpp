@@ -1,4 +1,4 @@
-#include "infinipipe/core/comparison.h"
+#include "core/comparison.h"
 
 #include <gtest/gtest.h>
 

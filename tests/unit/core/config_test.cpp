@@ -6,9 +6,9 @@
 #include <filesystem>
 #include <set>
 
+#include "base/file.h"
+#include "core/names.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
-#include "infinipipe/core/names.h"
 
 namespace infinipipe {
 namespace {

@@ -1,6 +1,6 @@
 // FLOPs of layers and steps, counted by hand. What a layer keeps is compared with the tensors of a
 // real one in tests/unit/model/llama/saved_bytes_test.cpp.
-#include "infinipipe/core/layer_costs.h"
+#include "core/layer_costs.h"
 
 #include <gtest/gtest.h>
 

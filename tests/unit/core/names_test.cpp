@@ -1,4 +1,4 @@
-#include "infinipipe/core/names.h"
+#include "core/names.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -6,11 +6,11 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 #include "infinipipe/core/validate.h"
-#include "unit/core/test_plans.h"
 #include "support/keeping.h"
+#include "unit/core/test_plans.h"
 
 namespace infinipipe {
 namespace {

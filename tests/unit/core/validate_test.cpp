@@ -7,10 +7,10 @@
 #include <functional>
 #include <set>
 
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
-#include "unit/core/test_plans.h"
 #include "support/keeping.h"
+#include "unit/core/test_plans.h"
 
 namespace infinipipe {
 namespace {

@@ -1,9 +1,9 @@
-#include "infinipipe/cost/layouts.h"
+#include "cost/layouts.h"
 
 #include <gtest/gtest.h>
 
+#include "cost/step_overhead.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/cost/step_overhead.h"
 #include "support/profiles.h"
 
 namespace infinipipe {

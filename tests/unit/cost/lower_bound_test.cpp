@@ -1,4 +1,4 @@
-#include "infinipipe/cost/lower_bound.h"
+#include "cost/lower_bound.h"
 
 #include <gtest/gtest.h>
 

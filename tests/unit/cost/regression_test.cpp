@@ -1,4 +1,4 @@
-#include "infinipipe/cost/regression.h"
+#include "cost/regression.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,8 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
 
 namespace infinipipe {
 namespace {

@@ -1,4 +1,4 @@
-#include "infinipipe/cost/step_overhead.h"
+#include "cost/step_overhead.h"
 
 #include <gtest/gtest.h>
 

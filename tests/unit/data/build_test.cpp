@@ -1,4 +1,4 @@
-#include "infinipipe/data/build.h"
+#include "data/build.h"
 
 #include <sys/stat.h>
 

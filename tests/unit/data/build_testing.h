@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/base/random.h"
-#include "infinipipe/data/build.h"
-#include "infinipipe/data/tokenizer.h"
+#include "base/random.h"
+#include "data/build.h"
+#include "data/tokenizer.h"
 #include "test_support.h"
 
 namespace infinipipe {

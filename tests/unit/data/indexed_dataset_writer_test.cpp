@@ -1,4 +1,4 @@
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "support/file_size_limit.h"
 #include "test_support.h"

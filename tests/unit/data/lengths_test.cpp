@@ -1,9 +1,9 @@
-#include "infinipipe/data/lengths.h"
+#include "data/lengths.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "infinipipe/data/sampler.h"
+#include "data/sampler.h"
 #include "test_support.h"
 
 namespace infinipipe {

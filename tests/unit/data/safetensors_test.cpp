@@ -1,4 +1,4 @@
-#include "infinipipe/data/safetensors.h"
+#include "data/safetensors.h"
 
 #include <nlohmann/json.hpp>
 

@@ -1,9 +1,9 @@
 #include <nlohmann/json.hpp>
 
-#include "infinipipe/base/hash.h"
+#include "base/hash.h"
+#include "base/random.h"
+#include "data/safetensors.h"
 #include "infinipipe/base/json.h"
-#include "infinipipe/base/random.h"
-#include "infinipipe/data/safetensors.h"
 #include "test_support.h"
 
 namespace infinipipe {

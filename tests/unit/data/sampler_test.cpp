@@ -1,4 +1,4 @@
-#include "infinipipe/data/sampler.h"
+#include "data/sampler.h"
 
 #include <algorithm>
 #include <cmath>

@@ -5,9 +5,9 @@
 #include <optional>
 #include <string>
 
-#include "infinipipe/base/file.h"
-#include "infinipipe/base/random.h"
-#include "infinipipe/data/tokenizer.h"
+#include "base/file.h"
+#include "base/random.h"
+#include "data/tokenizer.h"
 
 namespace infinipipe {
 

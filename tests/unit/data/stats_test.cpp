@@ -1,4 +1,4 @@
-#include "infinipipe/data/stats.h"
+#include "data/stats.h"
 
 #include <nlohmann/json.hpp>
 

@@ -13,8 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 
 namespace infinipipe {
 

@@ -1,4 +1,4 @@
-#include "infinipipe/data/tokenizer.h"
+#include "data/tokenizer.h"
 
 #include "sentencepiece_model.h"
 #include "test_support.h"

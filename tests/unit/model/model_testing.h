@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "model/common/chunk_state.h"
 #include "model/common/kv_store.h"
 #include "model/common/stage_model.h"

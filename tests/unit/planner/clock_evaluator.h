@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
 #include "infinipipe/planner/factory.h"
 #include "planner/schedules/stage_steps.h"
 

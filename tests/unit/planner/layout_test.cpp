@@ -3,12 +3,12 @@
 
 #include <functional>
 
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
-#include "infinipipe/planner/layer_split.h"
 #include "planner/chunking/bucket_index.h"
 #include "planner/chunking/chunk_table.h"
 #include "planner/chunking/memory_bounds.h"
+#include "planner/layer_split.h"
 
 namespace infinipipe {
 namespace {

@@ -1,4 +1,4 @@
-#include "infinipipe/planner/plan_service.h"
+#include "planner/plan_service.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <set>
 #include <thread>
 
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
 
 namespace infinipipe {
 namespace {

@@ -1,4 +1,4 @@
-#include "infinipipe/planner/planners.h"
+#include "planner/planners.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "planner/schedules/replica_of_steps.h"
 
 namespace infinipipe::test {

@@ -1,5 +1,5 @@
 // A tiny model measured for real, for a second.
-#include "infinipipe/profile/profile_machine.h"
+#include "profile/profile_machine.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

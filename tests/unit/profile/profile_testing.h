@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "profile/design.h"
 #include "profile/fit.h"
 #include "profile/samples.h"

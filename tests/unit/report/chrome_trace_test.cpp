@@ -11,8 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
 #include "unit/report/test_traces.h"
 
 namespace infinipipe {

@@ -1,9 +1,9 @@
-#include "infinipipe/report/comparison.h"
+#include "report/comparison.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "infinipipe/base/file.h"
+#include "base/file.h"
 
 namespace infinipipe {
 namespace {

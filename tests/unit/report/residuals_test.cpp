@@ -1,4 +1,4 @@
-#include "infinipipe/report/residuals.h"
+#include "report/residuals.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,8 +7,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "base/file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 
 namespace infinipipe {
 namespace {

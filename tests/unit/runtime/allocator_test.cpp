@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "runtime/block_pool.h"
 
 namespace infinipipe {

@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
 
 namespace infinipipe {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/data/tokenizer.h"
+#include "data/tokenizer.h"
 
 namespace infinipipe {
 namespace {

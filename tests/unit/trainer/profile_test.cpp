@@ -1,4 +1,4 @@
-#include "infinipipe/trainer/profile.h"
+#include "trainer/profile.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,8 +11,8 @@
 #include <set>
 #include <thread>
 
+#include "base/file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 #include "infinipipe/base/json.h"
 
 namespace infinipipe {

@@ -9,8 +9,8 @@
 #include <optional>
 #include <set>
 
+#include "base/file.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/file.h"
 #include "trainer/run_record.h"
 
 namespace infinipipe {

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/random.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/random.h"
 
 namespace infinipipe {
 namespace {

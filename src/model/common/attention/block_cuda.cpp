@@ -7,10 +7,10 @@
 #include <ATen/ops/_flash_attention_forward.h>
 #include <ATen/ops/zeros.h>
 
+#include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/device.h"
 #include "infinipipe/core/dtype.h"
-#include "infinipipe/core/names.h"
 #include "model/common/attention/block.h"
 
 namespace infinipipe::attention_block {

@@ -7,10 +7,10 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include "core/layer_costs.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/core/layer_costs.h"
-#include "unit/model/model_testing.h"
 #include "support/keeping.h"
+#include "unit/model/model_testing.h"
 
 namespace infinipipe {
 namespace {

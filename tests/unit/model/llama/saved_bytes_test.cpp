@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "infinipipe/core/layer_costs.h"
+#include "core/layer_costs.h"
 #include "unit/model/model_testing.h"
 
 namespace infinipipe {

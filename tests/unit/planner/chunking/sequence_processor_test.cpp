@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 
 namespace infinipipe {
 namespace {

@@ -4,12 +4,12 @@
 
 #include <numeric>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "infinipipe/core/validate.h"
 #include "planner/chunking/chunk_table.h"
+#include "planner/chunking/ordinary_cutting.h"
 #include "planner/ordinary/ordinary_planner.h"
 #include "planner/schedules/stage_steps.h"
-#include "planner/chunking/ordinary_cutting.h"
 
 namespace infinipipe {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 #include "infinipipe/core/validate.h"
 #include "planner/chunking/sequence_processor.h"
 

@@ -9,7 +9,7 @@
 #include <tuple>
 #include <vector>
 
-#include "infinipipe/base/random.h"
+#include "base/random.h"
 
 namespace infinipipe::attention_kernels {
 namespace {

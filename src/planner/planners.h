@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
+#include "core/names.h"
 #include "infinipipe/core/config.h"
-#include "infinipipe/core/names.h"
 #include "infinipipe/planner/planner.h"
 
 namespace infinipipe {

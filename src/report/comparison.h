@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "infinipipe/core/comparison.h"
+#include "core/comparison.h"
 
 namespace infinipipe {
 

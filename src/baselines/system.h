@@ -89,7 +89,7 @@ class System {
   virtual SystemResult run(const std::vector<Tokens>& sequences) const = 0;
 };
 
-// Those of systems() (infinipipe/baselines/systems.h), in its order.
+// Those of systems() (baselines/systems.h), in its order.
 std::vector<std::string> system_names();
 
 // Throws InputError for an unknown name (naming the nearest), devices < 1, and a parallelism that

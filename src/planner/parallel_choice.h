@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "infinipipe/core/parallel_choice.h"
+#include "core/parallel_choice.h"
 #include "infinipipe/cost/evaluator.h"
 #include "infinipipe/planner/planner.h"
 

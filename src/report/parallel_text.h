@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "infinipipe/core/parallel_choice.h"
+#include "core/parallel_choice.h"
 
 namespace infinipipe {
 

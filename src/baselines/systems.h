@@ -6,9 +6,9 @@
 #include <memory>
 #include <vector>
 
-#include "infinipipe/baselines/system.h"
-#include "infinipipe/core/names.h"
-#include "infinipipe/planner/planners.h"
+#include "baselines/system.h"
+#include "core/names.h"
+#include "planner/planners.h"
 
 namespace infinipipe {
 

@@ -7,7 +7,7 @@
 
 #include "infinipipe/core/config.h"
 #include "infinipipe/cost/profile.h"
-#include "infinipipe/profile/profile_machine.h"
+#include "profile/profile_machine.h"
 
 namespace infinipipe {
 

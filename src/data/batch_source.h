@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "data/sampler.h"
 #include "infinipipe/base/units.h"
 #include "infinipipe/data/indexed_dataset.h"
-#include "infinipipe/data/sampler.h"
 
 namespace infinipipe {
 

@@ -4,9 +4,9 @@
 #include <functional>
 #include <optional>
 
-#include "infinipipe/baselines/published_experiment.h"
-#include "infinipipe/baselines/system.h"
-#include "infinipipe/core/comparison.h"
+#include "baselines/published_experiment.h"
+#include "baselines/system.h"
+#include "core/comparison.h"
 
 namespace infinipipe {
 

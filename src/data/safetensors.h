@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "infinipipe/base/file.h"
+#include "base/file.h"
 
 namespace infinipipe {
 
