@@ -3,7 +3,8 @@
 //   bench_training CONFIG.toml [--first S] [--steps N] [--planners epp,seq1f1b,1f1b,gpipe]
 //                  [--budgets 1,0.5,0.25] [--section.key value ...]
 //
-// A planner may be told what its recomputed layers keep: seq1f1b:attention, epp:input.
+// A planner may be told what its recomputed layers keep: seq1f1b:attention, epp:input; or what they
+// may not: epp:-mlp_input.
 // The same batches under epp, seq1f1b, 1f1b and gpipe, in turn, at three memory budgets: all that
 // full storage needs, and half and a quarter of it beyond the model states. For each: predicted and
 // measured time and peak memory, tokens per second, bubble, recomputation. One run, medians.

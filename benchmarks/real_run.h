@@ -75,13 +75,21 @@ inline Profile bench_profile(const TrainConfig& config) {
 }
 
 // As training would have it, with another name and limit; the layer split is the run's. A name may
-// say what recomputed layers keep: "seq1f1b:attention".
+// say what recomputed layers keep, "seq1f1b:attention", or a level that they may not: with "-" before
+// it, the level's price is taken out of the profile.
 inline std::unique_ptr<Planner> planner_at(PlanContext context,
                                            const std::vector<LayerRange>& stages,
                                            const std::string& name, Bytes budget) {
   const std::size_t colon = name.find(':');
   context.config.name = name.substr(0, colon);
-  if (colon != std::string::npos) context.config.recompute_keeps = name.substr(colon + 1);
+  if (colon != std::string::npos) {
+    const std::string keeps = name.substr(colon + 1);
+    if (const auto level = keeps.starts_with('-') ? remade_level(keeps.substr(1)) : std::nullopt) {
+      context.profile.remake[index_of(*level)].reset();
+    } else {
+      context.config.recompute_keeps = keeps;
+    }
+  }
   context.bytes_per_stage = budget;
   std::vector<int> layers;
   for (const LayerRange& range : stages) layers.push_back(range.count());
