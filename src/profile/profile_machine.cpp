@@ -118,7 +118,7 @@ class Measurement final {
       for (int i = 0; i < 2; ++i) {
         Chunk chunk;
         chunk.slices = {{SequenceId(i), 0, probe_lengths[0]}};
-        chunk.recompute.assign(options_.stages.size(), 0);
+        chunk.keeping.resize(options_.stages.size());
         group.chunks.push_back(std::move(chunk));
       }
       probe.push_back(&group);

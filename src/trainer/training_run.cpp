@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/processor_time.h"
+#include "core/layer_costs.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/report/chrome_trace.h"

@@ -10,6 +10,7 @@
 
 #include "infinipipe/base/units.h"
 #include "infinipipe/core/config.h"
+#include "infinipipe/core/keeping.h"
 
 namespace infinipipe {
 
