@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
 TIMED := @tools/timed.sh
 
-.PHONY: help setup build program tests benchmarks test train bench paper peers soak format lint \
+.PHONY: help setup build program install tests benchmarks test train bench paper peers soak format lint \
   plan-only asan tsan cuda corpus clean clean-runs distclean
 
 help:  ## this list
@@ -30,6 +30,11 @@ build: setup  ## build everything: program, tests and benchmarks (PRESET=release
 
 program: setup  ## build the program infinipipe alone
 	$(call build,$(PRESET),infinipipe)
+
+install: setup  ## install program, libraries and headers into PREFIX (a folder of your choice)
+	$(if $(PREFIX),,$(error install: PREFIX is not set; say where: make install PREFIX=~/infinipipe))
+	$(call build,$(PRESET),installable)
+	$(TIMED) install cmake --install build/$(PRESET) --prefix $(PREFIX)
 
 tests: setup  ## build the program and all that the tests need
 	$(call build,$(PRESET),all)

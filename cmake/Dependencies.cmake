@@ -22,6 +22,7 @@ add_library(highs SHARED IMPORTED)
 set_target_properties(highs PROPERTIES
   IMPORTED_LOCATION "${INFINIPIPE_HIGHS_LIBRARY}"
   INTERFACE_INCLUDE_DIRECTORIES "${INFINIPIPE_HIGHS_INCLUDE}")
+cmake_path(GET INFINIPIPE_HIGHS_LIBRARY PARENT_PATH INFINIPIPE_BUILD_RPATH)
 
 if(INFINIPIPE_TORCH)
   set(torch_root "${INFINIPIPE_SITE}/torch")
@@ -41,14 +42,20 @@ if(INFINIPIPE_TORCH)
   if(INFINIPIPE_CUDA)
     find_package(CUDAToolkit 13.0 REQUIRED)
     list(APPEND cuda_libs "${CUDAToolkit_LIBRARY_DIR}")
-    target_link_options(torch_cpu INTERFACE "-Wl,--no-as-needed"
-      "${torch_root}/lib/libtorch_cuda.so" "${torch_root}/lib/libc10_cuda.so" "-Wl,--as-needed")
+    set(INFINIPIPE_CUDA_OPTIONS "-Wl,--no-as-needed" "${torch_root}/lib/libtorch_cuda.so"
+      "${torch_root}/lib/libc10_cuda.so" "-Wl,--as-needed")
+    target_link_options(torch_cpu INTERFACE ${INFINIPIPE_CUDA_OPTIONS})
   endif()
   foreach(folder IN LISTS cuda_libs)
     target_link_options(torch_cpu INTERFACE "-Wl,-rpath-link,${folder}")
   endforeach()
   list(APPEND CMAKE_BUILD_RPATH ${cuda_libs})
+  set(INFINIPIPE_TORCH_FOLDERS "${torch_root}/lib" ${cuda_libs})
+  set(INFINIPIPE_BUILD_RPATH ${INFINIPIPE_TORCH_FOLDERS} "${INFINIPIPE_BUILD_RPATH}")
 endif()
+# The linker may let a symbol's name share the end of this string, which installing overwrites; no
+# symbol ends like this.
+string(APPEND INFINIPIPE_BUILD_RPATH "/.")
 
 find_path(SENTENCEPIECE_INCLUDE sentencepiece_processor.h)
 find_library(SENTENCEPIECE_LIBRARY sentencepiece)

@@ -1,5 +1,5 @@
-# One static library per folder of src/, with its subfolders; headers of include/infinipipe/<module>
-# belong to it.
+# One static library per folder of src/, with its subfolders and its headers; those that users of the
+# library include lie in include/infinipipe/<module> instead.
 
 # infinipipe_module(NAME [TORCH] [DEPENDS modules...])
 function(infinipipe_module name)
@@ -9,18 +9,20 @@ function(infinipipe_module name)
   set(scope PUBLIC)
   if(sources)
     add_library(${target} STATIC ${sources})
-    target_link_libraries(${target} PRIVATE infinipipe_flags)
+    target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:infinipipe_flags>)
   else()
     add_library(${target} INTERFACE)
     set(scope INTERFACE)
   endif()
-  target_include_directories(${target} ${scope} "${PROJECT_SOURCE_DIR}/include"
-                                                "${PROJECT_SOURCE_DIR}/src")
+  target_include_directories(${target} ${scope} "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
+                                                "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>")
   foreach(dependency IN LISTS arg_DEPENDS)
     target_link_libraries(${target} ${scope} infinipipe_${dependency})
   endforeach()
   if(arg_TORCH)
-    target_link_libraries(${target} ${scope} torch_cpu)
+    # An installed copy brings its own LibTorch and HiGHS: cmake/infinipipe-config.cmake.in.
+    target_link_libraries(${target} ${scope} $<BUILD_INTERFACE:torch_cpu>
+                                             $<INSTALL_INTERFACE:infinipipe::torch_cpu>)
     if(sources)
       infinipipe_torch_sources(${target})
     endif()
@@ -48,6 +50,10 @@ function(infinipipe_program folder)
     return()
   endif()
   add_executable(infinipipe ${sources})
+  # Folders by name, $ORIGIN when installed (cmake/Install.cmake): CMake's own way of changing them
+  # leaves an empty entry in the build's program, which stands for the current folder.
+  set_target_properties(infinipipe PROPERTIES BUILD_WITH_INSTALL_RPATH ON
+    INSTALL_RPATH "${INFINIPIPE_BUILD_RPATH}")
   target_compile_options(infinipipe PRIVATE -Wno-stringop-overflow -Wno-array-bounds)  # g++ 12
   target_link_libraries(infinipipe PRIVATE infinipipe_flags infinipipe_data infinipipe_planner
     infinipipe_baselines infinipipe_sim infinipipe_report CLI11::CLI11)

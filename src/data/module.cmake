@@ -1,9 +1,11 @@
 # SentencePiece, zlib and Zstandard each have one owner file, and another for where they are absent.
 target_link_libraries(infinipipe_data PUBLIC Threads::Threads)
 
-function(infinipipe_data_library name owner absent)
+# `link`: the name that the linker knows it by, for what is built from an installed copy.
+function(infinipipe_data_library name link owner absent)
   if(${name}_INCLUDE AND ${name}_LIBRARY)
-    target_link_libraries(infinipipe_data PRIVATE ${${name}_LIBRARY})
+    target_link_libraries(infinipipe_data PRIVATE
+      $<BUILD_INTERFACE:${${name}_LIBRARY}> $<INSTALL_INTERFACE:${link}>)
     target_include_directories(infinipipe_data SYSTEM PRIVATE ${${name}_INCLUDE})
     set(unused ${absent})
   else()
@@ -13,6 +15,6 @@ function(infinipipe_data_library name owner absent)
                               PROPERTIES HEADER_FILE_ONLY ON)
 endfunction()
 
-infinipipe_data_library(SENTENCEPIECE sentencepiece_tokenizer.cpp sentencepiece_absent.cpp)
-infinipipe_data_library(ZLIB gzip_decoder.cpp gzip_absent.cpp)
-infinipipe_data_library(ZSTD zstd_decoder.cpp zstd_absent.cpp)
+infinipipe_data_library(SENTENCEPIECE sentencepiece sentencepiece_tokenizer.cpp sentencepiece_absent.cpp)
+infinipipe_data_library(ZLIB z gzip_decoder.cpp gzip_absent.cpp)
+infinipipe_data_library(ZSTD zstd zstd_decoder.cpp zstd_absent.cpp)

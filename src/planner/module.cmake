@@ -1,1 +1,2 @@
-target_link_libraries(infinipipe_planner PUBLIC Threads::Threads PRIVATE highs)
+target_link_libraries(infinipipe_planner PUBLIC Threads::Threads PRIVATE
+  $<BUILD_INTERFACE:highs> $<INSTALL_INTERFACE:infinipipe::highs>)
