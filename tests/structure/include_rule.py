@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The layers of docs/architecture.md, enforced on every #include.
+"""The layers of docs/architecture.md, enforced on every #include; and the library's face: public
+headers include public headers alone, and are those that docs/library.md lists.
 
 usage: include_rule.py ROOT       checks a source tree
        include_rule.py --self-test  shows that each kind of violation is found
@@ -46,6 +47,9 @@ OWNERS = [
     (re.compile(r"^xxhash\.h$"), re.compile(r"^src/base/hash\.cpp$")),
     (re.compile(r"^(mpi|nccl)\.h$"), re.compile(r"^src/comm/")),
 ]
+# What a public header may include beside ours and the standard library's.
+PUBLIC_THIRD_PARTY = {"nlohmann/json_fwd.hpp"}
+LIBRARY_PAGE = "docs/library.md"
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]')
 
 
@@ -100,43 +104,77 @@ def violations(root):
             for header, owner in OWNERS:
                 if header.search(name) and not owner.search(path):
                     found.append(f"{path}:{number}: <{name}> belongs to {owner.pattern}")
-            if path.startswith("include/") and not name.startswith("infinipipe/") and target:
-                found.append(f"{path}:{number}: a public header includes the private {name}")
-    return found
+            if path.startswith("include/"):
+                found += public_include(root, f"{path}:{number}", name)
+    return found + listed_headers(root)
+
+
+def public_include(root, where, name):
+    """What is wrong with a public header's include of that name: a list of none or one."""
+    if name.startswith("infinipipe/"):
+        return [] if (root / "include" / name).is_file() else [
+            f"{where}: a public header includes {name}, which is not public"]
+    if "/" in name and name not in PUBLIC_THIRD_PARTY or name.endswith(".h"):
+        return [f"{where}: a public header includes the private or third-party {name}"]
+    return []
+
+
+def listed_headers(root):
+    """The page's lists of public headers against the folder."""
+    folder = root / "include/infinipipe"
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*.h")}
+    page = root / LIBRARY_PAGE
+    text = page.read_text() if page.is_file() else ""
+    listed = set(re.findall(r"`(\w+/\w+\.h)`", text.partition("\n## Headers\n")[2]))
+    return [f"include/infinipipe/{header}: {LIBRARY_PAGE} does not list this public header"
+            for header in sorted(there - listed)] + [
+            f"{LIBRARY_PAGE}: lists {header}, which is not in include/infinipipe"
+            for header in sorted(listed - there)]
 
 
 def self_test():
-    cases = {
-        "src/planner/a.cpp": '#include "infinipipe/sim/simulator.h"',
-        "src/runtime/a.cpp": '#include "infinipipe/planner/planner.h"',
-        "src/core/a.cpp": "#include <ATen/ATen.h>",
-        "src/cost/a.cpp": '#include "interfaces/highs_c_api.h"',
-        "src/stray/a.cpp": "#include <vector>",
-        "src/core/deep/a.cpp": '#include "infinipipe/sim/simulator.h"',
-        "src/model/common/a.cpp": '#include "model/llama/layer.h"',
-        "src/model/llama/a.cpp": '#include "model/qwen/layer.h"',
-        "include/infinipipe/core/a.h": '#include "base/secret.h"',
-    }
-    for path, line in cases.items():
+    page = "# The library\n`core/old.h`\n## Headers\n`core/a.h`, `core/b.h`\n"
+    face = {"include/infinipipe/core/a.h": "#include <vector>",
+            "include/infinipipe/core/b.h": '#include "infinipipe/core/a.h"', LIBRARY_PAGE: page}
+
+    def check(sources):
         with tempfile.TemporaryDirectory() as folder:
-            file = pathlib.Path(folder) / path
-            file.parent.mkdir(parents=True)
-            file.write_text("// a comment\n" + line + "\n")
-            if not violations(pathlib.Path(folder)):
-                sys.exit(f"not found: {path}: {line}")
-    allowed = {
-        "src/model/models.cpp": '#include "model/llama/layer.h"',
-        "src/model/llama/a.cpp": '#include "model/common/attention/attention.h"',
-        "src/model/common/a.cpp": '#include "model/models.h"',
-    }
-    for path, line in allowed.items():
-        with tempfile.TemporaryDirectory() as folder:
-            file = pathlib.Path(folder) / path
-            file.parent.mkdir(parents=True)
-            file.write_text(line + "\n")
-            if found := violations(pathlib.Path(folder)):
-                sys.exit(f"found without a reason: {found[0]}")
-    print(f"{len(cases)} kinds of violation are found")
+            for path, text in {**face, **sources}.items():
+                file = pathlib.Path(folder) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text if path.endswith(".md") else "// a comment\n" + text + "\n")
+            return violations(pathlib.Path(folder))
+
+    cases = [
+        ("src/planner/a.cpp", '#include "infinipipe/sim/simulator.h"'),
+        ("src/planner/a.cpp", '#include "sim/replica_run.h"'),
+        ("src/runtime/a.cpp", '#include "infinipipe/planner/planner.h"'),
+        ("src/core/a.cpp", "#include <ATen/ATen.h>"),
+        ("src/cost/a.cpp", '#include "interfaces/highs_c_api.h"'),
+        ("src/stray/a.cpp", "#include <vector>"),
+        ("src/core/deep/a.cpp", '#include "infinipipe/sim/simulator.h"'),
+        ("src/model/common/a.cpp", '#include "model/llama/layer.h"'),
+        ("src/model/llama/a.cpp", '#include "model/qwen/layer.h"'),
+        ("include/infinipipe/core/a.h", '#include "base/secret.h"'),
+        ("include/infinipipe/core/a.h", '#include "infinipipe/core/secret.h"'),
+        ("include/infinipipe/core/a.h", "#include <nlohmann/json.hpp>"),
+        ("include/infinipipe/core/a.h", "#include <zlib.h>"),
+        ("include/infinipipe/core/c.h", ""),  # not on the page
+        (LIBRARY_PAGE, page + "`core/gone.h`\n"),
+    ]
+    for path, text in cases:
+        if len(found := check({path: text})) != 1:
+            sys.exit(f"not found once: {path}: {text}: {found}")
+    allowed = [
+        ("src/model/models.cpp", '#include "model/llama/layer.h"'),
+        ("src/model/llama/a.cpp", '#include "model/common/attention/attention.h"'),
+        ("src/model/common/a.cpp", '#include "model/models.h"'),
+        ("include/infinipipe/core/a.h", "#include <nlohmann/json_fwd.hpp>"),
+    ]
+    for path, text in allowed:
+        if found := check({path: text}):
+            sys.exit(f"found without a reason: {found[0]}")
+    print(f"{len(cases)} violations are found")
 
 
 if __name__ == "__main__":
