@@ -4,6 +4,7 @@
 #   lib/infinipipe            our static libraries, and the shared ones that no Debian package has
 #   lib/cmake/infinipipe      infinipipe::planner, and infinipipe::trainer where LibTorch is built in
 #   share/infinipipe/profiles machines to plan for
+#   share/doc/infinipipe      licences
 # Components: infinipipe, and libtorch (half a gigabyte, for the program and infinipipe::trainer).
 include(CMakePackageConfigHelpers)
 set(private_lib "${CMAKE_INSTALL_LIBDIR}/infinipipe")
@@ -56,6 +57,8 @@ else()
 endif()
 install(DIRECTORY include/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" ${public_headers})
 install(DIRECTORY profiles/ DESTINATION "${profiles}" FILES_MATCHING PATTERN "*.json")
+
+install(FILES LICENSE THIRD_PARTY.md DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 
 configure_package_config_file(cmake/infinipipe-config.cmake.in
   "${PROJECT_BINARY_DIR}/infinipipe-config.cmake" INSTALL_DESTINATION "${package}"
