@@ -75,8 +75,8 @@ inline Profile bench_profile(const TrainConfig& config) {
 }
 
 // As training would have it, with another name and limit; the layer split is the run's. A name may
-// say what recomputed layers keep, "seq1f1b:attention", or a level that they may not: with "-" before
-// it, the level's price is taken out of the profile.
+// say what recomputed layers keep, "seq1f1b:attention", or a level that they may not: with "-"
+// before it, the level's price is taken out of the profile.
 inline std::unique_ptr<Planner> planner_at(PlanContext context,
                                            const std::vector<LayerRange>& stages,
                                            const std::string& name, Bytes budget) {

@@ -89,8 +89,8 @@ struct SettingResult {
 // The elastic planner with one part switched off.
 struct Ablation {
   std::string name;
-  std::string planner;  // kOurs or kPapers
-  std::vector<Pass> without;  // passes that are switched off
+  std::string planner;          // kOurs or kPapers
+  std::vector<Pass> without;    // passes that are switched off
   bool blockwise_head = false;  // the loss and its gradient inside the forward, no logits kept
 };
 std::vector<Ablation> ablations();

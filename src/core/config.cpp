@@ -269,8 +269,8 @@ void add_planning(Table& t) {
   t.integer_or_auto("planner.chunk_tokens", "most tokens of a chunk, or auto",
                     INFINIPIPE_FIELD(planner.chunk_tokens));
   t.text("planner.recompute_keeps",
-         "what recomputed layers keep: " + remade_level_names() + "; auto: " +
-             std::string(kDefaultPlanner) + " mixes what the profile knows",
+         "what recomputed layers keep: " + remade_level_names() +
+             "; auto: " + std::string(kDefaultPlanner) + " mixes what the profile knows",
          INFINIPIPE_FIELD(planner.recompute_keeps));
   t.add(
       "planner.disable",

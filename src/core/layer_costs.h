@@ -53,8 +53,8 @@ TokenNumbers layer_pending(const ModelSpec& model);
 TokenNumbers layer_input(const ModelSpec& model);
 // What a layer of that level keeps besides.
 TokenNumbers layer_beside_input(const ModelSpec& model, Keep level);
-// Of a layer's FLOPs per token, those of the down projection, which no backward needs the result of:
-// a layer that runs again leaves it out.
+// Of a layer's FLOPs per token, those of the down projection, which no backward needs the result
+// of: a layer that runs again leaves it out.
 double down_projection_share(const ModelSpec& model);
 // Keys and values of a token of a cut sequence, and their gradients' accumulators.
 TokenNumbers layer_kv(const ModelSpec& model);

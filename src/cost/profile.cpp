@@ -302,9 +302,8 @@ Json profile_to_json(const Profile& profile) {
       json.erase(level.profile_field);
       return;
     }
-    visit_remake(level, *remake, [&](const std::string& path, const double& value) {
-      store(json, path, value);
-    });
+    visit_remake(level, *remake,
+                 [&](const std::string& path, const double& value) { store(json, path, value); });
   });
   visit_context(profile, [&](const char* name, const double& value) {
     json[name].erase(kContext);

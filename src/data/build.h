@@ -13,8 +13,8 @@
 namespace infinipipe {
 
 enum class InputFormat {
-  kAuto,  // by name, without a suffix of compression: *.jsonl and *.ndjson are JSON lines, *.json
-          // is an array or JSON lines, a file of any other name is one text
+  kAuto,   // by name, without a suffix of compression: *.jsonl and *.ndjson are JSON lines, *.json
+           // is an array or JSON lines, a file of any other name is one text
   kText,   // a file is a document
   kJsonl,  // a line, or an element of an array, is a document: an object with a string `text`
 };

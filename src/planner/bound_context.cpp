@@ -47,7 +47,7 @@ CostModel layout_cost(const PlanContext& context) {
 }  // namespace
 
 BoundContext::BoundContext(const PlanContext& context, std::shared_ptr<const Evaluator> evaluator,
-           Keep level)
+                           Keep level)
     : config_(context.config),
       cost_(layout_cost(context)),
       level_(level),
@@ -74,10 +74,10 @@ ChunkTable BoundContext::table(const Chunking& chunking, const std::vector<Token
 void require_known(const Profile& profile, Keep level) {
   if (profile.knows(level)) return;
   const KeepLevel& row = level_of(level);
-  throw InputError("planner.recompute_keeps",
-                   "found " + std::string(row.name) + ", and a profile without " +
-                       row.profile_field,
-                   "expected auto or input", "or measure the machine again");
+  throw InputError(
+      "planner.recompute_keeps",
+      "found " + std::string(row.name) + ", and a profile without " + row.profile_field,
+      "expected auto or input", "or measure the machine again");
 }
 
 BoundContext BoundContext::with_less(Bytes bytes) const {
@@ -109,7 +109,8 @@ Plan BoundContext::start(const PlanRequest& request) const {
   return plan;
 }
 
-void BoundContext::assign_share(Plan& plan, ReplicaId replica, const ReplicaShare& share, Replica content) {
+void BoundContext::assign_share(Plan& plan, ReplicaId replica, const ReplicaShare& share,
+                                Replica content) {
   for (Pipeline& pipeline : content.pipelines) {
     for (Chunk& chunk : pipeline.chunks) {
       for (Slice& slice : chunk.slices) {
@@ -157,15 +158,15 @@ bool BoundContext::memory_binds(const Plan& plan) const {
 void BoundContext::fail_memory(const Plan& plan, StageId stage, Bytes over) const {
   const Tokens longest =
       plan.sequences.empty() ? 0 : *std::max_element(plan.sequences.begin(), plan.sequences.end());
-  throw DoesNotFit("stage " + std::to_string(stage.value()) + " needs " +
-                       format_bytes(limit_ + over) + " of " + format_bytes(limit_) + " (" +
-                       format_bytes(cost_.state_bytes(stage)) +
-                       " of it model states; longest sequence " + format_count(longest) +
-                       " tokens), even with full recomputation" +
-                       (level_ == Keep::kInput ? "" : std::string(" that keeps ") + level_of(level_).name),
-                   "raise memory.bytes_per_stage, add stages or sequence parallelism, or lower "
-                   "data.max_sequence_length",
-                   over);
+  throw DoesNotFit(
+      "stage " + std::to_string(stage.value()) + " needs " + format_bytes(limit_ + over) + " of " +
+          format_bytes(limit_) + " (" + format_bytes(cost_.state_bytes(stage)) +
+          " of it model states; longest sequence " + format_count(longest) +
+          " tokens), even with full recomputation" +
+          (level_ == Keep::kInput ? "" : std::string(" that keeps ") + level_of(level_).name),
+      "raise memory.bytes_per_stage, add stages or sequence parallelism, or lower "
+      "data.max_sequence_length",
+      over);
 }
 
 }  // namespace infinipipe

@@ -9,8 +9,8 @@
 
 namespace infinipipe {
 
-// Plans by the passes of core/passes.h that the contexts' configuration allows; epp.cpp lists them in
-// order. `name` stands in the plans.
+// Plans by the passes of core/passes.h that the contexts' configuration allows; epp.cpp lists them
+// in order. `name` stands in the plans.
 //
 // `contexts`: the same machine and limit, one for each level that recomputed layers may keep, most
 // bytes first; not empty. With several, the search runs for one after the other: only for the first

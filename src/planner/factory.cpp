@@ -22,8 +22,7 @@ std::vector<Keep> known_levels(const Profile& profile) {
     const auto& remake = profile.remake[index_of(level)];
     return remake ? remake->kept_bytes_per_token : 0.0;
   };
-  std::stable_sort(levels.begin(), levels.end(),
-                   [&](Keep a, Keep b) { return kept(a) > kept(b); });
+  std::stable_sort(levels.begin(), levels.end(), [&](Keep a, Keep b) { return kept(a) > kept(b); });
   return levels;
 }
 

@@ -100,9 +100,9 @@ inline Pipeline make_pipeline(Random& random, const std::vector<SequenceId>& seq
   pipeline.chunks = interleave(random, runs);
   for (Chunk& chunk : pipeline.chunks) {
     for (const LayerRange& stage : stages) {
-      chunk.keeping.push_back(Keeping::of(
-          Keep::kInput,
-          options.recompute ? static_cast<int>(random.between(0, stage.count())) : 0));
+      chunk.keeping.push_back(
+          Keeping::of(Keep::kInput,
+                      options.recompute ? static_cast<int>(random.between(0, stage.count())) : 0));
     }
   }
   if (options.evaluation) return pipeline;

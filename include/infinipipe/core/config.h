@@ -26,9 +26,9 @@ struct TrainingConfig {
   int sequences_per_step = 8;
   std::int64_t seed = 1;
   Dtype dtype = Dtype::kFloat32;
-  double max_minutes = 0.0;  // 0: no limit; else stops cleanly after so long
-  int max_skipped_steps = 5;      // in a row, before the run has failed; 0: no limit
-  bool check_finite = false;      // name the first tensor that is not finite
+  double max_minutes = 0.0;   // 0: no limit; else stops cleanly after so long
+  int max_skipped_steps = 5;  // in a row, before the run has failed; 0: no limit
+  bool check_finite = false;  // name the first tensor that is not finite
 };
 
 struct OptimizerConfig {

@@ -14,7 +14,8 @@ namespace infinipipe {
 // (src/model/models.h).
 enum class ModelFamily { kLlama };
 
-// How many attention heads a model has. Zeros: unknown. Known ones have key_value >= 1 dividing query.
+// How many attention heads a model has. Zeros: unknown. Known ones have key_value >= 1 dividing
+// query.
 struct HeadCounts {
   std::int64_t query = 0;
   std::int64_t key_value = 0;

@@ -96,8 +96,8 @@ class PassSet final {
 
   // "packing,keep more": the names of what is switched off, in the table's order.
   std::string disabled_names() const;
-  // From such a list, spaces around names left out. Throws InputError(where, ...) for a name that is
-  // none, naming the nearest.
+  // From such a list, spaces around names left out. Throws InputError(where, ...) for a name that
+  // is none, naming the nearest.
   static PassSet without_named(std::string_view list, std::string_view where);
 
  private:

@@ -1,5 +1,5 @@
-// plan.json: {"format": "infinipipe.plan", "version": 1, ...}, or version 2 with "requires": names of what a
-// reader of version 1 would misread.
+// plan.json: {"format": "infinipipe.plan", "version": 1, ...}, or version 2 with "requires": names
+// of what a reader of version 1 would misread.
 #pragma once
 
 #include <string>

@@ -46,9 +46,9 @@ struct StepMetrics {
   int slices = 0;
   int pipelines = 0;
   int chunks = 0;
-  std::int64_t recomputed_layers = 0;      // sum over chunks and stages
+  std::int64_t recomputed_layers = 0;                 // sum over chunks and stages
   ByRemadeLevel<std::int64_t> recomputed_by_level{};  // of these, by what they keep
-  bool skipped = false;                    // the update was left out
+  bool skipped = false;                               // the update was left out
   std::string skipped_because;  // kNoTargets: no work was done; kNotFinite: the loss or the norm
   int truncated_sequences = 0;
   Tokens truncated_tokens = 0;

@@ -91,7 +91,8 @@ struct StageModel::Impl {
                       bool all_weights);
 };
 
-void StageModel::Impl::note_finite(const at::Tensor& tensor, const std::string& where, const char* what) {
+void StageModel::Impl::note_finite(const at::Tensor& tensor, const std::string& where,
+                                   const char* what) {
   if (!options.check_finite || !not_finite.empty()) return;
   if (!at::isfinite(tensor).all().item<bool>()) not_finite = where + ": " + what;
 }

@@ -133,7 +133,7 @@ Chunking cut_sequences(const std::vector<Tokens>& sequences, const ChunkSeconds&
                        const ChunkingOptions& options, const PassSet& passes) {
   Chunking chunking = passes.has(Pass::kElasticCutting)
                           ? process_sequences(sequences, cost, options)
-                                                : equal_slices(sequences, cost, options);
+                          : equal_slices(sequences, cost, options);
   return passes.has(Pass::kPacking) ? chunking : unpacked(chunking, cost);
 }
 

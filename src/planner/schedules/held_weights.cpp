@@ -27,8 +27,8 @@ struct Shapes {
 
 class HeldWeights final {
  public:
-  HeldWeights(const Pipeline& pipeline, const std::vector<Tokens>& sequences,
-                 const CostModel& cost, int held)
+  HeldWeights(const Pipeline& pipeline, const std::vector<Tokens>& sequences, const CostModel& cost,
+              int held)
       : pipeline_(pipeline),
         cost_(cost),
         held_(held),
@@ -116,7 +116,7 @@ class HeldWeights final {
 }  // namespace
 
 InstructionLists one_f_one_b_held(const Pipeline& pipeline, const std::vector<Tokens>& sequences,
-                                     const CostModel& cost, int held) {
+                                  const CostModel& cost, int held) {
   return HeldWeights(pipeline, sequences, cost, held).run();
 }
 

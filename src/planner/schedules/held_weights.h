@@ -17,6 +17,6 @@ namespace infinipipe {
 // `recompute`. `pipeline` must be free of deadlock under 1F1B; `sequences` are the lengths that its
 // slices name. O(instructions x stages).
 InstructionLists one_f_one_b_held(const Pipeline& pipeline, const std::vector<Tokens>& sequences,
-                                     const CostModel& cost, int held);
+                                  const CostModel& cost, int held);
 
 }  // namespace infinipipe

@@ -143,7 +143,8 @@ inline Case random_case(std::uint64_t seed, int most_sequences, int most_stages,
   }
   if (seed % 4 > 1) {
     Random more(seed, 3);
-    context.profile.remake[index_of(Keep::kAttention)] = random_around_attention(more, context.profile);
+    context.profile.remake[index_of(Keep::kAttention)] =
+        random_around_attention(more, context.profile);
   }
   if (seed % 5 > 2) {
     Random more(seed, 4);

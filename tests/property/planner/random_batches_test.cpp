@@ -84,7 +84,8 @@ std::optional<Seconds> full_recomputation(const Case& c) {
   std::optional<Seconds> best;
   for (const OrdinaryRecipe& recipe : recipes) {
     Plan plan = context.start(c.request);
-    plan.replicas.assign(1, ordinary_replica(recipe, lengths, c.context.layers, context.cost(), false));
+    plan.replicas.assign(
+        1, ordinary_replica(recipe, lengths, c.context.layers, context.cost(), false));
     const Evaluation evaluation = evaluator->evaluate(plan, context.cost(), ReplicaId{});
     if (!evaluation.over_stage && (!best || evaluation.seconds < *best)) best = evaluation.seconds;
   }

@@ -72,8 +72,8 @@ TEST(LowerBoundProperty, NoPlanUnderMemoryPressureIsFaster) {
     for (Pipeline& pipeline : plan.replicas[0].pipelines) {
       for (Chunk& chunk : pipeline.chunks) {
         for (std::size_t p = 0; p < chunk.keeping.size(); ++p) {
-          chunk.keeping[p] = testing::inputs(
-              std::max(0, plan.stages[p].count() - testing::pick(random, 0, 1)));
+          chunk.keeping[p] =
+              testing::inputs(std::max(0, plan.stages[p].count() - testing::pick(random, 0, 1)));
         }
       }
     }

@@ -85,7 +85,8 @@ TEST(PlannerPlans, EqualAutogradUnderRandomBudgets) {
     const std::vector<bool> cut = plan.cut_sequences();
     cutting += std::count(cut.begin(), cut.end(), true) > 0 ? 1 : 0;
     for (const Pipeline& pipeline : plan.replicas[0].pipelines) {
-      for (const Chunk& chunk : pipeline.chunks) recomputing += chunk.keeping[0].remade() > 0 ? 1 : 0;
+      for (const Chunk& chunk : pipeline.chunks)
+        recomputing += chunk.keeping[0].remade() > 0 ? 1 : 0;
     }
     Engine engine(engine_options(model, plan, Dtype::kFloat64));
     const Batch batch = random_batch(random, lengths, model.vocab_size);

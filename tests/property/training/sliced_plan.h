@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "infinipipe/core/plan.h"
-#include "planner/schedules/one_f_one_b.h"
 #include "planner/chunking/sequence_processor.h"
+#include "planner/schedules/one_f_one_b.h"
 
 namespace infinipipe::testing {
 

@@ -121,7 +121,8 @@ TEST(PlanJson, HashCoversDecisionsOnly) {
   EXPECT_TRUE(differs([](Plan& p) { p.bytes_per_stage = 1; }));
   EXPECT_TRUE(differs([](Plan& p) { p.profile_hash = "f"; }));
   EXPECT_TRUE(differs([](Plan& p) { p.planner.name = "other"; }));
-  EXPECT_TRUE(differs([](Plan& p) { p.replicas[1].pipelines[1].chunks[0].keeping[2] = testing::inputs(1); }));
+  EXPECT_TRUE(differs(
+      [](Plan& p) { p.replicas[1].pipelines[1].chunks[0].keeping[2] = testing::inputs(1); }));
   EXPECT_TRUE(differs([](Plan& p) { p.replicas[1].pipelines[0].warmup_slices = 7; }));
   EXPECT_TRUE(differs([](Plan& p) { p.replicas[0].instructions[2].back().op = Op::kWeightGrad; }));
 }

@@ -119,8 +119,8 @@ const std::vector<Breakage>& breakages() {
        "replica 0: 1 instruction lists, expected one per stage (2)"},
       {"list too many", kShape, [](Plan& p) { p.replicas[0].instructions.emplace_back(); },
        "3 instruction lists"},
-      {"recompute of another stage count", kShape,
-       [](Plan& p) { chunk(p, 1).keeping.pop_back(); }, "chunk 1: 1 recompute counts"},
+      {"recompute of another stage count", kShape, [](Plan& p) { chunk(p, 1).keeping.pop_back(); },
+       "chunk 1: 1 recompute counts"},
       {"chunk without slices", kShape, [](Plan& p) { chunk(p, 3).slices.clear(); },
        "chunk 3: no slices"},
 
@@ -194,10 +194,11 @@ const std::vector<Breakage>& breakages() {
        "sequence 0: slices in replica 0, pipeline 1, chunk 0 and in replica 0, pipeline 0, chunk "
        "1"},
 
-      {"recompute too many", kRecompute, [](Plan& p) { chunk(p, 1).keeping[1] = testing::inputs(3); },
+      {"recompute too many", kRecompute,
+       [](Plan& p) { chunk(p, 1).keeping[1] = testing::inputs(3); },
        "chunk 1: stage 1 recomputes 3 layers, expected 0 to 2"},
-      {"recompute negative", kRecompute, [](Plan& p) { chunk(p, 1).keeping[0] = testing::inputs(-1); },
-       "recomputes -1 layers"},
+      {"recompute negative", kRecompute,
+       [](Plan& p) { chunk(p, 1).keeping[0] = testing::inputs(-1); }, "recomputes -1 layers"},
       {"attention of too many", kRecompute,
        [](Plan& p) {
          chunk(p, 1).keeping = {testing::again(1, 1), testing::again(1, 2)};

@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "infinipipe/base/error.h"
-#include "support/profiles.h"
 #include "support/keeping.h"
+#include "support/profiles.h"
 
 namespace infinipipe {
 namespace {
@@ -75,7 +75,9 @@ TEST(CostModel, ASlicePaysForTheContextThatItReads) {
   const CostModel with(profile, {.stages = 2}, kSmallStages);
   EXPECT_DOUBLE_EQ(with.forward(kFirst, shape) - without.forward(kFirst, shape), 8.0);
   EXPECT_DOUBLE_EQ(with.backward(kLast, shape) - without.backward(kLast, shape), 60.0);
-  EXPECT_DOUBLE_EQ(with.recompute_layer(kLast, shape, Keep::kInput) - without.recompute_layer(kLast, shape, Keep::kInput), 8.0);
+  EXPECT_DOUBLE_EQ(with.recompute_layer(kLast, shape, Keep::kInput) -
+                       without.recompute_layer(kLast, shape, Keep::kInput),
+                   8.0);
 }
 
 TEST(ChunkShape, CountsContextAndCutSequences) {
@@ -130,7 +132,8 @@ TEST(CostModel, HeadInForwardMovesBothTimesThere) {
   EXPECT_DOUBLE_EQ(inside.forward(kLast, chunk) - after.forward(kLast, chunk), 5 * 7.0 / 2);
   EXPECT_DOUBLE_EQ(after.backward(kLast, chunk) - inside.backward(kLast, chunk), 5 * 7.0 / 2);
   EXPECT_DOUBLE_EQ(inside.forward(kFirst, chunk), after.forward(kFirst, chunk));
-  EXPECT_DOUBLE_EQ(inside.recompute_layer(kLast, chunk, Keep::kInput), after.recompute_layer(kLast, chunk, Keep::kInput))
+  EXPECT_DOUBLE_EQ(inside.recompute_layer(kLast, chunk, Keep::kInput),
+                   after.recompute_layer(kLast, chunk, Keep::kInput))
       << "recomputation never runs the head";
 }
 
@@ -144,9 +147,11 @@ TEST(CostModel, StageSpeedDividesComputeOnly) {
   EXPECT_DOUBLE_EQ(slow.forward(kLast, chunk), 2 * even.forward(kLast, chunk));
   EXPECT_DOUBLE_EQ(slow.backward(kLast, chunk), 2 * even.backward(kLast, chunk));
   EXPECT_DOUBLE_EQ(slow.weight_grad(kLast, chunk), 2 * even.weight_grad(kLast, chunk));
-  EXPECT_DOUBLE_EQ(slow.recompute_layer(kLast, chunk, Keep::kInput), 2 * even.recompute_layer(kLast, chunk, Keep::kInput));
+  EXPECT_DOUBLE_EQ(slow.recompute_layer(kLast, chunk, Keep::kInput),
+                   2 * even.recompute_layer(kLast, chunk, Keep::kInput));
   EXPECT_DOUBLE_EQ(slow.transfer(5), even.transfer(5));
-  EXPECT_DOUBLE_EQ(slow.activation_bytes(kLast, chunk, inputs(1)), even.activation_bytes(kLast, chunk, inputs(1)));
+  EXPECT_DOUBLE_EQ(slow.activation_bytes(kLast, chunk, inputs(1)),
+                   even.activation_bytes(kLast, chunk, inputs(1)));
 }
 
 TEST(CostModel, PerChunkTimeIsDividedOnlyWhenTheProfileSaysSo) {
@@ -221,7 +226,8 @@ TEST(LayerwiseMemory, ForwardByHand) {
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, inputs(1)), 100.0 + 250.0 - 25.0 - 8.0);
   // The head: 3 x 5 + 9 x 4; the layers' 100 exceed it less the 75 that the head is yet to leave.
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, {}), 51.0);
-  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, inputs(2)), 51.0) << "a kept layer runs last";
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, inputs(2)), 51.0)
+      << "a kept layer runs last";
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, inputs(3)), 100.0 + 217.0 - 75.0);
   profile.memory.layerwise->forward_bytes_per_token = 100.0;
   const CostModel large(profile, {2, 2, 1}, kSmallStages);
@@ -247,7 +253,8 @@ TEST(LayerwiseMemory, BackwardByHand) {
   // when a recomputed layer's backward begins. Message 24, kept layer 150, its input 15.
   const ChunkShape middle = middle_chunk();
   EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, middle, {}), 157.0 + 24.0 - 24.0);
-  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, middle, inputs(1)), 135.0 + 157.0 + 24.0 - 24.0 - 12.0);
+  EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, middle, inputs(1)),
+                   135.0 + 157.0 + 24.0 - 24.0 - 12.0);
   // Two of three recomputed: the kept one frees 150 + 24 before, so its own backward has the most.
   EXPECT_DOUBLE_EQ(cost.backward_temporary(kLast, middle, inputs(2)), 157.0 - 24.0);
 }
@@ -297,7 +304,8 @@ TEST(PlanCost, TakesThePlansPaceAndLayoutAndKnowsWhatItKeeps) {
   const CostModel paced = plan_cost(profile, plan);
   EXPECT_DOUBLE_EQ(paced.backward(kFirst, chunk), plain.backward(kFirst, chunk));
   EXPECT_DOUBLE_EQ(paced.backward(kLast, chunk), 2.0 * plain.backward(kLast, chunk));
-  EXPECT_DOUBLE_EQ(paced.recompute_layer(kLast, chunk, Keep::kInput), 2.0 * plain.recompute_layer(kLast, chunk, Keep::kInput));
+  EXPECT_DOUBLE_EQ(paced.recompute_layer(kLast, chunk, Keep::kInput),
+                   2.0 * plain.recompute_layer(kLast, chunk, Keep::kInput));
   Chunk& first = plan.replicas.emplace_back().pipelines.emplace_back().chunks.emplace_back();
   first.keeping = inputs({1, 2});
   EXPECT_NO_THROW(plan_cost(profile, plan));
@@ -312,9 +320,9 @@ TEST(PlanCost, TakesThePlansPaceAndLayoutAndKnowsWhatItKeeps) {
                  "made with");
   }
   profile.remake[index_of(Keep::kAttention)] = RemakeCost{{.seconds_per_token = 0.5}, 6.0};
-  EXPECT_DOUBLE_EQ(
-      plan_cost(profile, plan).recompute_layer(kLast, chunk, Keep::kAttention),
-      2.0 * CostModel(profile, {2, 2, 1}, kSmallStages).recompute_layer(kLast, chunk, Keep::kAttention));
+  EXPECT_DOUBLE_EQ(plan_cost(profile, plan).recompute_layer(kLast, chunk, Keep::kAttention),
+                   2.0 * CostModel(profile, {2, 2, 1}, kSmallStages)
+                             .recompute_layer(kLast, chunk, Keep::kAttention));
 }
 
 // A short tail of a long sequence opens more in every layer than the layer frees.

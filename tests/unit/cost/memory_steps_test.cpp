@@ -1,7 +1,8 @@
 #include "cost/memory_steps.h"
-#include "support/keeping.h"
 
 #include <gtest/gtest.h>
+
+#include "support/keeping.h"
 
 namespace infinipipe {
 namespace {
@@ -100,11 +101,13 @@ TEST(MemoryStep, TakesItsBytesFromTheProfile) {
   const CostModel cost = small_model(false);
   const StageId stage(0);
   const ChunkShape shape{.tokens = 10, .slices = 1, .cut_tokens = 10, .cut_sequence_tokens = 30};
-  const MemoryStep forward = memory_step(cost, Op::kForward, stage, shape, testing::inputs(2), false);
+  const MemoryStep forward =
+      memory_step(cost, Op::kForward, stage, shape, testing::inputs(2), false);
   EXPECT_EQ(forward.opens.activations, 10.0 * (2 * 10.0 + 2 * 2.0));
   EXPECT_EQ(forward.opens.kv, 10.0 * 2 * 3.0);
   EXPECT_EQ(forward.holds, 0.0);
-  const MemoryStep backward = memory_step(cost, Op::kBackward, stage, shape, testing::inputs(2), false);
+  const MemoryStep backward =
+      memory_step(cost, Op::kBackward, stage, shape, testing::inputs(2), false);
   EXPECT_EQ(backward.holds, 100.0);  // one layer runs again
   EXPECT_EQ(memory_step(cost, Op::kBackward, stage, shape, {}, false).holds, 0.0);
   EXPECT_EQ(backward.opens_grads, 30.0 * 4 * 5.0);
@@ -118,10 +121,14 @@ TEST(MemoryStep, TakesTemporariesFromALayerwiseProfile) {
   const CostModel cost = small_model(true);
   const StageId stage(0);
   const ChunkShape shape{.tokens = 10, .slices = 1};
-  const auto step = [&](Op op) { return memory_step(cost, op, stage, shape, testing::inputs(1), false); };
+  const auto step = [&](Op op) {
+    return memory_step(cost, op, stage, shape, testing::inputs(1), false);
+  };
   EXPECT_EQ(step(Op::kForward).holds, cost.forward_temporary(stage, shape, testing::inputs(1)));
-  EXPECT_EQ(step(Op::kBackward).holds, cost.backward_temporary(stage, shape, testing::inputs(1), Op::kBackward));
-  EXPECT_EQ(step(Op::kInputGrad).holds, cost.backward_temporary(stage, shape, testing::inputs(1), Op::kInputGrad));
+  EXPECT_EQ(step(Op::kBackward).holds,
+            cost.backward_temporary(stage, shape, testing::inputs(1), Op::kBackward));
+  EXPECT_EQ(step(Op::kInputGrad).holds,
+            cost.backward_temporary(stage, shape, testing::inputs(1), Op::kInputGrad));
   EXPECT_EQ(step(Op::kInputGrad).leaves.activations, 10.0 * 3 * 6.0);
   EXPECT_EQ(step(Op::kWeightGrad).closes.activations, 10.0 * 3 * 6.0);
   EXPECT_EQ(step(Op::kBackward).closes.activations, step(Op::kForward).opens.activations);

@@ -16,11 +16,11 @@ Plan plan_of(const Parallelism& parallelism, Tokens tokens, bool split = false) 
     const SequenceId sequence(plan.sequences.size());
     plan.sequences.push_back(tokens);
     Replica replica;
-    replica.pipelines.push_back(
-        {.chunks = {{.kind = ChunkKind::kBatched,
-                     .slices = {{sequence, 0, tokens}},
-                     .keeping = std::vector<Keeping>(static_cast<std::size_t>(parallelism.stages))}},
-         .backward = {0}});
+    replica.pipelines.push_back({.chunks = {{.kind = ChunkKind::kBatched,
+                                             .slices = {{sequence, 0, tokens}},
+                                             .keeping = std::vector<Keeping>(
+                                                 static_cast<std::size_t>(parallelism.stages))}},
+                                 .backward = {0}});
     const PipelineId first(0);
     const ChunkId chunk(0);
     for (int p = 0; p < parallelism.stages; ++p) {

@@ -1,14 +1,13 @@
 // Each pass of the elastic planner can be switched off, and then is not there.
-#include "planner/chunking/ordinary_cutting.h"
-#include "planner/recompute/uniform_recompute.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "unit/planner/clock_evaluator.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
+#include "planner/chunking/ordinary_cutting.h"
+#include "planner/recompute/uniform_recompute.h"
+#include "unit/planner/clock_evaluator.h"
 
 namespace infinipipe {
 namespace {
@@ -82,10 +81,11 @@ TEST(Passes, WithoutAdaptiveRecomputeThereIsOneSetting) {
 }
 
 TEST(Passes, WithoutGroupingAndListsThereIsOnePipeline) {
-  for_plans(PassSet::without({Pass::kGrouping, Pass::kListSchedules, Pass::kOrdinaryOrders}), 4, [](const Plan& plan) {
-    EXPECT_EQ(pipelines(plan).size(), 1u);
-    EXPECT_NE(plan.planner.schedule, "list");
-  });
+  for_plans(PassSet::without({Pass::kGrouping, Pass::kListSchedules, Pass::kOrdinaryOrders}), 4,
+            [](const Plan& plan) {
+              EXPECT_EQ(pipelines(plan).size(), 1u);
+              EXPECT_NE(plan.planner.schedule, "list");
+            });
 }
 
 TEST(Passes, WithoutListsThePlanIsThePapers) {
@@ -122,7 +122,8 @@ TEST(Passes, WithoutLayerSplitStagesAreEven) {
 
 TEST(CutSequences, WithoutPackingByHand) {
   const ChunkSeconds cost{.per_token = 1.0};
-  const Chunking chunking = cut_sequences({2, 30, 5, 25}, cost, {.slices = 2}, PassSet::without({Pass::kPacking}));
+  const Chunking chunking =
+      cut_sequences({2, 30, 5, 25}, cost, {.slices = 2}, PassSet::without({Pass::kPacking}));
   std::vector<std::vector<Slice>> slices;
   for (const Chunk& chunk : chunking.chunks) slices.push_back(chunk.slices);
   EXPECT_EQ(slices, (std::vector<std::vector<Slice>>{{{SequenceId(1), 0, 15}},
@@ -139,8 +140,8 @@ TEST(CutSequences, WithoutPackingByHand) {
 
 TEST(CutSequences, EqualSlicesRespectTheCapacity) {
   const ChunkSeconds cost{.per_token2 = 1.0, .per_token = 1.0};
-  const Chunking chunking =
-      cut_sequences({100, 30}, cost, {.slices = 3, .capacity = 25}, PassSet::without({Pass::kElasticCutting}));
+  const Chunking chunking = cut_sequences({100, 30}, cost, {.slices = 3, .capacity = 25},
+                                          PassSet::without({Pass::kElasticCutting}));
   ASSERT_EQ(chunking.chunks.size(), 6u);
   for (std::size_t k = 0; k < 4; ++k) EXPECT_EQ(chunking.chunks[k].tokens(), 25);
 }

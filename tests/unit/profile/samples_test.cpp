@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "unit/core/test_plans.h"
 #include "support/keeping.h"
+#include "unit/core/test_plans.h"
 
 namespace infinipipe {
 namespace {
@@ -23,7 +23,8 @@ Trace engine_trace(const Plan& plan) {
     for (const Instruction& i : plan.replicas[0].instructions[p]) {
       TraceEvent event{ReplicaId(0), StageId(p), i, at, at, at + n + 1.0, 0.0};
       const bool gradient = i.op == Op::kBackward || i.op == Op::kInputGrad;
-      if (gradient && plan.replicas[0].chunk(i).keeping[p].remade() > 0) event.recompute = (n + 1.0) / 4;
+      if (gradient && plan.replicas[0].chunk(i).keeping[p].remade() > 0)
+        event.recompute = (n + 1.0) / 4;
       MemorySample during{ReplicaId(0), StageId(p), at, {}};
       during.bytes[static_cast<std::size_t>(MemoryPurpose::kWorkspace)] = 100.0 * n;
       during.bytes[static_cast<std::size_t>(MemoryPurpose::kActivations)] = 7.0;

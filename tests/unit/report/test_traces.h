@@ -18,7 +18,8 @@ inline Trace make_trace(const Plan& plan, const char* source = "simulated", doub
       double number = 0.0;
       for (const Instruction& i : plan.replicas[r].instructions[p]) {
         const Seconds length = stretch * (1.0 + 0.01 * ++number);
-        const bool recomputes = i.op == Op::kBackward && plan.replicas[r].chunk(i).keeping[p].remade() > 0;
+        const bool recomputes =
+            i.op == Op::kBackward && plan.replicas[r].chunk(i).keeping[p].remade() > 0;
         trace.events.push_back(
             {ReplicaId(r), StageId(p), i, at, at, at + length, recomputes ? length / 4 : 0.0});
         MemorySample sample{ReplicaId(r), StageId(p), at, {}};

@@ -9,8 +9,8 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
-#include "unit/core/test_plans.h"
 #include "support/keeping.h"
+#include "unit/core/test_plans.h"
 
 namespace infinipipe {
 namespace {

@@ -70,8 +70,7 @@ TEST_P(StageModelTest, GradientsEqualAutograd) {
   auto oracle = pipeline.reference();
   const TokenLists sequences = mixed_batch(model);
   const double expected = oracle.run(sequences);
-  const double loss =
-      pipeline.run(sequences, mixed_chunks(GetParam().keeping), GetParam().halves);
+  const double loss = pipeline.run(sequences, mixed_chunks(GetParam().keeping), GetParam().halves);
   EXPECT_NEAR(loss, expected, 1e-12 * expected);
   expect_gradients(pipeline, oracle, 1e-10);
   for (std::size_t s = 0; s < pipeline.size(); ++s) EXPECT_TRUE(pipeline.store(s).empty());
@@ -257,7 +256,8 @@ TEST(StageModel, SavedBytesAreAsStated) {
   const auto bytes = [](const TokenNumbers& numbers) {
     return static_cast<std::int64_t>(numbers.bytes(8, 8));
   };
-  for (const Keeping& way : {inputs(0), inputs(2), again(2, 1), again(2, 2), mlp(2), each_level()}) {
+  for (const Keeping& way :
+       {inputs(0), inputs(2), again(2, 1), again(2, 2), mlp(2), each_level()}) {
     const ChunkWork chunk{{slice_of(0, 0, 70, 150)}, way};
     std::int64_t kept =
         (3 - way.remade()) * bytes(layer_kept(model)) + way.remade() * bytes(layer_input(model));

@@ -44,7 +44,8 @@ TEST_P(SavedBytes, AreAsCounted) {
     double pending;
   };
   const double input = bytes(1, layer_input(model));
-  std::vector<Way> ways = {{Keep::kAll, bytes(1, layer_kept(model)), bytes(1, layer_pending(model))}};
+  std::vector<Way> ways = {
+      {Keep::kAll, bytes(1, layer_kept(model)), bytes(1, layer_pending(model))}};
   for (const KeepLevel& level : kKeepLevels) {
     if (level.keep == Keep::kAll) continue;
     ways.push_back({level.keep, input + bytes(1, layer_beside_input(model, level.keep)), 0.0});

@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <map>
 
-#include "unit/planner/clock_evaluator.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
-#include "planner/schedules/held_weights.h"
 #include "planner/chunking/ordinary_cutting.h"
+#include "planner/schedules/held_weights.h"
+#include "unit/planner/clock_evaluator.h"
 
 namespace infinipipe {
 namespace {

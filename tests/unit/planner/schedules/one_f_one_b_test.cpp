@@ -35,8 +35,7 @@ std::string text(const std::vector<Instruction>& list) {
 }
 
 Chunk split(int sequence, Tokens begin, Tokens end) {
-  return {
-      .kind = ChunkKind::kSplit, .slices = {{SequenceId(sequence), begin, end}}, .keeping = {}};
+  return {.kind = ChunkKind::kSplit, .slices = {{SequenceId(sequence), begin, end}}, .keeping = {}};
 }
 Chunk batched(int sequence, Tokens end) {
   return {.kind = ChunkKind::kBatched, .slices = {{SequenceId(sequence), 0, end}}, .keeping = {}};
