@@ -114,7 +114,7 @@ Problem check_slices(const Plan& plan) {
       // The level without a field of its own has what the others leave: below 0, they are too many.
       std::string fields;
       for (const KeepLevel& level : kKeepLevels) {
-        if (level.plan_field == nullptr) continue;
+        if (level.plan_field == nullptr || keeping[level.keep] == 0) continue;
         fields += (fields.empty() ? "" : " + ") + std::string(level.plan_field) + " " +
                   text(std::int64_t{keeping[level.keep]});
       }

@@ -208,7 +208,8 @@ TEST(PlanJson, NamesTheFieldThatIsWrong) {
   const Json absent = Json(Json::value_t::discarded);
   const Case cases[] = {
       {"/format", "infinipipe.profile", "format: found \"infinipipe.profile\""},
-      {"/version", 2, "version: found 2, expected 1; use a newer infinipipe"},
+      {"/version", 2, "requires: found nothing"},
+      {"/version", 3, "version: found 3, expected 1 to 2; use a newer infinipipe"},
       {"/version", "1", "version: found \"1\""},
       {"/sequences", absent, "sequences: found nothing"},
       {"/sequences", 3, "sequences: found 3, expected an array"},

@@ -43,8 +43,8 @@ Plan two_chunks() {
   plan.parallelism = {2, 1, 1};
   plan.stages = {{0, 1}, {1, 2}};
   Pipeline pipeline;
-  pipeline.chunks = {{ChunkKind::kBatched, {{SequenceId(0), 0, 1}}, {0, 0}},
-                     {ChunkKind::kBatched, {{SequenceId(1), 0, 2}}, {0, 0}}};
+  pipeline.chunks = {{ChunkKind::kBatched, {{SequenceId(0), 0, 1}}, {{}, {}}},
+                     {ChunkKind::kBatched, {{SequenceId(1), 0, 2}}, {{}, {}}}};
   pipeline.backward = {0, 1};
   Replica replica;
   replica.pipelines = {pipeline};
@@ -148,7 +148,7 @@ TEST(Simulator, LayerByLayerWhatWaitsForWeightGradients) {
   plan.parallelism = {1, 1, 1};
   plan.stages = {{0, 2}};
   Pipeline& pipeline = plan.replicas[0].pipelines[0];
-  pipeline.chunks = {{ChunkKind::kBatched, {{SequenceId(0), 0, 2}}, {0}}};
+  pipeline.chunks = {{ChunkKind::kBatched, {{SequenceId(0), 0, 2}}, {Keeping{}}}};
   pipeline.backward = {0};
   plan.replicas[0].instructions = {
       {op(Op::kForward, 0), op(Op::kInputGrad, 0), op(Op::kWeightGrad, 0)}};
@@ -212,8 +212,8 @@ Plan cut_plan() {
   plan.stages = {{0, 2}};
   Pipeline pipeline;
   pipeline.warmup_slices = 2;
-  pipeline.chunks = {{ChunkKind::kSplit, {{SequenceId(0), 0, 2}}, {1}},
-                     {ChunkKind::kHybrid, {{SequenceId(0), 2, 3}, {SequenceId(1), 0, 1}}, {0}}};
+  pipeline.chunks = {{ChunkKind::kSplit, {{SequenceId(0), 0, 2}}, {testing::inputs(1)}},
+                     {ChunkKind::kHybrid, {{SequenceId(0), 2, 3}, {SequenceId(1), 0, 1}}, {Keeping{}}}};
   pipeline.backward = {1, 0};
   plan.replicas.resize(1);
   plan.replicas[0].pipelines = {pipeline};
@@ -251,7 +251,7 @@ TEST(Simulator, MemoryOfACutSequenceByHand) {
 TEST(Simulator, EvaluationKeepsOnlyKeysAndValues) {
   Plan plan = cut_plan();
   plan.replicas[0].pipelines[0].backward.clear();
-  plan.replicas[0].pipelines[0].chunks[0].keeping = testing::inputs({0});
+  plan.replicas[0].pipelines[0].chunks[0].keeping = {Keeping{}};
   plan.replicas[0].instructions = {{op(Op::kForward, 0), op(Op::kForward, 1)}};
   require_valid(plan);
   const CostModel cost(plain_profile(2), plan.parallelism, plan.stages);
