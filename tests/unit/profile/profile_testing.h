@@ -53,8 +53,8 @@ inline std::vector<InstructionSample> planted_samples(const Plan& plan, const Co
       one.keeping = chunk.kept_on(one.stage);
       one.seconds = noisy(cost.seconds(i.op, one.stage, one.shape));
       if (i.op == Op::kForward) one.temporary = predicted_temporary(one, cost);
-      if (i.op == Op::kBackward || i.op == Op::kInputGrad) {
-        one.recompute_seconds = noisy(cost.recompute(one.stage, one.shape, one.recompute));
+      if (starts_backward(i.op)) {
+        one.recompute_seconds = noisy(cost.recompute(one.stage, one.shape, one.keeping));
         one.temporary = predicted_temporary(one, cost);
       }
       samples.push_back(one);

@@ -124,21 +124,23 @@ TEST(StageModel, GradientsAccumulateAndZero) {
 }
 
 // The same operations in the same order: recomputing changes no bit.
-class Recomputing : public ::testing::TestWithParam<int> {};
-INSTANTIATE_TEST_SUITE_P(AttentionKept, Recomputing, ::testing::Values(0, 1, 3));
+class Recomputing : public ::testing::TestWithParam<Keeping> {};
+INSTANTIATE_TEST_SUITE_P(Levels, Recomputing,
+                         ::testing::Values(inputs(3), again(3, 1), again(3, 3), mlp(3),
+                                           each_level()));
 
 TEST_P(Recomputing, IsBitEqual) {
   for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
     const ModelSpec model = small_model();
     const TokenLists sequences = mixed_batch(model);
-    Pipeline kept(model, {3}, dtype), again(model, {3}, dtype);
-    EXPECT_EQ(kept.run(sequences, mixed_chunks(0)),
-              again.run(sequences, mixed_chunks({3, GetParam()})));
+    Pipeline kept(model, {3}, dtype), remade(model, {3}, dtype);
+    EXPECT_EQ(kept.run(sequences, mixed_chunks()),
+              remade.run(sequences, mixed_chunks(GetParam())));
     const auto expected = kept.parameters();
-    for (const auto& [name, parameter] : again.parameters())
+    for (const auto& [name, parameter] : remade.parameters())
       EXPECT_TRUE(at::equal(parameter.grad, expected.at(name).grad)) << name;
-    EXPECT_GT(again.stage(0).take_recompute_seconds(), 0.0);
-    EXPECT_EQ(again.stage(0).take_recompute_seconds(), 0.0);
+    EXPECT_GT(remade.stage(0).take_recompute_seconds(), 0.0);
+    EXPECT_EQ(remade.stage(0).take_recompute_seconds(), 0.0);
     EXPECT_EQ(kept.stage(0).take_recompute_seconds(), 0.0);
   }
 }
@@ -154,7 +156,7 @@ TEST(StageModel, SingleAndHalfPrecisionStayNearAutograd) {
     Pipeline pipeline(model, {2, 1}, bound.dtype);
     auto oracle = pipeline.reference(at::kDouble);
     const double expected = oracle.run(sequences);
-    EXPECT_NEAR(pipeline.run(sequences, mixed_chunks(1)), expected, bound.loss * expected);
+    EXPECT_NEAR(pipeline.run(sequences, mixed_chunks(inputs(1))), expected, bound.loss * expected);
     expect_gradients(pipeline, oracle, bound.grad);
   }
 }
