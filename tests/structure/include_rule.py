@@ -158,7 +158,7 @@ def self_test():
         ("include/infinipipe/core/a.h", '#include "base/secret.h"'),
         ("include/infinipipe/core/a.h", '#include "infinipipe/core/secret.h"'),
         ("include/infinipipe/core/a.h", "#include <nlohmann/json.hpp>"),
-        ("include/infinipipe/core/a.h", "#include <zlib.h>"),
+        ("include/infinipipe/core/a.h", "#include <nobodys.h>"),
         ("include/infinipipe/core/c.h", ""),  # not on the page
         (LIBRARY_PAGE, page + "`core/gone.h`\n"),
     ]
