@@ -43,11 +43,10 @@ struct ConfigFlags {
   bool given(std::string_view key) const;
   // Flags over the file over `base`; model.preset before the other model keys. Throws InputError
   // for unknown keys and wrong values.
-  TrainConfig read(TrainConfig base = {}) const;
-  // The same, and for what TrainConfig::check() refuses.
-  TrainConfig resolve(TrainConfig base = {}) const;
-  // The same without check(), where something is yet to be filled in.
+  // What is yet to be filled in is not checked.
   TrainConfig apply(TrainConfig base = {}) const;
+  // The same, and throws for what TrainConfig::check() refuses.
+  TrainConfig resolve(TrainConfig base = {}) const;
 };
 
 // Targets are written when the command line was understood, before the command runs; they must

@@ -35,7 +35,7 @@ PlanningInput planning_input(const ConfigFlags& flags, std::int64_t fallback_lay
   ModelSpec& unsaid = base.model;
   unsaid.num_hidden_layers = unsaid.hidden_size = unsaid.num_attention_heads =
       unsaid.num_key_value_heads = unsaid.vocab_size = kUnsaid;
-  PlanningInput input{flags.read(std::move(base)), {}, {}};
+  PlanningInput input{flags.apply(std::move(base)), {}, {}};
   TrainConfig& config = input.config;
   const std::string& file = config.cluster.profile;
   const bool estimate = file.empty() || file == "estimate";
