@@ -126,7 +126,7 @@ class NaiveChecker {
   // A layer of that level keeps so many bytes of the chunk beside its input.
   double beside_input(const Instruction& i, Keep keep) const {
     const KeepLevel& level = level_of(keep);
-    if (level.profile_field == nullptr || !profile_.contains(level.profile_field)) return 0.0;
+    if (level.profile_bytes == nullptr || !profile_.contains(level.profile_field)) return 0.0;
     return profile_[level.profile_field].value(level.profile_bytes, 0.0) * tokens(i) / ds();
   }
   bool evaluation() const {
