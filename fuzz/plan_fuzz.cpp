@@ -24,6 +24,7 @@ void check_valid_plan(const Plan& plan) {
   require(!plan_line(plan).empty() && !explain_plan(plan).empty(), "a plan without words");
   static const Profile profile = [] {
     Profile estimate = estimated_profile(ModelSpec{}, Dtype::kFloat32);
+    estimate.model = {};  // any plan's number of layers will do
     for (auto& remake : estimate.remake) remake = RemakeCost{estimate.forward, 64.0};
     return estimate;
   }();

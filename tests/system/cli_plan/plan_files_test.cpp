@@ -56,7 +56,7 @@ TEST_F(PlanFiles, WhatIsNoPlanIsBadInput) {
   refuse(std::string(100000, '['), "nested deeper than 64");
   refuse("{\"format\": 1, \"format\": 2}", "key \"format\" stands twice");
   refuse(read("profile.json"), "format: found \"infinipipe.profile\"");
-  refuse("{\"format\": \"infinipipe.plan\", \"version\": 2}", "version: found 2, expected 1");
+  refuse("{\"format\": \"infinipipe.plan\", \"version\": 3}", "version: found 3, expected 1 to 2");
   refuse(read("plan.json").substr(0, 700), "edited.json: not JSON");
 }
 

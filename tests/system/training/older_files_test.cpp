@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
@@ -37,6 +38,7 @@ TEST(OlderFiles, APlanIsReadValidAndPredictedAsItWas) {
 
 // Resuming writes into the folder, so it works on a copy.
 TEST_F(TrainingTest, ACheckpointOfVersion01EvaluatesAndTrainsOn) {
+  write_corpus(6, 1);  // as many documents as the run had, or its sampler would not go on
   const std::string checkpoint = folder_ + "/checkpoint";
   std::filesystem::copy(kFiles + "/checkpoint", checkpoint,
                         std::filesystem::copy_options::recursive);
