@@ -52,15 +52,6 @@ Seconds seconds_of(const std::optional<Plan>& plan) {
   return plan ? plan->predicted->seconds : std::numeric_limits<double>::infinity();
 }
 
-std::vector<OrdinaryRecipe> ordinary_recipes(const std::vector<Tokens>& lengths,
-                                             const BoundContext& context, bool forward_only) {
-  std::vector<OrdinaryRecipe> recipes = packed_1f1b_recipes(lengths, context, forward_only);
-  for (OrdinaryRecipe& recipe : seq1f1b_recipes(lengths, context, forward_only)) {
-    recipes.push_back(std::move(recipe));
-  }
-  return recipes;
-}
-
 // Of schedules that the simulator found not to fit: the evaluation of the one that lacks fewest
 // bytes, and the most bytes that any of them lacks.
 struct Misses {
@@ -73,7 +64,7 @@ class LevelPlanner final {
  public:
   LevelPlanner(std::string name, std::shared_ptr<const BoundContext> context)
       : name_(std::move(name)), context_(std::move(context)) {
-    ordinary_ = make_ordinary_planner(name_, context_, ordinary_recipes);
+    ordinary_ = make_ordinary_planner(name_, context_, rival_recipes);
   }
 
   const BoundContext& context() const { return *context_; }

@@ -55,6 +55,9 @@ std::vector<OrdinaryRecipe> gpipe_recipes(const std::vector<Tokens>& lengths,
 // sliced_recipes() in 1F1B order (Seq1F1B).
 std::vector<OrdinaryRecipe> seq1f1b_recipes(const std::vector<Tokens>& lengths,
                                             const BoundContext& context, bool forward_only);
+// Both: what the elastic planner must never be slower than.
+std::vector<OrdinaryRecipe> rival_recipes(const std::vector<Tokens>& lengths,
+                                          const BoundContext& context, bool forward_only);
 
 // Seq1F1B as it comes: one slice size (the configuration's chunk_tokens, else the longest sequence
 // in kUntunedSlices) and recomputation of all layers or of none.

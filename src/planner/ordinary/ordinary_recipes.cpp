@@ -147,6 +147,15 @@ std::vector<OrdinaryRecipe> seq1f1b_recipes(const std::vector<Tokens>& lengths,
   return sliced_recipes(schedule_name::kOneFOneB, lengths, context, forward_only);
 }
 
+std::vector<OrdinaryRecipe> rival_recipes(const std::vector<Tokens>& lengths,
+                                          const BoundContext& context, bool forward_only) {
+  std::vector<OrdinaryRecipe> recipes = packed_1f1b_recipes(lengths, context, forward_only);
+  for (OrdinaryRecipe& recipe : seq1f1b_recipes(lengths, context, forward_only)) {
+    recipes.push_back(std::move(recipe));
+  }
+  return recipes;
+}
+
 std::vector<OrdinaryRecipe> seq1f1b_fixed_recipes(const std::vector<Tokens>& lengths,
                                                   const BoundContext& context, bool forward_only) {
   const Tokens longest = *std::max_element(lengths.begin(), lengths.end());

@@ -36,11 +36,7 @@ std::optional<Schedule> schedule_in_order(std::shared_ptr<const Cutting> cutting
 
 void search_ordinary(Draft& draft) {
   const BoundContext& context = draft.context();
-  std::vector<OrdinaryRecipe> recipes = packed_1f1b_recipes(draft.lengths(), context, false);
-  for (OrdinaryRecipe& recipe : seq1f1b_recipes(draft.lengths(), context, false)) {
-    recipes.push_back(std::move(recipe));
-  }
-  for (OrdinaryRecipe& recipe : recipes) {
+  for (OrdinaryRecipe& recipe : rival_recipes(draft.lengths(), context, false)) {
     auto schedule = schedule_in_order(draft.cost_of(recipe.slices, std::move(recipe.chunking)),
                                       context.has(Pass::kAdaptiveRecompute), draft.best_seconds());
     if (schedule) draft.add(std::move(*schedule));
