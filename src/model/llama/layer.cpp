@@ -49,17 +49,21 @@ std::int64_t LayerSaved::bytes() const {
 }
 
 void LayerSaved::keep(Keep level) {
-  if (level == Keep::kAll) return;
-  if (level == Keep::kMlpInput) {
-    gate_up.reset();
-    return;
-  }
   LayerSaved kept;
-  kept.input = std::move(input);
-  if (level == Keep::kAttention) {
-    kept.attention = std::move(attention);
-    kept.lse = std::move(lse);
+  switch (level) {
+    case Keep::kAll:
+      return;
+    case Keep::kMlpInput:
+      gate_up.reset();
+      return;
+    case Keep::kAttention:
+      kept.attention = std::move(attention);
+      kept.lse = std::move(lse);
+      break;
+    case Keep::kInput:
+      break;
   }
+  kept.input = std::move(input);
   *this = std::move(kept);
 }
 
