@@ -21,6 +21,7 @@
 #include "data/batch_source.h"
 #include "data/sampler.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/keeping.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/planner/factory.h"
 #include "planner/layer_split.h"
@@ -271,11 +272,16 @@ int main(int count, char** arguments) {
     for (const std::string& name : words(given.own["planners"])) {
       std::vector<std::string> known = planner_names();
       for (const std::string& plain : planner_names()) {
-        for (const char* keeps : {":input", ":attention"}) known.push_back(plain + keeps);
+        for (const KeepLevel& level : kKeepLevels) {
+          if (level.keep == Keep::kAll) continue;
+          known.push_back(plain + ":" + level.name);
+          known.push_back(plain + ":-" + level.name);
+        }
       }
       if (std::find(known.begin(), known.end(), name) == known.end()) {
         throw InputError("bench_training: planners", "found " + name,
-                         "expected planners' names, each with :input or :attention or neither");
+                         "expected planners' names, each alone or with a level of keeping, such as "
+                         "epp:attention, or without one, such as epp:-mlp_input");
       }
     }
     Bench(std::move(given.config), std::atoi(given.own["first"].c_str()),
