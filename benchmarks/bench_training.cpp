@@ -280,8 +280,8 @@ int main(int count, char** arguments) {
       }
       if (std::find(known.begin(), known.end(), name) == known.end()) {
         throw InputError("bench_training: planners", "found " + name,
-                         "expected planners' names, each alone or with a level of keeping, such as "
-                         "epp:attention, or without one, such as epp:-mlp_input");
+                         "expected planners' names, each alone, with a level of keeping (NAME:LEVEL) or "
+                         "without one (NAME:-LEVEL)");
       }
     }
     Bench(std::move(given.config), std::atoi(given.own["first"].c_str()),
