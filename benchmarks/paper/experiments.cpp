@@ -360,16 +360,8 @@ Scope small_scope(const std::string& profiles) {
 }
 
 Results run_all(const Scope& scope, const std::function<void(const std::string&)>& progress) {
-  const std::vector<std::string> systems = {kOurs,
-                                            kPapers,
-                                            system_name::kFlexsp,
-                                            system_name::kDeepspeed,
-                                            system_name::kMegatron,
-                                            planner_name::kFixedSlices,
-                                            planner_name::kSlices,
-                                            planner_name::kMepipe,
-                                            planner_name::kPacked,
-                                            planner_name::kGpipe};
+  std::vector<std::string> systems = {kOurs, kPapers};
+  systems.insert(systems.end(), kRivals.begin(), kRivals.end());
   const std::vector<std::string> waited = {kOurs, kPapers, system_name::kFlexsp,
                                            system_name::kDeepspeed};
   const Parallelism usual{.stages = 4, .sequence_parallel = 8, .data_parallel = 1};

@@ -1,11 +1,13 @@
 // The paper's evaluation on simulated clusters: what is run, and what comes out, as plain values.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "baselines/systems.h"
 #include "core/parallel_choice.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/core/plan.h"
@@ -17,6 +19,11 @@ namespace infinipipe::paper {
 // The two planners that the page is about: ours, and the paper's method.
 inline constexpr const char* kOurs = planner_name::kElastic;
 inline constexpr const char* kPapers = planner_name::kPaper;
+// What they are compared with, in the order of the tables' columns.
+inline constexpr std::array kRivals = {
+    system_name::kFlexsp,       system_name::kDeepspeed, system_name::kMegatron,
+    planner_name::kFixedSlices, planner_name::kSlices,   planner_name::kMepipe,
+    planner_name::kPacked,      planner_name::kGpipe};
 
 struct Model {
   std::string name;  // "7B"

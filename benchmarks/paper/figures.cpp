@@ -12,8 +12,6 @@ namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-std::string cap_text(Tokens cap) { return std::to_string(cap / 1024) + "K"; }
-
 std::string corpus_text(const std::string& corpus) {
   return corpus == "github" ? "GitHub" : corpus == "commoncrawl" ? "CommonCrawl" : corpus;
 }

@@ -20,7 +20,6 @@ std::string number(double value, int decimals) {
 
 std::string times(double value) { return number(value, 2) + "×"; }
 std::string percent(double share) { return number(100.0 * share, 1) + "%"; }
-std::string cap_text(Tokens cap) { return std::to_string(cap / 1024) + "K"; }
 
 std::string setting_text(const Setting& setting) {
   return setting.model + ", " + (setting.corpus == "github" ? "GitHub" : "CommonCrawl") + ", " +
@@ -101,18 +100,14 @@ Range speedups(const std::vector<SettingResult>& results, const std::string& our
 
 bool any(const Setting&) { return true; }
 
-// In the order of the tables' columns.
+// The rows of kRivals.
 const std::vector<const SystemRow*>& rivals() {
-  static const std::vector<const SystemRow*> kRivals = [] {
+  static const std::vector<const SystemRow*> kRows = [] {
     std::vector<const SystemRow*> rows;
-    for (const char* name : {system_name::kFlexsp, system_name::kDeepspeed, system_name::kMegatron,
-                             planner_name::kFixedSlices, planner_name::kSlices,
-                             planner_name::kMepipe, planner_name::kPacked, planner_name::kGpipe}) {
-      rows.push_back(&system_row(name));
-    }
+    for (const char* name : kRivals) rows.push_back(&system_row(name));
     return rows;
   }();
-  return kRivals;
+  return kRows;
 }
 
 template <typename Value>

@@ -8,6 +8,9 @@
 
 namespace infinipipe::paper {
 
+// "64K" for 65,536 tokens.
+inline std::string cap_text(Tokens cap) { return std::to_string(cap / 1024) + "K"; }
+
 // File name -> SVG. Without timings.
 std::map<std::string, std::string> figures(const Scope& scope, const Results& results);
 // The page that shows them beside the published figures.
