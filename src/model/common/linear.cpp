@@ -39,12 +39,13 @@ at::Tensor widened_product(const at::Tensor& residual, const at::Tensor& x,
   return result;
 }
 
-}  // namespace
-
+// True for bfloat16 on a CPU whose matrix products would not be native (no AMX, no AVX512-BF16).
 bool widened(const at::Tensor& x) {
   static const bool native = native_bfloat16();
   return x.scalar_type() == at::kBFloat16 && x.device().is_cpu() && !native;
 }
+
+}  // namespace
 
 at::Tensor apply(const at::Tensor& x, const Weight& weight) {
   if (widened(x)) return widened_product({}, x, weight.value.to(at::kFloat).t());

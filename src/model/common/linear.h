@@ -10,9 +10,6 @@
 
 namespace infinipipe::linear {
 
-// True for bfloat16 on a CPU whose matrix products would not be native (no AMX, no AVX512-BF16).
-bool widened(const at::Tensor& x);
-
 // x [T, in] -> x W^T [T, out].
 at::Tensor apply(const at::Tensor& x, const Weight& weight);
 // residual + x W^T.

@@ -1,4 +1,5 @@
-// Attention of a chunk block by block on ATen's flash kernels: for bfloat16, and for GPUs.
+// Attention of a chunk block by block on ATen's flash kernels: for GPUs. The CPU's block lets tests
+// run the same joins without one.
 #pragma once
 
 #include <ATen/core/Tensor.h>
