@@ -88,6 +88,11 @@ class Bound final {
   double total_tokens_ = 0.0;
   double all_to_all_ = 0.0;  // seconds per token and layer, one direction
   double chunk_forward_ = 0.0, chunk_backward_ = 0.0;
+  // Of a layer: bytes a token that it saves if it keeps its input alone, and the best that layers do
+  // which keep more; of a sequence that stays whole, and of one that is cut, whose K and V are kept
+  // in any case.
+  double saved_ = 0.0, cut_saved_ = 0.0;
+  Partly whole_part_, cut_part_;
   std::vector<Seconds> forced_[4];  // by end and layers; infinite where nothing fits
   std::vector<Seconds> before_;     // by stage: no earlier can it start
   std::vector<Seconds> after_;      // by stage: so long, at least, the step goes on after it
@@ -150,6 +155,11 @@ void Bound::count_work() {
                             ? profile_.backward_weight_seconds_per_token
                             : 0.5 * b.seconds_per_token;
   layer_weight_ = weight * total_tokens_ / L / degree_;
+  const MemoryCost& memory = profile_.memory;
+  saved_ = memory.activation_bytes_per_token / L - memory.input_bytes_per_token;
+  cut_saved_ = saved_ - memory.kv_bytes_per_token;
+  whole_part_ = cheapest_part(saved_, false);
+  cut_part_ = cheapest_part(cut_saved_, true);
   least_gradient_ = layer(b, 1.0, 1.0, 1.0) + chunk_backward_ - weight / L / degree_;
 }
 
@@ -199,7 +209,6 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const Bytes budget = available(layers, end) * degree_;
   const double layer = memory.activation_bytes_per_token / L;
   const double head = end.last ? memory.head_bytes_per_token : 0.0;
-  const double saved = layer - memory.input_bytes_per_token;
   const auto& whole_layer = profile_.remake[index_of(Keep::kInput)];
   const DirectionCost& f = whole_layer ? whole_layer->cost : profile_.forward;
 
@@ -209,14 +218,14 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
 
   // The least seconds that save so many bytes. There are two means. A layer that keeps its input
   // alone saves `full` bytes for each token, and x such tokens take a x^2 + b x seconds. A layer
-  // that keeps something beside its input saves less, and takes at least what every token pays.
-  // `cut`: the sequence is cut, so that K and V are kept in any case.
-  const auto cheapest = [&](Bytes bytes, double full, double a, double b, bool cut) -> Seconds {
+  // that keeps something beside its input saves less, and takes at least what every token pays: it is
+  // `partly`.
+  const auto cheapest = [&](Bytes bytes, double full, const Partly& partly, double a,
+                            double b) -> Seconds {
     const double most = n * layers;  // tokens of layers
     if (bytes > most * full * (1.0 + 1e-12)) return kInfinity;
     const auto input_seconds = [&](double count) { return count * (a * count + b); };
     const double all = bytes / full;
-    const Partly partly = cheapest_part(full, cut);
     const double part = partly.saves;
     if (part <= 0.0) return input_seconds(all);
     const double around = partly.seconds;
@@ -240,13 +249,14 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const Bytes remake_bytes = layerwise ? 0.0 : n * layer;
   const Bytes kept = n * (layer * layers + head);
   Seconds whole = kept <= budget ? 0.0 : kInfinity;
-  if (kept > budget && saved > 0.0) {
+  if (kept > budget && saved_ > 0.0) {
     const Bytes over = kept + remake_bytes - budget;
-    const double recomputed = std::ceil(over / (n * saved) * (1.0 - 1e-12));
+    const double recomputed = std::ceil(over / (n * saved_) * (1.0 - 1e-12));
     if (recomputed <= layers) {
       whole =
-          cheapest_part(saved, false).saves > 0.0
-              ? cheapest(std::min(over, n * layers * saved), saved, 0.0, square * n + linear, false)
+          whole_part_.saves > 0.0
+              ? cheapest(std::min(over, n * layers * saved_), saved_, whole_part_, 0.0,
+                         square * n + linear)
               : recomputed * n * (square * n + linear);
     }
   }
@@ -256,11 +266,10 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   // later.
   const Bytes cut_kept = kept + (layerwise ? 0.0 : n * layers * memory.kv_grad_bytes_per_token);
   Seconds cut = cut_kept <= budget ? 0.0 : kInfinity;
-  const double cut_saved = saved - memory.kv_bytes_per_token;
-  if (cut_kept > budget && cut_saved > 0.0) {
+  if (cut_kept > budget && cut_saved_ > 0.0) {
     // Tokens with the shortest context are the cheapest to make again. All layers recompute the
     // same.
-    cut = cheapest(cut_kept - budget, cut_saved, square / layers, linear, true);
+    cut = cheapest(cut_kept - budget, cut_saved_, cut_part_, square / layers, linear);
   }
   return std::min(whole, cut);
 }

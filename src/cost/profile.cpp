@@ -341,4 +341,12 @@ Json profile_to_json(const Profile& profile) {
 
 std::string profile_hash(const Profile& profile) { return hash_json(profile_to_json(profile)); }
 
+std::vector<Keep> Profile::known_levels() const {
+  std::vector<Keep> levels;
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+    if (knows(kKeepLevels[i].keep)) levels.push_back(kKeepLevels[i].keep);
+  }
+  return levels;
+}
+
 }  // namespace infinipipe

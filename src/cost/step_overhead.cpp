@@ -64,7 +64,8 @@ class Overhead final {
         cost_(cost),
         links_(cost.profile().links),
         sharing_(cost.profile(), cost.parallelism()),
-        per_node_(devices_per_node) {}
+        per_node_(devices_per_node),
+        cut_(plan.cut_sequences()) {}
 
   StepOverhead run() const {
     StepOverhead result;
@@ -100,11 +101,10 @@ class Overhead final {
 
   // All of a stage's attention, recomputed one included: what grows with token2 and contexts.
   Seconds attention(StageId stage, const Replica& replica) const {
-    const std::vector<bool> cut = plan_.cut_sequences();
     Seconds sum = 0.0;
     for (const Instruction& i : replica.instructions.at(stage.index())) {
       const Chunk& chunk = replica.chunk(i);
-      const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut);
+      const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut_);
       ChunkShape without = shape;
       without.token2 = 0.0;
       without.context = 0;
@@ -123,11 +123,10 @@ class Overhead final {
     const Seconds gather = collective(links_.all_gather, "all_gather", bytes, group, beside, group);
     const Seconds reduce =
         collective(links_.reduce_scatter, "reduce_scatter", bytes, group, beside, group);
-    const std::vector<bool> cut = plan_.cut_sequences();
     Seconds sum = 0.0;
     for (const Instruction& i : replica.instructions.at(stage.index())) {
       const Chunk& chunk = replica.chunk(i);
-      const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut);
+      const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut_);
       const Seconds recompute = cost_.recompute(stage, shape, chunk.kept_on(stage));
       switch (i.op) {
         case Op::kForward:
@@ -162,6 +161,7 @@ class Overhead final {
   const LinkCost& links_;
   Sharing sharing_;
   int per_node_;
+  const std::vector<bool> cut_;  // by sequence
 };
 
 }  // namespace

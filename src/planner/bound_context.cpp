@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "cost/head_shares.h"
 #include "cost/lower_bound.h"
@@ -11,6 +12,8 @@
 #include "planner/layer_split.h"
 
 namespace infinipipe {
+
+namespace {
 
 std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, const CostModel& cost,
                                         int replicas) {
@@ -37,7 +40,16 @@ std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, co
   return shares;
 }
 
-namespace {
+// Slices that name positions in the share name the batch's sequences.
+void name_sequences(Replica& replica, const ReplicaShare& share) {
+  for (Pipeline& pipeline : replica.pipelines) {
+    for (Chunk& chunk : pipeline.chunks) {
+      for (Slice& slice : chunk.slices) {
+        slice.sequence = SequenceId(share.sequences[slice.sequence.index()]);
+      }
+    }
+  }
+}
 
 CostModel layout_cost(const PlanContext& context) {
   require_heads(context.profile.heads, context.parallelism.sequence_parallel);
@@ -109,16 +121,33 @@ Plan BoundContext::start(const PlanRequest& request) const {
   return plan;
 }
 
-void BoundContext::assign_share(Plan& plan, ReplicaId replica, const ReplicaShare& share,
-                                Replica content) {
-  for (Pipeline& pipeline : content.pipelines) {
-    for (Chunk& chunk : pipeline.chunks) {
-      for (Slice& slice : chunk.slices) {
-        slice.sequence = SequenceId(share.sequences[slice.sequence.index()]);
-      }
-    }
+Plan BoundContext::plan_by_shares(
+    const std::string& name, const PlanRequest& request,
+    const std::function<PlannedShare(const Plan&, const ReplicaShare&)>& plan_share) const {
+  Plan plan = start(request);
+  plan.planner.name = name;
+  const std::vector<ReplicaShare> shares =
+      deal_replicas(request.sequences, cost_, plan.parallelism.data_parallel);
+  Seconds slowest = -1.0;
+  for (std::size_t r = 0; r < shares.size(); ++r) {
+    if (shares[r].lengths.empty()) continue;
+    PlannedShare planned = plan_share(plan, shares[r]);
+    name_sequences(planned.replica, shares[r]);
+    plan.replicas[r] = std::move(planned.replica);
+    if (planned.seconds <= slowest) continue;
+    slowest = planned.seconds;
+    plan.planner = std::move(planned.report);
+    plan.planner.name = name;
   }
-  plan.replicas[replica.index()] = std::move(content);
+  finish(plan);
+  return plan;
+}
+
+Plan BoundContext::alone(const Plan& plan, const ReplicaShare& share, Replica replica) {
+  Plan alone = plan;
+  alone.sequences = share.lengths;
+  alone.replicas.assign(1, std::move(replica));
+  return alone;
 }
 
 void BoundContext::finish(Plan& plan) const {

@@ -2,6 +2,7 @@
 // start from, and the checks and the prediction that each finished plan gets.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,10 +19,12 @@ struct ReplicaShare {
   std::vector<Tokens> lengths;  // theirs
 };
 
-// Deals a batch out to replicas so that their work is near equal: heaviest first, each to the
-// replica with the least work so far. One replica gets everything, in order.
-std::vector<ReplicaShare> deal_replicas(const std::vector<Tokens>& sequences, const CostModel& cost,
-                                        int replicas);
+// What a planner made of such a part.
+struct PlannedShare {
+  Replica replica;  // its slices name positions in the share
+  Seconds seconds = 0.0;
+  PlannerReport report;  // the plan's, if this replica is the slowest
+};
 
 // Throws InputError where the profile does not say what making such layers again costs.
 void require_known(const Profile& profile, Keep level);
@@ -54,9 +57,15 @@ class BoundContext final {
   // Everything but replicas and planner report. Throws InputError for a sequence below one token,
   // and where recomputed layers are to keep what the profile does not know the cost of.
   Plan start(const PlanRequest& request) const;
-  // Replica `r` of `plan` gets these pipelines, whose slices name positions in `share`.
-  static void assign_share(Plan& plan, ReplicaId replica, const ReplicaShare& share,
-                           Replica content);
+  // The finished plan of a batch, by the planner called `name`. The batch is dealt out to replicas
+  // so that their work is near equal: heaviest first, each to the replica with the least work so
+  // far; one replica gets everything, in order. `plan_share` then plans each part that has
+  // sequences; it also gets the plan as far as it is made. Throws what start() and finish() do.
+  Plan plan_by_shares(
+      const std::string& name, const PlanRequest& request,
+      const std::function<PlannedShare(const Plan&, const ReplicaShare&)>& plan_share) const;
+  // A plan of `replica` of this share alone, in the layout of `plan`, to be evaluated.
+  static Plan alone(const Plan& plan, const ReplicaShare& share, Replica replica);
   // Validates the plan from scratch, evaluates every replica and fills `predicted`. Throws
   // RunError where a stage's memory does not suffice.
   void finish(Plan& plan) const;

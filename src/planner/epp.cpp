@@ -101,17 +101,10 @@ class LevelPlanner final {
 
  private:
   Plan search(const PlanRequest& request, PassLog& log) const {
-    Plan plan = context_->start(request);
-    plan.planner.name = name_;
-    const auto shares =
-        deal_replicas(request.sequences, context_->cost(), plan.parallelism.data_parallel);
-    Seconds slowest = -1.0;
-    for (std::size_t r = 0; r < shares.size(); ++r) {
-      if (shares[r].lengths.empty()) continue;
-      plan_share(plan, ReplicaId(r), shares[r], slowest, log);
-    }
-    context_->finish(plan);
-    return plan;
+    return context_->plan_by_shares(name_, request,
+                                    [&](const Plan& plan, const ReplicaShare& share) {
+                                      return plan_share(plan, share, log);
+                                    });
   }
 
   // Runs the search passes on a fresh draft.
@@ -128,8 +121,7 @@ class LevelPlanner final {
     return draft;
   }
 
-  void plan_share(Plan& plan, ReplicaId replica, const ReplicaShare& share, Seconds& slowest,
-                  PassLog& log) const {
+  PlannedShare plan_share(const Plan& plan, const ReplicaShare& share, PassLog& log) const {
     // The planner counts on few messages that wait at once. Where the simulator finds that more do
     // and memory does not suffice, the search is given so much less and runs again.
     std::vector<Schedule> schedules;
@@ -154,20 +146,17 @@ class LevelPlanner final {
     const auto winner = schedules.begin() + static_cast<std::ptrdiff_t>(*best);
     std::rotate(schedules.begin(), winner, winner + 1);
     const Schedule& first = schedules.front();
-    BoundContext::assign_share(plan, replica, share, first.replica());
-    if (first.seconds <= slowest) return;
-    slowest = first.seconds;
-    report(plan.planner, schedules);
+    return {first.replica(), first.seconds, report(schedules)};
   }
 
-  static void report(PlannerReport& planner, const std::vector<Schedule>& schedules) {
+  static PlannerReport report(const std::vector<Schedule>& schedules) {
     const Schedule& first = schedules.front();
+    PlannerReport planner;
     planner.slices = first.cutting->slices;
     planner.schedule = first.name;
     planner.solver = first.solver;
     planner.chunk_spread = first.cutting->chunking.spread();
     planner.spread_cause = first.cutting->chunking.spread_cause();
-    planner.candidates.clear();
     for (const Schedule& schedule : schedules) {
       if (planner.candidates.size() == kReported) break;
       Candidate candidate = schedule.summary();
@@ -175,6 +164,7 @@ class LevelPlanner final {
           planner.candidates.empty() ? "fastest" : percent_slower(candidate.seconds, first.seconds);
       planner.candidates.push_back(std::move(candidate));
     }
+    return planner;
   }
 
   // Evaluates the first few exactly and drops those that do not fit; the position of the fastest
@@ -186,11 +176,8 @@ class LevelPlanner final {
     for (std::size_t i = 0; i < schedules.size(); ++judged) {
       if (judged >= kFinalists && winner) break;
       Schedule& schedule = schedules[i];
-      Plan alone = plan;
-      alone.sequences = share.lengths;
-      alone.replicas.assign(1, schedule.replica());
-      const Evaluation evaluation =
-          context_->evaluator().evaluate(alone, context_->cost(), ReplicaId{});
+      const Evaluation evaluation = context_->evaluator().evaluate(
+          BoundContext::alone(plan, share, schedule.replica()), context_->cost(), ReplicaId{});
       if (evaluation.over_stage) {
         if (!misses.nearest.over_stage || evaluation.over_bytes < misses.nearest.over_bytes) {
           misses.nearest = evaluation;

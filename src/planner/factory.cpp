@@ -13,16 +13,11 @@ std::vector<std::string> planner_names() { return names_of(planners()); }
 namespace {
 
 // Levels that the profile knows for layers that run again, most bytes first.
-std::vector<Keep> known_levels(const Profile& profile) {
-  std::vector<Keep> levels;
-  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
-    if (profile.knows(kKeepLevels[i].keep)) levels.push_back(kKeepLevels[i].keep);
-  }
-  const auto kept = [&](Keep level) {
-    const auto& remake = profile.remake[index_of(level)];
-    return remake ? remake->kept_bytes_per_token : 0.0;
-  };
-  std::stable_sort(levels.begin(), levels.end(), [&](Keep a, Keep b) { return kept(a) > kept(b); });
+std::vector<Keep> levels_to_mix(const Profile& profile) {
+  std::vector<Keep> levels = profile.known_levels();
+  std::stable_sort(levels.begin(), levels.end(), [&](Keep a, Keep b) {
+    return profile.kept_beside_input(a) > profile.kept_beside_input(b);
+  });
   return levels;
 }
 
@@ -47,7 +42,7 @@ std::unique_ptr<Planner> make_planner(const PlanContext& context,
   if (const auto level = remade_level(context.config.recompute_keeps)) {
     levels = {*level};
   } else if (row.mixes_keeping) {
-    levels = known_levels(context.profile);
+    levels = levels_to_mix(context.profile);
   }
   std::vector<std::shared_ptr<const BoundContext>> sites;
   for (const Keep level : levels) {

@@ -142,6 +142,13 @@ struct Profile {
   bool knows(Keep level) const {
     return level_of(level).plan_field == nullptr || remake[index_of(level)].has_value();
   }
+  // The levels that it knows for layers that run again, in the table's order.
+  std::vector<Keep> known_levels() const;
+  // Bytes a token that a layer of this level keeps beside its input.
+  double kept_beside_input(Keep level) const {
+    const auto& cost = remake[index_of(level)];
+    return cost ? cost->kept_bytes_per_token : 0.0;
+  }
 };
 
 // What is said of a model, by the user (`given`) and by the profile together. Throws

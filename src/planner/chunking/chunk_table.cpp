@@ -59,16 +59,6 @@ ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequ
   for (std::size_t p = 0; p < reserve.size(); ++p) budget[p] -= reserve[p];
 }
 
-Seconds ChunkTable::busiest_stage() const {
-  Seconds most = 0.0;
-  for (int p = 0; p < stages; ++p) {
-    Seconds work = 0.0;
-    for (int k = 0; k < chunks; ++k) work += at(p, k).forward + at(p, k).backward;
-    most = std::max(most, work);
-  }
-  return most;
-}
-
 std::vector<Bytes> group_peaks(const ChunkTable& table, const RecomputeMatrix& recompute, int stage,
                                int group) {
   const ChunkGroup& g = table.groups[static_cast<std::size_t>(group)];

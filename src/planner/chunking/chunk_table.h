@@ -82,8 +82,6 @@ struct ChunkTable {
     return static_cast<std::size_t>(stage) * static_cast<std::size_t>(chunks) +
            static_cast<std::size_t>(chunk);
   }
-  // Work of the busiest stage without recomputation.
-  Seconds busiest_stage() const;
 };
 
 // Layers recomputed by (stage, chunk), indexed as ChunkTable::entries.

@@ -69,25 +69,22 @@ Chunking equal_slices(const std::vector<Tokens>& sequences, const ChunkSeconds& 
 Chunking uniform_slices(const std::vector<Tokens>& lengths, Tokens chunk_tokens,
                         const ChunkSeconds& cost) {
   INFINIPIPE_ASSERT(chunk_tokens >= 1, "slices without tokens");
-  struct Run {
-    std::vector<Chunk> chunks;
-  };
-  std::vector<Run> cut;
+  std::vector<std::vector<Chunk>> cut;  // a run of chunks for each sequence that is cut
   std::vector<Chunk> open;  // first fit: tails first, then batched, in the order of opening
   std::vector<Tokens> used;
   std::vector<int> home;  // of an open tail: which run; -1: none
   for (int i = 0; i < static_cast<int>(lengths.size()); ++i) {
     const Tokens length = lengths[static_cast<std::size_t>(i)];
     if (length <= chunk_tokens) continue;
-    Run run;
+    std::vector<Chunk> run;
     for (Tokens at = 0; at < length;) {
       const Tokens end = std::min(length, at + chunk_tokens);
-      run.chunks.push_back(
+      run.push_back(
           {.kind = ChunkKind::kSplit, .slices = {{SequenceId(i), at, end}}, .keeping = {}});
       at = end;
     }
-    open.push_back(run.chunks.back());
-    used.push_back(run.chunks.back().tokens());
+    open.push_back(run.back());
+    used.push_back(run.back().tokens());
     home.push_back(static_cast<int>(cut.size()));
     cut.push_back(std::move(run));
   }
@@ -106,10 +103,10 @@ Chunking uniform_slices(const std::vector<Tokens>& lengths, Tokens chunk_tokens,
     if (home[at] >= 0) open[at].kind = ChunkKind::kHybrid;
   }
   for (std::size_t at = 0; at < open.size(); ++at) {
-    if (home[at] >= 0) cut[static_cast<std::size_t>(home[at])].chunks.back() = open[at];
+    if (home[at] >= 0) cut[static_cast<std::size_t>(home[at])].back() = open[at];
   }
   std::stable_sort(cut.begin(), cut.end(),
-                   [](const Run& a, const Run& b) { return a.chunks.size() > b.chunks.size(); });
+                   [](const auto& a, const auto& b) { return a.size() > b.size(); });
 
   Chunking result;
   result.target_tokens = chunk_tokens;
@@ -122,7 +119,7 @@ Chunking uniform_slices(const std::vector<Tokens>& lengths, Tokens chunk_tokens,
     }
     result.groups.push_back({begin, static_cast<int>(result.chunks.size())});
   };
-  for (Run& run : cut) add(std::move(run.chunks));
+  for (std::vector<Chunk>& run : cut) add(std::move(run));
   for (std::size_t at = 0; at < open.size(); ++at) {
     if (home[at] < 0) add({std::move(open[at])});
   }

@@ -44,26 +44,16 @@ class OrdinaryPlanner final : public Planner {
       : name_(std::move(name)), context_(std::move(context)), recipes_(std::move(recipes)) {}
 
   Plan plan(const PlanRequest& request) const override {
-    return timed_plan([&] { return plan_batch(request); });
+    return timed_plan([&] {
+      return context_->plan_by_shares(
+          name_, request, [&](const Plan& plan, const ReplicaShare& share) {
+            return plan_share(plan, share, request.forward_only);
+          });
+    });
   }
 
  private:
-  Plan plan_batch(const PlanRequest& request) const {
-    Plan plan = context_->start(request);
-    plan.planner.name = name_;
-    const auto shares =
-        deal_replicas(request.sequences, context_->cost(), plan.parallelism.data_parallel);
-    Seconds slowest = -1.0;
-    for (std::size_t r = 0; r < shares.size(); ++r) {
-      if (shares[r].lengths.empty()) continue;
-      plan_share(plan, ReplicaId(r), shares[r], request.forward_only, slowest);
-    }
-    context_->finish(plan);
-    return plan;
-  }
-
-  void plan_share(Plan& plan, ReplicaId replica, const ReplicaShare& share, bool forward_only,
-                  Seconds& slowest) const {
+  PlannedShare plan_share(const Plan& plan, const ReplicaShare& share, bool forward_only) const {
     std::vector<Entry> entries;
     std::optional<Evaluation> nearest_miss;
     for (const OrdinaryRecipe& recipe : recipes_(share.lengths, *context_, forward_only)) {
@@ -90,20 +80,19 @@ class OrdinaryPlanner final : public Planner {
     std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
       return a.candidate.seconds < b.candidate.seconds;
     });
-    BoundContext::assign_share(plan, replica, share, entries.front().trial.replica);
-    if (entries.front().candidate.seconds <= slowest) return;
-    slowest = entries.front().candidate.seconds;
-    plan.planner.slices = entries.front().candidate.slices;
-    plan.planner.schedule = entries.front().candidate.schedule;
-    plan.planner.candidates.clear();
+    PlannedShare planned;
+    planned.replica = std::move(entries.front().trial.replica);
+    planned.seconds = entries.front().candidate.seconds;
+    planned.report.slices = entries.front().candidate.slices;
+    planned.report.schedule = entries.front().candidate.schedule;
+    std::vector<Candidate>& told = planned.report.candidates;
     for (Entry& entry : entries) {
       entry.candidate.note =
-          (plan.planner.candidates.empty()
-               ? "fastest"
-               : percent_slower(entry.candidate.seconds, entries.front().candidate.seconds)) +
+          (told.empty() ? "fastest" : percent_slower(entry.candidate.seconds, planned.seconds)) +
           "; " + entry.candidate.note;
-      plan.planner.candidates.push_back(entry.candidate);
+      told.push_back(entry.candidate);
     }
+    return planned;
   }
 
   // The least recomputation, the same everywhere, with which the recipe fits (all layers where the
@@ -111,10 +100,10 @@ class OrdinaryPlanner final : public Planner {
   Trial fit(const Plan& plan, const ReplicaShare& share, const OrdinaryRecipe& recipe,
             bool forward_only) const {
     const auto trial = [&](int recompute) {
-      Plan alone = plan;
-      alone.sequences = share.lengths;
-      alone.replicas.assign(1, ordinary_replica(recipe, share.lengths, recompute, context_->cost(),
-                                                forward_only, context_->level()));
+      Plan alone = BoundContext::alone(
+          plan, share,
+          ordinary_replica(recipe, share.lengths, recompute, context_->cost(), forward_only,
+                           context_->level()));
       const Evaluation evaluation =
           context_->evaluator().evaluate(alone, context_->cost(), ReplicaId{});
       return Trial{std::move(alone.replicas.front()), evaluation, recompute};

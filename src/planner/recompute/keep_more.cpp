@@ -82,15 +82,10 @@ class Refill final {
       allowed_.push_back(std::max(stage.peak_bytes, kFilled * context_.limit()));
     }
     const Profile& profile = context_.cost().profile();
-    const auto kept = [&](Keep level) {
-      const auto& remake = profile.remake[index_of(level)];
-      return remake ? remake->kept_bytes_per_token : 0.0;
-    };
-    for (std::size_t i = 0; i < kRemadeLevels; ++i) {
-      if (profile.knows(kKeepLevels[i].keep)) ascending_.push_back(kKeepLevels[i].keep);
-    }
-    std::stable_sort(ascending_.begin(), ascending_.end(),
-                     [&](Keep a, Keep b) { return kept(a) < kept(b); });
+    ascending_ = profile.known_levels();
+    std::stable_sort(ascending_.begin(), ascending_.end(), [&](Keep a, Keep b) {
+      return profile.kept_beside_input(a) < profile.kept_beside_input(b);
+    });
   }
 
   // All layers keep their input alone.

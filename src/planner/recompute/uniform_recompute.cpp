@@ -23,4 +23,10 @@ std::optional<RecomputeMatrix> least_uniform_recompute(const StepLists& steps,
   return std::nullopt;
 }
 
+std::optional<RecomputeMatrix> least_allowed_recompute(const StepLists& steps,
+                                                       const ChunkTable& table) {
+  return table.passes.has(Pass::kAdaptiveRecompute) ? least_recompute(steps, table)
+                                                    : least_uniform_recompute(steps, table);
+}
+
 }  // namespace infinipipe

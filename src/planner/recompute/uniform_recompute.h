@@ -12,4 +12,9 @@ namespace infinipipe {
 std::optional<RecomputeMatrix> least_uniform_recompute(const StepLists& steps,
                                                        const ChunkTable& table);
 
+// The least recomputation with which the order fits, as table.passes allows: for each chunk and
+// stage of its own, or one setting for all.
+std::optional<RecomputeMatrix> least_allowed_recompute(const StepLists& steps,
+                                                       const ChunkTable& table);
+
 }  // namespace infinipipe

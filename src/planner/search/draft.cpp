@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "infinipipe/base/error.h"
-#include "planner/chunking/ordinary_cutting.h"
 
 namespace infinipipe {
 
@@ -41,10 +40,6 @@ bool Draft::breaks_settings(const ChunkBounds& bounds) const {
   const PlannerConfig& config = context_.config();
   return config.slices.value_or(1) > 1 ||
          longest_ > std::max(bounds.whole_above, config.chunk_tokens.value_or(longest_));
-}
-
-std::shared_ptr<const Cutting> Draft::cut(int slices, const ChunkingOptions& options) {
-  return cost_of(slices, cut_sequences(lengths_, seconds_, options, context_.config().passes));
 }
 
 std::shared_ptr<const Cutting> Draft::cost_of(int slices, Chunking chunking) {

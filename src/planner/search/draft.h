@@ -28,10 +28,9 @@ class Draft final {
   // Seconds of the whole share on one device, nothing cut.
   Seconds work() const { return work_; }
 
-  // cut() cuts the sequences; both look up what each chunk of the chunking costs on each stage.
-  // They also remember how many bytes are missing where a group does not fit even alone and with
-  // full recomputation: the error says it if nothing fits in the end.
-  std::shared_ptr<const Cutting> cut(int slices, const ChunkingOptions& options);
+  // Looks up what each chunk of the chunking costs on each stage. Also remembers how many bytes are
+  // missing where a group does not fit even alone and with full recomputation: the error says it if
+  // nothing fits in the end.
   std::shared_ptr<const Cutting> cost_of(int slices, Chunking chunking);
 
   void add(Schedule schedule) { found_.push_back(std::move(schedule)); }

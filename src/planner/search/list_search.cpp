@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "planner/chunking/ordinary_cutting.h"
 #include "planner/recompute/uniform_recompute.h"
 #include "planner/schedules/grouping.h"
 
@@ -92,7 +91,7 @@ class ListSearch final {
     const StepLists steps = one_f_one_b_steps(
         table_, table_.passes.has(Pass::kGrouping) ? group_pipelines(table_) : PipelineStarts{0});
     effort_.spend(table_);
-    const auto least = least_for(steps);
+    const auto least = least_allowed_recompute(steps, table_);
     if (!least) return;
     for (const int slack : {1, 4, -1}) {
       improve(*least, 0.5, {.slack = slack, .split_last = splits});
@@ -107,7 +106,7 @@ class ListSearch final {
       effort_.spend(table_);
       auto schedule = list_schedule(table_, assumed, options);
       if (!schedule) return;
-      auto least = least_for(schedule->steps);
+      auto least = least_allowed_recompute(schedule->steps, table_);
       if (!least) {
         if (table_.passes.has(Pass::kAdaptiveRecompute)) {
           offer(std::move(schedule->steps), assumed, share, options);
@@ -119,11 +118,6 @@ class ListSearch final {
       if (*least == assumed) return;
       assumed = std::move(*least);
     }
-  }
-
-  std::optional<RecomputeMatrix> least_for(const StepLists& steps) const {
-    return table_.passes.has(Pass::kAdaptiveRecompute) ? least_recompute(steps, table_)
-                                                       : least_uniform_recompute(steps, table_);
   }
 
   std::vector<int> split_counts() const {

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "planner/ordinary/ordinary_planner.h"
 #include "planner/recompute/uniform_recompute.h"
 #include "planner/search/draft.h"

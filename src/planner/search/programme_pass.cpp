@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "planner/chunking/ordinary_cutting.h"
@@ -30,8 +31,9 @@ struct Option {
   std::shared_ptr<const Cutting> cutting;
   PipelineStarts starts = {0};
   StepLists steps;
-  Seconds least = 0.0;     // least_seconds(): no recomputation that fits is faster
-  Seconds estimate = 0.0;  // with greedy recomputation; infinite where the sweep finds none
+  Seconds least = 0.0;                    // least_seconds(): no recomputation that fits is faster
+  std::optional<RecomputeMatrix> greedy;  // empty where the sweep finds none
+  Seconds estimate = 0.0;                 // with it; infinite without
 };
 
 std::vector<int> slice_counts(const BoundContext& context) {
@@ -46,11 +48,9 @@ Option make_option(std::shared_ptr<const Cutting> cutting) {
   if (table.passes.has(Pass::kGrouping)) option.starts = group_pipelines(table);
   option.steps = one_f_one_b_steps(table, option.starts);
   option.least = least_seconds(option.steps, table);
-  const auto greedy = table.passes.has(Pass::kAdaptiveRecompute)
-                          ? least_recompute(option.steps, table)
-                          : least_uniform_recompute(option.steps, table);
-  option.estimate = greedy ? time_steps(option.steps, table, *greedy).seconds
-                           : std::numeric_limits<double>::infinity();
+  option.greedy = least_allowed_recompute(option.steps, table);
+  option.estimate = option.greedy ? time_steps(option.steps, table, *option.greedy).seconds
+                                  : std::numeric_limits<double>::infinity();
   return option;
 }
 
@@ -83,13 +83,12 @@ class BestOptions final {
 
 std::optional<Schedule> solve(Option& option, const BoundContext& context) {
   if (!context.has(Pass::kAdaptiveRecompute)) {
-    auto recompute = least_uniform_recompute(option.steps, option.cutting->table);
-    if (!recompute) return std::nullopt;
+    if (!option.greedy) return std::nullopt;
     return Schedule{.cutting = option.cutting,
                     .name = schedule_name::kOneFOneB,
                     .starts = option.starts,
                     .steps = std::move(option.steps),
-                    .recompute = std::move(*recompute),
+                    .recompute = std::move(*option.greedy),
                     .seconds = option.estimate};
   }
   const PlannerConfig& config = context.config();
