@@ -123,13 +123,17 @@ void make_folder(const std::string& path) {
   if (error) throw RunError(path, "folder cannot be made: " + error.message());
 }
 
-void require_writable_folder(const std::string& path) {
+std::string existing_folder(const std::string& path) {
   std::error_code error;
   std::filesystem::path folder = std::filesystem::absolute(path).lexically_normal();
   while (!std::filesystem::exists(folder, error) && folder.has_relative_path()) {
     folder = folder.parent_path();
   }
-  const std::string probe = folder.string() + "/.probe." + std::to_string(::getpid());
+  return folder.string();
+}
+
+void require_writable_folder(const std::string& path) {
+  const std::string probe = existing_folder(path) + "/.probe." + std::to_string(::getpid());
   ::unlink(probe.c_str());  // of a process that had this number and was killed
   const Descriptor file(
       ::open(probe.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));

@@ -21,6 +21,8 @@ void write_file(const std::string& path, std::string_view content);
 
 // Creates the folder and its parents; no error if it exists.
 void make_folder(const std::string& path);
+// The folder, or, where it is missing, the nearest one above it that is there.
+std::string existing_folder(const std::string& path);
 // Throws RunError unless files can be made in the folder, or, where it is missing, in the nearest
 // one above it that is there. Leaves nothing behind.
 void require_writable_folder(const std::string& path);

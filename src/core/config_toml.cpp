@@ -243,10 +243,8 @@ TrainConfig config_from_toml(std::string_view text, const std::string& where, Tr
     const bool known = std::find(sections.begin(), sections.end(), name) != sections.end();
     if (!known && node.is_table()) {
       const std::string near = nearest(name, sections);
-      std::string list;
-      for (const std::string& section : sections) list += (list.empty() ? "" : ", ") + section;
       throw InputError(where + ": [" + name + "]", "unknown section",
-                       near.empty() ? "expected one of " + list : "did you mean [" + near + "]?");
+                       near.empty() ? "expected one of " + listed(sections, ", ") : "did you mean [" + near + "]?");
     }
     if (!known) set_config(base, name, {}, where);  // throws, naming the nearest key
     if (!node.is_table()) {

@@ -1,5 +1,7 @@
 #include "infinipipe/core/keeping.h"
 
+#include "core/names.h"
+
 namespace infinipipe {
 
 std::optional<Keep> remade_level(std::string_view name) {
@@ -17,11 +19,9 @@ std::vector<Keeping> keeping_by_stage(Keep level, const std::vector<int>& counts
 }
 
 std::string remade_level_names() {
-  std::string text = "auto";
-  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
-    text += (i + 1 < kRemadeLevels ? ", " : " or ") + std::string(kKeepLevels[i].name);
-  }
-  return text;
+  std::vector<std::string> names = {"auto"};
+  for (std::size_t i = 0; i < kRemadeLevels; ++i) names.emplace_back(kKeepLevels[i].name);
+  return listed(names);
 }
 
 }  // namespace infinipipe

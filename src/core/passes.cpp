@@ -5,11 +5,11 @@
 namespace infinipipe {
 
 std::string PassSet::disabled_names() const {
-  std::string list;
+  std::vector<std::string> names;
   for (const PassRow& row : kPasses) {
-    if (!has(row.value)) list += (list.empty() ? "" : ",") + std::string(row.name);
+    if (!has(row.value)) names.emplace_back(row.name);
   }
-  return list;
+  return listed(names, ",", ",");
 }
 
 PassSet PassSet::without_named(std::string_view list, std::string_view where) {

@@ -71,11 +71,8 @@ class PieceEncoder final {
     std::string_view text = piece.text;
     for (std::int64_t line = piece.first_line; !text.empty(); ++line) {
       const std::size_t end = std::min(text.find('\n'), text.size());
-      constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
       std::string_view content = text.substr(0, end);
-      if (line == 1 && content.starts_with(kByteOrderMark)) {
-        content.remove_prefix(kByteOrderMark.size());
-      }
+      if (line == 1) content = without_byte_order_mark(content);
       if (content.find_first_not_of(" \t\r") != std::string_view::npos) {
         encode_document(content, piece.path + ":" + std::to_string(line));
       }

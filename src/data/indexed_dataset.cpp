@@ -219,15 +219,16 @@ std::int64_t IndexedDataset::sequence_offset(std::int64_t sequence) const {
                             offsets_at(sequences_) + 8 * static_cast<std::size_t>(sequence));
 }
 
-std::int64_t IndexedDataset::document_start(std::int64_t entry) const {
-  return load<std::int64_t>(index_, documents_at(sequences_) + 8 * static_cast<std::size_t>(entry));
+IndexedDataset::ByteRange IndexedDataset::document_bytes(std::int64_t document) const {
+  INFINIPIPE_ASSERT(document >= 0 && document < documents_, "document number");
+  const auto [first, end] = load<std::array<std::int64_t, 2>>(
+      index_, documents_at(sequences_) + 8 * static_cast<std::size_t>(document));
+  return {sequence_offset(first), sequence_offset(end)};
 }
 
 Tokens IndexedDataset::length(std::int64_t document) const {
-  INFINIPIPE_ASSERT(document >= 0 && document < documents_, "document number");
-  const std::int64_t bytes =
-      sequence_offset(document_start(document + 1)) - sequence_offset(document_start(document));
-  return bytes / static_cast<std::int64_t>(token_width(dtype_));
+  const ByteRange bytes = document_bytes(document);
+  return (bytes.end - bytes.begin) / static_cast<std::int64_t>(token_width(dtype_));
 }
 
 std::vector<Tokens> IndexedDataset::lengths() const {
@@ -245,14 +246,14 @@ std::vector<Tokens> IndexedDataset::lengths() const {
 
 std::vector<std::int64_t> IndexedDataset::read(std::int64_t document, Tokens begin,
                                                Tokens count) const {
-  const Tokens all = length(document);
+  const ByteRange bytes = document_bytes(document);
+  const std::int64_t width = static_cast<std::int64_t>(token_width(dtype_));
+  const Tokens all = (bytes.end - bytes.begin) / width;
   INFINIPIPE_ASSERT(begin >= 0 && count >= 0, "token range");
   if (begin >= all) return {};
   std::vector<std::int64_t> ids(static_cast<std::size_t>(std::min(count, all - begin)));
-  const std::int64_t width = static_cast<std::int64_t>(token_width(dtype_));
   std::vector<std::byte> stored(ids.size() * token_width(dtype_));
-  data_.read(static_cast<std::uint64_t>(sequence_offset(document_start(document)) + begin * width),
-             stored);
+  data_.read(static_cast<std::uint64_t>(bytes.begin + begin * width), stored);
   const std::byte* from = stored.data();
   switch (dtype_) {
     case TokenDtype::kUint8:

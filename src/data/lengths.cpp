@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "data/sampler.h"
+#include "data/utf8.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -28,8 +29,7 @@ std::string_view trimmed(std::string_view line) {
 
 std::vector<Tokens> parse_lengths(std::string_view text, std::string_view where) {
   std::vector<Tokens> lengths;
-  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  text = without_byte_order_mark(text);
   std::size_t number = 0;
   std::size_t blank = 0;  // the first blank line since the last number; 0: none
   while (!text.empty()) {

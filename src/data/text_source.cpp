@@ -10,13 +10,13 @@
 #include <utility>
 
 #include "data/encode_piece.h"
+#include "data/utf8.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
 namespace {
 
 constexpr std::size_t kReadBytes = std::size_t{1} << 18;
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::string_view kBlank = " \t\r\n";
 
 std::string absolute(const std::string& path) {

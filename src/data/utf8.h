@@ -8,6 +8,12 @@
 
 namespace infinipipe {
 
+inline constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+inline std::string_view without_byte_order_mark(std::string_view text) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  return text;
+}
+
 // Position of the first byte that is no UTF-8 (no surrogates, no overlong forms, nothing above
 // U+10FFFF); npos if there is none.
 std::size_t find_invalid_utf8(std::string_view text);

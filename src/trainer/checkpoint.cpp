@@ -72,11 +72,6 @@ Json write_tensors(const std::string& folder, const char* file, const std::vecto
   return {{"name", file}, {"hash", hash}, {"bytes", fs::file_size(path)}};
 }
 
-std::string step_name(int step) {
-  std::string digits = std::to_string(step);
-  return "step-" + std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0') + digits;
-}
-
 bool is_step_name(const std::string& name) {
   return name.size() >= 11 && name.size() < 24 && name.starts_with("step-") &&
          std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -310,6 +305,11 @@ at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
 }
 
 }  // namespace
+
+std::string step_name(int step) {
+  std::string digits = std::to_string(step);
+  return "step-" + std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0') + digits;
+}
 
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
                             const Json& sampler, const CheckpointRecord& record,

@@ -62,6 +62,9 @@ void remove_half_written(const std::string& path);
 // looked for in vain.
 void require_folder_of_checkpoints(const std::string& path);
 
+// The name of the folder of the checkpoint before `step`: "step-000012".
+std::string step_name(int step);
+
 // True if `path` is a folder with at least one step's folder in it.
 bool has_checkpoints(const std::string& path);
 

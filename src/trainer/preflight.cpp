@@ -23,13 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string existing_folder(const std::string& path) {
-  std::error_code error;
-  fs::path folder = fs::absolute(path, error).lexically_normal();
-  while (!fs::exists(folder, error) && folder.has_relative_path()) folder = folder.parent_path();
-  return folder.string();
-}
-
 void require_room(const TrainConfig& config) {
   struct statvfs disk {};
   if (::statvfs(existing_folder(config.checkpoint.path).c_str(), &disk) != 0) return;

@@ -35,8 +35,10 @@ TrainingRun::Identity identity_of(const IndexedDataset& dataset, const TrainConf
                                   const std::optional<CheckpointInfo>& checkpoint,
                                   const TrainOptions& options) {
   TrainingRun::Identity identity;
-  identity.data = data_identity(dataset);
-  identity.tokenizer = tokenizer_identity(config.data.tokenizer);
+  if (!config.checkpoint.path.empty()) {  // they stand in checkpoints alone, and cost reading
+    identity.data = data_identity(dataset);
+    identity.tokenizer = tokenizer_identity(config.data.tokenizer);
+  }
   if (checkpoint) {
     identity.record = run_record(checkpoint->record.run, checkpoint->folder + "/manifest.json");
     compare_identity(identity.data, identity.tokenizer, checkpoint->record.data,

@@ -13,6 +13,7 @@
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/report/chrome_trace.h"
 #include "planner/layer_split.h"
+#include "trainer/checkpoint.h"
 #include "trainer/metrics_file.h"
 #include "trainer/paced_planner.h"
 #include "trainer/resume.h"
@@ -37,9 +38,7 @@ double seconds_since_1970() {
 }
 
 std::string numbered(const std::string& folder, int step) {
-  std::string digits = std::to_string(step);
-  digits.insert(0, 6 - std::min<std::size_t>(6, digits.size()), '0');
-  return folder + "/step-" + digits;
+  return folder + "/" + step_name(step);
 }
 
 Engine::Options engine_options(const TrainOptions& options, const TrainConfig& config,

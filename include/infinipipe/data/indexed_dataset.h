@@ -68,9 +68,12 @@ class IndexedDataset final {
   TokenDtype dtype_of(std::uint8_t code) const;
   void check_sequences() const;
   void check_documents() const;
-  std::int64_t sequence_offset(
-      std::int64_t sequence) const;                       // bytes into .bin; end for the last + 1
-  std::int64_t document_start(std::int64_t entry) const;  // first sequence of document `entry`
+  struct ByteRange {
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+  };
+  std::int64_t sequence_offset(std::int64_t sequence) const;  // bytes into .bin; end for last + 1
+  ByteRange document_bytes(std::int64_t document) const;      // of its tokens in .bin
 
   std::string prefix_;
   SteadyFile index_;
