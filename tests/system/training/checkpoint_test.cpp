@@ -12,6 +12,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/cost/profile.h"
 #include "profile/profile_machine.h"
+#include "support/cache_home.h"
 #include "support/file_size_limit.h"
 #include "system/training/fixture.h"
 #include "trainer/profile.h"
@@ -86,7 +87,7 @@ TEST_F(CheckpointTest, ResumeInAFreshProcessIsExact) {
 // The same by default, with a measured profile, at four stages: how fast each stage was, which no
 // two runs agree on, decides nothing.
 TEST_F(CheckpointTest, RunsWithAMeasuredProfileAreTheSameBits) {
-  ::setenv("XDG_CACHE_HOME", (folder_ + "/cache").c_str(), 1);
+  const CacheHome cache(folder_ + "/cache");
   TrainConfig c = config(4);
   c.planner = {};
   c.cluster.profile.clear();  // this machine's
@@ -119,7 +120,6 @@ TEST_F(CheckpointTest, RunsWithAMeasuredProfileAreTheSameBits) {
     for (const char* file : {"model.safetensors", "optimizer.safetensors"})
       EXPECT_TRUE(of(other, file) == of("whole", file)) << other << "/" << file;
   }
-  ::unsetenv("XDG_CACHE_HOME");
 }
 
 // robustness 2: the test above can fail: without its moments, or at another step, a run differs.
@@ -280,11 +280,8 @@ TEST_F(CheckpointTest, AFullDiskIsReportedAndLeavesThePreviousOne) {
   TrainConfig c = config();
   run(c);
   const CheckpointInfo info = find_checkpoint(c.checkpoint.path);
-  Engine::Options options;
-  options.model = c.model;
-  options.stages = {{0, 4}};
-  Engine engine(options);
-  load_checkpoint(info, engine, true);
+  const std::unique_ptr<Engine> holder = engine_of(info, c.model, {{0, 4}});
+  Engine& engine = *holder;
   for (const rlim_t bytes : {4096, 400'000}) {  // within the weights, within the moments
     const FileSizeLimit limit(bytes);
     try {
@@ -355,11 +352,8 @@ TEST_F(CheckpointTest, ValuesThatAreNotFiniteAreRefusedByName) {
   TrainConfig c = config();
   run(c);
   const CheckpointInfo info = find_checkpoint(c.checkpoint.path);
-  Engine::Options options;
-  options.model = c.model;
-  options.stages = {{0, 2}, {2, 4}};
-  Engine engine(options);
-  load_checkpoint(info, engine, true);
+  const std::unique_ptr<Engine> holder = engine_of(info, c.model, {{0, 2}, {2, 4}});
+  Engine& engine = *holder;
   const std::set<std::string> before = names(c.checkpoint.path);
   for (const float value :
        {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {

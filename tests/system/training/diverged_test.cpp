@@ -79,11 +79,8 @@ TEST_F(DivergedTest, CheckFiniteNamesStageAndLayer) {
   run(c);
   // One weight of layer 2, on stage 1, is huge: finite, but what it gives is not.
   const CheckpointInfo info = find_checkpoint(c.checkpoint.path);
-  Engine::Options options;
-  options.model = c.model;
-  options.stages = {{0, 4}};
-  Engine engine(options);
-  load_checkpoint(info, engine, true);
+  const std::unique_ptr<Engine> holder = engine_of(info, c.model, {{0, 4}});
+  Engine& engine = *holder;
   for (const Engine::StateTensor& state : engine.state()) {
     if (state.parameter->name == "model.layers.2.mlp.gate_proj.weight")
       state.parameter->master.fill_(3e38);

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "support/cache_home.h"
 #include "system/training/fixture.h"
 #include "trainer/checkpoint.h"
 
@@ -118,7 +119,7 @@ TEST_F(EndingTest, TracesAndPlansThatCannotBeWrittenAreWarnedOfOnce) {
 
 // Said before the first step, and before anything is measured: the cache stays empty.
 TEST_F(EndingTest, WhatCanBeKnownIsSaidFirst) {
-  ::setenv("XDG_CACHE_HOME", (folder_ + "/cache").c_str(), 1);
+  const CacheHome cache(folder_ + "/cache");
   TrainConfig c = config();
   c.cluster.profile.clear();  // this machine's, which nobody measured yet
   std::vector<std::vector<std::int64_t>> documents(19, std::vector<std::int64_t>(50, 97));
@@ -156,7 +157,6 @@ TEST_F(EndingTest, WhatCanBeKnownIsSaidFirst) {
   c.training.steps = 1;  // does not draw it
   c.training.seed = 3;
   EXPECT_EQ(listen(options_of(c)).error, "");
-  ::unsetenv("XDG_CACHE_HOME");
 }
 
 TEST_F(EndingTest, ADiskWithoutRoomIsSaidFirst) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "infinipipe/core/config.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/trainer/trainer.h"
+#include "trainer/checkpoint.h"
 
 namespace infinipipe {
 
@@ -70,6 +72,17 @@ class TrainingTest : public ::testing::Test {
     config.checkpoint.path = folder_ + "/checkpoints";
     config.metrics.path = folder_ + "/metrics.jsonl";
     return config;
+  }
+
+  // With the weights and moments of a checkpoint.
+  static std::unique_ptr<Engine> engine_of(const CheckpointInfo& info, const ModelSpec& model,
+                                           const std::vector<LayerRange>& stages) {
+    Engine::Options options;
+    options.model = model;
+    options.stages = stages;
+    auto engine = std::make_unique<Engine>(options);
+    load_checkpoint(info, *engine, true);
+    return engine;
   }
 
   // A fresh run takes the place of an earlier one in the same folder.

@@ -12,6 +12,7 @@
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/profile.h"
+#include "support/cache_home.h"
 #include "system/training/fixture.h"
 #include "trainer/profile.h"
 
@@ -126,7 +127,7 @@ TEST_F(TrainingTest, ResumeAtAnotherNumberOfStagesGoesOn) {
 
 // A measured profile is of its stages: the two's, which differ, is nothing for four.
 TEST_F(TrainingTest, ResumeTakesTheProfileOfWhatRunsNow) {
-  ::setenv("XDG_CACHE_HOME", (folder_ + "/cache").c_str(), 1);
+  const CacheHome cache(folder_ + "/cache");
   TrainConfig two = config(2);
   two.cluster.profile = "";
   two.planner.recalibrate = true;
@@ -146,12 +147,11 @@ TEST_F(TrainingTest, ResumeTakesTheProfileOfWhatRunsNow) {
   EXPECT_FALSE(fs::exists(cached_profile_path(two)));
   fs::remove_all(two.checkpoint.path + "/step-000006");
   EXPECT_EQ(run(four, true).size(), 3U);
-  ::unsetenv("XDG_CACHE_HOME");
 }
 
 // A measured profile is of its machine as well.
 TEST_F(TrainingTest, ResumeElsewhereDoesNotPlanForTheOldMachine) {
-  ::setenv("XDG_CACHE_HOME", (folder_ + "/cache").c_str(), 1);
+  const CacheHome cache(folder_ + "/cache");
   TrainConfig c = config(2);
   c.cluster.profile = "";
   c.training.steps = 3;
@@ -167,13 +167,12 @@ TEST_F(TrainingTest, ResumeElsewhereDoesNotPlanForTheOldMachine) {
   options.log = [&lines](const std::string& line) { lines.push_back(line); };
   EXPECT_EQ(train(options).steps_done, 3);
   EXPECT_THAT(lines, ::testing::Contains(HasSubstr("of another machine (a larger one)")));
-  ::unsetenv("XDG_CACHE_HOME");
 }
 
 TEST_F(TrainingTest, AStopBeforeTheFirstStepTrainsNothing) {
   std::atomic<bool> stop{true};
   for (const char* profile : {"estimate", ""}) {  // at the first step; while measuring
-    ::setenv("XDG_CACHE_HOME", (folder_ + "/cache").c_str(), 1);
+    const CacheHome cache(folder_ + "/cache");
     TrainOptions options = options_of(config(2));
     options.config.cluster.profile = profile;
     options.stop = &stop;
@@ -181,7 +180,6 @@ TEST_F(TrainingTest, AStopBeforeTheFirstStepTrainsNothing) {
     EXPECT_TRUE(result.stopped);
     EXPECT_EQ(result.steps_done, 0);
     EXPECT_TRUE(result.checkpoint.empty());
-    ::unsetenv("XDG_CACHE_HOME");
   }
 }
 

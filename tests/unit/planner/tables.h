@@ -48,6 +48,11 @@ inline ChunkTable even_table(int stages, const std::vector<int>& slices, int lay
   return table;
 }
 
+// No layer of any chunk is recomputed.
+inline RecomputeMatrix none(const ChunkTable& table) {
+  return RecomputeMatrix(table.entries.size(), 0);
+}
+
 // Anything: uneven layers, chunks and stages, dK and dV of cut sequences. `tightness` in (0, 1]
 // scales the room between what one group alone needs with full recomputation and what all need.
 inline ChunkTable random_table(Random& random, int most_stages, int most_groups, int most_layers,

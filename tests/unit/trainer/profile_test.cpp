@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
+#include "support/cache_home.h"
 
 namespace infinipipe {
 namespace {
@@ -26,8 +27,6 @@ using ::testing::StartsWith;
 class CachedProfile : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (const char* before = std::getenv("XDG_CACHE_HOME")) before_ = before;
-    ::setenv("XDG_CACHE_HOME", folder_.c_str(), 1);
     config_.model.vocab_size = 257;
     config_.model.hidden_size = 16;
     config_.model.intermediate_size = 32;
@@ -37,14 +36,7 @@ class CachedProfile : public ::testing::Test {
     config_.parallelism.stages = 1;
     config_.data.max_sequence_length = 256;
   }
-  void TearDown() override {
-    if (before_.empty()) {
-      ::unsetenv("XDG_CACHE_HOME");
-    } else {
-      ::setenv("XDG_CACHE_HOME", before_.c_str(), 1);
-    }
-    std::filesystem::remove_all(folder_);
-  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   Profile resolve() {
     lines_.clear();
@@ -54,10 +46,10 @@ class CachedProfile : public ::testing::Test {
 
   TrainConfig config_;
   std::vector<std::string> lines_;
-  std::string before_;
   std::string folder_ = (std::filesystem::path(::testing::TempDir()) /
                          ("infinipipe_cache." + std::to_string(::getpid())))
                             .string();
+  CacheHome cache_{folder_};
 };
 
 TEST_F(CachedProfile, IsMeasuredOnce) {

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <mutex>
 #include <stdexcept>
+#include <thread>
 
 namespace infinipipe {
 namespace {
@@ -72,8 +74,10 @@ TEST(Watchdog, LeavesOthersInPeace) {
 TEST(Watchdog, WithoutALimitNobodyWatches) {
   const Watchdog none([]() -> std::vector<StageStatus> { throw std::logic_error("looked"); }, 0.0,
                       [](const std::string&) {});
-  const Watchdog deaf([]() -> std::vector<StageStatus> { throw std::logic_error("looked"); }, 1.0,
+  const Watchdog deaf([]() -> std::vector<StageStatus> { throw std::logic_error("looked"); }, 0.05,
                       {});
+  // Time for several looks: one would throw on the watchdog's thread and end the program.
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
 }
 
 }  // namespace
