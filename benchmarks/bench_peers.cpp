@@ -76,12 +76,13 @@ ModelSpec peers_model(int layers) {
 }
 
 Batch read_batch(const SafetensorsFile& file) {
-  const auto& lengths = file.at("lengths");
-  const auto* token = reinterpret_cast<const std::uint8_t*>(file.at("tokens").bytes.data());
+  const std::vector<std::byte> lengths = file.read(file.at("lengths"));
+  const std::vector<std::byte> tokens = file.read(file.at("tokens"));
+  const auto* token = reinterpret_cast<const std::uint8_t*>(tokens.data());
   Batch batch;
-  for (std::size_t i = 0; i < lengths.bytes.size() / 8; ++i) {
+  for (std::size_t i = 0; i < lengths.size() / 8; ++i) {
     std::int64_t length = 0;
-    std::memcpy(&length, lengths.bytes.data() + 8 * i, 8);
+    std::memcpy(&length, lengths.data() + 8 * i, 8);
     batch.sequences.emplace_back(token, token + length);
     token += length;
   }
@@ -92,8 +93,8 @@ void load_weights(const SafetensorsFile& file, Engine& engine) {
   for (auto& state : engine.state()) {
     const auto& tensor = file.at(state.parameter->name);
     at::Tensor source = at::empty(state.parameter->master.sizes(), at::dtype(at::kFloat));
-    INFINIPIPE_ASSERT(source.nbytes() == tensor.bytes.size(), "a weight of another size");
-    std::memcpy(source.mutable_data_ptr<float>(), tensor.bytes.data(), source.nbytes());
+    INFINIPIPE_ASSERT(source.nbytes() == tensor.bytes, "a weight of another size");
+    file.read(tensor, {static_cast<std::byte*>(source.mutable_data_ptr()), tensor.bytes});
     state.parameter->master.copy_(source);
   }
   engine.state_changed();

@@ -8,17 +8,17 @@ namespace {
 
 void check_file(const SafetensorsFile& file) {
   std::uint64_t end = 0;
-  for (const TensorBytes& tensor : file.tensors()) {
+  for (const StoredTensor& tensor : file.tensors()) {
     std::uint64_t values = 1;
     for (const std::int64_t size : tensor.info.shape) values *= static_cast<std::uint64_t>(size);
-    require(tensor.bytes.size() == values * tensor_dtype_width(tensor.info.dtype),
+    require(tensor.bytes == values * tensor_dtype_width(tensor.info.dtype),
             "a tensor of another size than its shape");
-    const TensorBytes* const found = file.find(tensor.info.name);
+    const StoredTensor* const found = file.find(tensor.info.name);
     require(found != nullptr && found->info.name == tensor.info.name, "a tensor without its name");
-    end += tensor.bytes.size();
+    end += tensor.bytes;
     unsigned sum = 0;
-    for (const std::byte each : tensor.bytes) sum += static_cast<unsigned>(each);
-    require(sum <= 255U * tensor.bytes.size(), "unreadable");  // every byte can be read
+    for (const std::byte each : file.read(tensor)) sum += static_cast<unsigned>(each);
+    require(sum <= 255U * tensor.bytes, "unreadable");  // every byte can be read
   }
   require(file.find("") == nullptr || file.find("")->info.name.empty(), "a name that is not there");
 }

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <functional>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -45,22 +44,5 @@ class FileLock final {
 
 // fsync of a file or folder by name, for what was written by other means.
 void sync_path(const std::string& path);
-
-// A read-only memory map of a whole file; an empty file gives an empty span. Movable.
-class MappedFile final {
- public:
-  explicit MappedFile(const std::string& path);
-  ~MappedFile();
-  MappedFile(MappedFile&& other) noexcept;
-  MappedFile& operator=(MappedFile&& other) noexcept;
-
-  std::span<const std::byte> bytes() const { return {data_, size_}; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  const std::byte* data_ = nullptr;
-  std::size_t size_ = 0;
-};
 
 }  // namespace infinipipe

@@ -3,8 +3,11 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
 #include <array>
 #include <new>
+#include <span>
+#include <vector>
 
 namespace infinipipe {
 namespace {
@@ -36,6 +39,17 @@ StreamHash::~StreamHash() { XXH3_freeState(static_cast<XXH3_state_t*>(state_)); 
 
 void StreamHash::update(const void* data, std::size_t bytes) {
   XXH3_128bits_update(static_cast<XXH3_state_t*>(state_), data, bytes);
+}
+
+std::string hash_file(const SteadyFile& file) {
+  StreamHash hash;
+  std::vector<std::byte> piece(std::min<std::uint64_t>(file.size(), 1 << 20));
+  for (std::uint64_t at = 0; at < file.size(); at += piece.size()) {
+    const auto bytes = std::span(piece).first(std::min<std::uint64_t>(piece.size(), file.size() - at));
+    file.read(at, bytes);
+    hash.update(bytes.data(), bytes.size());
+  }
+  return hash.hex();
 }
 
 std::string StreamHash::hex() const {

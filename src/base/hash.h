@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "infinipipe/base/steady_file.h"
+
 namespace infinipipe {
 
 // 32 lower-case hex digits.
@@ -25,5 +27,8 @@ class StreamHash final {
  private:
   void* state_;
 };
+
+// hash_hex() of the whole file, read piece by piece. Throws what SteadyFile::read() throws.
+std::string hash_file(const SteadyFile& file);
 
 }  // namespace infinipipe

@@ -13,7 +13,8 @@
 namespace infinipipe {
 
 SteadyFile::SteadyFile(std::string path) : path_(std::move(path)) {
-  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  // A named pipe must not be waited for.
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   struct stat info {};
   if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) {
     const std::string why = std::strerror(errno);

@@ -10,9 +10,15 @@
 #include "data/index_format.h"
 #include "data/output_file.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/base/steady_file.h"
 #include "infinipipe/data/indexed_dataset.h"
 
 namespace infinipipe {
+namespace {
+
+constexpr std::uint64_t kSpoolPiece = 1 << 18;  // lengths that are in memory at a time
+
+}  // namespace
 
 // A document's sequences after its first one are rare (over 2^31 tokens), so that they are kept in
 // memory; the lengths of sequences are spooled to disk.
@@ -103,15 +109,23 @@ void IndexedDatasetWriter::finish() {
   put(static_cast<std::uint64_t>(state.sequences));
   put(static_cast<std::uint64_t>(state.documents) + 1);
   {
-    const MappedFile spool(state.lengths->temporary_path());
-    index.append(spool.bytes());
+    const SteadyFile spool(state.lengths->temporary_path());
+    std::vector<std::int32_t> lengths(kSpoolPiece);
+    const auto each_piece = [&](const auto& use) {
+      for (std::uint64_t at = 0; at < spool.size(); at += kSpoolPiece * sizeof(std::int32_t)) {
+        lengths.resize(std::min(kSpoolPiece, (spool.size() - at) / sizeof(std::int32_t)));
+        spool.read(at, std::as_writable_bytes(std::span(lengths)));
+        use();
+      }
+    };
+    each_piece([&] { index.append(std::as_bytes(std::span(lengths))); });
     std::int64_t offset = 0;
-    for (std::size_t at = 0; at < spool.bytes().size(); at += sizeof(std::int32_t)) {
-      std::int32_t length;
-      std::memcpy(&length, spool.bytes().data() + at, sizeof(length));
-      put(offset);
-      offset += length * state.width;
-    }
+    each_piece([&] {
+      for (const std::int32_t length : lengths) {
+        put(offset);
+        offset += length * state.width;
+      }
+    });
   }
   std::int64_t sequence = 0;
   auto extra = state.extra.begin();

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/file.h"
+#include "infinipipe/base/steady_file.h"
 
 namespace infinipipe {
 
@@ -27,30 +27,39 @@ struct TensorInfo {
 // Bytes of an element; 0 for a dtype that is not known.
 std::size_t tensor_dtype_width(std::string_view dtype);
 
-struct TensorBytes {
+struct StoredTensor {
   TensorInfo info;
-  std::span<const std::byte> bytes;  // into the map; need not be aligned
+  std::uint64_t offset = 0;  // of its first byte in the file
+  std::size_t bytes = 0;
 };
 
-// A file, mapped read-only and checked whole on opening: header length before anything is allocated
-// for it, UTF-8, JSON of exactly the format's form, duplicate names, dtypes, shapes against sizes,
-// and tensors that fill the buffer without hole, overlap or trailing bytes.
-// Const calls are thread-safe. The spans live as long as this object (also after a move).
+// An open file whose header was checked whole: its length before anything is allocated for it,
+// UTF-8, JSON of exactly the format's form, duplicate names, dtypes, shapes against sizes, and
+// tensors that fill the buffer without hole, overlap or trailing bytes. Tensors are read when they
+// are asked for, so that memory is bounded by what is wanted and not by the file.
+// Const calls are thread-safe.
 class SafetensorsFile final {
  public:
   // Throws InputError naming the file, the tensor and the exact reason.
   explicit SafetensorsFile(const std::string& path);
+  // The same of a file that is open already: what was hashed is what is read.
+  explicit SafetensorsFile(std::shared_ptr<const SteadyFile> file);
 
-  const std::string& path() const { return map_.path(); }
-  const std::vector<TensorBytes>& tensors() const { return tensors_; }  // by place in the buffer
+  const std::string& path() const { return file_->path(); }
+  const std::vector<StoredTensor>& tensors() const { return tensors_; }  // by place in the buffer
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
-  const TensorBytes* find(std::string_view name) const;  // nullptr if there is none
-  const TensorBytes& at(std::string_view name) const;    // throws InputError
+  const StoredTensor* find(std::string_view name) const;  // nullptr if there is none
+  const StoredTensor& at(std::string_view name) const;    // throws InputError
+
+  // Fills `bytes`, which has the tensor's size. Throws RunError where the file has changed since it
+  // was opened, or the disk fails.
+  void read(const StoredTensor& tensor, std::span<std::byte> bytes) const;
+  std::vector<std::byte> read(const StoredTensor& tensor) const;
 
  private:
-  MappedFile map_;
-  std::vector<TensorBytes> tensors_;
+  std::shared_ptr<const SteadyFile> file_;
+  std::vector<StoredTensor> tensors_;
   std::vector<std::uint32_t> by_name_;  // positions in tensors_, sorted by name
   std::map<std::string, std::string> metadata_;
 };

@@ -1,7 +1,7 @@
 #include <algorithm>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
 #include "data/safetensors.h"
 #include "data/safetensors_format.h"
 #include "infinipipe/base/error.h"
@@ -9,37 +9,37 @@
 
 namespace infinipipe {
 
-SafetensorsFile::SafetensorsFile(const std::string& path) : map_(path) {
-  const std::span<const std::byte> bytes = map_.bytes();
+SafetensorsFile::SafetensorsFile(const std::string& path)
+    : SafetensorsFile(std::make_shared<const SteadyFile>(path)) {}
+
+SafetensorsFile::SafetensorsFile(std::shared_ptr<const SteadyFile> file) : file_(std::move(file)) {
   const auto fail = [&](const std::string& found, const std::string& expected) {
-    throw InputError(path, found, "expected " + expected);
+    throw InputError(path(), found, "expected " + expected);
   };
   std::uint64_t length = 0;
-  if (bytes.size() < sizeof(length)) {
-    fail("has " + std::to_string(bytes.size()) + " bytes", "a safetensors file");
+  if (file_->size() < sizeof(length)) {
+    fail("has " + std::to_string(file_->size()) + " bytes", "a safetensors file");
   }
-  std::memcpy(&length, bytes.data(), sizeof(length));
+  file_->read(0, std::as_writable_bytes(std::span(&length, 1)));
   if (length < 2) fail("header length is " + std::to_string(length), "at least 2");
   if (length > kMaxSafetensorsHeader) {
     fail("header length is " + std::to_string(length),
          "at most " + std::to_string(kMaxSafetensorsHeader));
   }
-  if (length > bytes.size() - sizeof(length)) {
+  if (length > file_->size() - sizeof(length)) {
     fail("header length is " + std::to_string(length),
-         "at most the " + std::to_string(bytes.size() - sizeof(length)) +
+         "at most the " + std::to_string(file_->size() - sizeof(length)) +
              " bytes that follow; the file is cut short");
   }
-  const auto header_bytes = bytes.subspan(sizeof(length), length);
-  const auto buffer = bytes.subspan(sizeof(length) + length);
-  SafetensorsHeader header = parse_safetensors_header(
-      {reinterpret_cast<const char*>(header_bytes.data()), header_bytes.size()}, buffer.size(),
-      path);
+  std::string json(length, '\0');
+  file_->read(sizeof(length), std::as_writable_bytes(std::span(json)));
+  const std::uint64_t buffer = sizeof(length) + length;
+  SafetensorsHeader header = parse_safetensors_header(json, file_->size() - buffer, path());
 
   metadata_ = std::move(header.metadata);
   tensors_.reserve(header.tensors.size());
   for (auto& entry : header.tensors) {
-    tensors_.push_back(
-        {std::move(entry.info), buffer.subspan(entry.begin, entry.end - entry.begin)});
+    tensors_.push_back({std::move(entry.info), buffer + entry.begin, entry.end - entry.begin});
   }
   by_name_.resize(tensors_.size());
   for (std::size_t i = 0; i < by_name_.size(); ++i) by_name_[i] = static_cast<std::uint32_t>(i);
@@ -48,7 +48,7 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : map_(path) {
   });
 }
 
-const TensorBytes* SafetensorsFile::find(std::string_view name) const {
+const StoredTensor* SafetensorsFile::find(std::string_view name) const {
   const auto found = std::lower_bound(
       by_name_.begin(), by_name_.end(), name,
       [&](std::uint32_t i, std::string_view wanted) { return tensors_[i].info.name < wanted; });
@@ -56,13 +56,24 @@ const TensorBytes* SafetensorsFile::find(std::string_view name) const {
   return &tensors_[*found];
 }
 
-const TensorBytes& SafetensorsFile::at(std::string_view name) const {
-  const TensorBytes* tensor = find(name);
+const StoredTensor& SafetensorsFile::at(std::string_view name) const {
+  const StoredTensor* tensor = find(name);
   if (tensor == nullptr) {
     throw InputError(path(), "has no tensor \"" + std::string(name) + "\"",
                      "expected it among its " + std::to_string(tensors_.size()));
   }
   return *tensor;
+}
+
+void SafetensorsFile::read(const StoredTensor& tensor, std::span<std::byte> bytes) const {
+  INFINIPIPE_ASSERT(bytes.size() == tensor.bytes, "a buffer of the tensor's size");
+  file_->read(tensor.offset, bytes);
+}
+
+std::vector<std::byte> SafetensorsFile::read(const StoredTensor& tensor) const {
+  std::vector<std::byte> bytes(tensor.bytes);
+  read(tensor, bytes);
+  return bytes;
 }
 
 std::map<std::string, std::string> read_safetensors_index(const std::string& path) {

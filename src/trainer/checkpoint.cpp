@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -125,14 +124,16 @@ Json read_manifest(const std::string& folder) {
   return json;
 }
 
-// The id of the run that wrote a step's folder: empty in older ones, nothing where it cannot be
-// read.
+// The id of the run that a manifest names: empty in older ones.
+std::string run_in(const Json& json, const std::string& folder) {
+  const JsonView manifest(json, folder);
+  return manifest.has("run") ? manifest.at("run").at("id").string() : std::string();
+}
+
+// The same of a step's folder: nothing where it cannot be read.
 std::optional<std::string> run_of(const std::string& folder) {
   try {
-    const Json json = read_manifest(folder);
-    const JsonView manifest(json, folder);
-    if (!manifest.has("run")) return std::string();
-    return manifest.at("run").at("id").string();
+    return run_in(read_manifest(folder), folder);
   } catch (const InputError&) {
     return std::nullopt;
   }
@@ -227,27 +228,27 @@ class TemporaryFolder final {
   std::string path_;
 };
 
-// Reads and checks one step's folder. Throws InputError naming the file that is not whole.
-CheckpointInfo open_checkpoint(const std::string& folder) {
+// Checks one step's folder, whose manifest has been read. Throws InputError naming the file that is
+// not whole.
+CheckpointInfo open_checkpoint(const std::string& folder, const Json& json) {
   const std::string manifest_path = folder + "/" + kManifestFile;
-  const Json json = read_manifest(folder);
   const JsonView manifest(json, manifest_path);
-  std::map<std::string, bool> files = {{kModelFile, false}, {kOptimizerFile, false}};
+  std::map<std::string, std::shared_ptr<const SteadyFile>> files = {{kModelFile, nullptr},
+                                                                    {kOptimizerFile, nullptr}};
   manifest.at("files").for_each([&](const JsonView& entry) {
     const std::string name = entry.at("name").string();
     const auto known = files.find(name);
     if (known == files.end()) entry.at("name").fail("model.safetensors or optimizer.safetensors");
-    const MappedFile file(folder + "/" + name);
+    known->second = std::make_shared<const SteadyFile>(folder + "/" + name);
     const std::string expected = entry.at("hash").string();
-    const std::string found = hash_hex(file.bytes().data(), file.bytes().size());
+    const std::string found = hash_file(*known->second);
     if (found != expected) {
       throw InputError(folder + "/" + name, "checksum is " + found, "expected " + expected,
                        "the file is damaged; use another checkpoint");
     }
-    known->second = true;
   });
-  for (const auto& [name, present] : files) {
-    if (!present) manifest.at("files").fail("no entry for " + name, "one for each file");
+  for (const auto& [name, file] : files) {
+    if (file == nullptr) manifest.at("files").fail("no entry for " + name, "one for each file");
   }
   CheckpointInfo info;
   info.folder = folder;
@@ -269,13 +270,15 @@ CheckpointInfo open_checkpoint(const std::string& folder) {
     return manifest.has(key) ? manifest.at(key).json() : Json();
   };
   info.record = {part("planning"), part("run"), part("data"), part("tokenizer")};
+  info.weights = files.at(kModelFile);
+  info.moments = files.at(kOptimizerFile);
   return info;
 }
 
 // One tensor of a file, as a tensor of its own.
 at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
                        const at::Tensor& like) {
-  const TensorBytes& stored = file.at(name);
+  const StoredTensor& stored = file.at(name);
   const auto fail = [&](const std::string& found, const std::string& expected) {
     throw InputError(file.path() + ": " + name, "found " + found, "expected " + expected,
                      "load it into the model it was saved from");
@@ -294,9 +297,7 @@ at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
     fail("shape " + shown(stored.info.shape), shown(like.sizes().vec()));
   }
   at::Tensor values = at::empty(like.sizes(), like.options().device(at::kCPU));
-  if (!stored.bytes.empty()) {
-    std::memcpy(values.mutable_data_ptr(), stored.bytes.data(), stored.bytes.size());
-  }
+  file.read(stored, {static_cast<std::byte*>(values.mutable_data_ptr()), stored.bytes});
   if (!all_finite(values)) {
     throw InputError(file.path() + ": " + name, "found a value that is not finite",
                      "expected finite numbers", "go on from an earlier checkpoint");
@@ -377,7 +378,7 @@ bool has_checkpoints(const std::string& path) {
 }
 
 CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>* notes) {
-  if (fs::exists(path + "/" + kManifestFile)) return open_checkpoint(path);
+  if (fs::exists(path + "/" + kManifestFile)) return open_checkpoint(path, read_manifest(path));
   if (!fs::is_directory(path)) {
     throw InputError(path, "no checkpoint folder", "expected one",
                      "train with --checkpoint.path first");
@@ -390,12 +391,12 @@ CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>
   }
   std::string first_problem;
   for (const std::string& folder : folders) {
-    const std::optional<std::string> its = run_of(folder);
-    if (!run) run = its;
-    if (its && its != run) continue;
     try {
-      return open_checkpoint(folder);
-    } catch (const InputError& error) {
+      const Json manifest = read_manifest(folder);
+      const std::string its = run_in(manifest, folder);
+      if (!run) run = its;
+      if (its == run) return open_checkpoint(folder, manifest);
+    } catch (const Error& error) {  // a disk that cannot be read is no better than a damaged file
       if (notes != nullptr) notes->push_back("passed over " + folder + ": " + error.what());
       if (first_problem.empty()) first_problem = error.what();
     }
@@ -407,9 +408,9 @@ CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>
 }
 
 void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer) {
-  const SafetensorsFile model(info.folder + "/" + kModelFile);
+  const SafetensorsFile model(info.weights);
   std::optional<SafetensorsFile> moments;
-  if (optimizer) moments.emplace(info.folder + "/" + kOptimizerFile);
+  if (optimizer) moments.emplace(info.moments);
 
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // to, from: nothing changes until all fit
   std::map<std::string, bool> used;
@@ -425,7 +426,7 @@ void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer)
                                                         state.exp_avg_sq));
     }
   }
-  for (const TensorBytes& stored : model.tensors()) {
+  for (const StoredTensor& stored : model.tensors()) {
     if (!used.contains(stored.info.name)) {
       throw InputError(model.path(), "tensor " + stored.info.name + " is not in the model",
                        "expected the model it was saved from");

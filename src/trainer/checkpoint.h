@@ -11,12 +11,14 @@
 // at any point leaves the old or the new checkpoint, never a mixture.
 #pragma once
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "infinipipe/base/json.h"
+#include "infinipipe/base/steady_file.h"
 #include "infinipipe/core/config.h"
 #include "runtime/engine.h"
 
@@ -36,6 +38,10 @@ struct CheckpointInfo {
   TrainConfig config;
   Json sampler;
   CheckpointRecord record;
+  // The open files whose hashes were found right: what is loaded is what was checked, also where
+  // the folder is changed meanwhile.
+  std::shared_ptr<const SteadyFile> weights;
+  std::shared_ptr<const SteadyFile> moments;
 };
 
 // What else may go once `latest` names the new checkpoint.
@@ -75,7 +81,8 @@ CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>
 
 // Loads weights, and moments if `optimizer`, into the engine, whatever its stages. Names, shapes
 // and dtypes must fit exactly and every value must be finite, or InputError names the tensor;
-// nothing is changed unless everything does.
+// nothing is changed unless everything does. Throws RunError where a file was changed since it was
+// found whole.
 void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer);
 
 }  // namespace infinipipe

@@ -2,16 +2,18 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <vector>
 
-#include "base/file.h"
 #include "base/hash.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/base/steady_file.h"
 
 namespace infinipipe {
 namespace {
 
-constexpr std::size_t kSamples = 64;
-constexpr std::size_t kSampleBytes = 4096;
+constexpr std::uint64_t kSamples = 64;
+constexpr std::uint64_t kSampleBytes = 4096;
+constexpr std::uint64_t kIndexPiece = 1 << 20;
 
 std::string text_of(const Json& identity, const char* key) {
   const auto found = identity.find(key);
@@ -22,16 +24,23 @@ std::string text_of(const Json& identity, const char* key) {
 
 Json data_identity(const IndexedDataset& dataset) {
   StreamHash hash;
-  const MappedFile index(dataset.prefix() + ".idx");
-  hash.update(index.bytes().data(), index.bytes().size());
-  const MappedFile tokens(dataset.prefix() + ".bin");
-  const std::size_t size = tokens.bytes().size();
-  for (std::size_t i = 0; i < kSamples; ++i) {
-    const std::size_t begin = size / kSamples * i;
-    hash.update(tokens.bytes().data() + begin, std::min(kSampleBytes, size - begin));
+  const auto hash_piece = [&](const SteadyFile& file, std::uint64_t begin, std::uint64_t size) {
+    std::vector<std::byte> piece(size);
+    file.read(begin, piece);
+    hash.update(piece.data(), piece.size());
+  };
+  const SteadyFile index(dataset.prefix() + ".idx");
+  for (std::uint64_t at = 0; at < index.size(); at += kIndexPiece) {
+    hash_piece(index, at, std::min(kIndexPiece, index.size() - at));
   }
-  const std::size_t end = std::min(kSampleBytes, size);
-  hash.update(tokens.bytes().data() + (size - end), end);
+  const SteadyFile tokens(dataset.prefix() + ".bin");
+  const std::uint64_t size = tokens.size();
+  for (std::uint64_t i = 0; i < kSamples; ++i) {
+    const std::uint64_t begin = size / kSamples * i;
+    hash_piece(tokens, begin, std::min(kSampleBytes, size - begin));
+  }
+  const std::uint64_t end = std::min(kSampleBytes, size);
+  hash_piece(tokens, size - end, end);
   return {{"path", dataset.prefix()},
           {"documents", dataset.documents()},
           {"tokens", dataset.tokens()},
@@ -40,10 +49,7 @@ Json data_identity(const IndexedDataset& dataset) {
 
 Json tokenizer_identity(const std::string& name) {
   Json identity = {{"name", name}};
-  if (name != "byte") {
-    const MappedFile model(name);
-    identity["fingerprint"] = hash_hex(model.bytes().data(), model.bytes().size());
-  }
+  if (name != "byte") identity["fingerprint"] = hash_file(SteadyFile(name));
   return identity;
 }
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <optional>
 
@@ -194,6 +195,10 @@ TEST_P(BatchesOfAllSizes, PlanWell) {
     const auto seed = static_cast<std::uint64_t>(1000000 + 1000 * GetParam() + i);
     check(seed, test::case_of_any_size(seed), tally);
     if (HasFatalFailure()) return;
+    if (soak() && (i + 1) % 50 == 0) {
+      std::fprintf(stderr, "block %d: %d of %d batches, %d planned\n", GetParam(), i + 1, cases,
+                   tally.planned);
+    }
   }
   if (soak()) {
     EXPECT_GT(tally.planned, cases / 3);

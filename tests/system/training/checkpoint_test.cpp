@@ -445,6 +445,33 @@ TEST_F(CheckpointTest, ADamagedFileIsNeverLoadedByAnyCommand) {
   EXPECT_TRUE(warnings.empty());
 }
 
+// A file that is cut or replaced between checking and loading: never a signal, never other bytes.
+TEST_F(CheckpointTest, WhatIsLoadedIsWhatWasChecked) {
+  TrainConfig c = config();
+  run(c);
+  Engine::Options options;
+  options.model = c.model;
+  options.stages = {{0, 4}};
+  Engine engine(options);
+  const std::string path = step_file("step-000006", "model.safetensors");
+  const std::string original = read_file(path);
+  const CheckpointInfo found = find_checkpoint(c.checkpoint.path);
+  fs::resize_file(path, original.size() / 2);
+  const at::Tensor before = engine.state()[0].parameter->master.clone();
+  try {
+    load_checkpoint(found, engine, true);
+    FAIL() << "it was loaded";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("model.safetensors: was changed while it was in use"));
+  }
+  EXPECT_TRUE(before.equal(engine.state()[0].parameter->master));
+  write_file(path, original);
+  const CheckpointInfo again = find_checkpoint(c.checkpoint.path);
+  write_file(path, "another file of that name");
+  load_checkpoint(again, engine, true);
+  EXPECT_FALSE(before.equal(engine.state()[0].parameter->master));
+}
+
 TEST_F(CheckpointTest, AnotherShapeIsRefusedAndNothingIsLoaded) {
   TrainConfig c = config();
   run(c);

@@ -187,23 +187,12 @@ TEST_F(FileTest, ALockIsHeldByOneAtATime) {
 TEST_F(FileTest, MissingFilesAndFoldersAreNamed) {
   EXPECT_THROW(read_file(folder_ + "/none"), InputError);
   EXPECT_THROW(read_file(folder_), InputError);
-  EXPECT_THROW(MappedFile(folder_ + "/none"), InputError);
 }
 
 TEST_F(FileTest, RefusesFilesOverTheLimit) {
   write_file(folder_ + "/a", std::string(100, 'x'));
   EXPECT_THROW(read_file(folder_ + "/a", 99), InputError);
   EXPECT_EQ(read_file(folder_ + "/a", 100).size(), 100U);
-}
-
-TEST_F(FileTest, MapsFiles) {
-  write_file(folder_ + "/a", "abc");
-  write_file(folder_ + "/empty", "");
-  MappedFile map(folder_ + "/a");
-  MappedFile moved(std::move(map));
-  ASSERT_EQ(moved.bytes().size(), 3U);
-  EXPECT_EQ(static_cast<char>(moved.bytes()[2]), 'c');
-  EXPECT_TRUE(MappedFile(folder_ + "/empty").bytes().empty());
 }
 
 }  // namespace
