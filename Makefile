@@ -62,8 +62,10 @@ paper:  ## the paper's evaluation on simulated clusters, into docs/paper (no Lib
 	$(call build,plan-only,infinipipe_paper)
 	$(TIMED) paper tools/paper.sh build/plan-only
 
-soak: tests  ## the property tests at full size (hours; PRESET=plan-only: the planning half's)
+soak: tests  ## property tests and faults at full size (hours; PRESET=plan-only: the planning half's)
 	@for test in build/$(PRESET)/tests/property_*_test; do INFINIPIPE_SOAK=1 nice $$test || exit 1; done
+	@test ! -e build/$(PRESET)/tests/libfault_shim.so || \
+	  INFINIPIPE_SOAK=1 nice python3 tests/fault/run.py build/$(PRESET) build/$(PRESET)/tests/fault
 
 plan-only:  ## the planning half and its tests alone, without LibTorch
 	$(TIMED) set-up tools/setup.sh plan-only
