@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/open_file_name.h"
 #include "base/temporary_file.h"
 #include "infinipipe/base/error.h"
 
@@ -95,8 +96,7 @@ void write_file(const std::string& path, std::string_view content) {
   struct stat info {};
   const bool special =
       ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
-  // /dev/stdout may be a regular file that others hold open.
-  if (!special && !path.starts_with("/dev/") && !path.starts_with("/proc/")) {
+  if (!special && !names_open_file(path)) {
     TemporaryFile file(behind_links(path));
     file.write(std::as_bytes(std::span(content)));
     file.commit();

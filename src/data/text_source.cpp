@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/open_file_name.h"
 #include "data/encode_piece.h"
 #include "data/utf8.h"
 #include "infinipipe/base/error.h"
@@ -39,8 +40,7 @@ std::int64_t leading_line_breaks(std::string_view text) {
 // Pipes and devices have no name to tell their content by.
 bool has_telling_name(const std::string& path) {
   struct stat info {};
-  return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && !path.starts_with("/dev/") &&
-         !path.starts_with("/proc/");
+  return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && !names_open_file(path);
 }
 
 }  // namespace

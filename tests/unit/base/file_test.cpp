@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -150,6 +151,23 @@ TEST_F(FileTest, WhatIsNoRegularFileIsWrittenToAndNotReplaced) {
   write_file(folder_ + "/nowhere", "gone");
   EXPECT_TRUE(fs::is_symlink(folder_ + "/nowhere"));
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
+}
+
+// In /dev lie also files like any, which are replaced: a file system in memory, say.
+TEST_F(FileTest, AFileInMemoryIsReplacedAndOneThatIsOpenIsNot) {
+  if (::access("/dev/shm", W_OK) == 0) {
+    const std::string path = "/dev/shm/infinipipe_file_test." + std::to_string(::getpid());
+    write_file(path, "old");
+    write_file(path, "new");
+    EXPECT_EQ(read_file(path), "new");
+    fs::remove(path);
+  }
+  const std::string path = folder_ + "/open";
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT, 0600);
+  ASSERT_GE(fd, 0);
+  for (const char* text : {"one ", "two"}) write_file("/dev/fd/" + std::to_string(fd), text);
+  ::close(fd);
+  EXPECT_EQ(read_file(path), "one two");
 }
 
 TEST_F(FileTest, AFolderThatCannotBeWrittenIsRefused) {
