@@ -253,6 +253,7 @@ CheckpointInfo open_checkpoint(const std::string& folder, const Json& json) {
   CheckpointInfo info;
   info.folder = folder;
   info.next_step = static_cast<int>(manifest.at("next_step").integer(0, 1LL << 30));
+  if (!manifest.at("config").json().is_object()) manifest.at("config").fail("an object");
   // The preset first, since it replaces the whole model.
   constexpr std::string_view kPreset = "model.preset";
   for (const bool preset : {true, false}) {

@@ -21,6 +21,11 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMostBytes = std::size_t{1} << 31;
 
+// 0 where a line does not say it.
+Seconds seconds_of(const JsonView& line, const char* key) {
+  return line.has(key) ? line.at(key).number(0.0, RunRecord::kMostSeconds) : 0.0;
+}
+
 }  // namespace
 
 MetricsFile::MetricsFile(std::string path, std::optional<int> resumed_at, Warn warn)
@@ -64,12 +69,17 @@ void MetricsFile::read_earlier(int first) {
       const Json json = parse_json(line, where);
       const JsonView entry(json, where);
       const bool repeated = entry.at("step").integer() >= first;
-      lost_.steps_repeated =
-          std::max(lost_.steps_repeated, static_cast<int>(entry.integer_or("steps_repeated", 0)));
-      lost_.seconds_lost = std::max(lost_.seconds_lost, entry.number_or("seconds_lost", 0.0));
+      // All of it is read before any of it counts: a line either counts or stays as it is.
+      const auto steps = static_cast<int>(
+          entry.has("steps_repeated") ? entry.at("steps_repeated").integer(0, RunRecord::kMostSteps)
+                                      : 0);
+      const Seconds lost = seconds_of(entry, "seconds_lost");
+      const Seconds taken = seconds_of(entry, "seconds");
+      lost_.steps_repeated = std::max(lost_.steps_repeated, steps);
+      lost_.seconds_lost = std::max(lost_.seconds_lost, lost);
       if (repeated) {
         ++again.steps_repeated;
-        again.seconds_lost += entry.number_or("seconds", 0.0);
+        again.seconds_lost += taken;
       } else {
         kept_ += line + "\n";
       }
@@ -79,8 +89,10 @@ void MetricsFile::read_earlier(int first) {
                   : where + " was cut off when it was written, and is left out");
     }
   }
-  lost_.steps_repeated += again.steps_repeated;
-  lost_.seconds_lost += again.seconds_lost;
+  // A checkpoint has to be able to hold them.
+  lost_.steps_repeated =
+      std::min(lost_.steps_repeated + again.steps_repeated, RunRecord::kMostSteps);
+  lost_.seconds_lost = std::min(lost_.seconds_lost + again.seconds_lost, RunRecord::kMostSeconds);
   rewrite_ = kept_ != old;
 }
 

@@ -40,9 +40,10 @@ RunRecord run_record(const Json& json, const std::string& where) {
   const JsonView view(json, where, "run");
   record.id = view.at("id").string();
   record.tokens = view.at("tokens").integer(0);
-  record.seconds = view.at("seconds").number(0.0);
-  record.steps_repeated = static_cast<int>(view.at("steps_repeated").integer(0, 1LL << 30));
-  record.seconds_lost = view.at("seconds_lost").number(0.0);
+  record.seconds = view.at("seconds").number(0.0, RunRecord::kMostSeconds);
+  record.steps_repeated =
+      static_cast<int>(view.at("steps_repeated").integer(0, RunRecord::kMostSteps));
+  record.seconds_lost = view.at("seconds_lost").number(0.0, RunRecord::kMostSeconds);
   return record;
 }
 

@@ -16,6 +16,10 @@ struct RunRecord {
   int steps_repeated = 0;    // done, lost with a process that died, and done again
   Seconds seconds_lost = 0;  // that those took in vain
 
+  // What a file may say at most; more is taken for damage.
+  static constexpr int kMostSteps = 1 << 30;
+  static constexpr Seconds kMostSeconds = 1e12;
+
   // The share of its training time that a run did not lose; 1 before any.
   double goodput() const;
 };

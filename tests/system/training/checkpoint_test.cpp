@@ -231,6 +231,15 @@ TEST_F(CheckpointTest, AChangedManifestIsNamedAndPassedOver) {
   write_file(manifest, json.dump());
   EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
 
+  for (const Json& config : {Json(), Json::array(), Json("x")}) {  // not the default one
+    Json without = json;
+    without["config"] = config;
+    write_file(manifest, without.dump());
+    EXPECT_EQ(find_checkpoint(c.checkpoint.path, &notes).next_step, 3);
+    EXPECT_THAT(notes.back(), HasSubstr("manifest.json: config: found"));
+  }
+  write_file(manifest, json.dump());
+
   write_file(c.checkpoint.path + "/latest", std::string(10'000, 'x'));  // a hint, no more
   EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
 }

@@ -131,6 +131,30 @@ TEST_F(Metrics, RepeatedStepsAndWhatTheyTookAreCounted) {
   EXPECT_DOUBLE_EQ(record.goodput(), 0.75);
 }
 
+// What it counts goes into the next checkpoint, which must be one that can be resumed.
+TEST_F(Metrics, ALineOfFiguresThatCannotBeCountsForNothing) {
+  std::filesystem::create_directories(folder_ + "/deep");
+  const std::string odd =
+      "{\"step\": 0, \"steps_repeated\": 4294967296}\n"
+      "{\"step\": 1, \"steps_repeated\": 2000000000}\n"
+      "{\"step\": 2, \"seconds_lost\": 1e300}\n"
+      "{\"step\": 7, \"seconds_lost\": 5, \"seconds\": -1}\n";
+  const std::string full = "{\"step\": 8, \"steps_repeated\": 1073741824, \"seconds\": 1e12}\n";
+  write_file(path_, odd + full + full);
+  RunRecord record;
+  record.id = "a";
+  {
+    MetricsFile file(path_, 5, warn());
+    file.count_repeated(record);
+    file.append(of(5));
+  }
+  EXPECT_EQ(warnings_.size(), 4U);
+  EXPECT_TRUE(read_file(path_).starts_with(odd + "{\"step\":5,"));
+  EXPECT_EQ(record.steps_repeated, 1 << 30);
+  EXPECT_EQ(record.seconds_lost, 1e12);
+  EXPECT_NO_THROW(run_record(to_json(record), "manifest"));
+}
+
 TEST_F(Metrics, NumbersKeepTheirDigitsAndNotANumberIsNull) {
   StepMetrics metrics = of(1);
   metrics.loss = 0.1 + 0.2;
