@@ -7,7 +7,9 @@ file(GLOB_RECURSE timed_sources CONFIGURE_DEPENDS
   "${INFINIPIPE_SITE}/torch/include/torch/headeronly/version.h")
 list(FILTER timed_sources EXCLUDE REGEX "\\.md$")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${timed_sources})
-set(hashes "${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} ${CMAKE_CXX_COMPILER_VERSION}")
+string(TOUPPER "CMAKE_CXX_FLAGS_${CMAKE_BUILD_TYPE}" flags_of_type)
+string(CONCAT hashes "${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} ${${flags_of_type}} "
+                     "${INFINIPIPE_SANITIZE} ${CMAKE_CXX_COMPILER_VERSION}")
 foreach(source IN LISTS timed_sources)
   file(SHA256 "${source}" hash)
   string(APPEND hashes "${hash}")
