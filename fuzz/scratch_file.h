@@ -12,14 +12,15 @@
 
 namespace infinipipe::fuzz {
 
-// A folder of this process's own, in memory where the system has one; removed at its end.
+// A folder of this process's own, in memory where the system has one; removed at its end. One that
+// has several tells them apart by their names.
 class ScratchFolder final {
  public:
-  ScratchFolder() {
+  explicit ScratchFolder(const std::string& name = "") {
     const std::filesystem::path memory = "/dev/shm";
     const bool writable = ::access(memory.c_str(), W_OK) == 0;
     folder_ = (writable ? memory : std::filesystem::temp_directory_path()) /
-              ("infinipipe_fuzz." + std::to_string(::getpid()));
+              ("infinipipe_fuzz." + std::to_string(::getpid()) + name);
     std::filesystem::create_directories(folder_);
   }
   ~ScratchFolder() {
