@@ -11,7 +11,7 @@ BINARY := build/$(PRESET)/infinipipe
 TIMED := @tools/timed.sh
 
 .PHONY: help setup build program install tests benchmarks test train bench paper peers soak format lint \
-  plan-only asan tsan cuda corpus clean clean-runs distclean
+  plan-only asan tsan soak-sanitizers cuda corpus clean clean-runs distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,13 +72,17 @@ plan-only:  ## the planning half and its tests alone, without LibTorch
 	$(call build,plan-only,all)
 	$(TIMED) tests ctest --preset plan-only -j $(JOBS)
 
-asan: setup  ## planning half under address and undefined-behaviour sanitizers
+asan: setup  ## all tests under the address and undefined-behaviour sanitizers
 	$(call build,asan-ubsan,all)
 	$(TIMED) tests ctest --preset asan-ubsan -j $(JOBS)
 
-tsan: setup  ## planning half and communicator under the thread sanitizer
+tsan: setup  ## all tests under the thread sanitizer
 	$(call build,tsan,all)
 	$(TIMED) tests ctest --preset tsan -j $(JOBS)
+
+soak-sanitizers: asan tsan  ## asan, tsan, and ten times the mutations of every parser's seeds
+	@for replay in build/asan-ubsan/fuzz/*_replay; do \
+	  name=$$(basename $$replay _replay); nice $$replay fuzz/corpus/$$name 20000 || exit 1; done
 
 cuda:  ## the CUDA build, benchmarks as well (needs the CUDA toolkit's libraries)
 	$(TIMED) set-up tools/setup.sh cuda
