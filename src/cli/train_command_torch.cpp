@@ -44,10 +44,15 @@ void say_how_it_went(const TrainResult& result, Console& console) {
                share.data() + " of the run's; training waited " +
                format_seconds(result.plan_wait_seconds) + " for plans after its first step");
   std::array<char, 64> losses{};
-  std::snprintf(losses.data(), losses.size(), "%.4f -> %.4f", result.first_loss, result.last_loss);
+  if (result.skipped < result.steps_done) {
+    std::snprintf(losses.data(), losses.size(), "loss %.4f -> %.4f", result.first_loss,
+                  result.last_loss);
+  } else {
+    std::snprintf(losses.data(), losses.size(), "no loss");
+  }
   std::array<char, 16> goodput{};
   std::snprintf(goodput.data(), goodput.size(), "%.1f%%", 100.0 * result.goodput);
-  console.info("trained " + std::to_string(result.steps_done) + " steps, loss " + losses.data() +
+  console.info("trained " + std::to_string(result.steps_done) + " steps, " + losses.data() +
                (result.skipped > 0 ? ", " + std::to_string(result.skipped) + " skipped" : "") +
                "; goodput " + goodput.data() + ": " + std::to_string(result.next_step) +
                " steps done, " + std::to_string(result.steps_repeated) + " repeated, " +

@@ -71,6 +71,9 @@ void require_range(const char* name, std::int64_t value, std::int64_t low, std::
       "expected a whole number from " + std::to_string(low) + " to " + std::to_string(high));
 }
 
+// Weights that are drawn from it must be float32 numbers, and their squares too.
+constexpr double kMostInitializerRange = 1e15;
+
 void require_positive(const char* name, double value) {
   if (std::isfinite(value) && value > 0.0) return;
   throw InputError(std::string("model.") + name, "found " + Json(value).dump(),
@@ -134,6 +137,10 @@ void ModelSpec::check() const {
   require_positive("rope_theta", rope_theta);
   require_positive("rms_norm_eps", rms_norm_eps);
   require_positive("initializer_range", initializer_range);
+  if (initializer_range > kMostInitializerRange) {
+    throw InputError("model.initializer_range", "found " + Json(initializer_range).dump(),
+                     "expected at most " + Json(kMostInitializerRange).dump());
+  }
 }
 
 ModelSpec model_from_json(const JsonView& json) {

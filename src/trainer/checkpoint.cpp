@@ -47,7 +47,7 @@ bool all_finite(const at::Tensor& tensor) { return at::isfinite(tensor).all().it
 void require_finite(const std::vector<Named>& tensors, const std::string& folder) {
   for (const Named& named : tensors) {
     if (all_finite(named.tensor)) continue;
-    throw RunError(folder, "not written: " + named.name + " has a value that is not finite",
+    throw NotFiniteError(folder, "not written: " + named.name + " has a value that is not finite",
                    "expected finite weights and moments",
                    "the run has diverged: go on from an earlier checkpoint, with a lower "
                    "optimizer.lr");
@@ -109,6 +109,10 @@ std::vector<std::string> step_folders(const std::string& path) {
 // A step's manifest, as it was written. Throws InputError.
 Json read_manifest(const std::string& folder) {
   const std::string path = folder + "/" + kManifestFile;
+  std::error_code absent;
+  if (fs::exists(path, absent) && !fs::is_regular_file(path, absent)) {  // a pipe would be waited for
+    throw InputError(path, "is no regular file", "expected a checkpoint's manifest");
+  }
   Json json = read_json_file(path);
   const JsonView manifest(json, path);
   check_format(manifest, "infinipipe.checkpoint");
@@ -161,19 +165,26 @@ void remove_old(const std::string& path, const std::string& newest, int keep,
   }
 }
 
-// The folder that `latest` names; empty where there is none, or it says nothing that makes sense.
-std::string latest_folder(const std::string& path) {
+// The folder that `latest` names; empty where there is none, or it says nothing that makes sense:
+// then `problem` says which.
+std::string latest_folder(const std::string& path, std::string& problem) {
   const std::string file = path + "/" + kLatestFile;
   std::error_code absent;
-  if (!fs::is_regular_file(file, absent)) return {};
+  if (!fs::is_regular_file(file, absent)) {
+    problem = file + " is missing";
+    return {};
+  }
   std::string name;
   try {
     name = read_file(file, 1 << 12);
-  } catch (const InputError&) {  // a hint, no more
+  } catch (const InputError& error) {  // a hint, no more
+    problem = error.what();
     return {};
   }
   while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
-  return is_step_name(name) ? path + "/" + name : std::string();
+  if (is_step_name(name)) return path + "/" + name;
+  problem = file + " names no step-... folder";
+  return {};
 }
 
 // A folder that disappears again unless it was given another name.
@@ -374,6 +385,13 @@ void require_folder_of_checkpoints(const std::string& path) {
                    "give the folder around it; what its file `latest` names is resumed from");
 }
 
+std::optional<int> latest_step(const std::string& path) {
+  std::string problem;
+  const std::string folder = latest_folder(path, problem);
+  if (folder.empty()) return std::nullopt;
+  return static_cast<int>(std::min(step_of(folder), 1LL << 30));
+}
+
 bool has_checkpoints(const std::string& path) {
   return !path.empty() && fs::is_directory(path) && !step_folders(path).empty();
 }
@@ -386,9 +404,18 @@ CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>
   }
   std::vector<std::string> folders = step_folders(path);
   std::optional<std::string> run;  // only its checkpoints stand for each other
-  if (const std::string latest = latest_folder(path); !latest.empty()) {
+  std::string problem;
+  if (const std::string latest = latest_folder(path, problem); !latest.empty()) {
     std::erase_if(folders, [&](const auto& each) { return step_of(each) >= step_of(latest); });
-    if (fs::is_directory(latest)) folders.insert(folders.begin(), latest);
+    if (fs::is_directory(latest)) {
+      folders.insert(folders.begin(), latest);
+    } else {
+      problem = path + "/" + kLatestFile + " names " + fs::path(latest).filename().string() +
+                ", which is not there";
+    }
+  }
+  if (notes != nullptr && !problem.empty() && !folders.empty()) {
+    notes->push_back(problem + "; the newest checkpoint before it is looked for");
   }
   std::string first_problem;
   for (const std::string& folder : folders) {

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/base/steady_file.h"
 #include "infinipipe/core/config.h"
@@ -30,6 +31,12 @@ struct CheckpointRecord {
   Json run;        // "id", and totals so far (run_record.h)
   Json data;       // of the data set (data_identity())
   Json tokenizer;  // of the tokenizer
+};
+
+// A weight or moment that is not finite: a failure of the run, not of the disk.
+class NotFiniteError final : public RunError {
+ public:
+  using RunError::RunError;
 };
 
 struct CheckpointInfo {
@@ -53,7 +60,7 @@ struct Rotation {
 // Writes the engine's state; returns the step's folder. Keeps this one and the `keep` - 1 newest of
 // this run before it, and removes what is older only after `latest` names the new one. Other runs'
 // and later steps are left alone, unless the rotation says otherwise.
-// On failure (RunError; also where a weight or moment is not finite, which is named) older
+// On failure (RunError; NotFiniteError where a weight or moment is not finite, which is named) older
 // checkpoints and `latest` are as they were and nothing half-written is left.
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
                             const Json& sampler, const CheckpointRecord& record = {},
@@ -71,12 +78,17 @@ void require_folder_of_checkpoints(const std::string& path);
 // The name of the folder of the checkpoint before `step`: "step-000012".
 std::string step_name(int step);
 
+// The step whose checkpoint `latest` under `path` names; nothing where there is no `latest`, or it
+// names none.
+std::optional<int> latest_step(const std::string& path);
+
 // True if `path` is a folder with at least one step's folder in it.
 bool has_checkpoints(const std::string& path);
 
 // The checkpoint under `path` that `latest` names, or where that is not whole (hashes checked) the
 // newest whole one before it of the same run; without `latest` the newest. Or `path` itself if it
-// is one. Broken ones are passed over with a message in `notes`. Throws InputError if none is left.
+// is one. What is passed over has a message in `notes`: broken ones, a `latest` that says nothing,
+// or names a step that is not there. Throws InputError if none is left.
 CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>* notes = nullptr);
 
 // Loads weights, and moments if `optimizer`, into the engine, whatever its stages. Names, shapes

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -20,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMostBytes = std::size_t{1} << 31;
+constexpr std::size_t kMostLine = std::size_t{1} << 16;  // that is looked at to know such a file
 
 // 0 where a line does not say it.
 Seconds seconds_of(const JsonView& line, const char* key) {
@@ -101,18 +103,37 @@ void MetricsFile::count_repeated(RunRecord& record) const {
   record.seconds_lost = std::max(record.seconds_lost, lost_.seconds_lost);
 }
 
+void MetricsFile::require_free(const std::string& path) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error) || fs::file_size(path, error) == 0) return;
+  std::ifstream file(path);
+  std::string line;
+  char each = 0;
+  while (line.size() < kMostLine && file.get(each) && each != '\n') line += each;
+  try {
+    if (parse_json(line, path).contains("step")) return;
+  } catch (const InputError&) {
+  }
+  throw InputError("config: metrics.path", "found " + path + ", which is no metrics file",
+                   "expected one, or a name that is free", "choose another name");
+}
+
 // The first step is done: from now on the file is this run's.
 void MetricsFile::open() {
   std::error_code error;
   if (fresh_ && fs::is_regular_file(path_, error) && fs::file_size(path_, error) > 0) {
-    fs::rename(path_, path_ + ".old", error);
-    if (error) throw RunError(path_, "cannot be kept as " + path_ + ".old: " + error.message());
+    std::string aside = path_ + ".old";
+    for (int i = 2; fs::exists(fs::symlink_status(aside, error)); ++i) {
+      aside = path_ + ".old." + std::to_string(i);
+    }
+    fs::rename(path_, aside, error);
+    if (error) throw RunError(path_, "cannot be kept as " + aside + ": " + error.message());
   }
   fresh_ = false;
   if (rewrite_) write_file(path_, kept_);
   rewrite_ = false;
   kept_ = {};
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
   if (fd_ < 0) throw RunError(path_, std::string("cannot be opened: ") + std::strerror(errno));
 }
 

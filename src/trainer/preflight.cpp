@@ -14,7 +14,9 @@
 #include "infinipipe/cost/profile.h"
 #include "infinipipe/planner/factory.h"
 #include "planner/layer_split.h"
+#include "profile/profile_machine.h"
 #include "trainer/checkpoint.h"
+#include "trainer/metrics_file.h"
 #include "trainer/profile.h"
 #include "trainer/setup.h"
 
@@ -33,6 +35,17 @@ void require_room(const TrainConfig& config) {
                  "found room for " + format_bytes(room) + " in " + config.checkpoint.path,
                  "a checkpoint takes " + format_bytes(needed),
                  "make room, or choose another folder");
+}
+
+// The file of metrics must not be one that the run reads.
+void require_not_read(const TrainConfig& config) {
+  for (const std::string& read : {config.data.path + ".bin", config.data.path + ".idx",
+                                  config.data.tokenizer, config.cluster.profile}) {
+    std::error_code absent;
+    if (config.metrics.path.empty() || !fs::equivalent(config.metrics.path, read, absent)) continue;
+    throw InputError("config: metrics.path", "found " + config.metrics.path + ", which is read as " + read,
+                     "expected a file of its own", "choose another name");
+  }
 }
 
 }  // namespace
@@ -55,6 +68,8 @@ void require_ready(const TrainOptions& options, const TrainConfig& config) {
     if (!folder.empty()) require_writable_folder(folder);
   }
   if (!config.checkpoint.path.empty()) require_room(config);
+  if (!options.resume) MetricsFile::require_free(config.metrics.path);
+  require_not_read(config);
 }
 
 Survey survey_data(const IndexedDataset& dataset, const Sampler& sampler, const TrainConfig& config,
@@ -103,8 +118,10 @@ void warn_of_small_vocabulary(const TrainConfig& config,
 }
 
 void require_memory(const TrainConfig& config, const Survey& survey) {
-  const Bytes limit = config.memory.bytes_per_stage;
-  if (limit <= 0.0) return;
+  const bool given = config.memory.bytes_per_stage > 0.0;
+  const Bytes limit =
+      given ? config.memory.bytes_per_stage
+            : machine_bytes_per_stage(config.parallelism.stages, config.runtime.device);
   const Profile profile = estimated_profile(config.model, config.training.dtype);
   const std::vector<LayerRange> stages = stage_layers(plan_context(config, profile));
   const CostModel cost(profile, {.stages = static_cast<int>(stages.size())}, stages);
@@ -113,12 +130,15 @@ void require_memory(const TrainConfig& config, const Survey& survey) {
                          stages[p].count();
     const Bytes least = cost.state_bytes(StageId(p)) + inputs;
     if (least <= limit) continue;
-    throw RunError("config: memory.bytes_per_stage", "found " + format_bytes(limit),
+    throw RunError("config: memory.bytes_per_stage",
+                   given ? "found " + format_bytes(limit)
+                         : "a stage's share of this machine is " + format_bytes(limit),
                    "stage " + std::to_string(p) + " needs more than " + format_bytes(least) +
                        " even if every layer is recomputed: " + format_bytes(least - inputs) +
                        " of states, and the layers' inputs for a document of " +
                        format_count(survey.longest) + " tokens",
-                   "raise it, add stages, or lower data.max_sequence_length; nothing was trained");
+                   std::string(given ? "raise it, add stages, or lower" : "use a smaller model, or lower") +
+                       " data.max_sequence_length; nothing was trained");
   }
 }
 

@@ -36,6 +36,11 @@ std::optional<CheckpointInfo> checkpoint_to_resume(const TrainOptions& options) 
                      "set --checkpoint.path");
   }
   if (!has_checkpoints(path)) {
+    if (const std::optional<int> step = latest_step(path)) {
+      throw InputError(path, "`latest` names " + step_name(*step) + ", and no checkpoint is there",
+                       "expected the checkpoints of the run that goes on",
+                       "restore them, or remove " + path + "/latest to begin anew");
+    }
     options.log("note    " + path + " holds no checkpoint yet: the run begins");
     return std::nullopt;
   }

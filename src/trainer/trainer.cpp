@@ -65,6 +65,10 @@ TrainResult train(const TrainOptions& options) {
   }
   require_ready(options, config);
   const IndexedDataset dataset(config.data.path);
+  if (dataset.documents() == 0) {
+    throw InputError(config.data.path, "found no document", "expected a data set to train on",
+                     "build it from texts that are not empty");
+  }
   const Sampler sampler(dataset.documents(), config.training.sequences_per_step,
                         config.training.seed);
   if (!folder.empty()) {

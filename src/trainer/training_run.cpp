@@ -171,6 +171,7 @@ TrainResult TrainingRun::run(int first) {
       if (result.steps_done == result.skipped) result.first_loss = metrics.loss;
       result.last_loss = metrics.loss;
       proven_ = newest_;  // a step went well from it
+      unsaved_ = true;
     }
     result.plan_cpu_seconds += metrics.plan_cpu_seconds;
     if (step > first) result.plan_wait_seconds += metrics.plan_wait_seconds;
@@ -185,11 +186,9 @@ TrainResult TrainingRun::run(int first) {
     const bool time_is_up = config_.training.max_minutes > 0.0 &&
                             seconds_since(started) >= 60.0 * config_.training.max_minutes;
     result.stopped = (asked || time_is_up) && result.next_step < config_.training.steps;
-    const bool last = result.stopped || result.next_step == config_.training.steps;
-    const int every = config_.checkpoint.every;
-    const bool due = every > 0 && result.next_step % every == 0;
-    // After a skipped step weights are as they were: a new checkpoint would only push out others.
-    if (last || (due && health_.skipped_in_a_row() == 0)) save(result.next_step, last, result);
+    result.skipped_at_end = health_.skipped_in_a_row();
+    save_when_due(result.next_step,
+                  result.stopped || result.next_step == config_.training.steps, result);
     if (result.stopped) {
       options_.log("stopped at step " + std::to_string(result.next_step) + " of " +
                    std::to_string(config_.training.steps) +
@@ -198,11 +197,59 @@ TrainResult TrainingRun::run(int first) {
     }
   }
   result.cpu_seconds = process_seconds() - processor;
+  end(result);
   return result;
 }
 
+// After skipped steps weights are as they were: a checkpoint of them would say nothing new, become
+// the newest, and push out others.
+void TrainingRun::save_when_due(int next_step, bool last, TrainResult& result) {
+  const int every = config_.checkpoint.every;
+  const bool due = every > 0 && next_step % every == 0 && health_.skipped_in_a_row() == 0;
+  if (config_.checkpoint.path.empty() || !(last || due)) return;
+  if (!unsaved_ && health_.skipped_in_a_row() > 0) {
+    if (!newest_.empty()) {
+      result.checkpoint = newest_;
+      options_.log("note    not saved: the steps since " + newest_ + " were skipped");
+    }
+    return;
+  }
+  try {
+    save(next_step, last, result);
+    return;
+  } catch (const NotFiniteError&) {
+    throw;
+  } catch (const Error& error) {
+    const std::string kept = newest_.empty() ? "" : "; " + newest_ + " is whole";
+    if (last) {
+      throw Error(error.kind(), "after step " + std::to_string(next_step - 1),
+                  std::string("the checkpoint could not be saved: ") + error.what(), {},
+                  "what was trained since " + (newest_.empty() ? "the start" : newest_) +
+                      " is lost" + kept);
+    }
+    options_.warn("after step " + std::to_string(next_step - 1) +
+                  ": the checkpoint could not be saved: " + error.what() + kept +
+                  "; training goes on, and the next one is due in " + std::to_string(every) +
+                  " steps");
+  }
+}
+
+// A run that comes to its end without learning does not look well.
+void TrainingRun::end(TrainResult& result) const {
+  const int skipped = result.skipped_at_end;
+  if (skipped == 0) return;
+  const std::string steps = skipped == 1 ? "the last step was" : "the last " + std::to_string(skipped) + " steps were";
+  if (!result.stopped && skipped == result.steps_done) {
+    throw RunError("step " + std::to_string(result.next_step - 1),
+                   skipped == 1 ? "the only step was skipped" : "all " + std::to_string(skipped) + " steps were skipped",
+                   "expected a finite loss and gradient",
+                   "lower optimizer.lr or model.initializer_range, or find the cause with "
+                   "--training.check_finite true");
+  }
+  options_.warn(steps + " skipped: nothing was learnt in " + (skipped == 1 ? "it" : "them"));
+}
+
 void TrainingRun::save(int next_step, bool last, TrainResult& result) {
-  if (config_.checkpoint.path.empty()) return;
   const CheckpointRecord record{
       {{"profile", profile_to_json(context_.profile)}, {"calibration", calibrator_.state()}},
       to_json(identity_.record),
@@ -214,6 +261,7 @@ void TrainingRun::save(int next_step, bool last, TrainResult& result) {
   if (!last || health_.skipped_in_a_row() > 0) rotation.keep_too = proven_;
   result.checkpoint = newest_ =
       save_checkpoint(engine_, config_, next_step, sampler_.state(next_step), record, rotation);
+  unsaved_ = false;
   options_.log("saved   " + result.checkpoint);
 }
 
@@ -241,8 +289,9 @@ void TrainingRun::fail(int step, TrainResult& result) {
     next = "the steps before it are lost: checkpoint.path is not set";
   } else if (result.steps_done > 0) {
     try {
-      if (newest_ != numbered(config_.checkpoint.path, step)) save(step, false, result);
-      next = "the steps before it are saved in " + newest_;
+      if (unsaved_) save(step, false, result);
+      next = newest_.empty() ? "no step before it went well"
+                             : "the steps before it are saved in " + newest_;
     } catch (const Error& error) {
       next = std::string("the steps before it could not be saved: ") + error.what();
     }

@@ -43,6 +43,8 @@ class TrainingRun final {
   void finish(StepMetrics& metrics);
   void keep_files(int step, const Plan& plan, const Trace& trace);
   void save(int next_step, bool last, TrainResult& result);
+  void save_when_due(int next_step, bool last, TrainResult& result);
+  void end(TrainResult& result) const;
   [[noreturn]] void fail(int step, TrainResult& result);
   void warn_over_budget(int step, const Plan& plan, const std::vector<Bytes>& peaks) const;
 
@@ -63,6 +65,7 @@ class TrainingRun final {
   bool files_failed_ = false;
   std::string proven_;  // the newest checkpoint that a step went well from
   std::string newest_;  // the newest of this process, or the one it resumed
+  bool unsaved_ = false;  // weights have changed since that one
 };
 
 }  // namespace infinipipe

@@ -100,6 +100,7 @@ struct TrainResult {
   double first_loss = 0.0;  // of steps that were not skipped
   double last_loss = 0.0;
   int skipped = 0;
+  int skipped_at_end = 0;  // in a row, for a loss or norm that is not finite
   Seconds plan_cpu_seconds = 0.0;   // processor time of planning, all steps
   Seconds cpu_seconds = 0.0;        // of the whole process while it trained
   Seconds plan_wait_seconds = 0.0;  // stood still for plans after the first step
@@ -111,7 +112,8 @@ struct TrainResult {
 };
 
 // Throws InputError for a configuration or data that cannot be trained on, which is said before the
-// first step as far as it can be known, and RunError for a run that failed. Whatever ends a run,
+// first step as far as it can be known, and RunError for a run that failed: also for one that comes
+// to its last step without one that went well. Whatever ends a run,
 // what was trained is saved first where that is whole and checkpoint.path is set; the message names
 // the step. metrics.jsonl: see metrics_file.h.
 TrainResult train(const TrainOptions& options);

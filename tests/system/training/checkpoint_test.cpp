@@ -244,6 +244,65 @@ TEST_F(CheckpointTest, AChangedManifestIsNamedAndPassedOver) {
   EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
 }
 
+// What `latest` names is gone, or it names nothing: an older one is never taken in silence.
+TEST_F(CheckpointTest, AMissingLatestIsSaid) {
+  TrainConfig c = config();
+  c.checkpoint.every = 3;
+  run(c);
+  const std::string latest = c.checkpoint.path + "/latest";
+  const auto notes_of = [&](int expected) {
+    std::vector<std::string> notes;
+    EXPECT_EQ(find_checkpoint(c.checkpoint.path, &notes).next_step, expected);
+    EXPECT_EQ(notes.size(), 1U);
+    return notes.empty() ? std::string() : notes[0];
+  };
+  write_file(latest, "../elsewhere/step-000003\n");
+  EXPECT_THAT(notes_of(6), HasSubstr("latest names no step-... folder"));
+  fs::remove(latest);
+  EXPECT_THAT(notes_of(6), HasSubstr("latest is missing"));
+  write_file(latest, "step-000006\n");
+  fs::rename(c.checkpoint.path + "/step-000006", folder_ + "/aside");
+  EXPECT_THAT(notes_of(3), HasSubstr("latest names step-000006, which is not there"));
+  fs::remove_all(c.checkpoint.path + "/step-000003");
+  try {
+    run(c, true);
+    FAIL() << "it began anew";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(),
+                HasSubstr("`latest` names step-000006, and no checkpoint is there"));
+  }
+}
+
+// A disk that is full for a while costs a warning, and for good the steps since the last checkpoint.
+TEST_F(CheckpointTest, AFailedSavingNamesTheStepAndTrainingGoesOn) {
+  TrainConfig c = config();
+  c.checkpoint.every = 2;
+  c.metrics.path.clear();
+  TrainOptions options = options_of(c);
+  std::optional<FileSizeLimit> limit;
+  options.on_step = [&](const StepMetrics& metrics) {
+    if (metrics.step == 3) limit.emplace(4096);
+    if (metrics.step == 4) limit.reset();
+  };
+  Said said = listen(options);
+  EXPECT_EQ(said.error, "");
+  ASSERT_EQ(said.warnings.size(), 1U);
+  EXPECT_THAT(said.warnings[0],
+              AllOf(HasSubstr("after step 3: the checkpoint could not be saved: "),
+                    HasSubstr("step-000002 is whole; training goes on")));
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 6);
+  options.on_step = [&](const StepMetrics& metrics) {
+    if (metrics.step == 5) limit.emplace(4096);
+  };
+  said = listen(options);
+  limit.reset();
+  EXPECT_THAT(said.error,
+              AllOf(HasSubstr("after step 5: the checkpoint could not be saved: "),
+                    HasSubstr("what was trained since " + c.checkpoint.path +
+                              "/step-000004 is lost"),
+                    HasSubstr("step-000004 is whole")));
+}
+
 TEST_F(CheckpointTest, TrainingIntoOneStepsCheckpointIsRefused) {
   TrainConfig c = config();
   run(c);

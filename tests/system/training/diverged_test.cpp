@@ -63,6 +63,55 @@ TEST_F(DivergedTest, TheLastGoodCheckpointStays) {
   EXPECT_FALSE(fs::exists(c.checkpoint.path + "/step-000006")) << "skipped steps save nothing";
 }
 
+// A run in pieces: no piece that only skips becomes the newest checkpoint or pushes out a good one.
+TEST_F(DivergedTest, ResumedOnesAddUpToAFailure) {
+  TrainConfig c = diverging();
+  c.training.steps = 4;
+  run(c);
+  c.optimizer.lr = 1e30;
+  c.training.steps = 7;  // step 4 goes well, its update ruins the weights, 5 and 6 are skipped
+  Said said = listen(options_of(c, true));
+  EXPECT_EQ(said.error, "");
+  EXPECT_EQ(said.result.skipped_at_end, 2);
+  EXPECT_EQ(said.warnings.back(), "the last 2 steps were skipped: nothing was learnt in them");
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 5) << "skipped steps save nothing";
+  EXPECT_TRUE(fs::exists(c.checkpoint.path + "/step-000004/manifest.json")) << "the last good one";
+  c.training.steps = 8;  // 5, 6 and 7
+  said = listen(options_of(c, true));
+  EXPECT_THAT(said.error, AllOf(HasSubstr("step 7: all 3 steps were skipped"),
+                                HasSubstr("lower optimizer.lr")));
+  c.training.steps = 40;
+  said = listen(options_of(c, true));
+  EXPECT_THAT(said.error, HasSubstr("step 9: 5 steps in a row were skipped"));
+  EXPECT_TRUE(fs::exists(c.checkpoint.path + "/step-000004/manifest.json"));
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 5);
+}
+
+// What went well before the skipped steps is saved all the same.
+TEST_F(DivergedTest, StepsBeforeSkippedOnesAreSaved) {
+  TrainConfig c = diverging();
+  c.checkpoint.every = 0;
+  c.training.steps = 4;
+  c.optimizer.lr = 1e30;
+  c.optimizer.warmup_steps = 0;
+  const Said said = listen(options_of(c));
+  EXPECT_EQ(said.error, "");
+  EXPECT_EQ(said.result.skipped_at_end, 3);
+  EXPECT_EQ(find_checkpoint(c.checkpoint.path).next_step, 4);
+}
+
+TEST_F(DivergedTest, ARunWithoutAFiniteLossFails) {
+  TrainConfig c = diverging();
+  c.training.steps = 2;
+  c.model.initializer_range = 1e15;
+  const Said said = listen(options_of(c));
+  EXPECT_THAT(said.error, HasSubstr("step 1: all 2 steps were skipped, expected a finite loss"));
+  EXPECT_FALSE(has_checkpoints(c.checkpoint.path));
+  c.model.initializer_range = 1e40;
+  EXPECT_THAT(listen(options_of(c)).error,
+              HasSubstr("model.initializer_range: found 1e+40, expected at most 1e+15"));
+}
+
 // The update itself makes values that are not finite.
 TEST_F(DivergedTest, WhatIsNotFiniteIsNotSaved) {
   TrainConfig c = diverging();
@@ -89,7 +138,7 @@ TEST_F(DivergedTest, CheckFiniteNamesStageAndLayer) {
   c.training.steps = 3;
   c.training.check_finite = true;
   const Said said = listen(options_of(c, true));
-  EXPECT_EQ(said.result.skipped, 1) << said.error;
+  EXPECT_THAT(said.error, HasSubstr("step 2: the only step was skipped"));
   EXPECT_THAT(said.warnings,
               Contains(HasSubstr("the first tensor that is not finite: stage 1, layer 2: its "
                                  "output")));

@@ -1,9 +1,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -80,6 +85,56 @@ TEST_F(Metrics, AFreshRunKeepsAnEarlierOnesFile) {
   }
   EXPECT_EQ(steps(), (std::vector<int>{0}));
   EXPECT_EQ(read_file(path_ + ".old"), first);
+}
+
+TEST_F(Metrics, EveryEarlierFileStays) {
+  for (int run = 0; run < 4; ++run) {
+    MetricsFile file(path_, {}, warn());
+    for (int step = 0; step <= run; ++step) file.append(of(step));
+  }
+  EXPECT_EQ(steps().size(), 4U);
+  for (const auto& [name, lines] :
+       std::map<std::string, int>{{".old", 1}, {".old.2", 2}, {".old.3", 3}}) {
+    const std::string text = read_file(path_ + name);
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), lines) << name;
+  }
+}
+
+// A run must not move its own data away.
+TEST_F(Metrics, AFileOfAnotherKindIsRefused) {
+  std::filesystem::create_directories(folder_ + "/deep");
+  MetricsFile::require_free(path_);
+  for (const char* content : {"MMIDIDX", "[1]\n", "{\n  \"step\": 1\n}\n", "{\"a\": 1}\n", "\n"}) {
+    write_file(path_, content);
+    try {
+      MetricsFile::require_free(path_);
+      FAIL() << content;
+    } catch (const InputError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("config: metrics.path: found " + path_ +
+                                          ", which is no metrics file"));
+    }
+  }
+  write_file(path_, "{\"step\": 1}\n");
+  MetricsFile::require_free(path_);
+  write_file(path_, "");
+  MetricsFile::require_free(path_);
+}
+
+// A named pipe without a reader must not hold training up.
+TEST_F(Metrics, APipeIsNotWaitedFor) {
+  std::filesystem::create_directories(folder_ + "/deep");
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  MetricsFile file(path_, {}, warn());
+  file.append(of(0));
+  ASSERT_EQ(warnings_.size(), 1U);
+  EXPECT_THAT(warnings_[0], HasSubstr("lines wait until they can be written"));
+  const int reader = ::open(path_.c_str(), O_RDONLY | O_NONBLOCK);
+  file.append(of(1));
+  std::array<char, 65536> bytes{};
+  const ssize_t got = ::read(reader, bytes.data(), bytes.size());
+  ::close(reader);
+  ASSERT_GT(got, 0);
+  EXPECT_EQ(std::count(bytes.begin(), bytes.begin() + got, '\n'), 2);
 }
 
 TEST_F(Metrics, AHalfLineIsDroppedAndADamagedOneStays) {
