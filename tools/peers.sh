@@ -13,12 +13,13 @@ python=.deps/peers/bin/python
 say() { printf '\033[1m== %s\033[0m\n' "$*"; }
 
 if ! "$python" -c 'import torch, numpy' 2>/dev/null; then
-  say "Python environment .deps/peers: torch 2.11.0, numpy"
+  torch=$(grep -o '^torch==[^ ]*' tools/wheels/torch.txt)  # what our side links
+  say "Python environment .deps/peers: $torch, numpy"
   rm -rf .deps/peers
   python3=/usr/bin/python3; [ -x "$python3" ] || python3=python3
   "$python3" -m venv .deps/peers
   "$python" -m pip install -q --disable-pip-version-check --progress-bar off --no-cache-dir \
-    torch==2.11.0 numpy
+    "$torch" numpy
 fi
 if ! ldconfig -p | grep -q libtcmalloc_minimal.so.4; then
   say "Debian package libtcmalloc-minimal4"
