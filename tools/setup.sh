@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building and testing need: Debian packages, and the LibTorch and HiGHS wheels that
-# tools/wheels/*.txt pin into .deps/ of this checkout. Runs again in a second when everything is there.
+# Installs what building and testing need: Debian packages, and into .deps/ of this checkout the wheels
+# that tools/wheels/*.txt pin, LibTorch and HiGHS. Runs again in a second when everything is there.
 #   tools/setup.sh            everything for the CPU build, the tests and the default corpus
 #   tools/setup.sh plan-only  without LibTorch and the corpus
 #   tools/setup.sh lint       adds clang-format and clang-tidy
@@ -31,7 +31,7 @@ packages=(build-essential cmake ninja-build ccache git python3 python3-venv
           nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libxxhash-dev zlib1g-dev libzstd-dev
           libgtest-dev libgmock-dev)
 if [ -n "$torch" ]; then
-  packages+=(libsentencepiece-dev sentencepiece libbenchmark-dev)
+  packages+=(libsentencepiece-dev sentencepiece)
 fi
 [ "$what" = lint ] && packages+=(clang-format clang-tidy)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Prints wheels as the requirement files of this folder name them: each with the sha256 of every file
-that pip would choose on Linux, x86_64 and aarch64, with any Python that set-up may meet. The hashes
-are those that pip's package index states.
+"""Prints wheels as the requirement files of this folder name them: each with the sha256 of every
+file that pip would choose on Linux, x86_64 and aarch64, with any Python that set-up may meet. The
+hashes are those that pip's package index states.
 
 usage: pin.py NAME==VERSION ...
 """
@@ -19,8 +19,8 @@ def chosen(wheel, machine, python):
                  for version in ("2014", *(f"_2_{minor}" for minor in range(36, 16, -1)))]
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps",
-         "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--report=-", "--target=.",
-         "--implementation=cp", f"--python-version={python}", *platforms, wheel],
+         "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--report=-",
+         "--target=.", "--implementation=cp", f"--python-version={python}", *platforms, wheel],
         text=True, capture_output=True)
     if done.returncode != 0:
         if "No matching distribution" in done.stderr:
