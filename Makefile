@@ -10,8 +10,8 @@ JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
 TIMED := @tools/timed.sh
 
-.PHONY: help setup build program install tests benchmarks test train bench paper peers soak format lint \
-  plan-only asan tsan soak-sanitizers cuda corpus clean clean-runs distclean
+.PHONY: help setup build program install sbom tests benchmarks test train bench paper peers soak \
+  format lint plan-only asan tsan soak-sanitizers cuda corpus clean clean-runs distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,10 @@ install: setup  ## install program, libraries and headers into PREFIX (a folder 
 	$(if $(PREFIX),,$(error install: PREFIX is not set; say where: make install PREFIX=~/infinipipe))
 	$(call build,$(PRESET),installable)
 	$(TIMED) install cmake --install build/$(PRESET) --prefix $(PREFIX)
+
+sbom: program  ## bill of materials of the program, build/sbom.cdx.json (CycloneDX)
+	$(TIMED) set-up tools/setup.sh sbom
+	$(TIMED) sbom .deps/sbom/bin/python tools/sbom.py build/$(PRESET) build/sbom.cdx.json
 
 tests: setup  ## build the program and all that the tests need
 	$(call build,$(PRESET),all)
