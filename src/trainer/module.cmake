@@ -8,7 +8,8 @@ file(GLOB_RECURSE timed_sources CONFIGURE_DEPENDS
 list(FILTER timed_sources EXCLUDE REGEX "\\.md$")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${timed_sources})
 string(TOUPPER "CMAKE_CXX_FLAGS_${CMAKE_BUILD_TYPE}" flags_of_type)
-string(CONCAT hashes "${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} ${${flags_of_type}} "
+get_target_property(flags infinipipe_flags INTERFACE_COMPILE_OPTIONS)
+string(CONCAT hashes "${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} ${${flags_of_type}} ${flags} "
                      "${INFINIPIPE_SANITIZE} ${CMAKE_CXX_COMPILER_VERSION}")
 foreach(source IN LISTS timed_sources)
   file(SHA256 "${source}" hash)
