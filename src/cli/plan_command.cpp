@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "cli/planning.h"
+#include "cli/still_working.h"
 #include "core/limits.h"
 #include "cost/head_shares.h"
 #include "cost/step_overhead.h"
@@ -56,7 +57,7 @@ std::vector<Tokens> batch_lengths(const Options& options, std::int64_t step,
 }
 
 // The best layout for the cluster's devices, told in a table and written into the configuration.
-void choose(const Options& options, PlanningInput& input, const Console& console) {
+void choose(const Options& options, PlanningInput& input, Console& console) {
   TrainConfig& config = input.config;
   for (const char* key : {"parallelism.stages", "parallelism.sequence_parallel",
                           "parallelism.data_parallel", "parallelism.layers_per_stage"}) {
@@ -78,9 +79,12 @@ void choose(const Options& options, PlanningInput& input, const Console& console
     sample.push_back(batch_lengths(options, options.step + i, config, console));
   }
   const PlanContext context = plan_context(config, input.profile);
-  const ParallelChoice choice =
-      choose_parallelism(context, config.cluster.devices, config.cluster.devices_per_node, sample,
-                         configured_evaluator(context));
+  const ParallelChoice choice = [&] {
+    const StillWorking working(console, "choosing a layout for " +
+                                            std::to_string(config.cluster.devices) + " devices");
+    return choose_parallelism(context, config.cluster.devices, config.cluster.devices_per_node,
+                              sample, configured_evaluator(context));
+  }();
   if (!input.note.empty()) console.info(input.note);
   console.result(parallel_text(choice));
   if (!choice.found()) {
@@ -107,7 +111,7 @@ void tell_notes(const PlanningInput& input, const Console& console) {
   if (!uneven.empty()) console.info(uneven + "; the plan's times are those of even ones");
 }
 
-void run(const Options& options, const Console& console) {
+void run(const Options& options, Console& console) {
   if (options.out.empty() && !options.explain && !options.choose) {
     throw InputError("command line", "neither --out nor --explain nor --auto",
                      "expected one of them", "--out plan.json writes the plan");
@@ -125,7 +129,11 @@ void run(const Options& options, const Console& console) {
   request.sequences = lengths;
   request.step = static_cast<int>(options.step);
   request.forward_only = options.evaluation;
-  Plan plan = planner->plan(request);
+  Plan plan = [&] {
+    const StillWorking working(
+        console, "planning " + format_count(static_cast<std::int64_t>(lengths.size())) + " sequences");
+    return planner->plan(request);
+  }();
   if (options.choose && !options.evaluation) {
     const CostModel cost = plan_cost(input.profile, plan);
     plan.predicted->step_overhead +=

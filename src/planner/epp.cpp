@@ -152,11 +152,11 @@ class LevelPlanner final {
   static PlannerReport report(const std::vector<Schedule>& schedules) {
     const Schedule& first = schedules.front();
     PlannerReport planner;
-    planner.slices = first.cutting->slices;
+    planner.slices = first.slices;
     planner.schedule = first.name;
     planner.solver = first.solver;
-    planner.chunk_spread = first.cutting->chunking.spread();
-    planner.spread_cause = first.cutting->chunking.spread_cause();
+    planner.chunk_spread = first.chunking->spread();
+    planner.spread_cause = first.chunking->spread_cause();
     for (const Schedule& schedule : schedules) {
       if (planner.candidates.size() == kReported) break;
       Candidate candidate = schedule.summary();

@@ -7,30 +7,30 @@ namespace infinipipe {
 namespace {
 
 // First chunk of each pipeline, and one past the last chunk.
-std::vector<int> chunk_starts(const ChunkTable& table, const PipelineStarts& starts) {
+std::vector<int> chunk_starts(const std::vector<ChunkGroup>& groups, std::size_t chunks,
+                              const PipelineStarts& starts) {
   std::vector<int> result;
-  for (const int group : starts) {
-    result.push_back(table.groups[static_cast<std::size_t>(group)].begin);
-  }
-  result.push_back(table.chunks);
+  for (const int group : starts) result.push_back(groups[static_cast<std::size_t>(group)].begin);
+  result.push_back(static_cast<int>(chunks));
   return result;
 }
 
 }  // namespace
 
-std::vector<Pipeline> make_pipelines(const Chunking& chunking, const ChunkTable& table,
+std::vector<Pipeline> make_pipelines(const Chunking& chunking, Keep level,
                                      const PipelineStarts& starts,
                                      const RecomputeMatrix& recompute) {
-  const std::vector<int> first = chunk_starts(table, starts);
+  const std::size_t all = chunking.chunks.size();
+  const std::vector<int> first = chunk_starts(chunking.groups, all, starts);
   std::vector<Pipeline> pipelines;
   for (std::size_t i = 0; i + 1 < first.size(); ++i) {
     std::vector<Chunk> chunks(chunking.chunks.begin() + first[i],
                               chunking.chunks.begin() + first[i + 1]);
     for (std::size_t k = 0; k < chunks.size(); ++k) {
       chunks[k].keeping.clear();
-      for (int p = 0; p < table.stages; ++p) {
-        const int count = recompute[table.index(p, first[i] + static_cast<int>(k))];
-        chunks[k].keeping.push_back(Keeping::of(table.level, count));
+      for (std::size_t at = static_cast<std::size_t>(first[i]) + k; at < recompute.size();
+           at += all) {  // a stage each
+        chunks[k].keeping.push_back(Keeping::of(level, recompute[at]));
       }
     }
     pipelines.push_back(make_pipeline(std::move(chunks)));
@@ -39,7 +39,8 @@ std::vector<Pipeline> make_pipelines(const Chunking& chunking, const ChunkTable&
 }
 
 StepLists one_f_one_b_steps(const ChunkTable& table, const PipelineStarts& starts) {
-  const std::vector<int> first = chunk_starts(table, starts);
+  const std::vector<int> first =
+      chunk_starts(table.groups, static_cast<std::size_t>(table.chunks), starts);
   StepLists lists(static_cast<std::size_t>(table.stages));
   for (int p = 0; p < table.stages; ++p) {
     auto& list = lists[static_cast<std::size_t>(p)];
@@ -61,12 +62,11 @@ StepLists one_f_one_b_steps(const ChunkTable& table, const PipelineStarts& start
   return lists;
 }
 
-Replica make_replica(const Chunking& chunking, const ChunkTable& table,
-                     const PipelineStarts& starts, const StepLists& steps,
-                     const RecomputeMatrix& recompute) {
-  const std::vector<int> first = chunk_starts(table, starts);
+Replica make_replica(const Chunking& chunking, Keep level, const PipelineStarts& starts,
+                     const StepLists& steps, const RecomputeMatrix& recompute) {
+  const std::vector<int> first = chunk_starts(chunking.groups, chunking.chunks.size(), starts);
   Replica replica;
-  replica.pipelines = make_pipelines(chunking, table, starts, recompute);
+  replica.pipelines = make_pipelines(chunking, level, starts, recompute);
   for (const auto& list : steps) {
     std::vector<Instruction> instructions;
     instructions.reserve(list.size());

@@ -11,16 +11,15 @@ namespace infinipipe {
 // Which groups of a chunking make one pipeline: the first group of each pipeline, ascending from 0.
 using PipelineStarts = std::vector<int>;
 
-// Pipelines of consecutive groups, chunks with their recomputation.
-std::vector<Pipeline> make_pipelines(const Chunking& chunking, const ChunkTable& table,
+// Pipelines of consecutive groups, chunks with their recomputation; recomputed layers keep `level`.
+std::vector<Pipeline> make_pipelines(const Chunking& chunking, Keep level,
                                      const PipelineStarts& starts,
                                      const RecomputeMatrix& recompute);
 
 // 1F1B over those pipelines, one after the other.
 StepLists one_f_one_b_steps(const ChunkTable& table, const PipelineStarts& starts);
 
-Replica make_replica(const Chunking& chunking, const ChunkTable& table,
-                     const PipelineStarts& starts, const StepLists& steps,
-                     const RecomputeMatrix& recompute);
+Replica make_replica(const Chunking& chunking, Keep level, const PipelineStarts& starts,
+                     const StepLists& steps, const RecomputeMatrix& recompute);
 
 }  // namespace infinipipe

@@ -45,8 +45,8 @@ bool Draft::breaks_settings(const ChunkBounds& bounds) const {
 std::shared_ptr<const Cutting> Draft::cost_of(int slices, Chunking chunking) {
   auto cutting = std::make_shared<Cutting>();
   cutting->slices = slices;
-  cutting->chunking = std::move(chunking);
-  cutting->table = context_.table(cutting->chunking, lengths_);
+  cutting->chunking = std::make_shared<const Chunking>(std::move(chunking));
+  cutting->table = context_.table(*cutting->chunking, lengths_);
   remember_shortfall(cutting->table);
   return cutting;
 }

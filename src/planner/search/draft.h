@@ -62,6 +62,12 @@ class Draft final {
   Bytes over_bytes_ = 0.0;
 };
 
+// Ordinary chunkings and the programme's are tried beyond so many chunks only where nothing else
+// fits. Such chunkings come from many sequences of one length, which all become chunks of their own
+// or are all cut into the same number of slices. A batch of so many sequences gains nothing from
+// that, and the tables of such a chunking would take most of the memory.
+constexpr std::size_t kMostChunks = std::size_t{1} << 16;
+
 // The passes.
 
 // Chunkings of many sizes under list schedules (list_search.h): coarse first, deeper around the

@@ -121,7 +121,7 @@ class ListPass final {
                                        .target_seconds = target + seconds.per_chunk},
                                       draft_.context().config().passes);
     for (const Entry& entry : entries_) {
-      if (entry.cutting->chunking.chunks == chunking.chunks) return;
+      if (entry.cutting->chunking->chunks == chunking.chunks) return;
     }
     entries_.push_back(
         {.chunks = count, .cutting = draft_.cost_of(slices, std::move(chunking)), .best = {}});

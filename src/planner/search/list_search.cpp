@@ -152,7 +152,9 @@ class ListSearch final {
     best_seconds_ = seconds;
     best_share_ = share;
     best_options_ = options;
-    best_ = Schedule{.cutting = cutting_,
+    best_ = Schedule{.slices = cutting_->slices,
+                     .chunking = cutting_->chunking,
+                     .level = table_.level,
                      .name = schedule_name::kList,
                      .steps = std::move(steps),
                      .recompute = recompute,

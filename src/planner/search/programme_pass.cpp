@@ -20,11 +20,6 @@ constexpr std::size_t kSolved = 3;
 // for a chunking whose greedy schedule is slower than the best known one by more than this. Over
 // random batches of all kinds the largest gain was 1.8%.
 constexpr double kMostGain = 0.03;
-// A chunking of more chunks than this is tried only where no other fits. Such chunkings come from
-// many sequences of one length, which are all cut into the same number of slices. A batch of so
-// many sequences gains nothing from that, and the tables of such a chunking would take most of the
-// memory.
-constexpr std::size_t kMostChunks = std::size_t{1} << 16;
 
 // A chunking with its 1F1B order, before its recomputation is solved.
 struct Option {
@@ -61,7 +56,7 @@ class BestOptions final {
   // may be offered a second time and is dropped again, because the better ones are still there.
   bool holds(const Chunking& chunking) const {
     return std::any_of(options_.begin(), options_.end(), [&](const Option& o) {
-      return o.cutting->chunking.chunks == chunking.chunks;
+      return o.cutting->chunking->chunks == chunking.chunks;
     });
   }
   bool one_fits() const { return !options_.empty() && std::isfinite(options_.front().estimate); }
@@ -84,7 +79,9 @@ class BestOptions final {
 std::optional<Schedule> solve(Option& option, const BoundContext& context) {
   if (!context.has(Pass::kAdaptiveRecompute)) {
     if (!option.greedy) return std::nullopt;
-    return Schedule{.cutting = option.cutting,
+    return Schedule{.slices = option.cutting->slices,
+                    .chunking = option.cutting->chunking,
+                    .level = option.cutting->table.level,
                     .name = schedule_name::kOneFOneB,
                     .starts = option.starts,
                     .steps = std::move(option.steps),
@@ -96,13 +93,15 @@ std::optional<Schedule> solve(Option& option, const BoundContext& context) {
       option.steps, option.cutting->table, option.starts,
       {.gap = config.solver_gap, .nodes = config.solver_nodes, .seconds = config.solver_seconds});
   if (!solution) return std::nullopt;
-  Schedule schedule{.cutting = option.cutting,
+  Schedule schedule{.slices = option.cutting->slices,
+                    .chunking = option.cutting->chunking,
+                    .level = option.cutting->table.level,
                     .name = schedule_name::kSolvedOneFOneB,
                     .starts = option.starts,
                     .steps = std::move(option.steps),
                     .recompute = std::move(solution->recompute)};
   schedule.seconds =
-      time_steps(schedule.steps, schedule.cutting->table, schedule.recompute).seconds;
+      time_steps(schedule.steps, option.cutting->table, schedule.recompute).seconds;
   schedule.solver = solution->solver;
   return schedule;
 }

@@ -6,16 +6,16 @@ namespace infinipipe {
 
 Candidate Schedule::summary() const {
   return {.schedule = name,
-          .slices = cutting->slices,
-          .chunk_tokens = cutting->chunking.target_tokens,
+          .slices = slices,
+          .chunk_tokens = chunking->target_tokens,
           .pipelines = static_cast<int>(starts.size()),
-          .chunks = cutting->table.chunks,
+          .chunks = static_cast<int>(chunking->chunks.size()),
           .seconds = seconds,
           .note = note};
 }
 
 Replica Schedule::replica() const {
-  return make_replica(cutting->chunking, cutting->table, starts, steps, recompute);
+  return make_replica(*chunking, level, starts, steps, recompute);
 }
 
 std::string percent_slower(Seconds seconds, Seconds best) {

@@ -12,15 +12,17 @@
 
 namespace infinipipe {
 
-// A chunking with its costs; shared by the candidates that run it.
+// A chunking with its costs, which take most of a search's memory: schedules keep the chunking alone.
 struct Cutting {
   int slices = 1;
-  Chunking chunking;
+  std::shared_ptr<const Chunking> chunking;
   ChunkTable table;
 };
 
 struct Schedule {
-  std::shared_ptr<const Cutting> cutting;
+  int slices = 1;
+  std::shared_ptr<const Chunking> chunking;  // shared by the schedules that run it
+  Keep level = Keep::kInput;                 // what recomputed layers keep
   const char* name = schedule_name::kOneFOneB;  // of the table of schedules
   PipelineStarts starts = {0};
   StepLists steps;

@@ -126,7 +126,7 @@ inline Plan plan_of(const ChunkTable& table, const PipelineStarts& starts, const
     begin += count;
   }
   plan.parallelism.stages = table.stages;
-  plan.replicas.push_back(make_replica(chunking, table, starts, steps, recompute));
+  plan.replicas.push_back(make_replica(chunking, table.level, starts, steps, recompute));
   return plan;
 }
 
