@@ -1,7 +1,7 @@
 // Tokenizers: bytes survive the byte tokenizer, text that was repaired is UTF-8, and whatever is
 // given as a SentencePiece model is refused or encodes and decodes.
+#include "base/utf8.h"
 #include "data/tokenizer.h"
-#include "data/utf8.h"
 #include "fuzz/scratch_file.h"
 
 namespace infinipipe::fuzz {

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/number_text.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -80,13 +81,6 @@ std::string shown(const Json& value) {
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
   if (text.size() > 48) text = text.substr(0, 45) + "...";
   return text;
-}
-
-std::string bound(double value) {
-  if (value == std::floor(value) && std::abs(value) < 1e15) {
-    return std::to_string(static_cast<std::int64_t>(value));
-  }
-  return Json(value).dump();
 }
 
 }  // namespace
@@ -169,8 +163,8 @@ bool JsonView::boolean() const {
 double JsonView::number(double low, double high) const {
   const auto describe = [&] {
     std::string text = "a finite number";
-    if (low > std::numeric_limits<double>::lowest()) text += " >= " + bound(low);
-    if (high < std::numeric_limits<double>::max()) text += " and <= " + bound(high);
+    if (low > std::numeric_limits<double>::lowest()) text += " >= " + number_text(low);
+    if (high < std::numeric_limits<double>::max()) text += " and <= " + number_text(high);
     return text;
   };
   if (!value_->is_number()) fail(describe());

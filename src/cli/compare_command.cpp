@@ -7,6 +7,7 @@
 #include "baselines/systems.h"
 #include "cli/command.h"
 #include "cli/planning.h"
+#include "core/config_text.h"
 #include "core/limits.h"
 #include "core/names.h"
 #include "data/lengths.h"
@@ -80,6 +81,7 @@ std::vector<std::vector<Tokens>> sampled_batches(const Options& options, const T
 }
 
 void run(const Options& options, Console& console) {
+  require_text("command line: --lengths", options.lengths);  // the title has it
   CompareRequest request;
   if (!options.calibration.empty()) request.experiment = published_experiment(options.calibration);
   // The experiment's, unless the user or the profile says otherwise.

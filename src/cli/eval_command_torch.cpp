@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/training_torch.h"
+#include "core/config_text.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/trainer/trainer.h"
 
@@ -16,6 +17,7 @@ struct Options {
 };
 
 void run(Options& options, Console& console) {
+  require_text("command line: --checkpoint", options.eval.checkpoint);  // the JSON has it
   if (options.stages) options.eval.stages = static_cast<int>(*options.stages);
   options.eval.configure = [&config = options.config](TrainConfig base) {
     if (config.given("parallelism.stages")) base.parallelism.layers_per_stage.reset();

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/number_text.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
 
@@ -18,11 +19,9 @@ std::int64_t parse_integer(const std::string& name, const std::string& value, st
   const char* const end = value.data() + value.size();
   const auto [last, error] = std::from_chars(value.data(), end, number);
   if (error == std::errc() && last == end && number >= low && number <= high) return number;
-  std::string expected = "expected a whole number of at least " + std::to_string(low);
-  if (high < std::numeric_limits<std::int64_t>::max()) {
-    expected += " and at most " + std::to_string(high);
-  }
-  throw InputError(name, quoted(value), expected);
+  throw InputError(name, quoted(value),
+                   "expected a whole number of at least " + std::to_string(low) + " and at most " +
+                       std::to_string(high));
 }
 
 double parse_number(const std::string& name, const std::string& value, double low, double high) {
@@ -33,12 +32,8 @@ double parse_number(const std::string& name, const std::string& value, double lo
       number <= high) {
     return number;
   }
-  const auto spell = [](double bound) {
-    char buffer[40];
-    return std::string(buffer, std::to_chars(buffer, buffer + sizeof(buffer), bound).ptr);
-  };
-  std::string expected = "expected a number of at least " + spell(low);
-  if (std::isfinite(high)) expected += " and at most " + spell(high);
+  std::string expected = "expected a finite number of at least " + number_text(low);
+  if (std::isfinite(high)) expected += " and at most " + number_text(high);
   throw InputError(name, quoted(value), expected);
 }
 
@@ -56,8 +51,26 @@ bool ConfigFlags::given(std::string_view key) const {
 
 TrainConfig ConfigFlags::resolve(TrainConfig base) const {
   TrainConfig config = apply(std::move(base));
-  config.check();
+  check(config);
   return config;
+}
+
+void ConfigFlags::check(const TrainConfig& config) const {
+  constexpr std::string_view kAnywhere = "config: ";
+  try {
+    config.check();
+  } catch (const InputError& error) {
+    std::string_view refusal = error.what();
+    if (!refusal.starts_with(kAnywhere)) throw;
+    refusal.remove_prefix(kAnywhere.size());
+    const std::string_view name = refusal.substr(0, refusal.find(':'));
+    if (given(name)) throw InputError("command line", refusal);
+    for (const ConfigKey& key : config_keys()) {
+      if (file.empty() || key.name != name || key.get(config) == key.get(TrainConfig{})) continue;
+      throw InputError(file, refusal);
+    }
+    throw;
+  }
 }
 
 TrainConfig ConfigFlags::apply(TrainConfig base) const {

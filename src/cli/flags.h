@@ -45,8 +45,11 @@ struct ConfigFlags {
   // for unknown keys and wrong values.
   // What is yet to be filled in is not checked.
   TrainConfig apply(TrainConfig base = {}) const;
-  // The same, and throws for what TrainConfig::check() refuses.
+  // The same, and throws as check() does.
   TrainConfig resolve(TrainConfig base = {}) const;
+  // Throws InputError for what TrainConfig::check() refuses, naming the command line or the file
+  // that a refused key's value is from; "config" where it is from neither.
+  void check(const TrainConfig& config) const;
 };
 
 // Targets are written when the command line was understood, before the command runs; they must

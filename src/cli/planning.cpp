@@ -57,7 +57,7 @@ PlanningInput planning_input(const ConfigFlags& flags, std::int64_t fallback_lay
   take(model.num_attention_heads, agreed.num_attention_heads, defaults.num_attention_heads);
   take(model.num_key_value_heads, agreed.num_key_value_heads, defaults.num_key_value_heads);
   take(model.vocab_size, agreed.vocab_size, defaults.vocab_size);
-  config.check();
+  flags.check(config);
   if (estimate) {
     input.profile = estimated_profile(model, config.training.dtype);
   } else {

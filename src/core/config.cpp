@@ -5,6 +5,9 @@
 #include <cmath>
 #include <limits>
 
+#include "base/number_text.h"
+#include "base/utf8.h"
+#include "core/config_text.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/keeping.h"
@@ -14,23 +17,32 @@ namespace {
 
 std::string quoted(const std::string& value) { return "found '" + value.substr(0, 60) + "'"; }
 
-template <class Number>
-Number parse(const std::string& name, const std::string& value, const char* expected) {
-  Number number{};
+// `otherwise`: what else the key takes, like " or auto".
+template <class Integer>
+Integer parse_integer(const std::string& name, const std::string& value,
+                      const std::string& otherwise = {}) {
+  using Limits = std::numeric_limits<Integer>;
+  Integer number{};
   const char* const end = value.data() + value.size();
   const auto [last, error] = std::from_chars(value.data(), end, number);
+  if (error == std::errc() && last == end) return number;
+  std::string expected = "expected a whole number" + otherwise;
   if (error == std::errc::result_out_of_range) {
-    throw InputError(
-        name, quoted(value),
-        std::string(expected) + " that fits " + std::to_string(8 * sizeof(Number)) + " bits");
+    expected = "expected a whole number of at least " + std::to_string(Limits::min()) +
+               " and at most " + std::to_string(Limits::max()) + otherwise;
   }
-  if (error != std::errc() || last != end) throw InputError(name, quoted(value), expected);
-  return number;
+  throw InputError(name, quoted(value), expected);
 }
 
-template <class Integer>
-Integer parse_integer(const std::string& name, const std::string& value) {
-  return parse<Integer>(name, value, "expected a whole number");
+// No key takes a number that is not finite, and later messages could not show where it was written.
+double parse_number(const std::string& name, const std::string& value) {
+  double number = 0.0;
+  const char* const end = value.data() + value.size();
+  const auto [last, error] = std::from_chars(value.data(), end, number);
+  const bool is_number = last == end && error != std::errc::invalid_argument;
+  if (is_number && error == std::errc() && std::isfinite(number)) return number;
+  throw InputError(name, quoted(value),
+                   is_number ? "expected a finite number" : "expected a number");
 }
 
 bool parse_boolean(const std::string& name, const std::string& value) {
@@ -56,16 +68,6 @@ std::vector<int> parse_integers(const std::string& name, const std::string& valu
       throw InputError(name, quoted(value), "expected whole numbers like 3,5, or auto");
     }
   }
-}
-
-// Shortest text that reads back as the same number; whole numbers without a point.
-std::string spell(double value) {
-  if (value == std::floor(value) && std::abs(value) < 1e15) {
-    return std::to_string(static_cast<std::int64_t>(value));
-  }
-  char buffer[40];
-  const auto [end, error] = std::to_chars(buffer, buffer + sizeof(buffer), value);
-  return {buffer, error == std::errc() ? end : buffer};
 }
 
 // Builds the table; `field` is a lambda from TrainConfig& to the field.
@@ -107,9 +109,10 @@ class Table final {
   template <class Field>
   void number(const char* name, const char* help, Field field) {
     add(
-        name, help, ConfigType::kNumber, [field](const TrainConfig& c) { return spell(field(c)); },
+        name, help, ConfigType::kNumber,
+        [field](const TrainConfig& c) { return number_text(field(c)); },
         [field, key = std::string(name)](TrainConfig& c, const std::string& value) {
-          field(c) = parse<double>(key, value, "expected a number");
+          field(c) = parse_number(key, value);
         });
   }
 
@@ -133,7 +136,7 @@ class Table final {
           if (value == "auto") {
             field(c).reset();
           } else {
-            field(c) = parse<Integer>(key, value, "expected a whole number or auto");
+            field(c) = parse_integer<Integer>(key, value, " or auto");
           }
         });
   }
@@ -365,11 +368,22 @@ const std::vector<ConfigKey>& config_keys() {
   return kKeys;
 }
 
+void require_text(std::string_view name, std::string_view value) {
+  constexpr const char* kExpected = "expected UTF-8 text without NUL characters";
+  if (value.find('\0') != std::string_view::npos) {
+    throw InputError(name, "found text with a NUL character", kExpected);
+  }
+  if (find_invalid_utf8(value) != std::string_view::npos) {
+    throw InputError(name, "found text that is not UTF-8", kExpected);
+  }
+}
+
 void set_config(TrainConfig& config, std::string_view key, const std::string& value,
                 std::string_view where) {
   for (const ConfigKey& known : config_keys()) {
     if (known.name != key) continue;
     try {
+      require_text(key, value);
       known.set(config, value);
     } catch (const InputError& error) {
       throw InputError(where, error.what());

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/number_text.h"
 #include "core/limits.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
@@ -21,15 +22,9 @@ void at_least(const char* key, std::int64_t value, std::int64_t low) {
 }
 
 void between(const char* key, std::int64_t value, std::int64_t low, std::int64_t high) {
-  at_least(key, value, low);
-  if (value > high) fail(key, std::to_string(value), "at most " + std::to_string(high));
-}
-
-std::string spell(double value) {
-  std::string text = std::to_string(value);
-  text.erase(text.find_last_not_of('0') + 1);
-  if (text.ends_with('.')) text.pop_back();
-  return text;
+  if (value >= low && value <= high) return;
+  fail(key, std::to_string(value),
+       "at least " + std::to_string(low) + " and at most " + std::to_string(high));
 }
 
 // A finite number of at least `low`; below `under`, or up to it if `closed`.
@@ -37,9 +32,10 @@ void within(const char* key, double value, double low, double under = HUGE_VAL,
             bool closed = false) {
   const bool below = closed ? value <= under : value < under;
   if (std::isfinite(value) && value >= low && below) return;
-  std::string expected = "a finite number of at least " + spell(low);
-  if (std::isfinite(under)) expected += (closed ? " and at most " : " and below ") + spell(under);
-  fail(key, spell(value), expected);
+  std::string expected = "a finite number of at least " + number_text(low);
+  if (std::isfinite(under))
+    expected += (closed ? " and at most " : " and below ") + number_text(under);
+  fail(key, number_text(value), expected);
 }
 
 void one_of(const char* key, const std::string& value, const std::vector<std::string>& known) {

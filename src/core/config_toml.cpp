@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "base/number_text.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
@@ -134,10 +135,7 @@ std::optional<std::string> as_text(const toml::node& node, ConfigType type) {
     case ConfigType::kNumber:
       if (integer != nullptr) return std::to_string(integer->get());
       if (const auto* const real = node.as_floating_point()) {
-        std::ostringstream out;
-        out.precision(17);
-        out << real->get();
-        return out.str();
+        return number_text(real->get());
       }
       break;
     case ConfigType::kBoolean:
@@ -244,7 +242,8 @@ TrainConfig config_from_toml(std::string_view text, const std::string& where, Tr
     if (!known && node.is_table()) {
       const std::string near = nearest(name, sections);
       throw InputError(where + ": [" + name + "]", "unknown section",
-                       near.empty() ? "expected one of " + listed(sections, ", ") : "did you mean [" + near + "]?");
+                       near.empty() ? "expected one of " + listed(sections, ", ")
+                                    : "did you mean [" + near + "]?");
     }
     if (!known) set_config(base, name, {}, where);  // throws, naming the nearest key
     if (!node.is_table()) {

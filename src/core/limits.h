@@ -8,6 +8,7 @@
 namespace infinipipe {
 
 inline constexpr int kMostSequences = 1 << 17;  // of one batch
+inline constexpr int kMostLayers = 100'000;     // of a model; published ones have a few hundred
 inline constexpr int kMostStages = 1024;
 inline constexpr int kMostReplicas = 4096;
 inline constexpr int kMostSequenceParallel = 4096;

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/number_text.h"
+#include "core/limits.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
@@ -76,7 +78,7 @@ constexpr double kMostInitializerRange = 1e15;
 
 void require_positive(const char* name, double value) {
   if (std::isfinite(value) && value > 0.0) return;
-  throw InputError(std::string("model.") + name, "found " + Json(value).dump(),
+  throw InputError(std::string("model.") + name, "found " + number_text(value),
                    "expected a finite number > 0");
 }
 
@@ -121,7 +123,7 @@ void ModelSpec::check() const {
   require_range("vocab_size", vocab_size, 1, std::int64_t{1} << 31);
   require_range("hidden_size", hidden_size, 1, 1 << 20);
   require_range("intermediate_size", intermediate_size, 1, 1 << 22);
-  require_range("num_hidden_layers", num_hidden_layers, 1, 100000);
+  require_range("num_hidden_layers", num_hidden_layers, 1, kMostLayers);
   require_range("num_attention_heads", num_attention_heads, 1, 1 << 16);
   require_range("num_key_value_heads", num_key_value_heads, 1, 1 << 16);
   require_range("head_dim", head_dim, 0, 1 << 16);

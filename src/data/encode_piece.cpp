@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
 

@@ -7,8 +7,8 @@
 
 #include "base/file.h"
 #include "base/random.h"
+#include "base/utf8.h"
 #include "data/sampler.h"
-#include "data/utf8.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {

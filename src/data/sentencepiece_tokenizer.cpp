@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/file.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {

@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "base/open_file_name.h"
+#include "base/utf8.h"
 #include "data/encode_piece.h"
-#include "data/utf8.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {

@@ -111,6 +111,13 @@ TEST_F(CommandLine, WrongUseIsNamed) {
                "--batch: found '99999999999'");
   expect_error({"plan", "--lengths", "lengths.txt", "--explain", "--step", "-1"}, 2,
                "--step: found '-1'");
+  for (const char* seed : {"18446744073709551615", "18446744073709551616", "-1"}) {
+    expect_error({"plan", "--lengths", "lengths.txt", "--explain", "--seed", seed}, 2,
+                 "--seed: found '" + std::string(seed) +
+                     "', expected a whole number of at least 0 and at most 9223372036854775807");
+  }
+  expect_error({"compare", "--lengths", "\xff.txt"}, 2,
+               "command line: --lengths: found text that is not UTF-8");
   expect_error({"validate"}, 2, "command line: PLAN: found nothing");
   expect_error({"validate", "a", "b"}, 2, "unexpected argument 'b'");
   expect_error({"simulate", "plan.json"}, 2, "--profile: found nothing, expected FILE");
@@ -159,9 +166,16 @@ TEST_F(CommandLine, BadConfigurationsAreRefused) {
   refuse("[planer]\n", "config.toml: [planer]: unknown section, did you mean [planner]?");
   refuse("[training]\nsteps = \"x\"\n", "training.steps: found a string, expected an integer");
   refuse("[training\n", "config.toml: line 1, column");
-  refuse("[parallelism]\nstages = 5\n", "config: parallelism.stages: found 5 stages for 4 layers");
-  refuse("[planner]\nslices = 0\n", "config: planner.slices: found 0, expected at least 1");
-  refuse("[optimizer]\nlr = -1\n", "config: optimizer.lr: found -1");
+  refuse("[parallelism]\nstages = 5\n",
+         "config.toml: parallelism.stages: found 5 stages for 4 layers");
+  refuse("[planner]\nslices = 0\n",
+         "config.toml: planner.slices: found 0, expected at least 1 and "
+         "at most 65536");
+  refuse("[model]\nrope_theta = nan\n",
+         "config.toml: model.rope_theta: found 'nan', expected a finite number");
+  refuse("[metrics]\nrun_name = \"a\\u0000b\"\n",
+         "config.toml: metrics.run_name: found text with a NUL character");
+  refuse("[optimizer]\nlr = -1\n", "config.toml: optimizer.lr: found -1");
   refuse("[training]\ndtype = \"float23\"\n", "did you mean float32?");
   refuse("[model]\npreset = \"7bb\"\n", "model.preset: found '7bb'");
   refuse("[model]\nnum_key_value_heads = 3\n", "expected a multiple of num_key_value_heads");
@@ -172,7 +186,12 @@ TEST_F(CommandLine, BadConfigurationsAreRefused) {
   };
   refuse_flag("--training.steps", "many",
               "command line: training.steps: found 'many', expected a whole number");
-  refuse_flag("--planner.slices", "0", "config: planner.slices: found 0");
+  refuse_flag("--planner.slices", "0", "command line: planner.slices: found 0");
+  refuse_flag("--training.steps", "0", "command line: training.steps: found 0");
+  refuse_flag("--model.rope_theta", "nan",
+              "command line: model.rope_theta: found 'nan', expected a finite number");
+  refuse_flag("--checkpoint.path", "ck\xff",
+              "command line: checkpoint.path: found text that is not UTF-8");
   refuse_flag("--parallelism.layers_per_stage", "1,2", "found 2 numbers, expected one per stage");
   refuse_flag("--planner", "ep", "unknown planner 'ep'");
   refuse_flag("--planner.name", "nonsense", "unknown planner 'nonsense'");

@@ -347,9 +347,11 @@ TEST_F(TrainCommand, QuietHidesNoWarning) {
 TEST_F(TrainCommand, BadInputIsOneLine) {
   refuse({"--data.path", "none"}, 2, "none.idx: cannot be opened: No such file");
   refuse({"--data.path", ""}, 2, "config: data.path: found nothing");
-  refuse({"--parallelism.stages", "3"}, 2,
-         "config: parallelism.stages: found 3 stages for 2 layers, expected at most one stage");
-  refuse({"--planner.slices", "0"}, 2, "config: planner.slices: found 0, expected at least 1");
+  refuse(
+      {"--parallelism.stages", "3"}, 2,
+      "command line: parallelism.stages: found 3 stages for 2 layers, expected at most one stage");
+  refuse({"--planner.slices", "0"}, 2,
+         "command line: planner.slices: found 0, expected at least 1");
   refuse({"--planner.name", "nonsense"}, 2, "unknown planner 'nonsense'");
   refuse({"--cluster.profile", "none.json"}, 2, "none.json: cannot be opened");
   refuse({"--model.vocab_size", "100"}, 2,

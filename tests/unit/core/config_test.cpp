@@ -190,8 +190,12 @@ TEST(Config, WrongTypesNameKeyFoundAndExpected) {
   EXPECT_EQ(toml_error("[[training]]\nsteps = 5\n"),
             "config.toml: training: found an array, expected the section [training]");
   EXPECT_EQ(toml_error("[training]\nsteps = 3000000000\n"),
-            "config.toml: training.steps: found '3000000000', expected a whole number that fits 32 "
-            "bits");
+            "config.toml: training.steps: found '3000000000', expected a whole number of at least "
+            "-2147483648 and at most 2147483647");
+  EXPECT_EQ(toml_error("[model]\nrope_theta = nan\n"),
+            "config.toml: model.rope_theta: found 'nan', expected a finite number");
+  EXPECT_EQ(toml_error("[optimizer]\nlr = -inf\n"),
+            "config.toml: optimizer.lr: found '-inf', expected a finite number");
   EXPECT_EQ(toml_error("[model]\npreset = \"25n\"\n")
                 .find("config.toml: model.preset: found '25n', expected one of tiny"),
             0U);
@@ -245,7 +249,15 @@ TEST(Config, BadTextNamesKeyFoundAndExpected) {
   EXPECT_THAT(set_error("training.steps", ""), HasSubstr("found '', expected a whole number"));
   EXPECT_THAT(set_error("training.steps", "5x"), HasSubstr("found '5x'"));
   EXPECT_THAT(set_error("training.steps", " 5"), HasSubstr("found ' 5'"));
-  EXPECT_THAT(set_error("training.seed", "99999999999999999999"), HasSubstr("64 bits"));
+  EXPECT_THAT(set_error("training.seed", "18446744073709551616"),
+              HasSubstr("found '18446744073709551616', expected a whole number of at least "
+                        "-9223372036854775808 and at most 9223372036854775807"));
+  EXPECT_THAT(set_error("planner.slices", "99999999999"),
+              HasSubstr(" and at most 2147483647 or auto"));
+  EXPECT_THAT(set_error("optimizer.lr", "nan"), HasSubstr("found 'nan', expected a finite number"));
+  EXPECT_THAT(set_error("optimizer.lr", "inf"), HasSubstr("found 'inf', expected a finite number"));
+  EXPECT_THAT(set_error("optimizer.lr", "1e999"),
+              HasSubstr("found '1e999', expected a finite number"));
   EXPECT_THAT(set_error("optimizer.lr", "fast"), HasSubstr("found 'fast', expected a number"));
   EXPECT_THAT(set_error("planner.recalibrate", "yes"), HasSubstr("expected true or false"));
   EXPECT_THAT(set_error("planner.slices", "many"), HasSubstr("expected a whole number or auto"));
@@ -255,6 +267,21 @@ TEST(Config, BadTextNamesKeyFoundAndExpected) {
     EXPECT_THAT(set_error("parallelism.layers_per_stage", value),
                 HasSubstr("found '" + std::string(value) + "', expected whole numbers"));
   }
+}
+
+// Text ends in JSON files, which are UTF-8, long after it was given.
+TEST(Config, TextIsUtf8WithoutNul) {
+  for (const ConfigKey& key : config_keys()) {
+    const std::string found = "--" + key.name + ": " + key.name + ": found text ";
+    for (const char* value : {"caf\xe9", "\xff", "a\xed\xa0\x80", "a\xc3"}) {
+      EXPECT_THAT(set_error(key.name, value), StartsWith(found + "that is not UTF-8, expected"));
+    }
+    EXPECT_THAT(set_error(key.name, std::string("a\0b", 3)),
+                StartsWith(found + "with a NUL character, expected"));
+  }
+  EXPECT_EQ(set_error("metrics.run_name", "caf\xc3\xa9"), "accepted");
+  EXPECT_THAT(toml_error("[data]\npath = \"a\\u0000b\"\n"),
+              StartsWith("config.toml: data.path: found text with a NUL character"));
 }
 
 struct Refusal {
@@ -276,8 +303,7 @@ TEST(Config, CheckRefusesWhatCannotBe) {
       {{{"training.max_minutes", "-0.5"}},
        "training.max_minutes: found -0.5, expected a finite number of at least 0"},
       {{{"optimizer.lr", "-0.1"}}, "optimizer.lr: found -0.1"},
-      {{{"optimizer.lr", "nan"}}, "optimizer.lr: found nan"},
-      {{{"optimizer.lr", "inf"}}, "optimizer.lr: found inf"},
+      {{{"optimizer.lr", "-1e-9"}}, "optimizer.lr: found -1e-09, expected a finite number"},
       {{{"optimizer.min_lr_ratio", "1.5"}},
        "optimizer.min_lr_ratio: found 1.5, expected a finite number of at least 0 and at most 1"},
       {{{"optimizer.warmup_steps", "-1"}}, "optimizer.warmup_steps: found -1"},
@@ -323,21 +349,24 @@ TEST(Config, CheckRefusesWhatCannotBe) {
       {{{"checkpoint.keep", "0"}}, "checkpoint.keep: found 0"},
       {{{"checkpoint.every", "5"}}, "checkpoint.every: found 5 without checkpoint.path"},
       {{{"training.sequences_per_step", "2147483647"}},
-       "training.sequences_per_step: found 2147483647, expected at most 131072"},
-      {{{"parallelism.stages", "1025"}}, "parallelism.stages: found 1025, expected at most 1024"},
+       "training.sequences_per_step: found 2147483647, expected at least 1 and at most 131072"},
+      {{{"parallelism.stages", "1025"}},
+       "parallelism.stages: found 1025, expected at least 1 and at most 1024"},
       {{{"parallelism.data_parallel", "1000000"}},
-       "parallelism.data_parallel: found 1000000, expected at most 4096"},
+       "parallelism.data_parallel: found 1000000, expected at least 1 and at most 4096"},
       {{{"parallelism.sequence_parallel", "5000"}},
-       "parallelism.sequence_parallel: found 5000, expected at most 4096"},
+       "parallelism.sequence_parallel: found 5000, expected at least 1 and at most 4096"},
       {{{"parallelism.data_parallel", "4096"}, {"parallelism.sequence_parallel", "4096"}},
        "parallelism: found 16777216 devices in all, expected at most 1048576"},
       {{{"runtime.threads_per_stage", "100000"}},
-       "runtime.threads_per_stage: found 100000, expected at most 1024"},
-      {{{"planner.slices", "65537"}}, "planner.slices: found 65537, expected at most 65536"},
-      {{{"planner.ahead", "1025"}}, "planner.ahead: found 1025, expected at most 1024"},
+       "runtime.threads_per_stage: found 100000, expected at least 1 and at most 1024"},
+      {{{"planner.slices", "65537"}},
+       "planner.slices: found 65537, expected at least 1 and at most 65536"},
+      {{{"planner.ahead", "1025"}},
+       "planner.ahead: found 1025, expected at least 0 and at most 1024"},
       {{{"memory.bytes_per_stage", "1e308"}}, "memory.bytes_per_stage: found 1"},
       {{{"cluster.devices", "2000000000"}},
-       "cluster.devices: found 2000000000, expected at most 1048576"},
+       "cluster.devices: found 2000000000, expected at least 0 and at most 1048576"},
   };
   for (const Refusal& refusal : refusals) {
     TrainConfig config;
