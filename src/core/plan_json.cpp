@@ -26,12 +26,27 @@ Json number_json(double value) {
 
 // --- reading -------------------------------------------------------------------------------------
 
-int read_int(const JsonView& value, int low = 0) {
-  return static_cast<int>(value.integer(low, kMaxInt));
+int read_int(const JsonView& value, int low = 0, std::int64_t high = kMaxInt) {
+  return static_cast<int>(value.integer(low, high));
 }
 
-int int_or(const JsonView& parent, std::string_view key, int fallback, int low = 0) {
-  return parent.has(key) ? read_int(parent.at(key), low) : fallback;
+int int_or(const JsonView& parent, std::string_view key, int fallback, int low = 0,
+           std::int64_t high = kMaxInt) {
+  return parent.has(key) ? read_int(parent.at(key), low, high) : fallback;
+}
+
+Parallelism read_parallelism(const JsonView& value) {
+  Parallelism parallelism;
+  parallelism.stages = read_int(value.at("stages"), 1, kMostStages);
+  parallelism.sequence_parallel = int_or(value, "sequence_parallel", 1, 1, kMostSequenceParallel);
+  parallelism.data_parallel = int_or(value, "data_parallel", 1, 1, kMostReplicas);
+  const std::int64_t devices =
+      std::int64_t{parallelism.stages} * parallelism.sequence_parallel * parallelism.data_parallel;
+  if (devices > kMostDevices) {
+    value.fail(std::to_string(devices) + " devices in all",
+               "at most " + std::to_string(kMostDevices));
+  }
+  return parallelism;
 }
 
 ChunkKind read_kind(const JsonView& value) {
@@ -67,8 +82,8 @@ Instruction read_instruction(const JsonView& value) {
   return instruction;
 }
 
-// A stage's layers of one kind: any plan's, and few enough that no sum of them overflows.
-int read_layers(const JsonView& value) { return static_cast<int>(value.integer(0, 1'000'000)); }
+// Layers of a stage: few enough that no sum of them overflows.
+int read_layers(const JsonView& value) { return read_int(value, 0, kMostLayers); }
 
 // "recompute" counts all layers that run again; the levels that have a field of their own are
 // counted there, and the level without one has the rest.
@@ -389,14 +404,11 @@ Plan plan_from_json(const Json& json, const std::string& where, HashCheck hash_c
                    "at most " + std::to_string(kMostSequences));
   }
   plan.sequences = document.at("sequences").integers(1, kMaxTokens);
-  const JsonView parallelism = document.at("parallelism");
-  plan.parallelism.stages = read_int(parallelism.at("stages"), 1);
-  plan.parallelism.sequence_parallel = int_or(parallelism, "sequence_parallel", 1, 1);
-  plan.parallelism.data_parallel = int_or(parallelism, "data_parallel", 1, 1);
+  plan.parallelism = read_parallelism(document.at("parallelism"));
   document.at("stages").for_each([&](const JsonView& entry) {
     const JsonView layers = entry.at("layers");
     if (layers.size() != 2) layers.fail("[first layer, one past the last]");
-    plan.stages.push_back({read_int(layers.at(0)), read_int(layers.at(1))});
+    plan.stages.push_back({read_layers(layers.at(0)), read_layers(layers.at(1))});
   });
   document.at("replicas").for_each([&](const JsonView& entry) {
     plan.replicas.push_back(read_replica(entry));

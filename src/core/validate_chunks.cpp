@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/limits.h"
 #include "core/validate_steps.h"
 
 namespace infinipipe::validation {
@@ -47,9 +48,17 @@ Problem check_shape(const Plan& plan) {
     return shape("stages", text(stages) + " stages",
                  "parallelism.stages = " + text(std::int64_t{parallelism.stages}));
   }
-  if (parallelism.sequence_parallel < 1) {
+  if (parallelism.stages > kMostStages) {
+    return shape("parallelism.stages", text(std::int64_t{parallelism.stages}),
+                 "at most " + text(std::int64_t{kMostStages}));
+  }
+  if (parallelism.sequence_parallel < 1 || parallelism.sequence_parallel > kMostSequenceParallel) {
     return shape("parallelism.sequence_parallel", text(std::int64_t{parallelism.sequence_parallel}),
-                 "at least 1");
+                 "1 to " + text(std::int64_t{kMostSequenceParallel}));
+  }
+  if (parallelism.data_parallel > kMostReplicas) {
+    return shape("parallelism.data_parallel", text(std::int64_t{parallelism.data_parallel}),
+                 "at most " + text(std::int64_t{kMostReplicas}));
   }
   if (parallelism.data_parallel < 1 ||
       static_cast<std::size_t>(parallelism.data_parallel) != plan.replicas.size()) {

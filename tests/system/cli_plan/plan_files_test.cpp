@@ -81,6 +81,23 @@ TEST_F(PlanFiles, EveryEditIsNamed) {
   expect_refusal(set("/replicas/0/instructions/0/0", "G0.0"), "instructions[0][0]: found \"G0.0\"");
   expect_refusal([](Json& json) { json.erase("sequences"); }, "sequences: found nothing");
   expect_refusal(set("/replicas/0/pipelines/0/chunks/1/context", 5), "chunks[1].context: found 5");
+  // Degrees have the limits that configurations have.
+  expect_refusal(set("/parallelism/stages", 2147483647),
+                 "parallelism.stages: found 2147483647, expected a whole number from 1 to 1024");
+  for (const int degree : {0, 5000, 2147483647}) {
+    const std::string found = ": found " + std::to_string(degree);
+    const std::string expected = ", expected a whole number from 1 to 4096";
+    expect_refusal(set("/parallelism/sequence_parallel", degree),
+                   "parallelism.sequence_parallel" + found + expected);
+    expect_refusal(set("/parallelism/data_parallel", degree),
+                   "parallelism.data_parallel" + found + expected);
+  }
+  expect_refusal(
+      [](Json& json) {
+        json["parallelism"]["sequence_parallel"] = 4096;
+        json["parallelism"]["data_parallel"] = 4096;
+      },
+      "parallelism: found 33554432 devices in all, expected at most 1048576");
   // What does not fit together.
   expect_refusal(set("/parallelism/stages", 3), "edited.json: shape: stages: 2 stages");
   expect_refusal(remove(lists, 1), "shape: replica 0: 1 instruction lists");

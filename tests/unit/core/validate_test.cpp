@@ -111,6 +111,8 @@ const std::vector<Breakage>& breakages() {
        "stages: 2 stages, expected parallelism.stages = 3"},
       {"sequence parallel 0", kShape, [](Plan& p) { p.parallelism.sequence_parallel = 0; },
        "sequence_parallel: 0"},
+      {"sequence parallel 5000", kShape, [](Plan& p) { p.parallelism.sequence_parallel = 5000; },
+       "sequence_parallel: 5000, expected 1 to 4096"},
       {"replica missing", kShape, [](Plan& p) { p.parallelism.data_parallel = 2; },
        "replicas: 1 replicas, expected parallelism.data_parallel = 2"},
       {"negative data parallel", kShape, [](Plan& p) { p.parallelism.data_parallel = -1; },
@@ -459,8 +461,8 @@ TEST(Validate, WhatItAcceptsRuns) {
 
 TEST(Validate, GrowsWithThePlanOnly) {
   // Many stages and many pipelines without chunks: nothing may loop over their product.
-  Plan plan = make_plan({.stages = 20000, .layers_per_stage = 1, .pipelines = 0});
-  plan.replicas[0].pipelines.resize(200000);
+  Plan plan = make_plan({.stages = 1000, .layers_per_stage = 1, .pipelines = 0});
+  plan.replicas[0].pipelines.resize(2000000);
   EXPECT_EQ(problem_of(plan), "valid");
 }
 
