@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <numeric>
+#include <utility>
 
 #include "infinipipe/base/error.h"
 
@@ -60,7 +63,7 @@ class Bound final {
   Seconds stage_seconds(int stage, int layers, double chunks) const;
   Seconds work(std::span<const LayerRange> split, double chunks) const;
   Seconds chain(std::span<const LayerRange> split, double chunks) const;
-  Seconds least_recomputation(std::span<const LayerRange> split) const;
+  Seconds forced_recomputation(std::span<const LayerRange> split) const;
   Seconds extra(int stage) const {
     const End end = end_of(stage);
     return (end.first ? embedding_ : 0.0) + (end.last ? head_ : 0.0);
@@ -88,9 +91,9 @@ class Bound final {
   double total_tokens_ = 0.0;
   double all_to_all_ = 0.0;  // seconds per token and layer, one direction
   double chunk_forward_ = 0.0, chunk_backward_ = 0.0;
-  // Of a layer: bytes a token that it saves if it keeps its input alone, and the best that layers do
-  // which keep more; of a sequence that stays whole, and of one that is cut, whose K and V are kept
-  // in any case.
+  // Of a layer: bytes a token that it saves if it keeps its input alone, and the best that layers
+  // do which keep more; of a sequence that stays whole, and of one that is cut, whose K and V are
+  // kept in any case.
   double saved_ = 0.0, cut_saved_ = 0.0;
   Partly whole_part_, cut_part_;
   std::vector<Seconds> forced_[4];  // by end and layers; infinite where nothing fits
@@ -218,8 +221,8 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
 
   // The least seconds that save so many bytes. There are two means. A layer that keeps its input
   // alone saves `full` bytes for each token, and x such tokens take a x^2 + b x seconds. A layer
-  // that keeps something beside its input saves less, and takes at least what every token pays: it is
-  // `partly`.
+  // that keeps something beside its input saves less, and takes at least what every token pays: it
+  // is `partly`.
   const auto cheapest = [&](Bytes bytes, double full, const Partly& partly, double a,
                             double b) -> Seconds {
     const double most = n * layers;  // tokens of layers
@@ -253,11 +256,9 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
     const Bytes over = kept + remake_bytes - budget;
     const double recomputed = std::ceil(over / (n * saved_) * (1.0 - 1e-12));
     if (recomputed <= layers) {
-      whole =
-          whole_part_.saves > 0.0
-              ? cheapest(std::min(over, n * layers * saved_), saved_, whole_part_, 0.0,
-                         square * n + linear)
-              : recomputed * n * (square * n + linear);
+      whole = whole_part_.saves > 0.0 ? cheapest(std::min(over, n * layers * saved_), saved_,
+                                                 whole_part_, 0.0, square * n + linear)
+                                      : recomputed * n * (square * n + linear);
     }
   }
 
@@ -363,33 +364,62 @@ Seconds Bound::work(std::span<const LayerRange> split, double chunks) const {
     return most;
   }
   // Over every split: the least T for which the layers that the stages can do within T are enough.
-  // T is one of the stages' times, so it is found among these by bisection.
-  const int most_layers = layers_ - stages_ + 1;
-  std::vector<std::vector<Seconds>> table(static_cast<std::size_t>(stages_));
-  std::vector<Seconds> candidates;
-  for (int p = 0; p < stages_; ++p) {
-    for (int l = 1; l <= most_layers; ++l) {
-      table[static_cast<std::size_t>(p)].push_back(stage_seconds(p, l, chunks));
-    }
-    candidates.insert(candidates.end(), table[static_cast<std::size_t>(p)].begin(),
-                      table[static_cast<std::size_t>(p)].end());
-  }
-  std::sort(candidates.begin(), candidates.end());
-  const auto holds = [&](Seconds limit) {
-    int taken = 0;
-    for (const auto& column : table) {
-      int most = 0;
-      for (std::size_t l = 0; l < column.size(); ++l) {
-        if (column[l] <= limit) most = static_cast<int>(l) + 1;
+  // T is one of the stages' times. These grow with a stage's layers, so that T is found by halving.
+  using Layers = std::vector<int>;  // of each stage
+  const auto count = static_cast<std::size_t>(stages_);
+  const Layers all(count, layers_ - stages_ + 1);
+  // The most layers within the time, where they are known to be from `low` to `high`.
+  const auto within = [&](Seconds time, Layers low, const Layers& high) {
+    for (std::size_t p = 0; p < count; ++p) {
+      int beyond = high[p] + 1;
+      while (beyond - low[p] > 1) {
+        const int middle = low[p] + (beyond - low[p]) / 2;
+        const bool is_within = stage_seconds(static_cast<int>(p), middle, chunks) <= time;
+        (is_within ? low[p] : beyond) = middle;
       }
-      if (most == 0) return false;
-      taken += most;
     }
-    return taken >= layers_;
+    return low;
   };
-  const auto found = std::partition_point(candidates.begin(), candidates.end(),
-                                          [&](Seconds t) { return !holds(t); });
-  return found == candidates.end() ? kInfinity : *found;
+  const auto enough = [&](const Layers& layers) {
+    return std::accumulate(layers.begin(), layers.end(), std::int64_t{0}) >= layers_;
+  };
+  Seconds below = 0.0;  // as a stage holds at least a layer
+  for (int p = 0; p < stages_; ++p) below = std::max(below, stage_seconds(p, 1, chunks));
+  if (below == kInfinity) return kInfinity;
+  Layers low = within(below, Layers(count, 1), all);
+  if (enough(low)) return below;
+  Seconds above = below;
+  Layers high = low;
+  while (!enough(high)) {
+    constexpr Seconds kLittle = 1e-9;
+    below = above;
+    low = high;
+    above = std::max(2.0 * above, kLittle);
+    if (above == kInfinity) return kInfinity;
+    high = within(above, low, all);
+  }
+  const auto undecided = [&] {
+    for (std::size_t p = 0; p < count; ++p) {
+      if (high[p] - low[p] > 1) return true;
+    }
+    return false;
+  };
+  while (undecided()) {
+    const Seconds middle = below + 0.5 * (above - below);
+    if (middle <= below || middle >= above) break;
+    Layers layers = within(middle, low, high);
+    const bool holds = enough(layers);
+    (holds ? above : below) = middle;
+    (holds ? high : low) = std::move(layers);
+  }
+  // Between the two lie the times of stages with one layer more.
+  std::vector<Seconds> next;
+  for (std::size_t p = 0; p < count; ++p) {
+    if (high[p] > low[p]) next.push_back(stage_seconds(static_cast<int>(p), low[p] + 1, chunks));
+  }
+  std::sort(next.begin(), next.end());
+  return *std::partition_point(next.begin(), next.end(),
+                               [&](Seconds time) { return !enough(within(time, low, high)); });
 }
 
 // The way of the average chunk through all stages and back. Some chunk is at least as large.
@@ -405,29 +435,12 @@ Seconds Bound::chain(std::span<const LayerRange> split, double chunks) const {
   return split.empty() ? sum + layer * layers_ / fastest : sum;
 }
 
-Seconds Bound::least_recomputation(std::span<const LayerRange> split) const {
-  if (!split.empty()) {
-    Seconds sum = 0.0;
-    for (int p = 0; p < stages_; ++p) {
-      sum += forced_at(p, split[static_cast<std::size_t>(p)].count()) / speed(p);
-    }
-    return sum;
+Seconds Bound::forced_recomputation(std::span<const LayerRange> split) const {
+  Seconds sum = 0.0;
+  for (int p = 0; p < static_cast<int>(split.size()); ++p) {
+    sum += forced_at(p, split[static_cast<std::size_t>(p)].count()) / speed(p);
   }
-  // best[l]: the least over the stages so far, where these have l layers together.
-  std::vector<Seconds> best(static_cast<std::size_t>(layers_) + 1, kInfinity);
-  best[0] = 0.0;
-  for (int p = 0; p < stages_; ++p) {
-    std::vector<Seconds> next(best.size(), kInfinity);
-    for (int taken = 0; taken <= layers_; ++taken) {
-      if (best[static_cast<std::size_t>(taken)] == kInfinity) continue;
-      for (int l = 1; taken + l <= layers_; ++l) {
-        Seconds& at = next[static_cast<std::size_t>(taken + l)];
-        at = std::min(at, best[static_cast<std::size_t>(taken)] + forced_at(p, l) / speed(p));
-      }
-    }
-    best = std::move(next);
-  }
-  return best.back();
+  return sum;
 }
 
 LowerBound Bound::find(std::span<const LayerRange> split) {
@@ -466,7 +479,7 @@ LowerBound Bound::find(std::span<const LayerRange> split) {
       result.chunks = static_cast<int>(std::min(count, 1e9));
     }
   }
-  result.recompute = least_recomputation(split);
+  result.recompute = forced_recomputation(split);
   result.seconds *= kRoundingGuard;
   return result;
 }

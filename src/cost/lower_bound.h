@@ -18,8 +18,10 @@ struct LowerBound {
   Seconds work = 0.0;
   // The largest chunk, or the longest sequence alone, must go through all stages and back.
   Seconds chain = 0.0;
-  Seconds recompute = 0.0;  // recomputation that memory forces, summed over all stages
-  int chunks = 1;           // over all replicas; fewer chunks are impossible or slower
+  // Recomputation that memory forces, summed over all stages. Of a given layer split: 0 in the
+  // bound over every split.
+  Seconds recompute = 0.0;
+  int chunks = 1;  // over all replicas; fewer chunks are impossible or slower
   // False: some sequence does not fit even with full recomputation. The bound then ignores memory.
   bool fits = true;
 };
@@ -27,7 +29,8 @@ struct LowerBound {
 // Holds for every chunking, packing, order, recomputation, splitting of backwards and assignment to
 // replicas under the given parallelism, and for every layer split that gives each stage a layer.
 // `limit`: bytes per stage, 0: none. `forward_only`: an evaluation of the batch.
-// O(layers x sequences + stages x layers^2). Throws as CostModel does.
+// O(layers x sequences + stages x log(layers)) but for logarithms of the times. Throws as CostModel
+// does.
 LowerBound lower_bound(const Profile& profile, const Parallelism& parallelism, int layers,
                        std::span<const Tokens> sequences, Bytes limit, bool forward_only = false);
 
