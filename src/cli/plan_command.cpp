@@ -7,7 +7,6 @@
 #include "cli/still_working.h"
 #include "core/limits.h"
 #include "cost/head_shares.h"
-#include "cost/step_overhead.h"
 #include "data/lengths.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/plan_json.h"
@@ -108,7 +107,10 @@ void tell_notes(const PlanningInput& input, const Console& console) {
   if (!input.note.empty()) console.info(input.note);
   const std::string uneven =
       uneven_heads(input.profile.heads, input.config.parallelism.sequence_parallel);
-  if (!uneven.empty()) console.info(uneven + "; the plan's times are those of even ones");
+  if (!uneven.empty()) {
+    console.info(uneven +
+                 "; instructions are timed as if they were even, the rest is outside them");
+  }
 }
 
 void run(const Options& options, Console& console) {
@@ -134,11 +136,8 @@ void run(const Options& options, Console& console) {
         console, "planning " + format_count(static_cast<std::int64_t>(lengths.size())) + " sequences");
     return planner->plan(request);
   }();
-  if (options.choose && !options.evaluation) {
-    const CostModel cost = plan_cost(input.profile, plan);
-    plan.predicted->step_overhead +=
-        step_overhead(plan, cost, config.cluster.devices_per_node).total();
-  }
+  plan.predicted->step_overhead =
+      outside_instructions(plan, input.profile, config.cluster.devices_per_node, console);
   if (options.explain) console.result(explain_plan(plan));
   if (!options.out.empty()) {
     write_plan(options.out, plan);

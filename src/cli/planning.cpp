@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/limits.h"
+#include "cost/step_overhead.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
@@ -80,6 +81,28 @@ void require_batch(const std::vector<Tokens>& lengths, const std::string& file) 
 std::unique_ptr<Planner> configured_planner(const PlanningInput& input) {
   const PlanContext context = plan_context(input.config, input.profile);
   return make_planner(context, configured_evaluator(context));
+}
+
+Seconds outside_instructions(const Plan& plan, const Profile& profile, int devices_per_node,
+                             Console& console) {
+  if (plan.forward_only()) return profile.step_seconds;
+  Profile known = profile;
+  const std::string absent = absent_bandwidth(profile, plan.parallelism, devices_per_node);
+  if (!absent.empty()) {
+    console.warn("gathers and reductions are not counted: " + absent);
+    known.links.all_gather.clear();
+    known.links.reduce_scatter.clear();
+  }
+  const CostModel cost = plan_cost(known, plan);
+  return profile.step_seconds + step_overhead(plan, cost, devices_per_node).total();
+}
+
+void warn_of_another_profile(const Plan& plan, const std::string& plan_file, const Profile& profile,
+                             const std::string& profile_file, Console& console) {
+  const std::string hash = profile_hash(profile);
+  if (plan.profile_hash.empty() || plan.profile_hash == hash) return;
+  console.warn(plan_file + " was made with profile " + plan.profile_hash + ", and " + profile_file +
+               " is " + hash + ": what is said here is of the latter");
 }
 
 SystemContext configured_cluster(const PlanningInput& input, const ConfigFlags& flags) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "baselines/system.h"
+#include "cli/console.h"
 #include "cli/flags.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/cost/profile.h"
@@ -35,6 +36,17 @@ void require_batch(const std::vector<Tokens>& lengths, const std::string& file);
 
 // A planner for this configuration, judged by the simulator.
 std::unique_ptr<Planner> configured_planner(const PlanningInput& input);
+
+// What a step of this plan takes outside its instructions on a machine (docs/parallelism.md): what
+// the profile says for every layout, gathers, reduction and uneven heads; of an evaluation the
+// first alone. Where the profile lacks a bandwidth, a warning says so, and gathers and reductions
+// are left out. The plan must be valid and of the profile's layers.
+Seconds outside_instructions(const Plan& plan, const Profile& profile, int devices_per_node,
+                             Console& console);
+
+// A plan may be looked at on another machine than its own, but never without a word.
+void warn_of_another_profile(const Plan& plan, const std::string& plan_file, const Profile& profile,
+                             const std::string& profile_file, Console& console);
 
 // The cluster that systems are compared on, judged by the simulator. Degrees are fixed where any of
 // parallelism.stages, .sequence_parallel and .data_parallel is set; else each system finds its own.

@@ -1,6 +1,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/planning.h"
+#include "core/limits.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/core/validate.h"
 #include "infinipipe/cost/profile.h"
@@ -19,6 +21,7 @@ struct Options {
   std::string html;
   std::string measured;
   std::string json;
+  std::int64_t devices_per_node = ClusterConfig{}.devices_per_node;
 };
 
 Json prediction_json(const Plan& plan, const Profile& profile) {
@@ -30,16 +33,18 @@ Json prediction_json(const Plan& plan, const Profile& profile) {
   return json;
 }
 
-void run(const Options& options, const Console& console) {
+void run(const Options& options, Console& console) {
   Plan plan = read_plan(options.plan);
   require_valid(plan, options.plan);
   const Profile profile = read_profile(options.profile);
   const CostModel cost = plan_cost(profile, plan);
-  if (!plan.profile_hash.empty() && plan.profile_hash != profile_hash(profile)) {
-    console.detail(options.profile + " is not the profile that this plan was made with");
-  }
+  warn_of_another_profile(plan, options.plan, profile, options.profile, console);
   const Bytes limit = profile.limit(plan.bytes_per_stage);
-  const Simulation simulation = simulate(plan, cost);
+  Simulation simulation = simulate(plan, cost);
+  if (!plan.predicted || plan.profile_hash != profile_hash(profile)) {
+    simulation.prediction.step_overhead =
+        outside_instructions(plan, profile, static_cast<int>(options.devices_per_node), console);
+  }
   plan.predicted = simulation.prediction;
   std::optional<Trace> measured;
   if (!options.measured.empty()) measured = read_trace(options.measured);
@@ -73,6 +78,10 @@ Command simulate_command() {
             true;
         flags.text("--measured", "FILE", options->measured,
                    "a trace of the same plan that training wrote, to set beside the prediction");
+        flags.integer("--cluster.devices_per_node", "N", options->devices_per_node, 1,
+                      "devices that share the fast links (default 8); counts where the plan's own "
+                      "prediction is of another profile",
+                      kMostDevices);
         flags.section("Output");
         flags.text("--trace", "FILE", options->trace, "Chrome trace, opens in Perfetto");
         flags.text("--html", "FILE", options->html, "the timeline as one page");

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/planning.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/core/plan_json.h"
@@ -26,12 +27,14 @@ Plan read_any_plan(const Json& json, const std::string& path) {
   }
 }
 
-void run(const Options& options, const Console& console) {
+void run(const Options& options, Console& console) {
   const Json json = read_json_file(options.plan);
   const Plan plan = read_any_plan(json, options.plan);
   require_valid(plan, options.plan);
   if (!options.profile.empty()) {
-    const CostModel cost = plan_cost(read_profile(options.profile), plan);
+    const Profile profile = read_profile(options.profile);
+    const CostModel cost = plan_cost(profile, plan);
+    warn_of_another_profile(plan, options.plan, profile, options.profile, console);
     const Bytes limit = cost.profile().limit(plan.bytes_per_stage);
     require_fits(plan, cost, limit);
   }

@@ -63,7 +63,11 @@ std::string prediction_text(const Prediction& prediction) {
   if (prediction.lower_bound > 0.0) {
     text += " (at least " + format_seconds(prediction.lower_bound) + ")";
   }
-  return text + ", bubble " + percent(prediction.bubble);
+  text += ", bubble " + percent(prediction.bubble);
+  if (prediction.step_overhead > 0.0) {
+    text += ", and " + format_seconds(prediction.step_overhead) + " outside instructions";
+  }
+  return text;
 }
 
 std::string batch_text(const Plan& plan) {

@@ -8,6 +8,7 @@
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/cost/profile.h"
 #include "infinipipe/report/chrome_trace.h"
+#include "support/profiles.h"
 #include "system/cli_plan/program.h"
 #include "unit/core/test_plans.h"
 
@@ -198,6 +199,88 @@ TEST_F(PlanFiles, SimulationRepeatsThePrediction) {
                 .code,
             0);
   EXPECT_EQ(read_json_file(path("again.json"))["hash"], plan["hash"]);
+}
+
+// The same layout has the same plan and the same step whoever asks for it.
+TEST_F(PlanFiles, EveryCommandCountsTheWholeStep) {
+  write("lengths.txt", "60000\n20000\n10000\n1700\n500\n900\n30000\n4000\n");
+  const std::string profile = testing::profile_path("llama-7b-a800.json");
+  const std::vector<std::string> base = {
+      "plan", "-q", "--lengths", "lengths.txt", "--cluster.profile", profile};
+  const auto make = [&](const std::string& out, std::vector<std::string> more) {
+    more.insert(more.begin(), base.begin(), base.end());
+    more.insert(more.end(), {"--out", out});
+    const auto outcome = run(more);
+    EXPECT_EQ(outcome.code, 0) << outcome.error;
+    return read_json_file(path(out));
+  };
+  const Json chosen = make("chosen.json", {"--auto", "--cluster.devices", "32"});
+  const auto degree = [&](const char* name) {
+    return std::to_string(chosen["parallelism"][name].get<int>());
+  };
+  const Json given =
+      make("given.json",
+           {"--parallelism.stages", degree("stages"), "--parallelism.sequence_parallel",
+            degree("sequence_parallel"), "--parallelism.data_parallel", degree("data_parallel")});
+  EXPECT_EQ(given["hash"], chosen["hash"]);
+  EXPECT_EQ(given["predicted"], chosen["predicted"]);
+  const Json replicas = make("replicas.json", {"--parallelism.sequence_parallel", "8",
+                                               "--parallelism.data_parallel", "4"});
+  EXPECT_GT(replicas["predicted"]["step_overhead"].get<double>(), 0.0);
+  // Simulated on its own machine a plan keeps what it says; on another the overhead is that one's.
+  const auto simulated = [&](const std::string& machine) {
+    const auto outcome = run({"simulate", "replicas.json", "--profile", machine, "--json", "-"});
+    EXPECT_EQ(outcome.code, 0) << outcome.error;
+    return parse_json(outcome.out, "simulate");
+  };
+  EXPECT_EQ(simulated(profile)["step_overhead"], replicas["predicted"]["step_overhead"]);
+  Json fast = read_json_file(profile);
+  for (const char* name : {"all_gather", "reduce_scatter"}) {
+    for (Json& bandwidth : fast["links"][name]) bandwidth = 2.0 * bandwidth.get<double>();
+  }
+  write("fast.json", fast.dump());
+  EXPECT_LT(simulated("fast.json")["step_overhead"].get<double>(),
+            0.51 * replicas["predicted"]["step_overhead"].get<double>());
+  // One replica on one device has nothing of this.
+  const Json alone = make("alone.json", {"--parallelism.stages", "8"});
+  EXPECT_EQ(alone["predicted"]["step_overhead"], 0);
+}
+
+TEST_F(PlanFiles, BandwidthsThatLackAreSaid) {
+  write("lengths.txt", "3000\n200\n100\n1700\n50\n900\n");
+  Json profile = read_json_file(testing::profile_path("llama-7b-a800.json"));
+  for (const char* name : {"all_gather", "reduce_scatter"}) {
+    profile["links"][name].erase("32");
+  }
+  write("some.json", profile.dump());
+  const auto outcome = run({"plan", "--lengths", "lengths.txt", "--cluster.profile", "some.json",
+                            "--out", "made.json", "--parallelism.sequence_parallel", "8",
+                            "--parallelism.data_parallel", "4"});
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_THAT(outcome.error, HasSubstr("gathers and reductions are not counted: profile: links."
+                                       "all_gather: no bandwidth for degree 32"));
+  EXPECT_EQ(read_json_file(path("made.json"))["predicted"]["step_overhead"], 0);
+}
+
+TEST_F(PlanFiles, AnotherProfileIsSaid) {
+  write("lengths.txt", "3000\n200\n100\n1700\n50\n900\n");
+  ASSERT_EQ(run({"plan", "--lengths", "lengths.txt", "--out", "made.json", "--cluster.profile",
+                 "profile.json"})
+                .code,
+            0);
+  Json other = read_json_file(path("profile.json"));
+  other["forward"]["seconds_per_token"] = 2.0 * other["forward"]["seconds_per_token"].get<double>();
+  write("other.json", other.dump());
+  const std::string own = read_json_file(path("made.json"))["profile_hash"];
+  for (const char* command : {"validate", "simulate"}) {
+    const auto same = run({command, "made.json", "--profile", "profile.json"});
+    EXPECT_EQ(same.code, 0);
+    EXPECT_EQ(same.error, "");
+    const auto told = run({command, "made.json", "--profile", "other.json", "-q"});
+    EXPECT_EQ(told.code, 0);
+    EXPECT_THAT(told.error, HasSubstr("warning: made.json was made with profile " + own +
+                                      ", and other.json is "));
+  }
 }
 
 TEST_F(PlanFiles, SimulationWritesTraceAndTimeline) {
