@@ -19,7 +19,6 @@ struct StageOption {
 
 // What a split of the first stages costs; smaller is better, field by field.
 struct SplitCost {
-  int unfit = 0;  // stages whose states do not fit
   Seconds busiest = 0.0;
   double squares = 0.0;
   double early = 0.0;  // layers weighted by how many later stages there are
@@ -49,6 +48,12 @@ class StageOptions final {
   // The fewest and the most layers that any one stage may hold.
   int least() const { return parallelism_.stages == 1 ? layers_ : 1; }
   int most() const { return layers_ - (parallelism_.stages - 1); }
+
+  // From now on every option fits.
+  void forget_limit() {
+    limit_ = 0.0;
+    for (auto& known : known_) known.clear();
+  }
 
   const StageOption& at(int stage, int layers) {
     auto& known = known_[static_cast<std::size_t>(stage)];
@@ -110,9 +115,9 @@ std::vector<int> most_layers(StageOptions& options, int stages, int layers, Seco
   return most;
 }
 
-// Where a split exists in which all stages fit, the layers that each stage can hold in the best
-// one: its busiest stage's time is narrowed by halving, and no stage takes longer. Time and states
-// grow with a stage's layers. Without such a split any number of layers is possible.
+// The layers that each stage can hold in the best split: its busiest stage's time is narrowed by
+// halving, and no stage takes longer. Time and states grow with a stage's layers. Where no split
+// fits, memory is forgotten: the batch will be refused, and what the fastest split lacks is said.
 std::vector<Window> windows(StageOptions& options, int stages, int layers) {
   std::vector<Window> result(static_cast<std::size_t>(stages), {options.least(), options.most()});
   Seconds above = 0.0;
@@ -120,7 +125,10 @@ std::vector<Window> windows(StageOptions& options, int stages, int layers) {
     above = std::max(above, options.at(p, options.most()).seconds);
   }
   std::vector<int> most = most_layers(options, stages, layers, above);
-  if (most.empty()) return result;
+  if (most.empty()) {
+    options.forget_limit();
+    most = most_layers(options, stages, layers, above);
+  }
   Seconds below = 0.0;
   constexpr double kNear = 1e-6;  // far above the hair within which times count as equal
   while (above - below > 0.5 * kNear * above) {
@@ -146,7 +154,7 @@ std::vector<int> balance_layers(const Profile& profile, const Parallelism& paral
   StageOptions options(profile, parallelism, layers, limit);
   const std::vector<Window> window = windows(options, stages, layers);
   constexpr double kNever = std::numeric_limits<double>::infinity();
-  const SplitCost never{.unfit = stages + 1, .busiest = kNever};
+  const SplitCost never{.busiest = kNever};
   // The first p stages hold from[p] to to[p] layers; best[p][n - from[p]] is what n of them cost.
   std::vector<int> from(static_cast<std::size_t>(stages) + 1, 0);
   std::vector<int> to(static_cast<std::size_t>(stages) + 1, 0);
@@ -182,17 +190,15 @@ std::vector<int> balance_layers(const Profile& profile, const Parallelism& paral
       const int most = std::min(window[s].high, n - from[s]);
       for (int l = least; l <= most; ++l) {
         const SplitCost& before = best[s][static_cast<std::size_t>(n - l - from[s])];
-        if (before.unfit > stages) continue;
+        if (before.busiest == kNever) continue;
         const StageOption& option = held[static_cast<std::size_t>(l - window[s].low)];
-        const SplitCost cost{.unfit = before.unfit + (option.fits ? 0 : 1),
-                             .busiest = std::max(before.busiest, option.seconds),
+        const SplitCost cost{.busiest = std::max(before.busiest, option.seconds),
                              .squares = before.squares + option.seconds * option.seconds,
                              .early = before.early + static_cast<double>(l) * (stages - p)};
         SplitCost& entry = best[s + 1][at];
         // Sums in another order differ in the last digits: equal within a hair counts as equal.
         const double hair = 1e-9;
-        const bool less = cost.unfit != entry.unfit                   ? cost.unfit < entry.unfit
-                          : cost.busiest < entry.busiest * (1 - hair) ? true
+        const bool less = cost.busiest < entry.busiest * (1 - hair)   ? true
                           : cost.busiest > entry.busiest * (1 + hair) ? false
                           : cost.squares < entry.squares * (1 - hair) ? true
                           : cost.squares > entry.squares * (1 + hair) ? false

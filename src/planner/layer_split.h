@@ -13,11 +13,10 @@ std::vector<LayerRange> stage_layers(const PlanContext& context);
 
 // Layers per stage with the least time on the busiest stage (embedding, head and stage speeds
 // counted, nothing recomputed), among splits whose model states fit the limit wherever there is
-// one. Among equals the least sum of squared stage times, then fewer layers on early stages, which
-// hold more chunks in flight. Lengths are not known when a run is laid out, so stages are compared
-// on sequences of 8,192 tokens. layers >= stages >= 1. Near O(stages x stages^2) whatever the
-// layers, as only splits near the fastest are looked at; O(stages x layers^2) where no split fits
-// the limit.
+// one. Among equals, stage by stage, the least sum of squared times, then fewer layers on early
+// stages, which hold more chunks in flight. Lengths are not known when a run is laid out, so stages
+// are compared on sequences of 8,192 tokens. layers >= stages >= 1. Near O(stages x stages^2)
+// whatever the layers, as only splits near the fastest are looked at.
 std::vector<int> balance_layers(const Profile& profile, const Parallelism& parallelism, int layers,
                                 Bytes limit);
 
