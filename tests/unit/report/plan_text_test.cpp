@@ -31,6 +31,9 @@ TEST(PlanText, OneLine) {
   EXPECT_EQ(plan_line(explained_plan()),
             "8 sequences in 10 chunks (4 split, 2 hybrid, 4 batched), 2 pipelines, K 3, 1.93 s (at "
             "least 1.80 s), bubble 5.0%");
+  Plan longer = explained_plan();
+  longer.predicted->step_overhead = 0.1;
+  EXPECT_EQ(plan_line(longer), plan_line(explained_plan()) + ", and 100.0 ms outside instructions");
   Plan plan = testing::make_plan({.stages = 1, .pipelines = 1, .slices = 1, .shorts = 0});
   EXPECT_EQ(plan_line(plan),
             "1 sequence in 1 chunk (0 split, 0 hybrid, 1 batched), 1 pipeline, K 1");
