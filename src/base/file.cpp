@@ -59,14 +59,6 @@ OpenFile open_to_read(const std::string& path) {
   return {Descriptor(fd), static_cast<std::size_t>(info.st_size)};
 }
 
-// The file that `path` names in the end; where that does not exist, as far as links go.
-std::string behind_links(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::is_symlink(path, error)) return path;
-  const std::filesystem::path target = std::filesystem::weakly_canonical(path, error);
-  return error ? path : target.string();
-}
-
 }  // namespace
 
 std::string read_file(const std::string& path, std::size_t limit) {
@@ -97,7 +89,7 @@ void write_file(const std::string& path, std::string_view content) {
   const bool special =
       ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
   if (!special && !names_open_file(path)) {
-    TemporaryFile file(behind_links(path));
+    TemporaryFile file(path);
     file.write(std::as_bytes(std::span(content)));
     file.commit();
     return;

@@ -14,8 +14,8 @@ std::string read_file(const std::string& path, std::size_t limit = std::size_t{1
 
 // Replaces the file in one step: a temporary file beside it is written, synced and renamed, and the
 // folder is synced. On failure the old content stands and the temporary file is gone. A link stays
-// a link, to the new content; what is no regular file (/dev/stdout, a pipe) gets the content as it
-// stands.
+// a link, to the new content; one into a missing folder is a RunError. What is no regular file
+// (/dev/stdout, a pipe) gets the content as it stands.
 void write_file(const std::string& path, std::string_view content);
 
 // Creates the folder and its parents; no error if it exists.

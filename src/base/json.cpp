@@ -6,13 +6,12 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/json_limits.h"
 #include "base/number_text.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
 namespace {
-
-constexpr int kMaxDepth = 64;
 
 // Builds the value while it refuses duplicate keys and deep nesting, which the library lets pass.
 class StrictHandler final : public nlohmann::json_sax<Json> {
@@ -66,8 +65,8 @@ class StrictHandler final : public nlohmann::json_sax<Json> {
  private:
   static std::string shorten(const std::string& token) { return token.substr(0, 40); }
   void enter() {
-    if (++depth_ > kMaxDepth) {
-      throw InputError(where_, "JSON nested deeper than " + std::to_string(kMaxDepth));
+    if (++depth_ > kMaxJsonDepth) {
+      throw InputError(where_, "JSON nested deeper than " + std::to_string(kMaxJsonDepth));
     }
   }
 

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -48,6 +49,33 @@ std::vector<std::string> found_at_start(const std::string& folder) {
   return entry->second;
 }
 
+// The names of this process's temporary files, for where it ends without unwinding.
+class HeldFiles final {
+ public:
+  void add(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    names_.insert(name);
+  }
+  void erase(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    names_.erase(name);
+  }
+  void remove() noexcept {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock()) return;
+    for (const std::string& name : names_) ::unlink(name.c_str());
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string> names_;
+};
+
+HeldFiles& held_files() {
+  static auto* const files = new HeldFiles;  // outlives whatever ends the process
+  return *files;
+}
+
 bool same_file(const struct stat& a, const struct stat& b) {
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
@@ -73,7 +101,34 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
-TemporaryFile::TemporaryFile(std::string path) : path_(std::move(path)) {
+std::string behind_links(const std::string& path) {
+  constexpr int kMostLinks = 40;  // as many as Linux follows
+  namespace fs = std::filesystem;
+  std::error_code error;
+  fs::path target = path;
+  for (int links = 0; fs::is_symlink(target, error); ++links) {
+    const fs::path next = fs::read_symlink(target, error);
+    if (error || links == kMostLinks) {
+      throw RunError(path, "is a link that leads back to itself", "expected one to a file",
+                     "remove the link");
+    }
+    target = next.is_absolute() ? next : target.parent_path() / next;
+  }
+  if (target != path && !fs::is_directory(folder_of(target.string()), error)) {
+    throw RunError(path, "is a link to " + target.string() + ", whose folder is not there",
+                   "expected a link into a folder", "make the folder or remove the link");
+  }
+  return target.string();
+}
+
+void remove_temporary_files() noexcept { held_files().remove(); }
+
+TemporaryFile::TemporaryFile(std::string path) : path_(behind_links(path)) {
+  struct stat info {};
+  if (::lstat(path_.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
+    throw RunError(path_, "is no regular file", "expected one, or none of that name",
+                   "choose another name");
+  }
   const std::string folder = folder_of(path_);
   const std::string name = std::filesystem::path(path_).filename().string();
   for (const std::string& file : found_at_start(folder)) {
@@ -99,7 +154,10 @@ void TemporaryFile::make() {
     // have taken the new file for abandoned before it was locked.
     struct stat info {};
     ::flock(descriptor_, LOCK_EX);
-    if (::fstat(descriptor_, &info) != 0 || info.st_nlink > 0) return;
+    if (::fstat(descriptor_, &info) != 0 || info.st_nlink > 0) {
+      held_files().add(temporary_);
+      return;
+    }
     ::close(std::exchange(descriptor_, -1));
   }
   temporary_.clear();
@@ -107,7 +165,10 @@ void TemporaryFile::make() {
 }
 
 TemporaryFile::~TemporaryFile() {
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (!temporary_.empty()) {
+    ::unlink(temporary_.c_str());
+    held_files().erase(temporary_);
+  }
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
@@ -134,7 +195,7 @@ void TemporaryFile::sync() {
 void TemporaryFile::commit() {
   sync();
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be renamed into place");
-  temporary_.clear();
+  held_files().erase(std::exchange(temporary_, {}));
   if (::close(std::exchange(descriptor_, -1)) != 0) fail("cannot be closed");
   sync_path(folder_of(path_));
 }

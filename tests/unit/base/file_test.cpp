@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/name_lock.h"
 #include "base/temporary_file.h"
 #include "infinipipe/base/error.h"
 
@@ -136,6 +137,109 @@ TEST_F(FileTest, ALinkStaysALink) {
   EXPECT_TRUE(fs::is_symlink(folder_ + "/link"));
   EXPECT_EQ(read_file(folder_ + "/far/file"), "new");
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_ + "/far"), {}), 1);
+}
+
+TEST_F(FileTest, ALinkToNothingIsFollowedWhereItsFolderIsThere) {
+  make_folder(folder_ + "/far");
+  fs::create_symlink("far/new", folder_ + "/first");
+  fs::create_symlink("first", folder_ + "/link");
+  write_file(folder_ + "/link", "content");
+  EXPECT_TRUE(fs::is_symlink(folder_ + "/link"));
+  EXPECT_TRUE(fs::is_symlink(folder_ + "/first"));
+  EXPECT_EQ(read_file(folder_ + "/far/new"), "content");
+
+  const auto refusal = [&](const std::string& path) {
+    try {
+      write_file(path, "content");
+    } catch (const RunError& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  fs::create_symlink("none/file", folder_ + "/lost");
+  EXPECT_THAT(refusal(folder_ + "/lost"),
+              ::testing::AllOf(::testing::StartsWith(folder_ + "/lost: is a link to "),
+                               ::testing::HasSubstr("none/file, whose folder is not there")));
+  EXPECT_TRUE(fs::is_symlink(folder_ + "/lost"));
+  fs::create_symlink("self", folder_ + "/self");
+  EXPECT_THAT(refusal(folder_ + "/self"), ::testing::HasSubstr("leads back to itself"));
+  EXPECT_TRUE(fs::is_symlink(folder_ + "/self"));
+  EXPECT_EQ(names_in(folder_).size(), 5U);
+}
+
+TEST_F(FileTest, WhatIsHeldCanBeRemovedWithoutUnwinding) {
+  const std::string folder = folder_ + "/ends";
+  make_folder(folder);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    TemporaryFile done(folder + "/done");
+    done.commit();
+    TemporaryFile half(folder + "/half");
+    remove_temporary_files();
+    ::_exit(0);
+  }
+  ::waitpid(child, nullptr, 0);
+  EXPECT_THAT(names_in(folder), ::testing::ElementsAre("done"));
+}
+
+TEST_F(FileTest, ANameIsHeldByOneAndLeavesNothing) {
+  const std::string name = folder_ + "/out";
+  const std::string path = name + ".lock";
+  {
+    const NameLock held(name);
+    EXPECT_THROW(NameLock{name}, RunError);
+    EXPECT_THROW(NameLock{name}, RunError);
+  }
+  EXPECT_FALSE(fs::exists(path));
+  int ready[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const NameLock held(name);
+    if (::write(ready[1], "x", 1) != 1) ::_exit(1);
+    while (true) ::pause();
+  }
+  char byte = 0;
+  EXPECT_EQ(::read(ready[0], &byte, 1), 1);
+  EXPECT_THROW(NameLock{name}, RunError);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_TRUE(fs::exists(path)) << "nobody was there to remove it";
+  { const NameLock held(name); }
+  EXPECT_FALSE(fs::exists(path));
+  write_file(path, "a file of someone else");
+  { const NameLock held(name); }
+  EXPECT_EQ(read_file(path), "a file of someone else");
+  fs::remove(path);
+  fs::create_symlink(folder_ + "/elsewhere", path);
+  EXPECT_THROW(NameLock{name}, RunError);
+  EXPECT_FALSE(fs::exists(folder_ + "/elsewhere"));
+}
+
+// The one that ends removes the file while others have it open and wait for their turn.
+TEST_F(FileTest, ANameIsHeldByOneHoweverTheyRace) {
+  const std::string name = folder_ + "/out";
+  std::atomic<int> inside{0};
+  std::atomic<int> most{0};
+  std::atomic<int> held{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 2000; ++round) {
+        try {
+          const NameLock lock(name);
+          most = std::max(most.load(), ++inside);
+          ++held;
+          --inside;
+        } catch (const RunError&) {
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(most, 1);
+  EXPECT_GT(held, 100);
+  EXPECT_TRUE(fs::is_empty(folder_));
 }
 
 TEST_F(FileTest, WhatIsNoRegularFileIsWrittenToAndNotReplaced) {
