@@ -1,15 +1,17 @@
 #include "data/encode_piece.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/utf8.h"
+#include "data/json_field.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/base/json.h"
 
 namespace infinipipe {
 namespace {
+
+// Of a text that need not be encoded as a whole: its ids are eight times as large.
+constexpr std::size_t kEncodedPart = std::size_t{1} << 20;
 
 class BudgetShare final {
  public:
@@ -24,22 +26,6 @@ class BudgetShare final {
   EncodeBudget& budget_;
   std::size_t bytes_;
 };
-
-// The field of that very name, else the one that its dots lead to.
-JsonView field_of(const JsonView& document, const std::string& name) {
-  if (document.json().contains(name) || name.find('.') == std::string::npos) {
-    return document.at(name);
-  }
-  JsonView view = document;
-  std::string_view rest = name;
-  while (true) {
-    const std::size_t dot = rest.find('.');
-    if (!view.json().is_object()) view.fail("an object");
-    view = view.at(rest.substr(0, dot));
-    if (dot == std::string_view::npos) return view;
-    rest.remove_prefix(dot + 1);
-  }
-}
 
 class PieceEncoder final {
  public:
@@ -108,12 +94,18 @@ class PieceEncoder final {
       throw InputError(where, "byte " + std::to_string(at + 1) + " of the line is no UTF-8",
                        "expected UTF-8");
     }
-    const Json json = parse_json(text, where);
-    const JsonView document(json, where);
-    if (!json.is_object()) document.fail("an object with \"" + settings_.text_field + "\"");
-    const JsonView field = field_of(document, settings_.text_field);
-    if (!field.json().is_string()) field.fail("a string");
-    encode_text(field.json().get_ref<const std::string&>(), true, where);
+    JsonStringReader field(find_json_string(text, settings_.text_field, where));
+    if (settings_.tokenizer->needs_utf8()) {
+      encode_text(field.next(std::string_view::npos), true, where);
+      return;
+    }
+    if (text.size() > kEncodedPart) {  // a vector that grows would hold it twice
+      result_.bytes.reserve(result_.bytes.size() + text.size() * token_width(settings_.dtype));
+    }
+    do {
+      const std::string_view part = field.next(kEncodedPart);
+      encode_text(part, field.at_end(), where);
+    } while (!field.at_end());
   }
 
   const EncodeSettings& settings_;
@@ -151,6 +143,7 @@ EncodedPiece encode_piece(const TextPiece& piece, const EncodeSettings& settings
   }
   EncodedPiece result = encoder.take();
   result.input_bytes = piece.input_bytes;
+  result.text_bytes = static_cast<std::int64_t>(piece.text.size());
   result.problems.insert(result.problems.begin(), piece.problems.begin(), piece.problems.end());
   return result;
 }

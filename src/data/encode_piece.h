@@ -29,7 +29,8 @@ struct EncodedPiece {
 
   std::vector<std::byte> bytes;  // the parts' tokens in the dataset's dtype
   std::vector<Part> parts;
-  std::int64_t input_bytes = 0;
+  std::int64_t input_bytes = 0;       // of the files as they are stored
+  std::int64_t text_bytes = 0;        // of what they hold
   std::vector<std::string> problems;  // of lines and files that were left out
 };
 

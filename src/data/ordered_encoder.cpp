@@ -1,6 +1,6 @@
 #include "data/ordered_encoder.h"
 
-#include <system_error>
+#include <exception>
 #include <utility>
 
 namespace infinipipe {
@@ -16,7 +16,7 @@ OrderedEncoder::OrderedEncoder(TextSource& source, const EncodeSettings& setting
     : source_(source), settings_(settings), queue_bytes_(queue_bytes) {
   try {
     for (int i = 0; i < threads; ++i) workers_.emplace_back([this] { work(); });
-  } catch (const std::system_error&) {  // no more threads to be had: what there is will do
+  } catch (const std::exception&) {  // no more threads to be had: what there is will do
     if (workers_.empty()) throw;
   }
 }
@@ -31,11 +31,22 @@ OrderedEncoder::~OrderedEncoder() {
 }
 
 void OrderedEncoder::work() {
+  try {
+    read_and_encode();
+  } catch (...) {  // no memory is left for a result
+    const std::lock_guard lock(mutex_);
+    failure_ = std::current_exception();
+    source_ended_ = true;
+    room_.notify_all();
+    ready_.notify_one();
+  }
+}
+
+void OrderedEncoder::read_and_encode() {
   std::unique_lock lock(mutex_);
   while (true) {
     room_.wait(lock, [&] {
-      return stopped_ || source_ended_ ||
-             (!reading_ && (issued_ == taken_ || in_flight_bytes_ < queue_bytes_));
+      return stopped_ || source_ended_ || (!reading_ && in_flight_bytes_ < queue_bytes_);
     });
     if (stopped_ || source_ended_) return;
 
@@ -76,14 +87,20 @@ void OrderedEncoder::work() {
 
 std::optional<EncodedPiece> OrderedEncoder::take() {
   std::unique_lock lock(mutex_);
-  ready_.wait(lock,
-              [&] { return results_.contains(taken_) || (source_ended_ && taken_ == issued_); });
+  in_flight_bytes_ -= std::exchange(taken_bytes_, 0);
+  room_.notify_all();
+  ready_.wait(lock, [&] {
+    return failure_ || results_.contains(taken_) || (source_ended_ && taken_ == issued_);
+  });
   const auto found = results_.find(taken_);
-  if (found == results_.end()) return std::nullopt;
+  if (found == results_.end()) {
+    if (failure_) std::rethrow_exception(failure_);
+    return std::nullopt;
+  }
   Result result = std::move(found->second);
   results_.erase(found);
   ++taken_;
-  in_flight_bytes_ -= result.charged;
+  taken_bytes_ = result.charged;
   room_.notify_all();
   lock.unlock();
   if (result.error) std::rethrow_exception(result.error);

@@ -16,8 +16,9 @@
 
 namespace infinipipe {
 
-// At most `queue_bytes` of text (or one piece, if that is larger) are read, encoded or waiting to
-// be taken. The source is read by one thread at a time. Source and settings must outlive this.
+// At most `queue_bytes` of text and one piece more are read, encoded, waiting to be taken or held
+// by the taker, who is done with a piece when it asks for the next. The source is read by one
+// thread at a time. Source and settings must outlive this.
 class OrderedEncoder final {
  public:
   OrderedEncoder(TextSource& source, const EncodeSettings& settings, int threads,
@@ -38,6 +39,7 @@ class OrderedEncoder final {
   };
 
   void work();
+  void read_and_encode();
 
   TextSource& source_;
   const EncodeSettings& settings_;
@@ -49,8 +51,10 @@ class OrderedEncoder final {
   bool reading_ = false;           // a worker is in source_.next()
   bool source_ended_ = false;
   bool stopped_ = false;
+  std::exception_ptr failure_;  // of a worker itself, which has ended
   std::size_t in_flight_bytes_ = 0;
-  std::int64_t issued_ = 0;  // pieces read
+  std::size_t taken_bytes_ = 0;  // of the piece that was taken last
+  std::int64_t issued_ = 0;      // pieces read
   std::int64_t taken_ = 0;
   std::map<std::int64_t, Result> results_;  // by number of the piece
   std::vector<std::thread> workers_;
