@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/name_lock.h"
 #include "data/index_format.h"
 #include "data/output_file.h"
 #include "infinipipe/base/error.h"
@@ -28,14 +29,18 @@ struct IndexedDatasetWriter::State {
         dtype(type),
         width(static_cast<std::int64_t>(token_width(type))),
         max_sequence(longest),
+        lock(std::in_place, behind_links(prefix + ".bin")),
         data(prefix + ".bin"),
+        index_path(behind_links(prefix + ".idx")),
         lengths(std::in_place, prefix + ".lengths") {}
 
   std::string prefix;
   TokenDtype dtype;
   std::int64_t width;
   Tokens max_sequence;
+  std::optional<NameLock> lock;  // until both files are in place or gone
   OutputFile data;
+  std::string index_path;
   std::optional<OutputFile> lengths;  // i32 each; never gets its name
   std::vector<std::byte> encoded;
   std::int64_t documents = 0;
@@ -101,7 +106,7 @@ void IndexedDatasetWriter::finish() {
   state.data.close();
   state.lengths->flush();
 
-  OutputFile index(state.prefix + ".idx");
+  OutputFile index(state.index_path);
   const auto put = [&](const auto& value) { index.append(&value, sizeof(value)); };
   put(kIndexMagic);
   put(kIndexVersion);
@@ -146,6 +151,7 @@ void IndexedDatasetWriter::finish() {
   sync_path(folder_of(index.path()));
   state.data.commit();
   index.commit();
+  state.lock.reset();
 }
 
 }  // namespace infinipipe

@@ -87,7 +87,9 @@ class IndexedDataset final {
 // Writes a dataset as a stream, in memory that does not grow with it. Both files are written under
 // temporary names; finish() puts .bin in place, then .idx, so that a half-written dataset is never
 // taken for a whole one. Without finish() nothing is left behind, and an older dataset of that name
-// stays. Not thread-safe. Throws RunError for a disk that fails.
+// stays. One writer at a time has a prefix: a second one is refused by RunError, in whatever
+// process, until the first is finished or destroyed (its lock, PREFIX.bin.lock, goes with it). Not
+// thread-safe. Throws RunError for a disk that fails.
 class IndexedDatasetWriter final {
  public:
   // `max_sequence`: a longer document is stored as several sequences (its length is an i32 there).

@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <utility>
+
 #include "build_testing.h"
 #include "sentencepiece_model.h"
 
@@ -246,6 +248,59 @@ TEST_F(BuildTest, ProgressRisesToTheTotal) {
   EXPECT_EQ(last.bytes, last.total_bytes);
   EXPECT_EQ(last.bytes, result.bytes);
   EXPECT_EQ(last.documents, result.documents);
+}
+
+TEST_F(BuildTest, ASecondOneIntoTheSameNameIsRefusedWhileTheFirstRuns) {
+  make_corpus();
+  put("other/a", "another corpus");
+  fs::create_symlink(in("out"), in("alias"));
+  BuildOptions second = options_;
+  second.inputs = {in("other")};
+  const std::string expected = "is being written by another process, expected a name";
+  bool refused = false;
+  options_.progress = [&](const BuildProgress&) {
+    if (std::exchange(refused, true)) return;
+    EXPECT_THAT(error_of<RunError>([&] { build_dataset(second); }),
+                HasSubstr("out/data.bin: " + expected));
+    second.output = in("alias/data");  // the same folder by another name
+    EXPECT_THAT(error_of<RunError>([&] { build_dataset(second); }), HasSubstr(expected));
+    second.output = in("out/neighbour");
+    build_dataset(second);
+  };
+  build_dataset(options_);
+  EXPECT_TRUE(refused);
+  EXPECT_GT(built().size(), 100U);
+  EXPECT_EQ(std::distance(fs::directory_iterator(in("out")), {}), 4) << "the lock is removed";
+  second.output = options_.output;
+  build_dataset(second);
+  EXPECT_THAT(built(), ElementsAre("another corpus"));
+}
+
+TEST_F(BuildTest, ALinkInTheOutputsPlaceStaysOne) {
+  put("text/a", "text");
+  make_folder(in("out"));
+  make_folder(in("far"));
+  fs::create_symlink(in("far/tokens"), in("out/data.bin"));
+  build_dataset(options_);
+  EXPECT_THAT(built(), ElementsAre("text"));
+  EXPECT_TRUE(fs::is_symlink(in("out/data.bin")));
+  EXPECT_TRUE(fs::is_regular_file(in("far/tokens")));
+  EXPECT_EQ(std::distance(fs::directory_iterator(in("far")), {}), 1);
+  for (const char* suffix : {".bin", ".idx"}) {
+    const std::string link = in("out/lost") + suffix;
+    options_.output = in("out/lost");
+    fs::create_symlink(in("none/file"), link);
+    EXPECT_THAT(error_of<RunError>([&] { build_dataset(options_); }),
+                HasSubstr(link + ": is a link to " + in("none/file")));
+    EXPECT_TRUE(fs::is_symlink(link));
+    fs::remove(link);
+    fs::create_symlink("/dev/null", link);
+    EXPECT_THAT(error_of<RunError>([&] { build_dataset(options_); }),
+                HasSubstr("is no regular file"));
+    EXPECT_TRUE(fs::is_character_file("/dev/null"));
+    fs::remove(link);
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(in("out")), {}), 2) << "the first build's";
 }
 
 TEST_F(BuildTest, AProgressCallMayStopIt) {
