@@ -87,6 +87,18 @@ class DocumentWriter final {
 
 }  // namespace
 
+std::string progress_line(const BuildProgress& progress) {
+  std::string line = format_bytes(static_cast<Bytes>(progress.bytes)) + " read";
+  if (progress.total_bytes > 0) {
+    const double share =
+        static_cast<double>(progress.bytes) / static_cast<double>(progress.total_bytes);
+    line = std::to_string(std::min(99, static_cast<int>(100.0 * share))) + "% of " +
+           format_bytes(static_cast<Bytes>(progress.total_bytes));
+  }
+  return line + ", " + format_bytes(static_cast<Bytes>(progress.text_bytes)) + " of text, " +
+         format_count(progress.documents) + " documents";
+}
+
 BuildResult build_dataset(const BuildOptions& options) {
   check(options);
   const auto tokenizer = make_tokenizer(options.tokenizer);
@@ -104,6 +116,7 @@ BuildResult build_dataset(const BuildOptions& options) {
   const EncodeSettings settings{tokenizer.get(),     result.dtype,           options.text_field,
                                 options.on_bad_line, options.max_text_bytes, &budget};
   make_folder(folder_of(options.output));
+  std::int64_t text_bytes = 0;
   DocumentWriter writer(options, result.dtype, tokenizer->end_of_document(), result);
   {
     OrderedEncoder encoder(source, settings, options.threads > 0 ? options.threads : cores,
@@ -111,7 +124,8 @@ BuildResult build_dataset(const BuildOptions& options) {
     while (const auto piece = encoder.take()) {
       writer.write(*piece);
       result.bytes += piece->input_bytes;
-      options.progress({result.documents, result.bytes, source.total_bytes()});
+      text_bytes += piece->text_bytes;
+      options.progress({result.documents, result.bytes, source.total_bytes(), text_bytes});
     }
   }
   if (result.documents == 0) {

@@ -24,10 +24,15 @@ enum class InputFormat {
 enum class OnBadLine { kStop, kSkip };
 
 struct BuildProgress {
-  std::int64_t documents = 0;  // written
-  std::int64_t bytes = 0;      // of input, done
-  std::int64_t total_bytes = 0;
+  std::int64_t documents = 0;    // written
+  std::int64_t bytes = 0;        // of input as it is stored, done
+  std::int64_t total_bytes = 0;  // 0: not known, as an input is a pipe
+  std::int64_t text_bytes = 0;   // of what the input holds, done
 };
+
+// "42% of 1.5 GiB, 3.0 GiB of text, 1,234 documents". Never 100%: what is left to do at the end is
+// not counted in bytes.
+std::string progress_line(const BuildProgress& progress);
 
 struct BuildOptions {
   std::vector<std::string> inputs;    // folders and files, in this order

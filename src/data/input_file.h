@@ -15,21 +15,30 @@ namespace infinipipe {
 // what they hold. Not thread-safe.
 class InputFile final {
  public:
-  // Throws InputError for a file that cannot be opened, and naming the format of one that holds
-  // text in a form that is not read: bzip2, xz, lz4, zip, 7z, Parquet, Arrow.
+  // Throws InputError for a file that cannot be opened.
   explicit InputFile(std::string path);
   ~InputFile();
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;
 
+  // What is wrong with a file that holds text in a form that is not read, told by the first bytes
+  // of the file and of what it holds: an archive, another compression, compressed twice, a table.
+  // Empty for any other. To be asked before read(); throws as that one.
+  std::string unread_form();
+
   // Up to output.size() bytes, which is more than 0; 0 at the end. Throws InputError for a file
   // that cannot be read, is damaged, or ends within its compressed data.
   std::size_t read(std::span<char> output);
 
-  std::int64_t stored_bytes() const { return stored_bytes_; }  // of the file, read so far
+  // Of the file, used so far. All of it at the end; a little compressed data may be ahead of what
+  // read() gave.
+  std::int64_t stored_bytes() const {
+    return stored_bytes_ - static_cast<std::int64_t>(waiting().size());
+  }
 
  private:
   void fill();
+  std::size_t decode(std::span<char> output);
   std::string_view waiting() const { return std::string_view(stored_).substr(at_); }
 
   std::string path_;
@@ -37,8 +46,10 @@ class InputFile final {
   std::string stored_;  // read, as it stands in the file
   std::size_t at_ = 0;  // what is used of it
   bool at_end_ = false;
-  std::int64_t stored_bytes_ = 0;
+  std::int64_t stored_bytes_ = 0;     // read
   std::unique_ptr<Decoder> decoder_;  // null: the file is as it is
+  std::string start_;                 // decoded to be looked at, and not yet given
+  std::size_t start_used_ = 0;
 };
 
 }  // namespace infinipipe

@@ -82,6 +82,7 @@ void TextSource::count(const std::string& input) {
     }
     ++files_;
     total_bytes_ += info.st_size;
+    if (!S_ISREG(info.st_mode)) size_is_known_ = false;
     return;
   }
   FolderWalk walk(input, options_.patterns, roots_);
@@ -142,11 +143,20 @@ void TextSource::open(const std::string& path) {
   file_.reset();
   rest_.clear();
   finished_ = false;
+  const auto leave_out = [&](const InputError& error) {
+    if (options_.on_bad_line == OnBadLine::kStop) throw error;
+    problems_.emplace_back(error.what());
+    file_.reset();
+  };
   try {
     file_ = std::make_unique<InputFile>(path);
   } catch (const InputError& error) {
-    if (options_.on_bad_line == OnBadLine::kStop) throw;
-    problems_.emplace_back(error.what());
+    leave_out(error);
+    return;
+  }
+  if (const std::string form = file_->unread_form(); !form.empty()) {
+    leave_out(InputError(path, form, "expected text or JSON, as it is or in gzip or Zstandard",
+                         "convert it, or leave it out by --pattern"));
     return;
   }
   at_end_ = false;
@@ -184,6 +194,14 @@ void TextSource::fill(std::size_t bytes) {
     rest_.resize(have + got);
     at_end_ = got == 0;
   }
+}
+
+// The first bytes of rest_, without a second copy of a long line.
+std::string TextSource::take_rest(std::size_t bytes) {
+  std::string text = std::move(rest_);
+  rest_ = text.substr(bytes);
+  text.resize(bytes);
+  return text;
 }
 
 void TextSource::complain(const std::string& where, const std::string& found,
@@ -228,8 +246,7 @@ TextPiece TextSource::next_part() {
              "expected shorter ones, as the tokenizer needs each as a whole");
     return piece;
   }
-  piece.text = rest_.substr(0, limit);
-  rest_.erase(0, piece.text.size());
+  piece.text = take_rest(std::min(limit, rest_.size()));
   piece.ends_document = rest_.empty() && at_end_;
   return piece;
 }
@@ -237,32 +254,29 @@ TextPiece TextSource::next_part() {
 TextPiece TextSource::next_lines() {
   TextPiece piece;
   piece.kind = TextPiece::Kind::kLines;
-  std::size_t want = options_.piece_bytes;
   std::size_t length = 0;
+  std::size_t searched = 0;  // bytes without a line break
+  fill(options_.piece_bytes);
   while (true) {
-    fill(want);
-    if (at_end_) {
-      length = rest_.size();
+    const std::size_t line = std::string_view(rest_).substr(searched).rfind('\n');
+    if (line != std::string::npos || at_end_) {
+      length = line == std::string::npos || at_end_ ? rest_.size() : searched + line + 1;
       break;
     }
-    const std::size_t line = rest_.rfind('\n');
-    if (line != std::string::npos) {
-      length = line + 1;
-      break;
-    }
+    searched = rest_.size();
     if (rest_.size() > options_.max_line_bytes) {
       complain(path_ + ":" + std::to_string(line_),
                "the line is longer than " + std::to_string(options_.max_line_bytes) + " bytes",
                "expected shorter ones");
       skip_line();
-      want = options_.piece_bytes;
+      searched = 0;
+      fill(options_.piece_bytes);
       continue;
     }
-    want = std::min(rest_.size() * 2, options_.max_line_bytes + 1);
+    fill(std::min(rest_.size() + kReadBytes, options_.max_line_bytes + 1));
   }
   piece.first_line = line_;
-  piece.text = rest_.substr(0, length);
-  rest_.erase(0, length);
+  piece.text = take_rest(length);
   line_ += std::count(piece.text.begin(), piece.text.end(), '\n');
   return piece;
 }
@@ -318,7 +332,11 @@ TextPiece TextSource::next_elements() {
                                 element.find_first_not_of(kBlank) == std::string::npos;
     if (!too_long && !is_empty_array) {
       piece.elements.push_back({element.size(), element_, begin + leading_line_breaks(element)});
-      piece.text += element;
+      if (piece.text.empty()) {
+        piece.text = std::move(element);
+      } else {
+        piece.text += element;
+      }
     }
     element.clear();
     too_long = false;

@@ -51,7 +51,8 @@ class TextSource final {
   std::optional<TextPiece> next();
 
   std::int64_t files() const { return files_; }
-  std::int64_t total_bytes() const { return total_bytes_; }
+  // Of the files; 0 where one is a pipe or a device, whose size nobody knows.
+  std::int64_t total_bytes() const { return size_is_known_ ? total_bytes_ : 0; }
   const WalkCounts& counts() const { return counts_; }
   std::int64_t unfit_files() const { return unfit_files_; }  // of folders, that fit no pattern
 
@@ -62,6 +63,7 @@ class TextSource final {
   void open(const std::string& path);
   void start_json();
   void fill(std::size_t bytes);  // reads until rest_ has so many or the file ends
+  std::string take_rest(std::size_t bytes);
   TextPiece next_part();
   TextPiece next_lines();
   TextPiece next_elements();
@@ -78,6 +80,7 @@ class TextSource final {
   std::unique_ptr<FolderWalk> walk_;  // of the input that is read; null where it is a file
   std::int64_t files_ = 0;
   std::int64_t total_bytes_ = 0;
+  bool size_is_known_ = true;
   std::int64_t unfit_files_ = 0;
   WalkCounts counts_;
 

@@ -1,6 +1,8 @@
 // What a build reads: several inputs, links, compressed files, arrays, odd lines.
 #include <sys/stat.h>
 
+#include <thread>
+
 #include "build_testing.h"
 #include "compressed.h"
 
@@ -109,6 +111,13 @@ TEST_F(BuildInputTest, DamagedCompressedFilesAreNamed) {
   EXPECT_THAT(with("a.zst", broken), HasSubstr("a.zst: its Zstandard data cannot be read"));
 }
 
+// The beginning of an archive of one file.
+std::string tar(const char (&magic)[8]) {
+  std::string text = "name.txt" + std::string(504, '\0') + "what the file holds";
+  text.replace(257, 6, magic, 6);
+  return text;
+}
+
 TEST_F(BuildInputTest, FormatsThatAreNotReadAreNamed) {
   const std::pair<std::string, const char*> others[] = {
       {"PAR1" + std::string(20, '\0') + "PAR1", "Parquet"},
@@ -118,12 +127,25 @@ TEST_F(BuildInputTest, FormatsThatAreNotReadAreNamed) {
        "xz"},
       {"BZh91AY&SYrest", "bzip2"},
       {"PK\x03\x04rest", "zip"},
+      {"PK\x05\x06" + std::string(18, '\0'), "zip"},
+      {std::string("]\0\0\x80\0", 5) + std::string(8, '\xff') + "rest", "lzma"},
+      {tar("ustar\0"
+           "0"),
+       "tar"},
+      {tar("ustar  "), "tar"},  // as GNU writes it
+      {"Rar!\x1a\x07rest", "rar"},
+      {"!<arch>\nrest", "ar"},
       {"\x04\x22\x4d\x18rest", "lz4"}};
   for (const auto& [content, name] : others) {
     const std::string path = put("text/x", content);
     for (const std::string& input : {path, in("text")}) {
       options_.inputs = {input};
       EXPECT_THAT(refusal(), HasSubstr("text/x: is a file of " + std::string(name)));
+    }
+    for (const std::string& compressed : {in_gzip(content), in_zstd(content)}) {
+      options_.inputs = {put("z.txt", compressed)};
+      EXPECT_THAT(refusal(), HasSubstr("z.txt: holds a file of " + std::string(name) +
+                                       " in its compressed data, expected text or JSON"));
     }
   }
   put("text/y", "PAR1S is no Parquet");
@@ -134,6 +156,78 @@ TEST_F(BuildInputTest, FormatsThatAreNotReadAreNamed) {
   EXPECT_THAT(built(), ElementsAre("PAR1S is no Parquet", "BZhang wrote this"));
   EXPECT_EQ(result.bad_lines, 1);
   EXPECT_THAT(result.bad_examples, ElementsAre(HasSubstr("text/x: is a file of lz4")));
+}
+
+TEST_F(BuildInputTest, WhatIsCompressedTwiceIsNamed) {
+  const std::pair<std::string, const char*> twice[] = {
+      {in_gzip(in_gzip("text")), "gzip"},
+      {in_zstd(in_gzip("text")), "gzip"},
+      {in_gzip(in_zstd("text")), "Zstandard"},
+      {in_zstd(in_zstd("text")), "Zstandard"},
+      {in_zstd("\x50\x2a\x4d\x18" + std::string(4, '\0') + in_zstd("text")), "Zstandard"}};
+  for (const auto& [content, name] : twice) {
+    options_.inputs = {put("z.jsonl.gz", content)};
+    EXPECT_THAT(refusal(), HasSubstr("z.jsonl.gz: holds a file of " + std::string(name)));
+  }
+  options_.inputs.push_back(put("a.txt.gz", in_gzip("read all the same")));
+  options_.inputs.push_back(put("b.txt.gz", in_gzip("PAR1 is a receptor")));
+  options_.on_bad_line = OnBadLine::kSkip;
+  EXPECT_EQ(build_dataset(options_).bad_lines, 1);
+  EXPECT_THAT(built(), ElementsAre("read all the same", "PAR1 is a receptor"));
+}
+
+TEST_F(BuildInputTest, ALargeTableInCompressedDataIsNamed) {
+  std::string table = "PAR1\x15\x04" + std::string(60'000, 'x') + "PAR1";
+  table.insert(40, 1, '\0');
+  std::string parts = in_gzip(table);
+  for (int i = 0; i < 3; ++i) parts += in_gzip(std::string(60'000, 'y'));
+  options_.inputs = {put("a.gz", parts)};
+  EXPECT_THAT(refusal(), HasSubstr("a.gz: holds a file of Parquet"));
+}
+
+// A small compressed file may hold much: how far it is is told by the compressed bytes used.
+TEST_F(BuildInputTest, ProgressInCompressedFilesEndsWithTheFile) {
+  std::string parts;
+  for (int i = 0; i < 40; ++i) parts += kBlockGzip;
+  options_.inputs = {put("a.gz", parts)};
+  options_.threads = 1;
+  options_.piece_bytes = 1000;
+  std::vector<double> shares;
+  BuildProgress last;
+  options_.progress = [&](const BuildProgress& progress) {
+    shares.push_back(static_cast<double>(progress.bytes) /
+                     static_cast<double>(progress.total_bytes));
+    last = progress;
+  };
+  build_dataset(options_);
+  ASSERT_GT(shares.size(), 2000U);
+  for (std::size_t i = 0; i < shares.size(); ++i) {
+    EXPECT_NEAR(shares[i], static_cast<double>(i) / static_cast<double>(shares.size()), 0.1) << i;
+  }
+  EXPECT_EQ(last.bytes, last.total_bytes);
+  EXPECT_EQ(last.text_bytes, static_cast<std::int64_t>(40 * block().size()));
+}
+
+TEST_F(BuildInputTest, APipesSizeIsNotKnown) {
+  ASSERT_EQ(::mkfifo(in("pipe").c_str(), 0600), 0);
+  options_.inputs = {put("a.txt", "text"), in("pipe")};
+  options_.format = InputFormat::kText;
+  std::thread writer([&] { write_file(in("pipe"), "through the pipe"); });
+  BuildProgress last;
+  options_.progress = [&](const BuildProgress& progress) {
+    EXPECT_EQ(progress.total_bytes, 0);
+    last = progress;
+  };
+  build_dataset(options_);
+  writer.join();
+  EXPECT_EQ(last.bytes, 20);
+}
+
+TEST(BuildProgressLine, SaysWhatIsKnown) {
+  const BuildProgress half{1234, 1 << 20, 2 << 20, 8 << 20};
+  EXPECT_EQ(progress_line(half), "50% of 2.0 MiB, 8.0 MiB of text, 1,234 documents");
+  EXPECT_EQ(progress_line({7, 100, 100, 1 << 20}), "99% of 100 B, 1.0 MiB of text, 7 documents");
+  EXPECT_EQ(progress_line({0, 2 << 20, 0, 3 << 20}), "2.0 MiB read, 3.0 MiB of text, 0 documents");
 }
 
 TEST_F(BuildInputTest, AnArraysElementsAreDocuments) {

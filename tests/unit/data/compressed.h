@@ -1,6 +1,7 @@
 // Small compressed files, as bytes.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -34,6 +35,31 @@ inline constexpr std::string_view kBlockZstd =
     "\x28\xb5\x2f\xfd\x04\x58\xc5\x00\x00\x80\x30\x31\x32\x33\x34\x35\x36\x37"
     "\x38\x39\x61\x62\x63\x64\x65\x66\x01\x00\xda\xff\xa3\xcf\x25\x31\x64\x96"
     "\x73"sv;
+// Of up to 65,535 bytes, as they are in a gzip file without compression.
+inline std::string in_gzip(std::string_view content) {
+  const auto little = [](std::uint32_t value, int bytes) {
+    std::string text;
+    for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
+    return text;
+  };
+  std::uint32_t sum = ~0U;
+  for (const char c : content) {
+    sum ^= static_cast<unsigned char>(c);
+    for (int bit = 0; bit < 8; ++bit) sum = (sum >> 1) ^ ((sum & 1) != 0 ? 0xedb88320U : 0U);
+  }
+  const auto size = static_cast<std::uint32_t>(content.size());
+  return std::string("\x1f\x8b\x08\0\0\0\0\0\0\x03\x01", 11) + little(size, 2) + little(~size, 2) +
+         std::string(content) + little(~sum, 4) + little(size, 4);
+}
+
+// The same in a frame of Zstandard.
+inline std::string in_zstd(std::string_view content) {
+  const auto header = static_cast<std::uint32_t>(content.size() << 3 | 1);
+  std::string text("\x28\xb5\x2f\xfd\x00\x58", 6);
+  for (int i = 0; i < 3; ++i) text += static_cast<char>(header >> (8 * i));
+  return text + std::string(content);
+}
+
 inline std::string block() {
   std::string text;
   for (int i = 0; i < 4096; ++i) text += "0123456789abcdef";
