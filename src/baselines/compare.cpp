@@ -28,7 +28,10 @@ void for_each_index(std::size_t count, int threads, const std::function<void(std
     }
   };
   std::vector<std::thread> pool;
-  for (int t = 1; t < threads && pool.size() + 1 < count; ++t) pool.emplace_back(run);
+  try {
+    for (int t = 1; t < threads && pool.size() + 1 < count; ++t) pool.emplace_back(run);
+  } catch (const std::exception&) {  // no more threads to be had: what there is will do
+  }
   run();
   for (std::thread& thread : pool) thread.join();
   for (const std::exception_ptr& error : errors) {

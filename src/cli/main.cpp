@@ -3,6 +3,7 @@
 #include <new>
 
 #include "cli/command_line.h"
+#include "cli/out_of_memory.h"
 #include "infinipipe/base/error.h"
 
 namespace {
@@ -25,13 +26,14 @@ int run(const std::vector<std::string>& arguments) {
 // 0: done, or what the command set; 1: the run failed; 2: wrong use or bad input. An error is one
 // line on stderr.
 int main(int argc, char** argv) {
+  infinipipe::cli::prepare_for_lack_of_memory();
   try {
     return run({argv + 1, argv + argc});
   } catch (const infinipipe::Error& error) {
     std::cerr << "error: " << error.what() << std::endl;
     return error.exit_code();
   } catch (const std::bad_alloc&) {
-    std::cerr << "error: out of memory" << std::endl;
+    infinipipe::cli::say_out_of_memory();
   } catch (const std::exception& error) {
     std::string text = error.what();
     for (char& c : text) c = c == '\n' ? ' ' : c;
