@@ -111,6 +111,7 @@ void Parser::finish() {
     });
     fail_unexpected(flag == extras.end() ? extras.front() : *flag, flags);
   }
+  std::vector<FileUse> files;
   for (std::size_t i = 0; i < flags.all().size(); ++i) {
     const Flag& flag = flags.all()[i];
     try {
@@ -123,10 +124,19 @@ void Parser::finish() {
       }
       for (std::size_t v = flag.repeated ? 0 : values[i].size() - 1; v < values[i].size(); ++v) {
         flag.set(values[i][v]);
+        for (const std::string& suffix : flag.suffixes) {
+          files.push_back({flag.positional() ? flag.name : flag.long_name(), values[i][v] + suffix,
+                           flag.written});
+        }
       }
     } catch (const InputError& error) {
       throw InputError(kWhere, error.what());
     }
+  }
+  try {
+    flags.set_files(std::move(files));
+  } catch (const InputError& error) {
+    throw InputError(kWhere, error.what());
   }
 }
 

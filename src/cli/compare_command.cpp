@@ -144,7 +144,9 @@ Command compare_command() {
         constexpr std::int64_t kMaxInt = std::numeric_limits<int>::max();
         auto options = std::make_shared<Options>();
         flags.section("Batches");
-        flags.text("--lengths", "FILE", options->lengths, "a whole number a line").required = true;
+        flags.text("--lengths", "FILE", options->lengths, "a whole number a line")
+            .reads()
+            .required = true;
         flags.integer("--batch", "N", options->batch, 1,
                       "sequences of a batch, sampled as training would; else the whole file is the "
                       "batch",
@@ -167,9 +169,11 @@ Command compare_command() {
                       "at work at once; the result does not depend on it (default: all cores)",
                       1024);
         flags.section("Output");
-        flags.text("--json", "FILE", options->json,
-                   "every batch and the summary; - is the standard output");
-        flags.text("--html", "FILE", options->html, "table and figures as one page");
+        flags
+            .text("--json", "FILE", options->json,
+                  "every batch and the summary; - is the standard output")
+            .writes();
+        flags.text("--html", "FILE", options->html, "table and figures as one page").writes();
         flags.list("Names for --planners", systems());
         flags.config(options->config,
                      {"model", "training", "parallelism", "memory", "planner", "cluster"});

@@ -42,12 +42,7 @@ void run(Options& options, Console& console) {
   build.on_bad_line = static_cast<OnBadLine>(options.on_bad_line);
   build.threads = static_cast<int>(options.threads);
   build.progress = [&console](const BuildProgress& progress) {
-    const double share = progress.total_bytes > 0 ? static_cast<double>(progress.bytes) /
-                                                        static_cast<double>(progress.total_bytes)
-                                                  : 1.0;
-    console.progress(std::to_string(static_cast<int>(100.0 * share)) + "% of " +
-                     format_bytes(static_cast<Bytes>(progress.total_bytes)) + ", " +
-                     format_count(progress.documents) + " documents");
+    console.progress(progress_line(progress));
   };
   const BuildResult result = build_dataset(build);
   console.end_progress();
@@ -66,14 +61,18 @@ Command data_build_command() {
             .texts("--input", "PATH", build.inputs,
                    "a folder or a file of text or JSON, plain or in gzip or Zstandard; may be "
                    "given again")
+            .reads()
             .required = true;
         flags.text("--out", "PREFIX", build.output, "PREFIX.bin and PREFIX.idx are written")
+            .writes({".bin", ".idx"})
             .required = true;
         flags.texts("--pattern", "GLOB", build.patterns,
                     "files to take: *.go fits names, a/*.go paths below the folder; may be "
                     "given again");
-        flags.text("--tokenizer", "NAME", build.tokenizer,
-                   "byte, or the path of a SentencePiece model (default byte)");
+        flags
+            .text("--tokenizer", "NAME", build.tokenizer,
+                  "byte, or the path of a SentencePiece model (default byte)")
+            .reads();
         flags.choice("--format", {"auto", "text", "jsonl"}, options->format,
                      "a file is a document, or a line is; auto: *.jsonl, *.ndjson and *.json hold "
                      "JSON, other files text (default auto)");

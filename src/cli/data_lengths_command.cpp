@@ -12,12 +12,16 @@ struct Options {
   std::string out = "-";
 };
 
-void run(const Options& options, const Console& console) {
+void run(const Options& options, Console& console) {
+  const std::string all = " of " + format_count(options.count) + " lengths ";
   std::string text;
-  for (const Tokens length :
-       synthetic_lengths(length_model(options.model), options.count, options.cap, options.seed)) {
+  for (const Tokens length : synthetic_lengths(
+           length_model(options.model), options.count, options.cap, options.seed,
+           [&](std::int64_t drawn) { console.progress(format_count(drawn) + all + "drawn"); })) {
     text += std::to_string(length) + "\n";
   }
+  console.progress(format_count(options.count) + all + "drawn, being written");
+  console.end_progress();
   write_output(console, options.out, text);
 }
 
@@ -41,9 +45,11 @@ Command data_lengths_command() {
                           std::int64_t{1} << 40);
             flags.integer("--seed", "X", options->seed, 0,
                           "same seed, same lengths on any machine (default 1)");
-            flags.text("--out", "FILE", options->out,
-                       "a whole number a line, as plan --lengths reads it; - is the standard "
-                       "output (default -)");
+            flags
+                .text("--out", "FILE", options->out,
+                      "a whole number a line, as plan --lengths reads it; - is the standard "
+                      "output (default -)")
+                .writes();
             return [options](Console& console) { run(*options, console); };
           }};
 }

@@ -28,11 +28,13 @@ Command data_stats_command() {
   return {"data stats", "Data", "how long documents are, and where the tokens and the work lie",
           [](Flags& flags) -> Run {
             auto options = std::make_shared<Options>();
-            flags.argument("PREFIX", options->prefix, "indexed data set: PREFIX.bin, PREFIX.idx");
+            flags.argument("PREFIX", options->prefix, "indexed data set: PREFIX.bin, PREFIX.idx")
+                .reads({"", ".bin", ".idx"});
             flags.toggle("--lengths", options->lengths,
                          "PREFIX is a file of lengths, a whole number a line");
-            flags.text("--json", "FILE", options->json,
-                       "the same as JSON; - is the standard output");
+            flags
+                .text("--json", "FILE", options->json, "the same as JSON; - is the standard output")
+                .writes();
             return [options](Console& console) { run(*options, console); };
           }};
 }

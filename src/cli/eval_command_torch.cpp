@@ -56,13 +56,16 @@ Command eval_command() {
                 .text("--checkpoint", "DIR", options->eval.checkpoint,
                       "a checkpoint, or a folder of them: the newest whole one")
                 .required = true;
-            flags.text("--data", "PREFIX", options->eval.data,
-                       "data set (default: the one it was trained on)");
+            flags
+                .text("--data", "PREFIX", options->eval.data,
+                      "data set (default: the one it was trained on)")
+                .reads({".bin", ".idx"});
             flags.integer("--sequences", "N", options->eval.sequences, 1,
                           "documents from the first one on (default: all)");
             flags.integer("--stages", "N", options->stages, 1,
                           "pipeline stages (default: the checkpoint's)", 4096);
-            flags.text("--json", "FILE", options->json, "also write the result here; - is stdout");
+            flags.text("--json", "FILE", options->json, "also write the result here; - is stdout")
+                .writes();
             flags.config(options->config,
                          {"data", "parallelism", "memory", "planner", "cluster", "runtime"});
             return [options](Console& console) { run(*options, console); };

@@ -37,7 +37,41 @@ double parse_number(const std::string& name, const std::string& value, double lo
   throw InputError(name, quoted(value), expected);
 }
 
+// Keys whose values are files.
+struct FileKey {
+  std::string_view name;
+  bool written;
+  std::vector<std::string> suffixes;
+};
+
+const std::vector<FileKey>& file_keys() {
+  static const std::vector<FileKey> kKeys = {
+      {"data.path", false, {".bin", ".idx"}},
+      {"data.tokenizer", false, {""}},
+      {"cluster.profile", false, {""}},
+      {"metrics.path", true, {""}},
+  };
+  return kKeys;
+}
+
+const FileKey* file_key(std::string_view name) {
+  for (const FileKey& key : file_keys()) {
+    if (key.name == name) return &key;
+  }
+  return nullptr;
+}
+
 }  // namespace
+
+Flag& Flag::reads(std::vector<std::string> with) {
+  suffixes = std::move(with);
+  return *this;
+}
+
+Flag& Flag::writes(std::vector<std::string> with) {
+  written = true;
+  return reads(std::move(with));
+}
 
 std::string Flag::long_name() const {
   const std::size_t comma = name.rfind(',');
@@ -82,7 +116,27 @@ TrainConfig ConfigFlags::apply(TrainConfig base) const {
   for (const auto& [key, value] : values) {
     if (key != kPreset) set_config(config, key, value, "command line");
   }
+  if (!file.empty()) {
+    std::vector<FileUse> uses = files;
+    for (const ConfigKey& key : config_keys()) {
+      const FileKey* const named = file_key(key.name);
+      const bool used =
+          std::find(sections.begin(), sections.end(), key.section()) != sections.end();
+      if (named == nullptr || !used || given(key.name)) continue;
+      const std::string path = key.get(config);
+      if (path.empty()) continue;
+      for (const std::string& suffix : named->suffixes) {
+        uses.push_back({file + ": " + key.name, path + suffix, named->written});
+      }
+    }
+    require_own_outputs(uses);
+  }
   return config;
+}
+
+void Flags::set_files(std::vector<FileUse> files) {
+  require_own_outputs(files);
+  if (config_ != nullptr) config_->files = std::move(files);
 }
 
 Flag& Flags::add(std::string name, std::string value, std::string help,
@@ -164,8 +218,11 @@ Flag& Flags::toggle(std::string name, bool& target, std::string help) {
 
 void Flags::config(ConfigFlags& target, const std::vector<std::string>& sections) {
   section("Configuration");
+  config_ = &target;
+  target.sections = sections;
   add("--config", "FILE", "TOML file of the keys below; flags win over it",
-      [&target](const std::string& text) { target.file = text; });
+      [&target](const std::string& text) { target.file = text; })
+      .reads();
   for (const ConfigKey& key : config_keys()) {
     section("[" + key.section() + "]");
     const std::string default_text = key.get(TrainConfig{});
@@ -183,6 +240,10 @@ void Flags::config(ConfigFlags& target, const std::vector<std::string>& sections
                        target.values.emplace_back(name, text);
                      });
     flag.hidden = std::find(sections.begin(), sections.end(), key.section()) == sections.end();
+    if (const FileKey* const named = file_key(key.name); named != nullptr && !flag.hidden) {
+      flag.suffixes = named->suffixes;
+      flag.written = named->written;
+    }
   }
 }
 

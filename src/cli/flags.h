@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/file_uses.h"
 #include "infinipipe/core/config.h"
 
 namespace infinipipe::cli {
@@ -24,6 +25,13 @@ struct Flag {
   bool required = false;
   bool repeated = false;  // else the last value counts
   bool hidden = false;    // understood, but not in the help
+  // Where the value is a file's name or prefix: what is appended to it for each file ("" for the
+  // name itself); empty where it is none.
+  std::vector<std::string> suffixes;
+  bool written = false;  // those files are written, not read
+
+  Flag& reads(std::vector<std::string> with = {""});
+  Flag& writes(std::vector<std::string> with = {""});
 
   bool positional() const { return name.empty() || name[0] != '-'; }
   std::string long_name() const;  // "--quiet" of "-q,--quiet"
@@ -39,10 +47,13 @@ struct HelpList {
 struct ConfigFlags {
   std::string file;
   std::vector<std::pair<std::string, std::string>> values;  // key, text; as given
+  std::vector<FileUse> files;                               // of the command's flags
+  std::vector<std::string> sections;                        // of the keys that the command uses
 
   bool given(std::string_view key) const;
   // Flags over the file over `base`; model.preset before the other model keys. Throws InputError
-  // for unknown keys and wrong values.
+  // for unknown keys and wrong values, and where the files that they name and those of the flags
+  // overwrite one another.
   // What is yet to be filled in is not checked.
   TrainConfig apply(TrainConfig base = {}) const;
   // The same, and throws as check() does.
@@ -91,6 +102,10 @@ class Flags final {
   const std::vector<HelpList>& lists() const { return lists_; }
   bool ignores_rest() const { return ignores_rest_; }
 
+  // The files of the flags that were given, with their values: checks that no output overwrites
+  // another file of the command, and keeps them for those that a configuration file names.
+  void set_files(std::vector<FileUse> files);
+
  private:
   Flag& add(std::string name, std::string value, std::string help,
             std::function<void(const std::string&)> set);
@@ -99,6 +114,7 @@ class Flags final {
   std::deque<Flag> flags_;  // references stay valid
   std::vector<HelpList> lists_;
   bool ignores_rest_ = false;
+  ConfigFlags* config_ = nullptr;
 };
 
 }  // namespace infinipipe::cli

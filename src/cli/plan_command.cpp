@@ -154,7 +154,9 @@ Command plan_command() {
         constexpr std::int64_t kMaxInt = std::numeric_limits<int>::max();
         auto options = std::make_shared<Options>();
         flags.section("Batch");
-        flags.text("--lengths", "FILE", options->lengths, "a whole number a line").required = true;
+        flags.text("--lengths", "FILE", options->lengths, "a whole number a line")
+            .reads()
+            .required = true;
         flags.integer("--batch", "N", options->batch, 1,
                       "sample N of the lengths as training would; else the whole file is the "
                       "batch",
@@ -173,7 +175,7 @@ Command plan_command() {
         flags.integer("--batches", "M", options->batches, 1,
                       "--auto looks at M steps from --step on (default 1; needs --batch)", 1000);
         flags.section("Output");
-        flags.text("--out", "FILE", options->out, "plan.json");
+        flags.text("--out", "FILE", options->out, "plan.json").writes();
         flags.toggle("--explain", options->explain,
                      "print in words and tables what was cut, packed and recomputed");
         flags.list("Names for --planner", planners());

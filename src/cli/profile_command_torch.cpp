@@ -68,8 +68,9 @@ Command profile_command() {
   return {"profile", "Planning", "measure this machine: the profile that plans are made for",
           [](Flags& flags) -> Run {
             auto options = std::make_shared<Options>();
-            flags.text("--out", "FILE", options->out, "profile.json");
-            flags.text("--html", "FILE", options->html, "predicted against measured, as a page");
+            flags.text("--out", "FILE", options->out, "profile.json").writes();
+            flags.text("--html", "FILE", options->html, "predicted against measured, as a page")
+                .writes();
             flags.number("--seconds", "S", options->seconds, 1.0, 3600.0,
                          "to spend on measuring, roughly (default 60)");
             flags.config(options->config, {"model", "data", "training", "parallelism", "runtime"});

@@ -73,20 +73,25 @@ Command simulate_command() {
       "simulate", "Planning", "run a plan on a machine's cost model, event by event",
       [](Flags& flags) -> Run {
         auto options = std::make_shared<Options>();
-        flags.argument("PLAN", options->plan, "plan.json");
-        flags.text("--profile", "FILE", options->profile, "profile.json of the machine").required =
-            true;
-        flags.text("--measured", "FILE", options->measured,
-                   "a trace of the same plan that training wrote, to set beside the prediction");
+        flags.argument("PLAN", options->plan, "plan.json").reads();
+        flags.text("--profile", "FILE", options->profile, "profile.json of the machine")
+            .reads()
+            .required = true;
+        flags
+            .text("--measured", "FILE", options->measured,
+                  "a trace of the same plan that training wrote, to set beside the prediction")
+            .reads();
         flags.integer("--cluster.devices_per_node", "N", options->devices_per_node, 1,
                       "devices that share the fast links (default 8); counts where the plan's own "
                       "prediction is of another profile",
                       kMostDevices);
         flags.section("Output");
-        flags.text("--trace", "FILE", options->trace, "Chrome trace, opens in Perfetto");
-        flags.text("--html", "FILE", options->html, "the timeline as one page");
-        flags.text("--json", "FILE", options->json,
-                   "times, waits and peaks as JSON; - is the standard output");
+        flags.text("--trace", "FILE", options->trace, "Chrome trace, opens in Perfetto").writes();
+        flags.text("--html", "FILE", options->html, "the timeline as one page").writes();
+        flags
+            .text("--json", "FILE", options->json,
+                  "times, waits and peaks as JSON; - is the standard output")
+            .writes();
         return [options](Console& console) { run(*options, console); };
       }};
 }

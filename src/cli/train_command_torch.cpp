@@ -108,9 +108,11 @@ Command train_command() {
                      "which go once the first new one is saved");
         flags.integer("--stopped-exit-code", "N", options->stopped_exit_code, 0,
                       "exit code of a run that a signal or training.max_minutes stopped (0)", 255);
-        flags.text("--plan-dir", "DIR", options->plan_dir, "keep each step's plan here");
-        flags.text("--trace-dir", "DIR", options->trace_dir,
-                   "keep each step's measured trace here (opens in Perfetto)");
+        flags.text("--plan-dir", "DIR", options->plan_dir, "keep each step's plan here").writes();
+        flags
+            .text("--trace-dir", "DIR", options->trace_dir,
+                  "keep each step's measured trace here (opens in Perfetto)")
+            .writes();
         flags.config(options->config,
                      {"model", "data", "training", "optimizer", "parallelism", "memory", "planner",
                       "cluster", "runtime", "checkpoint", "metrics"});

@@ -83,7 +83,8 @@ const LengthModel& length_model(std::string_view name) {
 }
 
 std::vector<Tokens> synthetic_lengths(const LengthModel& model, std::int64_t count, Tokens cap,
-                                      std::int64_t seed) {
+                                      std::int64_t seed,
+                                      const std::function<void(std::int64_t)>& progress) {
   if (count < 1) {
     throw InputError("lengths", "found a count of " + std::to_string(count), "expected at least 1");
   }
@@ -104,8 +105,12 @@ std::vector<Tokens> synthetic_lengths(const LengthModel& model, std::int64_t cou
       if (length >= kBodyLow && length <= kBodyHigh) return length;
     }
   };
+  constexpr std::size_t kDrawnAtOnce = std::size_t{1} << 16;
   std::vector<Tokens> lengths(static_cast<std::size_t>(count));
-  for (Tokens& length : lengths) length = std::min(cap, static_cast<Tokens>(draw()));
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    lengths[i] = std::min(cap, static_cast<Tokens>(draw()));
+    if ((i + 1) % kDrawnAtOnce == 0) progress(static_cast<std::int64_t>(i) + 1);
+  }
   return lengths;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,9 +35,10 @@ std::span<const LengthModel> length_models();
 const LengthModel& length_model(std::string_view name);
 
 // `count` lengths, each in [1, cap], the same on every machine for a seed. Where cap <= 16384 the
-// tail's lengths all are the cap.
-std::vector<Tokens> synthetic_lengths(const LengthModel& model, std::int64_t count, Tokens cap,
-                                      std::int64_t seed);
+// tail's lengths all are the cap. `progress` hears every now and then how many are drawn.
+std::vector<Tokens> synthetic_lengths(
+    const LengthModel& model, std::int64_t count, Tokens cap, std::int64_t seed,
+    const std::function<void(std::int64_t)>& progress = [](std::int64_t) {});
 
 // The lengths that the trainer's sampler would take for `step` (>= 0) from these documents:
 // `batch` of them. Throws InputError for an empty list, batch < 1 or step < 0.

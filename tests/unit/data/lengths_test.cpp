@@ -99,6 +99,15 @@ TEST(LengthModels, TheSeedDecides) {
   EXPECT_NE(synthetic_lengths(model, 100, 65536, 4), synthetic_lengths(model, 100, 65536, 5));
 }
 
+TEST(LengthModels, SayHowManyAreDrawn) {
+  std::vector<std::int64_t> heard;
+  const LengthModel& model = length_model("github");
+  const auto told = synthetic_lengths(model, 200'000, 1 << 20, 1,
+                                      [&](std::int64_t drawn) { heard.push_back(drawn); });
+  EXPECT_EQ(heard, (std::vector<std::int64_t>{65'536, 131'072, 196'608}));
+  EXPECT_EQ(told, synthetic_lengths(model, 200'000, 1 << 20, 1));
+}
+
 TEST(LengthModels, MistakesAreNamed) {
   EXPECT_THAT(error_of([] { length_model("gitlab"); }),
               HasSubstr("found \"gitlab\", expected github or commoncrawl"));
