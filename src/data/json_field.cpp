@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/json_limits.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "base/random.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "infinipipe/base/json.h"
 #include "test_support.h"
 
