@@ -244,6 +244,7 @@ class TemporaryFolder final {
 CheckpointInfo open_checkpoint(const std::string& folder, const Json& json) {
   const std::string manifest_path = folder + "/" + kManifestFile;
   const JsonView manifest(json, manifest_path);
+  run_in(json, folder);  // a run without a name would be found out only later
   std::map<std::string, std::shared_ptr<const SteadyFile>> files = {{kModelFile, nullptr},
                                                                     {kOptimizerFile, nullptr}};
   manifest.at("files").for_each([&](const JsonView& entry) {
