@@ -104,7 +104,9 @@ void check_manifest(std::string_view bytes) {
   std::vector<std::string> notes;
   if (accepts([&] { found = find_checkpoint(scratch.path("."), &notes); })) {
     require(found.folder.ends_with("step-000005") == whole, "the wrong one is found");
-    const auto passed_over = [](const std::string& note) { return note.starts_with("passed over"); };
+    const auto passed_over = [](const std::string& note) {
+      return note.starts_with("passed over");
+    };
     require(!whole || std::none_of(notes.begin(), notes.end(), passed_over),
             "what is whole is passed over");
   } else {

@@ -20,10 +20,10 @@ namespace infinipipe::paper {
 inline constexpr const char* kOurs = planner_name::kElastic;
 inline constexpr const char* kPapers = planner_name::kPaper;
 // What they are compared with, in the order of the tables' columns.
-inline constexpr std::array kRivals = {
-    system_name::kFlexsp,       system_name::kDeepspeed, system_name::kMegatron,
-    planner_name::kFixedSlices, planner_name::kSlices,   planner_name::kMepipe,
-    planner_name::kPacked,      planner_name::kGpipe};
+inline constexpr std::array kRivals = {system_name::kFlexsp,   system_name::kDeepspeed,
+                                       system_name::kMegatron, planner_name::kFixedSlices,
+                                       planner_name::kSlices,  planner_name::kMepipe,
+                                       planner_name::kPacked,  planner_name::kGpipe};
 
 struct Model {
   std::string name;  // "7B"

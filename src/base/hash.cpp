@@ -45,7 +45,8 @@ std::string hash_file(const SteadyFile& file) {
   StreamHash hash;
   std::vector<std::byte> piece(std::min<std::uint64_t>(file.size(), 1 << 20));
   for (std::uint64_t at = 0; at < file.size(); at += piece.size()) {
-    const auto bytes = std::span(piece).first(std::min<std::uint64_t>(piece.size(), file.size() - at));
+    const auto bytes =
+        std::span(piece).first(std::min<std::uint64_t>(piece.size(), file.size() - at));
     file.read(at, bytes);
     hash.update(bytes.data(), bytes.size());
   }

@@ -79,8 +79,8 @@ void choose(const Options& options, PlanningInput& input, Console& console) {
   }
   const PlanContext context = plan_context(config, input.profile);
   const ParallelChoice choice = [&] {
-    const StillWorking working(console, "choosing a layout for " +
-                                            std::to_string(config.cluster.devices) + " devices");
+    const StillWorking working(
+        console, "choosing a layout for " + std::to_string(config.cluster.devices) + " devices");
     return choose_parallelism(context, config.cluster.devices, config.cluster.devices_per_node,
                               sample, configured_evaluator(context));
   }();
@@ -133,7 +133,8 @@ void run(const Options& options, Console& console) {
   request.forward_only = options.evaluation;
   Plan plan = [&] {
     const StillWorking working(
-        console, "planning " + format_count(static_cast<std::int64_t>(lengths.size())) + " sequences");
+        console,
+        "planning " + format_count(static_cast<std::int64_t>(lengths.size())) + " sequences");
     return planner->plan(request);
   }();
   plan.predicted->step_overhead =

@@ -10,8 +10,8 @@
 
 namespace infinipipe::cli {
 
-// While it lives, a thread of its own shows "WHAT: 20 s so far" on the console's progress line, which
-// nobody else may use meanwhile; work that takes less than ten seconds shows nothing.
+// While it lives, a thread of its own shows "WHAT: 20 s so far" on the console's progress line,
+// which nobody else may use meanwhile; work that takes less than ten seconds shows nothing.
 class StillWorking final {
  public:
   StillWorking(Console& console, std::string what);

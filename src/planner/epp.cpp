@@ -101,10 +101,9 @@ class LevelPlanner final {
 
  private:
   Plan search(const PlanRequest& request, PassLog& log) const {
-    return context_->plan_by_shares(name_, request,
-                                    [&](const Plan& plan, const ReplicaShare& share) {
-                                      return plan_share(plan, share, log);
-                                    });
+    return context_->plan_by_shares(
+        name_, request,
+        [&](const Plan& plan, const ReplicaShare& share) { return plan_share(plan, share, log); });
   }
 
   // Runs the search passes on a fresh draft.

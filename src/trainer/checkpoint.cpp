@@ -48,9 +48,9 @@ void require_finite(const std::vector<Named>& tensors, const std::string& folder
   for (const Named& named : tensors) {
     if (all_finite(named.tensor)) continue;
     throw NotFiniteError(folder, "not written: " + named.name + " has a value that is not finite",
-                   "expected finite weights and moments",
-                   "the run has diverged: go on from an earlier checkpoint, with a lower "
-                   "optimizer.lr");
+                         "expected finite weights and moments",
+                         "the run has diverged: go on from an earlier checkpoint, with a lower "
+                         "optimizer.lr");
   }
 }
 
@@ -110,7 +110,8 @@ std::vector<std::string> step_folders(const std::string& path) {
 Json read_manifest(const std::string& folder) {
   const std::string path = folder + "/" + kManifestFile;
   std::error_code absent;
-  if (fs::exists(path, absent) && !fs::is_regular_file(path, absent)) {  // a pipe would be waited for
+  if (fs::exists(path, absent) &&
+      !fs::is_regular_file(path, absent)) {  // a pipe would be waited for
     throw InputError(path, "is no regular file", "expected a checkpoint's manifest");
   }
   Json json = read_json_file(path);

@@ -60,8 +60,8 @@ struct Rotation {
 // Writes the engine's state; returns the step's folder. Keeps this one and the `keep` - 1 newest of
 // this run before it, and removes what is older only after `latest` names the new one. Other runs'
 // and later steps are left alone, unless the rotation says otherwise.
-// On failure (RunError; NotFiniteError where a weight or moment is not finite, which is named) older
-// checkpoints and `latest` are as they were and nothing half-written is left.
+// On failure (RunError; NotFiniteError where a weight or moment is not finite, which is named)
+// older checkpoints and `latest` are as they were and nothing half-written is left.
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
                             const Json& sampler, const CheckpointRecord& record = {},
                             const Rotation& rotation = {});

@@ -11,10 +11,10 @@
 namespace infinipipe {
 
 // The file is touched when the first step is done, not before. Then a fresh run's begins anew, and
-// what lay there is kept as PATH.old, or PATH.old.2 and so on where those are taken; a resumed run goes on with the file, less the lines of the
-// steps that it has done again. A line that cannot be read is named and stays where it is.
-// An empty path writes nothing. A pipe is never waited for: its lines wait until somebody reads.
-// One thread.
+// what lay there is kept as PATH.old, or PATH.old.2 and so on where those are taken; a resumed run
+// goes on with the file, less the lines of the steps that it has done again. A line that cannot be
+// read is named and stays where it is. An empty path writes nothing. A pipe is never waited for:
+// its lines wait until somebody reads. One thread.
 class MetricsFile final {
  public:
   using Warn = std::function<void(const std::string&)>;
@@ -32,8 +32,8 @@ class MetricsFile final {
   // again, as many as kMostPending bytes.
   void append(const StepMetrics& metrics);
 
-  // Throws InputError naming the key where a file of that name is no metrics file: a run's data, for
-  // example, must not be moved away.
+  // Throws InputError naming the key where a file of that name is no metrics file: a run's data,
+  // for example, must not be moved away.
   static void require_free(const std::string& path);
 
   static constexpr std::size_t kMostPending = std::size_t{1} << 20;

@@ -43,7 +43,8 @@ void require_not_read(const TrainConfig& config) {
                                   config.data.tokenizer, config.cluster.profile}) {
     std::error_code absent;
     if (config.metrics.path.empty() || !fs::equivalent(config.metrics.path, read, absent)) continue;
-    throw InputError("config: metrics.path", "found " + config.metrics.path + ", which is read as " + read,
+    throw InputError("config: metrics.path",
+                     "found " + config.metrics.path + ", which is read as " + read,
                      "expected a file of its own", "choose another name");
   }
 }
@@ -130,15 +131,16 @@ void require_memory(const TrainConfig& config, const Survey& survey) {
                          stages[p].count();
     const Bytes least = cost.state_bytes(StageId(p)) + inputs;
     if (least <= limit) continue;
-    throw RunError("config: memory.bytes_per_stage",
-                   given ? "found " + format_bytes(limit)
-                         : "a stage's share of this machine is " + format_bytes(limit),
-                   "stage " + std::to_string(p) + " needs more than " + format_bytes(least) +
-                       " even if every layer is recomputed: " + format_bytes(least - inputs) +
-                       " of states, and the layers' inputs for a document of " +
-                       format_count(survey.longest) + " tokens",
-                   std::string(given ? "raise it, add stages, or lower" : "use a smaller model, or lower") +
-                       " data.max_sequence_length; nothing was trained");
+    throw RunError(
+        "config: memory.bytes_per_stage",
+        given ? "found " + format_bytes(limit)
+              : "a stage's share of this machine is " + format_bytes(limit),
+        "stage " + std::to_string(p) + " needs more than " + format_bytes(least) +
+            " even if every layer is recomputed: " + format_bytes(least - inputs) +
+            " of states, and the layers' inputs for a document of " + format_count(survey.longest) +
+            " tokens",
+        std::string(given ? "raise it, add stages, or lower" : "use a smaller model, or lower") +
+            " data.max_sequence_length; nothing was trained");
   }
 }
 

@@ -37,9 +37,7 @@ double seconds_since_1970() {
          static_cast<double>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
 
-std::string numbered(const std::string& folder, int step) {
-  return folder + "/" + step_name(step);
-}
+std::string numbered(const std::string& folder, int step) { return folder + "/" + step_name(step); }
 
 Engine::Options engine_options(const TrainOptions& options, const TrainConfig& config,
                                const std::vector<LayerRange>& stages) {
@@ -187,8 +185,8 @@ TrainResult TrainingRun::run(int first) {
                             seconds_since(started) >= 60.0 * config_.training.max_minutes;
     result.stopped = (asked || time_is_up) && result.next_step < config_.training.steps;
     result.skipped_at_end = health_.skipped_in_a_row();
-    save_when_due(result.next_step,
-                  result.stopped || result.next_step == config_.training.steps, result);
+    save_when_due(result.next_step, result.stopped || result.next_step == config_.training.steps,
+                  result);
     if (result.stopped) {
       options_.log("stopped at step " + std::to_string(result.next_step) + " of " +
                    std::to_string(config_.training.steps) +
@@ -238,10 +236,12 @@ void TrainingRun::save_when_due(int next_step, bool last, TrainResult& result) {
 void TrainingRun::end(TrainResult& result) const {
   const int skipped = result.skipped_at_end;
   if (skipped == 0) return;
-  const std::string steps = skipped == 1 ? "the last step was" : "the last " + std::to_string(skipped) + " steps were";
+  const std::string steps =
+      skipped == 1 ? "the last step was" : "the last " + std::to_string(skipped) + " steps were";
   if (!result.stopped && skipped == result.steps_done) {
     throw RunError("step " + std::to_string(result.next_step - 1),
-                   skipped == 1 ? "the only step was skipped" : "all " + std::to_string(skipped) + " steps were skipped",
+                   skipped == 1 ? "the only step was skipped"
+                                : "all " + std::to_string(skipped) + " steps were skipped",
                    "expected a finite loss and gradient",
                    "lower optimizer.lr or model.initializer_range, or find the cause with "
                    "--training.check_finite true");

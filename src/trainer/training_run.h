@@ -63,8 +63,8 @@ class TrainingRun final {
   bool resumed_ = false;
   bool updating_ = false;  // weights are not of one step: what fails now must not be saved
   bool files_failed_ = false;
-  std::string proven_;  // the newest checkpoint that a step went well from
-  std::string newest_;  // the newest of this process, or the one it resumed
+  std::string proven_;    // the newest checkpoint that a step went well from
+  std::string newest_;    // the newest of this process, or the one it resumed
   bool unsaved_ = false;  // weights have changed since that one
 };
 

@@ -1,9 +1,11 @@
 // A library for LD_PRELOAD that lets one chosen call on files fail, or ends the process there.
 //
-//   INFINIPIPE_FAULT_UNDER  a folder: only what changes files in it counts (making, writing, syncing,
+//   INFINIPIPE_FAULT_UNDER  a folder: only what changes files in it counts (making, writing,
+//   syncing,
 //                           closing what was written, renaming, removing, folders too)
 //   INFINIPIPE_FAULT_LOG    a file outside: one line a counted call, "write 4096 PATH"
-//   INFINIPIPE_FAULT_AT     the counted call to spoil: 1 is the first; with INFINIPIPE_FAULT_FOREVER
+//   INFINIPIPE_FAULT_AT     the counted call to spoil: 1 is the first; with
+//   INFINIPIPE_FAULT_FOREVER
 //                           set, all later ones too
 //   INFINIPIPE_FAULT_DO     kill: SIGKILL before the call is made; eio, enospc: it fails with that
 //                           error and does nothing; short: a write of many bytes takes half of them
@@ -77,7 +79,8 @@ Verdict judge(const char* call, std::size_t bytes, const std::string& path) {
     const std::string line = std::string(call) + " " + std::to_string(bytes) + " " + path + "\n";
     const int fd = real<int(const char*, int, ...)>("open")(
         log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-    const ssize_t put = real<ssize_t(int, const void*, size_t)>("write")(fd, line.data(), line.size());
+    const ssize_t put =
+        real<ssize_t(int, const void*, size_t)>("write")(fd, line.data(), line.size());
     (void)put;
     real<int(int)>("close")(fd);
   }

@@ -100,7 +100,7 @@ struct TrainResult {
   double first_loss = 0.0;  // of steps that were not skipped
   double last_loss = 0.0;
   int skipped = 0;
-  int skipped_at_end = 0;  // in a row, for a loss or norm that is not finite
+  int skipped_at_end = 0;           // in a row, for a loss or norm that is not finite
   Seconds plan_cpu_seconds = 0.0;   // processor time of planning, all steps
   Seconds cpu_seconds = 0.0;        // of the whole process while it trained
   Seconds plan_wait_seconds = 0.0;  // stood still for plans after the first step

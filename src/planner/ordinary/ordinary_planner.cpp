@@ -45,10 +45,10 @@ class OrdinaryPlanner final : public Planner {
 
   Plan plan(const PlanRequest& request) const override {
     return timed_plan([&] {
-      return context_->plan_by_shares(
-          name_, request, [&](const Plan& plan, const ReplicaShare& share) {
-            return plan_share(plan, share, request.forward_only);
-          });
+      return context_->plan_by_shares(name_, request,
+                                      [&](const Plan& plan, const ReplicaShare& share) {
+                                        return plan_share(plan, share, request.forward_only);
+                                      });
     });
   }
 
@@ -100,10 +100,10 @@ class OrdinaryPlanner final : public Planner {
   Trial fit(const Plan& plan, const ReplicaShare& share, const OrdinaryRecipe& recipe,
             bool forward_only) const {
     const auto trial = [&](int recompute) {
-      Plan alone = BoundContext::alone(
-          plan, share,
-          ordinary_replica(recipe, share.lengths, recompute, context_->cost(), forward_only,
-                           context_->level()));
+      Plan alone =
+          BoundContext::alone(plan, share,
+                              ordinary_replica(recipe, share.lengths, recompute, context_->cost(),
+                                               forward_only, context_->level()));
       const Evaluation evaluation =
           context_->evaluator().evaluate(alone, context_->cost(), ReplicaId{});
       return Trial{std::move(alone.replicas.front()), evaluation, recompute};

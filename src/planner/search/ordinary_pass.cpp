@@ -1,6 +1,6 @@
-#include "planner/ordinary/ordinary_planner.h"
 #include <cmath>
 
+#include "planner/ordinary/ordinary_planner.h"
 #include "planner/recompute/uniform_recompute.h"
 #include "planner/search/draft.h"
 
@@ -39,7 +39,8 @@ std::optional<Schedule> schedule_in_order(const std::shared_ptr<const Cutting>& 
 void search_ordinary(Draft& draft) {
   const BoundContext& context = draft.context();
   for (OrdinaryRecipe& recipe : rival_recipes(draft.lengths(), context, false)) {
-    if (recipe.chunking.chunks.size() > kMostChunks && std::isfinite(draft.best_seconds())) continue;
+    if (recipe.chunking.chunks.size() > kMostChunks && std::isfinite(draft.best_seconds()))
+      continue;
     auto schedule = schedule_in_order(draft.cost_of(recipe.slices, std::move(recipe.chunking)),
                                       context.has(Pass::kAdaptiveRecompute), draft.best_seconds());
     if (schedule) draft.add(std::move(*schedule));

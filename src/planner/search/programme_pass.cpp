@@ -100,8 +100,7 @@ std::optional<Schedule> solve(Option& option, const BoundContext& context) {
                     .starts = option.starts,
                     .steps = std::move(option.steps),
                     .recompute = std::move(solution->recompute)};
-  schedule.seconds =
-      time_steps(schedule.steps, option.cutting->table, schedule.recompute).seconds;
+  schedule.seconds = time_steps(schedule.steps, option.cutting->table, schedule.recompute).seconds;
   schedule.solver = solution->solver;
   return schedule;
 }

@@ -12,7 +12,8 @@
 
 namespace infinipipe {
 
-// A chunking with its costs, which take most of a search's memory: schedules keep the chunking alone.
+// A chunking with its costs, which take most of a search's memory: schedules keep the chunking
+// alone.
 struct Cutting {
   int slices = 1;
   std::shared_ptr<const Chunking> chunking;
@@ -21,8 +22,8 @@ struct Cutting {
 
 struct Schedule {
   int slices = 1;
-  std::shared_ptr<const Chunking> chunking;  // shared by the schedules that run it
-  Keep level = Keep::kInput;                 // what recomputed layers keep
+  std::shared_ptr<const Chunking> chunking;     // shared by the schedules that run it
+  Keep level = Keep::kInput;                    // what recomputed layers keep
   const char* name = schedule_name::kOneFOneB;  // of the table of schedules
   PipelineStarts starts = {0};
   StepLists steps;

@@ -268,12 +268,12 @@ TEST_F(CheckpointTest, AMissingLatestIsSaid) {
     run(c, true);
     FAIL() << "it began anew";
   } catch (const InputError& error) {
-    EXPECT_THAT(error.what(),
-                HasSubstr("`latest` names step-000006, and no checkpoint is there"));
+    EXPECT_THAT(error.what(), HasSubstr("`latest` names step-000006, and no checkpoint is there"));
   }
 }
 
-// A disk that is full for a while costs a warning, and for good the steps since the last checkpoint.
+// A disk that is full for a while costs a warning, and for good the steps since the last
+// checkpoint.
 TEST_F(CheckpointTest, AFailedSavingNamesTheStepAndTrainingGoesOn) {
   TrainConfig c = config();
   c.checkpoint.every = 2;
@@ -296,11 +296,10 @@ TEST_F(CheckpointTest, AFailedSavingNamesTheStepAndTrainingGoesOn) {
   };
   said = listen(options);
   limit.reset();
-  EXPECT_THAT(said.error,
-              AllOf(HasSubstr("after step 5: the checkpoint could not be saved: "),
-                    HasSubstr("what was trained since " + c.checkpoint.path +
-                              "/step-000004 is lost"),
-                    HasSubstr("step-000004 is whole")));
+  EXPECT_THAT(said.error, AllOf(HasSubstr("after step 5: the checkpoint could not be saved: "),
+                                HasSubstr("what was trained since " + c.checkpoint.path +
+                                          "/step-000004 is lost"),
+                                HasSubstr("step-000004 is whole")));
 }
 
 TEST_F(CheckpointTest, TrainingIntoOneStepsCheckpointIsRefused) {

@@ -1,6 +1,6 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -110,8 +110,8 @@ TEST_F(Metrics, AFileOfAnotherKindIsRefused) {
       MetricsFile::require_free(path_);
       FAIL() << content;
     } catch (const InputError& error) {
-      EXPECT_THAT(error.what(), HasSubstr("config: metrics.path: found " + path_ +
-                                          ", which is no metrics file"));
+      EXPECT_THAT(error.what(),
+                  HasSubstr("config: metrics.path: found " + path_ + ", which is no metrics file"));
     }
   }
   write_file(path_, "{\"step\": 1}\n");
