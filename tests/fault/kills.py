@@ -32,7 +32,7 @@ def restarts(harness, wanted, steps, every, signals, seed):
         while True:
             harness.progress(f"{struck} of {wanted} signals, run {runs}")
             which = draw.choice(signals)
-            result = harness.run(*command, end_after=draw.uniform(0.1, 1.3) * alone.seconds,
+            result = harness.run(*command, end_after=draw.uniform(0.1, 0.7) * alone.seconds,
                                  end_with=which)
             if result.code == 0:
                 break
@@ -52,7 +52,7 @@ def restarts(harness, wanted, steps, every, signals, seed):
 
 def random_kills(harness):
     wanted = 120 if harness.full else 4
-    struck, runs, found = restarts(harness, wanted, steps=400 if harness.full else 60, every=25,
+    struck, runs, found = restarts(harness, wanted, steps=100 if harness.full else 60, every=10,
                                    signals=[signal.SIGKILL], seed=20261127)
     ends = [run[-1] for run in found]
     repeated = sum(end["steps_repeated"] for end in ends)
@@ -63,7 +63,7 @@ def random_kills(harness):
 
 def random_stops(harness):
     wanted = 60 if harness.full else 4
-    struck, runs, found = restarts(harness, wanted, steps=400 if harness.full else 60, every=1000,
+    struck, runs, found = restarts(harness, wanted, steps=100 if harness.full else 60, every=1000,
                                    signals=STOPS, seed=11)
     repeated = sum(run[-1]["steps_repeated"] for run in found)
     require(repeated == 0, f"{repeated} steps were trained twice")
