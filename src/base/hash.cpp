@@ -41,20 +41,25 @@ void StreamHash::update(const void* data, std::size_t bytes) {
   XXH3_128bits_update(static_cast<XXH3_state_t*>(state_), data, bytes);
 }
 
-std::string hash_file(const SteadyFile& file) {
-  StreamHash hash;
-  std::vector<std::byte> piece(std::min<std::uint64_t>(file.size(), 1 << 20));
-  for (std::uint64_t at = 0; at < file.size(); at += piece.size()) {
-    const auto bytes =
-        std::span(piece).first(std::min<std::uint64_t>(piece.size(), file.size() - at));
-    file.read(at, bytes);
-    hash.update(bytes.data(), bytes.size());
+void StreamHash::update(const SteadyFile& file, std::uint64_t begin, std::uint64_t bytes) {
+  std::vector<std::byte> piece(std::min<std::uint64_t>(bytes, 1 << 20));
+  while (bytes > 0) {
+    const auto part = std::span(piece).first(std::min<std::uint64_t>(piece.size(), bytes));
+    file.read(begin, part);
+    update(part.data(), part.size());
+    begin += part.size();
+    bytes -= part.size();
   }
-  return hash.hex();
 }
 
 std::string StreamHash::hex() const {
   return to_hex(XXH3_128bits_digest(static_cast<const XXH3_state_t*>(state_)));
+}
+
+std::string hash_file(const SteadyFile& file) {
+  StreamHash hash;
+  hash.update(file, 0, file.size());
+  return hash.hex();
 }
 
 }  // namespace infinipipe

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -22,13 +23,15 @@ class StreamHash final {
   StreamHash& operator=(const StreamHash&) = delete;
 
   void update(const void* data, std::size_t bytes);
+  // A range of a file, read piece by piece. Throws what SteadyFile::read() throws.
+  void update(const SteadyFile& file, std::uint64_t begin, std::uint64_t bytes);
   std::string hex() const;
 
  private:
   void* state_;
 };
 
-// hash_hex() of the whole file, read piece by piece. Throws what SteadyFile::read() throws.
+// hash_hex() of the whole file.
 std::string hash_file(const SteadyFile& file);
 
 }  // namespace infinipipe

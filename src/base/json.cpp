@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/json_limits.h"
+#include "base/json_rules.h"
 #include "base/number_text.h"
 #include "infinipipe/base/error.h"
 
@@ -33,10 +33,7 @@ class StrictHandler final : public nlohmann::json_sax<Json> {
     return builder_.start_object(count);
   }
   bool key(string_t& name) override {
-    if (!keys_.back().insert(name).second) {
-      throw InputError(where_, "key \"" + name + "\" stands twice", "expected each key once",
-                       "remove one");
-    }
+    if (!keys_.back().insert(name).second) fail_json_key_twice(where_, name);
     return builder_.key(name);
   }
   bool end_object() override {
@@ -53,22 +50,12 @@ class StrictHandler final : public nlohmann::json_sax<Json> {
     return builder_.end_array();
   }
   bool parse_error(std::size_t position, const std::string& token,
-                   const nlohmann::detail::exception& error) override {
-    std::string text = error.what();
-    if (const auto colon = text.rfind("; "); colon != std::string::npos) text.resize(colon);
-    throw InputError(where_,
-                     "not JSON at byte " + std::to_string(position) +
-                         (token.empty() ? "" : " near '" + shorten(token) + "'"),
-                     "expected a JSON document", "repair or rewrite the file");
+                   const nlohmann::detail::exception&) override {
+    fail_json_syntax(where_, position, std::string_view(token).substr(0, 40));
   }
 
  private:
-  static std::string shorten(const std::string& token) { return token.substr(0, 40); }
-  void enter() {
-    if (++depth_ > kMaxJsonDepth) {
-      throw InputError(where_, "JSON nested deeper than " + std::to_string(kMaxJsonDepth));
-    }
-  }
+  void enter() { require_json_depth(where_, ++depth_); }
 
   std::string where_;
   nlohmann::detail::json_sax_dom_parser<Json> builder_;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/number_text.h"
+#include "core/config_files.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
 
@@ -35,30 +36,6 @@ double parse_number(const std::string& name, const std::string& value, double lo
   std::string expected = "expected a finite number of at least " + number_text(low);
   if (std::isfinite(high)) expected += " and at most " + number_text(high);
   throw InputError(name, quoted(value), expected);
-}
-
-// Keys whose values are files.
-struct FileKey {
-  std::string_view name;
-  bool written;
-  std::vector<std::string> suffixes;
-};
-
-const std::vector<FileKey>& file_keys() {
-  static const std::vector<FileKey> kKeys = {
-      {"data.path", false, {".bin", ".idx"}},
-      {"data.tokenizer", false, {""}},
-      {"cluster.profile", false, {""}},
-      {"metrics.path", true, {""}},
-  };
-  return kKeys;
-}
-
-const FileKey* file_key(std::string_view name) {
-  for (const FileKey& key : file_keys()) {
-    if (key.name == name) return &key;
-  }
-  return nullptr;
 }
 
 }  // namespace
@@ -117,18 +94,11 @@ TrainConfig ConfigFlags::apply(TrainConfig base) const {
     if (key != kPreset) set_config(config, key, value, "command line");
   }
   if (!file.empty()) {
-    std::vector<FileUse> uses = files;
-    for (const ConfigKey& key : config_keys()) {
-      const FileKey* const named = file_key(key.name);
-      const bool used =
-          std::find(sections.begin(), sections.end(), key.section()) != sections.end();
-      if (named == nullptr || !used || given(key.name)) continue;
-      const std::string path = key.get(config);
-      if (path.empty()) continue;
-      for (const std::string& suffix : named->suffixes) {
-        uses.push_back({file + ": " + key.name, path + suffix, named->written});
-      }
-    }
+    std::vector<FileUse> uses = config_files(config, file, [this](const ConfigKey& key) {
+      return !given(key.name) &&
+             std::find(sections.begin(), sections.end(), key.section()) != sections.end();
+    });
+    uses.insert(uses.begin(), files.begin(), files.end());
     require_own_outputs(uses);
   }
   return config;

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "cli/file_uses.h"
+#include "base/file_uses.h"
 #include "infinipipe/core/config.h"
 
 namespace infinipipe::cli {

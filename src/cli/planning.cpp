@@ -97,12 +97,14 @@ Seconds outside_instructions(const Plan& plan, const Profile& profile, int devic
   return profile.step_seconds + step_overhead(plan, cost, devices_per_node).total();
 }
 
-void warn_of_another_profile(const Plan& plan, const std::string& plan_file, const Profile& profile,
+bool warn_of_another_profile(const Plan& plan, const std::string& plan_file, const Profile& profile,
                              const std::string& profile_file, Console& console) {
   const std::string hash = profile_hash(profile);
-  if (plan.profile_hash.empty() || plan.profile_hash == hash) return;
+  if (plan.profile_hash == hash) return false;
+  if (plan.profile_hash.empty()) return true;
   console.warn(plan_file + " was made with profile " + plan.profile_hash + ", and " + profile_file +
                " is " + hash + ": what is said here is of the latter");
+  return true;
 }
 
 SystemContext configured_cluster(const PlanningInput& input, const ConfigFlags& flags) {

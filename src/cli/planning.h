@@ -44,8 +44,9 @@ std::unique_ptr<Planner> configured_planner(const PlanningInput& input);
 Seconds outside_instructions(const Plan& plan, const Profile& profile, int devices_per_node,
                              Console& console);
 
-// A plan may be looked at on another machine than its own, but never without a word.
-void warn_of_another_profile(const Plan& plan, const std::string& plan_file, const Profile& profile,
+// A plan may be looked at on another machine than its own, but never without a word. False where
+// the profile is the plan's own; a plan that names none has none of its own.
+bool warn_of_another_profile(const Plan& plan, const std::string& plan_file, const Profile& profile,
                              const std::string& profile_file, Console& console);
 
 // The cluster that systems are compared on, judged by the simulator. Degrees are fixed where any of

@@ -38,10 +38,11 @@ void run(const Options& options, Console& console) {
   require_valid(plan, options.plan);
   const Profile profile = read_profile(options.profile);
   const CostModel cost = plan_cost(profile, plan);
-  warn_of_another_profile(plan, options.plan, profile, options.profile, console);
+  const bool another =
+      warn_of_another_profile(plan, options.plan, profile, options.profile, console);
   const Bytes limit = profile.limit(plan.bytes_per_stage);
   Simulation simulation = simulate(plan, cost);
-  if (!plan.predicted || plan.profile_hash != profile_hash(profile)) {
+  if (!plan.predicted || another) {
     simulation.prediction.step_overhead =
         outside_instructions(plan, profile, static_cast<int>(options.devices_per_node), console);
   }

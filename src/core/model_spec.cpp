@@ -140,8 +140,8 @@ void ModelSpec::check() const {
   require_positive("rms_norm_eps", rms_norm_eps);
   require_positive("initializer_range", initializer_range);
   if (initializer_range > kMostInitializerRange) {
-    throw InputError("model.initializer_range", "found " + Json(initializer_range).dump(),
-                     "expected at most " + Json(kMostInitializerRange).dump());
+    throw InputError("model.initializer_range", "found " + number_text(initializer_range),
+                     "expected at most " + number_text(kMostInitializerRange));
   }
 }
 

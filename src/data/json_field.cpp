@@ -9,7 +9,7 @@
 #include <set>
 #include <vector>
 
-#include "base/json_limits.h"
+#include "base/json_rules.h"
 #include "base/utf8.h"
 #include "infinipipe/base/error.h"
 
@@ -99,12 +99,7 @@ class FieldFinder final {
 
   [[noreturn]] void fail(std::size_t at) const {
     const std::string_view near = text_.substr(std::min(at, text_.size())).substr(0, 40);
-    throw InputError(
-        where_,
-        "not JSON at byte " + std::to_string(at + 1) +
-            (near.empty() ? ""
-                          : " near '" + std::string(near.substr(0, whole_characters(near))) + "'"),
-        "expected a JSON document", "repair or rewrite the file");
+    fail_json_syntax(where_, at + 1, near.substr(0, whole_characters(near)));
   }
   [[noreturn]] void complain(std::string_view path, const std::string& found,
                              const std::string& expected, std::string_view next = {}) const {
@@ -168,9 +163,7 @@ class FieldFinder final {
 
   void enter() {
     ++at_;
-    if (++nesting_ > kMaxJsonDepth) {
-      throw InputError(where_, "JSON nested deeper than " + std::to_string(kMaxJsonDepth));
-    }
+    require_json_depth(where_, ++nesting_);
   }
 
   void array() {
@@ -210,10 +203,7 @@ class FieldFinder final {
     std::set<std::string> keys;
     members([&](std::string_view key) {
       const auto [name, is_new] = keys.insert(unescaped(key));
-      if (!is_new) {
-        throw InputError(where_, "key \"" + shown(*name) + "\" stands twice",
-                         "expected each key once", "remove one");
-      }
+      if (!is_new) fail_json_key_twice(where_, shown(*name));
       return Target{};
     });
   }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <vector>
 
 #include "base/hash.h"
 #include "infinipipe/base/error.h"
@@ -13,7 +12,6 @@ namespace {
 
 constexpr std::uint64_t kSamples = 64;
 constexpr std::uint64_t kSampleBytes = 4096;
-constexpr std::uint64_t kIndexPiece = 1 << 20;
 
 std::string text_of(const Json& identity, const char* key) {
   const auto found = identity.find(key);
@@ -24,23 +22,16 @@ std::string text_of(const Json& identity, const char* key) {
 
 Json data_identity(const IndexedDataset& dataset) {
   StreamHash hash;
-  const auto hash_piece = [&](const SteadyFile& file, std::uint64_t begin, std::uint64_t size) {
-    std::vector<std::byte> piece(size);
-    file.read(begin, piece);
-    hash.update(piece.data(), piece.size());
-  };
   const SteadyFile index(dataset.prefix() + ".idx");
-  for (std::uint64_t at = 0; at < index.size(); at += kIndexPiece) {
-    hash_piece(index, at, std::min(kIndexPiece, index.size() - at));
-  }
+  hash.update(index, 0, index.size());
   const SteadyFile tokens(dataset.prefix() + ".bin");
   const std::uint64_t size = tokens.size();
   for (std::uint64_t i = 0; i < kSamples; ++i) {
     const std::uint64_t begin = size / kSamples * i;
-    hash_piece(tokens, begin, std::min(kSampleBytes, size - begin));
+    hash.update(tokens, begin, std::min(kSampleBytes, size - begin));
   }
   const std::uint64_t end = std::min(kSampleBytes, size);
-  hash_piece(tokens, size - end, end);
+  hash.update(tokens, size - end, end);
   return {{"path", dataset.prefix()},
           {"documents", dataset.documents()},
           {"tokens", dataset.tokens()},

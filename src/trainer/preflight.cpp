@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/file_uses.h"
+#include "core/config_files.h"
 #include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/cost/cost_model.h"
@@ -37,18 +39,6 @@ void require_room(const TrainConfig& config) {
                  "make room, or choose another folder");
 }
 
-// The file of metrics must not be one that the run reads.
-void require_not_read(const TrainConfig& config) {
-  for (const std::string& read : {config.data.path + ".bin", config.data.path + ".idx",
-                                  config.data.tokenizer, config.cluster.profile}) {
-    std::error_code absent;
-    if (config.metrics.path.empty() || !fs::equivalent(config.metrics.path, read, absent)) continue;
-    throw InputError("config: metrics.path",
-                     "found " + config.metrics.path + ", which is read as " + read,
-                     "expected a file of its own", "choose another name");
-  }
-}
-
 }  // namespace
 
 void require_ready(const TrainOptions& options, const TrainConfig& config) {
@@ -70,7 +60,7 @@ void require_ready(const TrainOptions& options, const TrainConfig& config) {
   }
   if (!config.checkpoint.path.empty()) require_room(config);
   if (!options.resume) MetricsFile::require_free(config.metrics.path);
-  require_not_read(config);
+  require_own_outputs(config_files(config, "config", [](const ConfigKey&) { return true; }));
 }
 
 Survey survey_data(const IndexedDataset& dataset, const Sampler& sampler, const TrainConfig& config,

@@ -195,7 +195,7 @@ TrainResult TrainingRun::run(int first) {
     }
   }
   result.cpu_seconds = process_seconds() - processor;
-  end(result);
+  require_learning(result);
   return result;
 }
 
@@ -233,20 +233,21 @@ void TrainingRun::save_when_due(int next_step, bool last, TrainResult& result) {
 }
 
 // A run that comes to its end without learning does not look well.
-void TrainingRun::end(TrainResult& result) const {
+void TrainingRun::require_learning(const TrainResult& result) const {
   const int skipped = result.skipped_at_end;
   if (skipped == 0) return;
-  const std::string steps =
-      skipped == 1 ? "the last step was" : "the last " + std::to_string(skipped) + " steps were";
+  const bool one = skipped == 1;
   if (!result.stopped && skipped == result.steps_done) {
     throw RunError("step " + std::to_string(result.next_step - 1),
-                   skipped == 1 ? "the only step was skipped"
-                                : "all " + std::to_string(skipped) + " steps were skipped",
+                   one ? "the only step was skipped"
+                       : "all " + std::to_string(skipped) + " steps were skipped",
                    "expected a finite loss and gradient",
                    "lower optimizer.lr or model.initializer_range, or find the cause with "
                    "--training.check_finite true");
   }
-  options_.warn(steps + " skipped: nothing was learnt in " + (skipped == 1 ? "it" : "them"));
+  options_.warn(one ? "the last step was skipped: nothing was learnt in it"
+                    : "the last " + std::to_string(skipped) +
+                          " steps were skipped: nothing was learnt in them");
 }
 
 void TrainingRun::save(int next_step, bool last, TrainResult& result) {

@@ -44,7 +44,7 @@ class TrainingRun final {
   void keep_files(int step, const Plan& plan, const Trace& trace);
   void save(int next_step, bool last, TrainResult& result);
   void save_when_due(int next_step, bool last, TrainResult& result);
-  void end(TrainResult& result) const;
+  void require_learning(const TrainResult& result) const;
   [[noreturn]] void fail(int step, TrainResult& result);
   void warn_over_budget(int step, const Plan& plan, const std::vector<Bytes>& peaks) const;
 

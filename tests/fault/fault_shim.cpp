@@ -100,23 +100,19 @@ bool changes(int flags) { return (flags & (O_CREAT | O_TRUNC)) != 0; }
 
 extern "C" {
 
-int open(const char* path, int flags, ...) {
-  va_list list;
-  va_start(list, flags);
-  const mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(list, mode_t) : 0;
-  va_end(list);
-  if (changes(flags) && FAILS("open", 0, absolute(AT_FDCWD, path))) return -1;
-  return real<int(const char*, int, ...)>("open")(path, flags, mode);
-}
-
-int open64(const char* path, int flags, ...) {
-  va_list list;
-  va_start(list, flags);
-  const mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(list, mode_t) : 0;
-  va_end(list);
-  if (changes(flags) && FAILS("open", 0, absolute(AT_FDCWD, path))) return -1;
-  return real<int(const char*, int, ...)>("open64")(path, flags, mode);
-}
+// Both take the mode as a third argument where a file is made.
+#define OPEN_AS(function)                                                                \
+  int function(const char* path, int flags, ...) {                                       \
+    va_list list;                                                                        \
+    va_start(list, flags);                                                               \
+    const mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(list, mode_t) : 0; \
+    va_end(list);                                                                        \
+    if (changes(flags) && FAILS("open", 0, absolute(AT_FDCWD, path))) return -1;         \
+    return real<int(const char*, int, ...)>(#function)(path, flags, mode);               \
+  }
+OPEN_AS(open)
+OPEN_AS(open64)
+#undef OPEN_AS
 
 ssize_t write(int fd, const void* bytes, size_t count) {
   const Verdict verdict = judge("write", count, of_descriptor(fd));

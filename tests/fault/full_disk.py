@@ -32,31 +32,13 @@ def fill(folder, but=0):
 
 
 def commands(harness):
-    profile = harness.source / "profiles/llama-7b-a800.json"
-    lengths = harness.work / "lengths.txt"
-    lengths.write_text("".join(f"{100 + 37 * i}\n" for i in range(200)))
-    plan = harness.work / "plan.json"
-    planning = ["plan", "--lengths", lengths, "--cluster.profile", profile,
-                "--parallelism.stages", "4", "--parallelism.sequence_parallel", "8", "--out"]
-    harness.succeed(*planning, plan)
-    harness.documents()
-    simulate = ["simulate", plan, "--profile", profile]
-    kinds = {
-        "plan": lambda disk: [*planning, disk / "plan.json"],
-        "trace": lambda disk: [*simulate, "--trace", disk / "trace.json"],
-        "page": lambda disk: [*simulate, "--html", disk / "page.html"],
-        "times": lambda disk: [*simulate, "--json", disk / "times.json"],
-        "lengths": lambda disk: ["data", "lengths", "--model", "github", "--count", "20000",
-                                 "--cap", "98304", "--out", disk / "lengths.txt"],
-        "data set": lambda disk: ["data", "build", "--input", harness.work / "texts", "--out",
-                                  disk / "set", "-q"],
-    }
     real = False
-    for name, command in kinds.items():
+    kinds = list(harness.writers(harness.work))
+    for name in kinds:
         with small_disk(harness, 4096) as (disk, environment, real):
             if real:
                 fill(disk)
-            result = harness.run(*command(disk), environment=environment)
+            result = harness.run(*harness.writers(disk)[name], environment=environment)
             one_error(result, disk)
             left = [f.name for f in disk.iterdir() if f.stat().st_size > 0 and f.name != FILLER]
             require(not left, f"{name}: left {left}: {result}")

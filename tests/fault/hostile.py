@@ -3,7 +3,7 @@ ends in bounded time and memory, with a result or with one line of error."""
 import json
 import random
 
-from program import require
+from program import STAGES, require
 
 SECONDS = 60.0
 BYTES = 1 << 30  # LibTorch's own libraries take a third of it
@@ -99,13 +99,8 @@ def tried(harness, name, path, contents, command):
 def inputs(harness):
     count = 350 if harness.full else 6
     given = harness.folder("given")
-    profile = harness.source / "profiles/llama-7b-a800.json"
-    lengths = given / "good_lengths.txt"
-    lengths.write_text("5000\n300\n800\n20\n")
-    shape = ["--parallelism.stages", "4", "--parallelism.sequence_parallel", "8"]
-    planning = ["plan", "--lengths", lengths, "--cluster.profile", profile, *shape]
-    plan = given / "good_plan.json"
-    harness.succeed(*planning, "--out", plan)
+    profile, planning, plan = harness.profile, harness.planning(), harness.plan()
+    lengths = harness.work / "lengths.txt"
     trace = given / "good_trace.json"
     harness.succeed("simulate", plan, "--profile", profile, "--trace", trace)
     config = (harness.source / "configs/own.toml").read_bytes()
@@ -124,10 +119,10 @@ def inputs(harness):
     parts = {
         "lengths": (given / "lengths.txt", lengths.read_bytes(), "lengths",
                     ["plan", "--lengths", given / "lengths.txt", "--cluster.profile", profile,
-                     *shape]),
+                     *STAGES]),
         "profile": (given / "profile.json", profile.read_bytes(), "json",
                     ["plan", "--lengths", lengths, "--cluster.profile", given / "profile.json",
-                     *shape]),
+                     *STAGES]),
         "plan": (given / "plan.json", plan.read_bytes(), "json",
                  ["validate", given / "plan.json", "--profile", profile]),
         "plan simulated": (given / "plan.json", plan.read_bytes(), "json",

@@ -16,6 +16,9 @@ MODEL = ["--model.hidden_size", "32", "--model.intermediate_size", "64",
          "--training.sequences_per_step", "2", "--cluster.profile", "estimate"]
 
 
+STAGES = ["--parallelism.stages", "4", "--parallelism.sequence_parallel", "8"]
+
+
 class Fault(Exception):
     """Something that must not happen, happened."""
 
@@ -45,6 +48,7 @@ class Harness:
         self.source = pathlib.Path(__file__).resolve().parents[2]
         self.binary = str(build / "infinipipe")
         self.shim = str(build / "tests/libfault_shim.so")
+        self.profile = self.source / "profiles/llama-7b-a800.json"
         self.work, self.full = work, full
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -122,6 +126,34 @@ class Harness:
                 (texts / f"{i:02}.txt").write_text(letters)
             self.succeed("data", "build", "--input", texts, "--out", prefix, "-q")
         return prefix
+
+    def planning(self):
+        """The arguments of a command that plans a small batch for four stages."""
+        lengths = self.work / "lengths.txt"
+        lengths.write_text("5000\n300\n800\n20\n")
+        return ["plan", "--lengths", lengths, "--cluster.profile", self.profile, *STAGES]
+
+    def plan(self):
+        """A plan's file, made by that command, once."""
+        plan = self.work / "plan.json"
+        if not plan.exists():
+            self.succeed(*self.planning(), "--out", plan)
+        return plan
+
+    def writers(self, folder):
+        """Every command that writes a file, into the folder: the file's name -> arguments."""
+        self.documents()
+        simulating = ["simulate", self.plan(), "--profile", self.profile]
+        return {
+            "plan.json": [*self.planning(), "--out", folder / "plan.json"],
+            "trace.json": [*simulating, "--trace", folder / "trace.json"],
+            "page.html": [*simulating, "--html", folder / "page.html"],
+            "result.json": [*simulating, "--json", folder / "result.json"],
+            "drawn.txt": ["data", "lengths", "--model", "github", "--count", "8", "--cap", "4096",
+                          "--out", folder / "drawn.txt"],
+            "built.idx": ["data", "build", "--input", self.work / "texts", "--out",
+                          folder / "built", "-q"],
+        }
 
     def train(self, checkpoints, steps, every, *more):
         """A training command's arguments."""

@@ -59,26 +59,7 @@ def checkpoints(harness):
 def other_files(harness):
     """Each command that writes a file: the old content or the new, and an error or success."""
     folder = harness.folder("files")
-    lengths = harness.work / "lengths.txt"
-    lengths.write_text("5000\n300\n800\n20\n")
-    profile = harness.work / "profile.json"
-    harness.succeed("data", "lengths", "--model", "github", "--count", "8", "--cap", "4096",
-                    "--out", harness.work / "drawn.txt")
-    shutil.copy(harness.source / "profiles/llama-7b-a800.json", profile)
-    plan = harness.work / "plan.json"
-    planning = ["plan", "--lengths", lengths, "--cluster.profile", profile,
-                "--parallelism.stages", "4", "--parallelism.sequence_parallel", "8", "--out"]
-    harness.succeed(*planning, plan)
-    texts = harness.documents().parent.parent / "texts"
-    commands = {
-        "plan.json": [*planning, folder / "plan.json"],
-        "trace.json": ["simulate", plan, "--profile", profile, "--trace", folder / "trace.json"],
-        "page.html": ["simulate", plan, "--profile", profile, "--html", folder / "page.html"],
-        "result.json": ["simulate", plan, "--profile", profile, "--json", folder / "result.json"],
-        "lengths.txt": ["data", "lengths", "--model", "github", "--count", "8", "--cap", "4096",
-                        "--out", folder / "lengths.txt"],
-        "built.idx": ["data", "build", "--input", texts, "--out", folder / "built", "-q"],
-    }
+    commands = harness.writers(folder)
     done = 0
     for name, command in commands.items():
         shutil.rmtree(folder)

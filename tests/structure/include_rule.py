@@ -10,6 +10,8 @@ import re
 import sys
 import tempfile
 
+import rule_program
+
 # module -> modules it may include (itself always)
 PLANNING = {
     "base": set(),
@@ -178,11 +180,4 @@ def self_test():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--self-test"]:
-        self_test()
-    elif len(sys.argv) == 2:
-        problems = violations(pathlib.Path(sys.argv[1]))
-        print("\n".join(problems) or "every include respects the layers")
-        sys.exit(1 if problems else 0)
-    else:
-        sys.exit(__doc__)
+    rule_program.run(__doc__, violations, self_test, "every include respects the layers")

@@ -11,6 +11,8 @@ import re
 import sys
 import tempfile
 
+import rule_program
+
 # Where the names may stand: rows (.name = "...") and constants (const char* kX = "...") of these.
 # The first two hold the default planner and schedule, which core needs and the tables repeat by
 # constant.
@@ -140,11 +142,4 @@ def self_test():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--self-test"]:
-        self_test()
-    elif len(sys.argv) == 2:
-        problems = violations(pathlib.Path(sys.argv[1]))
-        print("\n".join(problems) or "every name stands in its table")
-        sys.exit(1 if problems else 0)
-    else:
-        sys.exit(__doc__)
+    rule_program.run(__doc__, violations, self_test, "every name stands in its table")

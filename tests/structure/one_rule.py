@@ -10,6 +10,8 @@ import re
 import sys
 import tempfile
 
+import rule_program
+
 CLOCK = "src/cost/pipeline_clock.h"
 MEMORY = "src/cost/memory_steps.h"
 OPS = "include/infinipipe/core/plan.h"
@@ -145,11 +147,4 @@ def self_test():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--self-test"]:
-        self_test()
-    elif len(sys.argv) == 2:
-        problems = violations(pathlib.Path(sys.argv[1]))
-        print("\n".join(problems) or "one clock, one memory rule")
-        sys.exit(1 if problems else 0)
-    else:
-        sys.exit(__doc__)
+    rule_program.run(__doc__, violations, self_test, "one clock, one memory rule")

@@ -11,6 +11,8 @@ import re
 import sys
 import tempfile
 
+import rule_program
+
 sys.dont_write_bytecode = True  # nothing beside the sources
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 import third_party  # noqa: E402
@@ -113,11 +115,4 @@ def self_test():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--self-test"]:
-        self_test()
-    elif len(sys.argv) == 2:
-        problems = violations(pathlib.Path(sys.argv[1]))
-        print("\n".join(problems) or "third-party software is named alike everywhere")
-        sys.exit(1 if problems else 0)
-    else:
-        sys.exit(__doc__)
+    rule_program.run(__doc__, violations, self_test, "third-party software is named alike everywhere")

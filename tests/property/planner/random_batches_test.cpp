@@ -78,12 +78,8 @@ std::optional<Seconds> full_recomputation(const Case& c) {
   const auto evaluator = std::make_shared<SimulatorEvaluator>(c.context.bytes_per_stage);
   const BoundContext context(c.context, evaluator);
   const std::vector<Tokens>& lengths = c.request.sequences;
-  auto recipes = packed_1f1b_recipes(lengths, context, false);
-  for (OrdinaryRecipe& recipe : seq1f1b_recipes(lengths, context, false)) {
-    recipes.push_back(std::move(recipe));
-  }
   std::optional<Seconds> best;
-  for (const OrdinaryRecipe& recipe : recipes) {
+  for (const OrdinaryRecipe& recipe : rival_recipes(lengths, context, false)) {
     Plan plan = context.start(c.request);
     plan.replicas.assign(
         1, ordinary_replica(recipe, lengths, c.context.layers, context.cost(), false));

@@ -1,14 +1,15 @@
-#include "cli/file_uses.h"
+#include "base/file_uses.h"
 
 #include <sys/stat.h>
 
 #include <filesystem>
 #include <optional>
 
+#include "base/open_file_name.h"
 #include "base/temporary_file.h"
 #include "infinipipe/base/error.h"
 
-namespace infinipipe::cli {
+namespace infinipipe {
 namespace {
 
 // What tells a file from others.
@@ -25,9 +26,7 @@ struct Identity {
 
 // Empty where it does not matter who else uses it.
 std::optional<Identity> identity(const std::string& path) {
-  if (path.empty() || path == "-" || path.starts_with("/dev/") || path.starts_with("/proc/")) {
-    return {};
-  }
+  if (path.empty() || path == "-" || names_open_file(path)) return {};
   Identity identity;
   struct stat info {};
   if (::stat(path.c_str(), &info) == 0) {
@@ -56,12 +55,12 @@ void require_own_outputs(const std::vector<FileUse>& uses) {
     for (std::size_t other = 0; other < uses.size(); ++other) {
       if (other == i || (uses[other].written && other > i) || !identities[other]) continue;
       if (!identities[i]->is(*identities[other])) continue;
-      throw InputError(uses[i].flag,
-                       "found " + uses[i].path + ", the file of " + uses[other].flag +
+      throw InputError(uses[i].name,
+                       "found " + uses[i].path + ", the file of " + uses[other].name +
                            (uses[other].path == uses[i].path ? "" : " (" + uses[other].path + ")"),
                        "expected another file", "it would be overwritten");
     }
   }
 }
 
-}  // namespace infinipipe::cli
+}  // namespace infinipipe

@@ -1,0 +1,40 @@
+#include "core/config_files.h"
+
+namespace infinipipe {
+namespace {
+
+const std::vector<FileKey>& file_keys() {
+  static const std::vector<FileKey> kKeys = {
+      {"data.path", false, {".bin", ".idx"}},
+      {"data.tokenizer", false, {""}},
+      {"cluster.profile", false, {""}},
+      {"metrics.path", true, {""}},
+  };
+  return kKeys;
+}
+
+}  // namespace
+
+const FileKey* file_key(std::string_view name) {
+  for (const FileKey& key : file_keys()) {
+    if (key.name == name) return &key;
+  }
+  return nullptr;
+}
+
+std::vector<FileUse> config_files(const TrainConfig& config, const std::string& where,
+                                  const std::function<bool(const ConfigKey&)>& counts) {
+  std::vector<FileUse> files;
+  for (const ConfigKey& key : config_keys()) {
+    const FileKey* const named = file_key(key.name);
+    if (named == nullptr || !counts(key)) continue;
+    const std::string path = key.get(config);
+    if (path.empty()) continue;
+    for (const std::string& suffix : named->suffixes) {
+      files.push_back({where + ": " + key.name, path + suffix, named->written});
+    }
+  }
+  return files;
+}
+
+}  // namespace infinipipe
