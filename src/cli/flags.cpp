@@ -96,7 +96,7 @@ TrainConfig ConfigFlags::apply(TrainConfig base) const {
   if (!file.empty()) {
     std::vector<FileUse> uses = config_files(config, file, [this](const ConfigKey& key) {
       return !given(key.name) &&
-             std::find(sections.begin(), sections.end(), key.section()) != sections.end();
+             std::find(sections.begin(), sections.end(), key.main_section()) != sections.end();
     });
     uses.insert(uses.begin(), files.begin(), files.end());
     require_own_outputs(uses);
@@ -209,7 +209,13 @@ void Flags::config(ConfigFlags& target, const std::vector<std::string>& sections
                      [&target, name = key.name](const std::string& text) {
                        target.values.emplace_back(name, text);
                      });
-    flag.hidden = std::find(sections.begin(), sections.end(), key.section()) == sections.end();
+    flag.hidden = std::find(sections.begin(), sections.end(), key.main_section()) == sections.end();
+    if (!key.also.empty()) {
+      Flag other = flag;
+      other.name = "--" + key.also;
+      other.hidden = true;
+      flags_.push_back(std::move(other));
+    }
     if (const FileKey* const named = file_key(key.name); named != nullptr && !flag.hidden) {
       flag.suffixes = named->suffixes;
       flag.written = named->written;

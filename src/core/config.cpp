@@ -165,8 +165,11 @@ class Table final {
   void add(const char* name, const std::string& help, ConfigType type,
            std::function<std::string(const TrainConfig&)> get,
            std::function<void(TrainConfig&, const std::string&)> set) {
-    keys_.push_back({name, help, type, std::move(get), std::move(set)});
+    keys_.push_back({name, help, type, std::move(get), std::move(set), {}});
   }
+
+  // Another name of the key before.
+  void also(const char* name) { keys_.back().also = name; }
 
   std::vector<ConfigKey> take() { return std::move(keys_); }
 
@@ -181,8 +184,8 @@ class Table final {
 void add_model(Table& t) {
   t.add(
       "model.preset",
-      "a model by name (tiny, 3m, 25m, 125m, 350m, 1b, 3b, 7b, 8b, 13b, 30b, 65b, 70b); the other "
-      "model keys change it",
+      "a model by name (" + listed(model_preset_names(), ", ") +
+          "); the other model keys change it",
       ConfigType::kText, [](const TrainConfig& c) { return c.model_preset; },
       [](TrainConfig& c, const std::string& value) {
         if (!value.empty()) c.model = model_preset(value);
@@ -202,12 +205,39 @@ void add_model(Table& t) {
   t.integer("model.vocab_size", "token ids; 257: bytes and end of document",
             INFINIPIPE_FIELD(model.vocab_size));
   t.number("model.rope_theta", "base of the rotary embedding", INFINIPIPE_FIELD(model.rope_theta));
+  t.also("model.rope.theta");
   t.number("model.rms_norm_eps", "added to the mean square in norms",
            INFINIPIPE_FIELD(model.rms_norm_eps));
   t.number("model.initializer_range", "standard deviation of fresh weights",
            INFINIPIPE_FIELD(model.initializer_range));
   t.boolean("model.tie_word_embeddings", "the head's weight is the embedding's",
             INFINIPIPE_FIELD(model.tie_word_embeddings));
+  t.choice("model.model_type", kFamilies, INFINIPIPE_FIELD(model.family));
+  t.integer("model.max_position_embeddings", "the context that the model is for; 0: not said",
+            INFINIPIPE_FIELD(model.max_position_embeddings));
+
+  t.choice("model.rope.type", kRopeTypes, INFINIPIPE_FIELD(model.rope.type));
+  t.number("model.rope.factor", "how many times longer the context becomes",
+           INFINIPIPE_FIELD(model.rope.factor));
+  t.integer("model.rope.original_max_position_embeddings",
+            "llama3, yarn: the context that the weights were first trained at; 0: the model's",
+            INFINIPIPE_FIELD(model.rope.original_max_position_embeddings));
+  t.number("model.rope.low_freq_factor", "llama3: wavelengths over the original / this are divided",
+           INFINIPIPE_FIELD(model.rope.low_freq_factor));
+  t.number("model.rope.high_freq_factor", "llama3: wavelengths below the original / this stay",
+           INFINIPIPE_FIELD(model.rope.high_freq_factor));
+  t.number("model.rope.attention_factor", "yarn: of cosines and sines; 0: by factor and mscale",
+           INFINIPIPE_FIELD(model.rope.attention_factor));
+  t.number("model.rope.beta_fast", "yarn: what turns so often in the original context stays",
+           INFINIPIPE_FIELD(model.rope.beta_fast));
+  t.number("model.rope.beta_slow", "yarn: what turns less often than this is divided by factor",
+           INFINIPIPE_FIELD(model.rope.beta_slow));
+  t.number("model.rope.mscale", "yarn: with mscale_all_dim, gives attention_factor; 0: not set",
+           INFINIPIPE_FIELD(model.rope.mscale));
+  t.number("model.rope.mscale_all_dim", "yarn: with mscale, gives attention_factor; 0: not set",
+           INFINIPIPE_FIELD(model.rope.mscale_all_dim));
+  t.boolean("model.rope.truncate", "yarn: the ramp begins and ends at whole dimensions",
+            INFINIPIPE_FIELD(model.rope.truncate));
 }
 
 void add_training(Table& t) {
@@ -336,11 +366,11 @@ void add_running(Table& t) {
 std::string advice(std::string_view key) {
   std::vector<std::string> names;
   std::vector<std::string> in_section;
-  const std::string section(key.substr(0, key.find('.')));
+  const std::string section(key.substr(0, std::min(key.rfind('.'), key.size())));
   std::string list;
   for (const ConfigKey& known : config_keys()) {
     names.push_back(known.name);
-    const std::string leaf = known.name.substr(known.name.find('.') + 1);
+    const std::string leaf = known.name.substr(known.section().size() + 1);
     if (key == leaf) return "did you mean " + known.name + "?";
     if (known.section() == section) {
       in_section.push_back(known.name);
@@ -381,7 +411,7 @@ void require_text(std::string_view name, std::string_view value) {
 void set_config(TrainConfig& config, std::string_view key, const std::string& value,
                 std::string_view where) {
   for (const ConfigKey& known : config_keys()) {
-    if (known.name != key) continue;
+    if (!known.is_called(key)) continue;
     try {
       require_text(key, value);
       known.set(config, value);

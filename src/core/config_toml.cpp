@@ -173,7 +173,7 @@ std::optional<std::string> as_text(const toml::node& node, ConfigType type) {
 void set_from_node(TrainConfig& config, const std::string& name, const toml::node& node,
                    const std::string& where) {
   for (const ConfigKey& key : config_keys()) {
-    if (key.name != name) continue;
+    if (!key.is_called(name)) continue;
     const std::optional<std::string> text = as_text(node, key.type);
     if (!text) {
       throw InputError(where + ": " + name, std::string("found ") + type_name(node.type()),
@@ -194,7 +194,14 @@ void read_section(TrainConfig& config, const std::string& section, const toml::t
   }
   for (const auto& [key, node] : table) {
     const std::string name = section + "." + std::string(key.str());
-    if (name != "model.preset") set_from_node(config, name, node, where);
+    const auto& keys = config_keys();
+    const bool is_section = std::any_of(
+        keys.begin(), keys.end(), [&](const ConfigKey& each) { return each.section() == name; });
+    if (is_section && node.is_table()) {
+      read_section(config, name, *node.as_table(), where);
+    } else if (name != "model.preset") {
+      set_from_node(config, name, node, where);
+    }
   }
 }
 
@@ -234,7 +241,8 @@ TrainConfig config_from_toml(std::string_view text, const std::string& where, Tr
   }
   std::vector<std::string> sections;
   for (const ConfigKey& key : config_keys()) {
-    if (sections.empty() || sections.back() != key.section()) sections.push_back(key.section());
+    const std::string section = key.main_section();
+    if (sections.empty() || sections.back() != section) sections.push_back(section);
   }
   for (const auto& [key, node] : document) {
     const std::string name(key.str());

@@ -3,13 +3,18 @@
 namespace infinipipe {
 namespace {
 
-// RMSNorm before attention and before the MLP: a weight per hidden number, a statistic per token.
+// RMSNorm before attention and before the MLP: a statistic per token.
 constexpr std::int64_t kNorms = 2;
+
+// Queries and keys as they were before their own norm, which its backward needs.
+std::int64_t before_qk_norm(const ModelSpec& model) {
+  return model.qk_norm() ? model.query_width() + model.kv_width() : 0;
+}
 
 }  // namespace
 
 std::int64_t layer_matmul_parameters(const ModelSpec& model) {
-  return model.parameters_per_layer() - kNorms * model.hidden_size;
+  return model.matrix_parameters_per_layer();
 }
 
 std::int64_t matmul_parameters(const ModelSpec& model) {
@@ -46,7 +51,7 @@ double training_flops(const ModelSpec& model, std::span<const Tokens> sequences)
 // statistics, and the norms'.
 TokenNumbers layer_kept(const ModelSpec& model) {
   return {2 * model.hidden_size + 2 * model.query_width() + 2 * model.kv_width() +
-              2 * model.intermediate_size,
+              2 * model.intermediate_size + before_qk_norm(model),
           model.num_attention_heads + kNorms};
 }
 
@@ -67,7 +72,8 @@ TokenNumbers layer_beside_input(const ModelSpec& model, Keep level) {
     case Keep::kInput:
       return {0, 0};
     case Keep::kMlpInput:  // queries, keys, values, attention's output, middle; all statistics
-      return {model.hidden_size + 2 * model.query_width() + 2 * model.kv_width(),
+      return {model.hidden_size + 2 * model.query_width() + 2 * model.kv_width() +
+                  before_qk_norm(model),
               model.num_attention_heads + kNorms};
     case Keep::kAll:
       break;

@@ -1,6 +1,6 @@
 // What a decoder layer costs by its sizes alone: FLOPs, and the numbers that it keeps of a token
 // between its forward and its backward. Estimated profiles, MFU, what a measured profile states of
-// memory and the tests of the layers themselves (src/model/llama/layer_saved.h) read it here.
+// memory and the tests of the layers themselves (src/model/common/decoder/saved.h) read it here.
 #pragma once
 
 #include <cstdint>

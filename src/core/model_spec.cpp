@@ -1,5 +1,6 @@
 #include "infinipipe/core/model_spec.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -18,52 +19,71 @@ struct Preset {
   ModelSpec model;
 };
 
-// vocab, hidden, intermediate, layers, heads, kv heads, head_dim, theta, eps, init, tied
+// Llama 3.1's scaling of RoPE, from 8,192 tokens to 131,072.
+ModelSpec llama3_scaled(ModelSpec model, double factor) {
+  model.max_position_embeddings = 131072;
+  model.rope.type = RopeType::kLlama3;
+  model.rope.factor = factor;
+  model.rope.original_max_position_embeddings = 8192;
+  return model;
+}
+
+// Sizes, theta, eps, deviation of fresh weights, tied, family, context.
 const std::vector<Preset>& presets() {
+  constexpr ModelFamily kLlama = ModelFamily::kLlama;
+  constexpr ModelFamily kMistral = ModelFamily::kMistral;
+  constexpr ModelFamily kQwen2 = ModelFamily::kQwen2;
+  constexpr ModelFamily kQwen3 = ModelFamily::kQwen3;
   static const std::vector<Preset> kPresets = {
       {"tiny", nullptr, {257, 128, 352, 4, 4, 4, 0, 1e4, 1e-5, 0.02, false}},
       {"3m", nullptr, {257, 256, 704, 4, 4, 4, 0, 1e4, 1e-5, 0.02, false}},
       {"25m", nullptr, {257, 512, 1408, 8, 8, 8, 0, 1e4, 1e-5, 0.02, false}},
       {"125m", nullptr, {32000, 768, 2048, 12, 12, 12, 0, 1e4, 1e-5, 0.02, true}},
       {"350m", nullptr, {32000, 1024, 2816, 24, 16, 16, 0, 1e4, 1e-5, 0.02, true}},
-      {"1b", "llama-3.2-1b", {128256, 2048, 8192, 16, 32, 8, 64, 5e5, 1e-5, 0.02, true}},
-      {"3b", "llama-3.2-3b", {128256, 3072, 8192, 28, 24, 8, 128, 5e5, 1e-5, 0.02, true}},
-      {"7b", "llama-7b", {32000, 4096, 11008, 32, 32, 32, 0, 1e4, 1e-6, 0.02, false}},
-      {"8b", "llama-3-8b", {128256, 4096, 14336, 32, 32, 8, 0, 5e5, 1e-5, 0.02, false}},
-      {"13b", "llama-13b", {32000, 5120, 13824, 40, 40, 40, 0, 1e4, 1e-6, 0.02, false}},
-      {"30b", "llama-30b", {32000, 6656, 17920, 60, 52, 52, 0, 1e4, 1e-6, 0.02, false}},
-      {"65b", "llama-65b", {32000, 8192, 22016, 80, 64, 64, 0, 1e4, 1e-5, 0.02, false}},
-      {"70b", "llama-3-70b", {128256, 8192, 28672, 80, 64, 8, 0, 5e5, 1e-5, 0.02, false}},
+      {"1b", "llama-3.2-1b",
+       llama3_scaled({128256, 2048, 8192, 16, 32, 8, 64, 5e5, 1e-5, 0.02, true}, 32.0)},
+      {"3b", "llama-3.2-3b",
+       llama3_scaled({128256, 3072, 8192, 28, 24, 8, 128, 5e5, 1e-5, 0.02, true}, 32.0)},
+      {"7b", "llama-7b", {32000, 4096, 11008, 32, 32, 32, 0, 1e4, 1e-6, 0.02, false, kLlama, 2048}},
+      {"8b",
+       "llama-3-8b",
+       {128256, 4096, 14336, 32, 32, 8, 0, 5e5, 1e-5, 0.02, false, kLlama, 8192}},
+      {"13b",
+       "llama-13b",
+       {32000, 5120, 13824, 40, 40, 40, 0, 1e4, 1e-6, 0.02, false, kLlama, 2048}},
+      {"30b",
+       "llama-30b",
+       {32000, 6656, 17920, 60, 52, 52, 0, 1e4, 1e-6, 0.02, false, kLlama, 2048}},
+      {"65b",
+       "llama-65b",
+       {32000, 8192, 22016, 80, 64, 64, 0, 1e4, 1e-5, 0.02, false, kLlama, 2048}},
+      {"70b",
+       "llama-3-70b",
+       {128256, 8192, 28672, 80, 64, 8, 0, 5e5, 1e-5, 0.02, false, kLlama, 8192}},
+      {"llama-3.1-8b", nullptr,
+       llama3_scaled({128256, 4096, 14336, 32, 32, 8, 0, 5e5, 1e-5, 0.02, false}, 8.0)},
+      {"llama-3.1-70b", "llama-3.3-70b",
+       llama3_scaled({128256, 8192, 28672, 80, 64, 8, 0, 5e5, 1e-5, 0.02, false}, 8.0)},
+      {"smollm2-135m",
+       nullptr,
+       {49152, 576, 1536, 30, 9, 3, 0, 1e5, 1e-5, 0.041666666666666664, true, kLlama, 8192}},
+      {"mistral-7b-v0.3",
+       nullptr,
+       {32768, 4096, 14336, 32, 32, 8, 128, 1e6, 1e-5, 0.02, false, kMistral, 32768}},
+      {"qwen2.5-0.5b",
+       nullptr,
+       {151936, 896, 4864, 24, 14, 2, 0, 1e6, 1e-6, 0.02, true, kQwen2, 32768}},
+      {"qwen2.5-7b",
+       nullptr,
+       {152064, 3584, 18944, 28, 28, 4, 0, 1e6, 1e-6, 0.02, false, kQwen2, 131072}},
+      {"qwen3-0.6b",
+       nullptr,
+       {151936, 1024, 3072, 28, 16, 8, 128, 1e6, 1e-6, 0.02, true, kQwen3, 40960}},
+      {"qwen3-8b",
+       nullptr,
+       {151936, 4096, 12288, 36, 32, 8, 128, 1e6, 1e-6, 0.02, false, kQwen3, 40960}},
   };
   return kPresets;
-}
-
-struct FamilyName {
-  ModelFamily family;
-  const char* model_type;    // in config.json, and
-  const char* architecture;  // of the class that reads it
-};
-
-constexpr FamilyName kFamilies[] = {
-    {ModelFamily::kLlama, "llama", "LlamaForCausalLM"},
-};
-
-ModelFamily family_of(const JsonView& json) {
-  if (!json.has("model_type")) return ModelFamily::kLlama;
-  const std::string found = json.at("model_type").string();
-  std::string expected;
-  for (const FamilyName& each : kFamilies) {
-    if (found == each.model_type) return each.family;
-    expected += (expected.empty() ? "\"" : " or \"") + std::string(each.model_type) + "\"";
-  }
-  json.at("model_type").fail(expected);
-}
-
-const FamilyName& name_of(ModelFamily family) {
-  for (const FamilyName& each : kFamilies)
-    if (each.family == family) return each;
-  INFINIPIPE_ASSERT(false, "a family of models without a name");
-  return kFamilies[0];
 }
 
 void require_range(const char* name, std::int64_t value, std::int64_t low, std::int64_t high) {
@@ -89,34 +109,45 @@ void require_divides(const char* what, std::int64_t value, const char* by, std::
                    std::string("expected a multiple of ") + by);
 }
 
-// rope_theta stands at the top in older files and in rope_parameters in current ones. A scaled
-// RoPE would give other results than plain RoPE without any error, so it is refused here.
-double rope_theta(const JsonView& json) {
-  double theta = json.number_or("rope_theta", 10000.0);
-  for (const char* name : {"rope_scaling", "rope_parameters"}) {
-    if (!json.has(name)) continue;
-    const JsonView rope = json.at(name);
-    const std::string type = rope.string_or("rope_type", rope.string_or("type", "default"));
-    if (type != "default") {
-      rope.fail("\"" + type + "\" RoPE scaling", "plain RoPE", "use a model without RoPE scaling");
-    }
-    theta = rope.number_or("rope_theta", theta);
-  }
-  return theta;
-}
-
 }  // namespace
 
-std::int64_t ModelSpec::parameters_per_layer() const {
+std::int64_t ModelSpec::matrix_parameters_per_layer() const {
   const std::int64_t attention = 2 * hidden_size * query_width() + 2 * hidden_size * kv_width();
-  const std::int64_t mlp = 3 * hidden_size * intermediate_size;
-  const std::int64_t norms = 2 * hidden_size;
-  return attention + mlp + norms;
+  return attention + 3 * hidden_size * intermediate_size;
+}
+
+std::int64_t ModelSpec::vector_parameters_per_layer() const {
+  std::int64_t vectors = 2 * hidden_size;
+  if (qkv_bias()) vectors += query_width() + 2 * kv_width();
+  if (qk_norm()) vectors += 2 * resolved_head_dim();
+  return vectors;
+}
+
+std::int64_t ModelSpec::parameters_per_layer() const {
+  return matrix_parameters_per_layer() + vector_parameters_per_layer();
 }
 
 std::int64_t ModelSpec::parameters() const {
   const std::int64_t embeddings = (tie_word_embeddings ? 1 : 2) * vocab_size * hidden_size;
   return num_hidden_layers * parameters_per_layer() + embeddings + hidden_size;
+}
+
+void ModelSpec::settle_context(const ModelSpec& before) {
+  if (rope == before.rope) return;
+  if (row_of(rope.type).original && rope.original_max_position_embeddings == 0) {
+    rope.original_max_position_embeddings = before.rope.original_max_position_embeddings > 0
+                                                ? before.rope.original_max_position_embeddings
+                                                : before.max_position_embeddings;
+  }
+  if (max_position_embeddings != before.max_position_embeddings) return;
+  const std::int64_t original = rope.original_max_position_embeddings;
+  if (row_of(rope.type).original) {
+    max_position_embeddings =
+        std::llround(std::min(rope.factor * static_cast<double>(original), 1e15));
+  } else if (rope.type == RopeType::kLinear) {
+    max_position_embeddings =
+        std::llround(std::min(rope.factor * static_cast<double>(max_position_embeddings), 1e15));
+  }
 }
 
 void ModelSpec::check() const {
@@ -143,58 +174,12 @@ void ModelSpec::check() const {
     throw InputError("model.initializer_range", "found " + number_text(initializer_range),
                      "expected at most " + number_text(kMostInitializerRange));
   }
-}
-
-ModelSpec model_from_json(const JsonView& json) {
-  if (!json.json().is_object()) json.fail("a Hugging Face config.json object");
-  const ModelFamily family = family_of(json);
-  if (const std::string act = json.string_or("hidden_act", "silu"); act != "silu") {
-    json.at("hidden_act").fail("\"silu\"");
+  require_range("max_position_embeddings", max_position_embeddings, 0, std::int64_t{1} << 50);
+  rope.check();
+  if (rope.type == RopeType::kDynamic && max_position_embeddings == 0) {
+    throw InputError("model.max_position_embeddings", "found 0 with dynamic RoPE",
+                     "expected the context that the weights were trained at");
   }
-  for (const char* name : {"attention_bias", "mlp_bias"}) {
-    if (json.boolean_or(name, false)) json.at(name).fail("false (layers without biases)");
-  }
-  const auto size = [&](const char* name) { return json.at(name).integer(1); };
-  ModelSpec model;
-  model.family = family;
-  model.vocab_size = size("vocab_size");
-  model.hidden_size = size("hidden_size");
-  model.intermediate_size = size("intermediate_size");
-  model.num_hidden_layers = size("num_hidden_layers");
-  model.num_attention_heads = size("num_attention_heads");
-  model.num_key_value_heads = json.integer_or("num_key_value_heads", model.num_attention_heads, 1);
-  model.head_dim = json.integer_or("head_dim", 0, 0);
-  model.rope_theta = rope_theta(json);
-  model.rms_norm_eps = json.number_or("rms_norm_eps", 1e-6);
-  model.initializer_range = json.number_or("initializer_range", 0.02);
-  model.tie_word_embeddings = json.boolean_or("tie_word_embeddings", false);
-  try {
-    model.check();
-  } catch (const InputError& error) {
-    throw InputError(json.where(), error.what());
-  }
-  return model;
-}
-
-Json model_to_json(const ModelSpec& model) {
-  const FamilyName& family = name_of(model.family);
-  Json json = {{"architectures", {family.architecture}},
-               {"model_type", family.model_type},
-               {"hidden_act", "silu"},
-               {"attention_bias", false},
-               {"mlp_bias", false},
-               {"vocab_size", model.vocab_size},
-               {"hidden_size", model.hidden_size},
-               {"intermediate_size", model.intermediate_size},
-               {"num_hidden_layers", model.num_hidden_layers},
-               {"num_attention_heads", model.num_attention_heads},
-               {"num_key_value_heads", model.num_key_value_heads},
-               {"head_dim", model.resolved_head_dim()},
-               {"rope_theta", model.rope_theta},
-               {"rms_norm_eps", model.rms_norm_eps},
-               {"initializer_range", model.initializer_range},
-               {"tie_word_embeddings", model.tie_word_embeddings}};
-  return json;
 }
 
 ModelSpec model_preset(std::string_view name) {

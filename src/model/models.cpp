@@ -2,6 +2,8 @@
 
 #include "infinipipe/base/error.h"
 #include "model/llama/layer.h"
+#include "model/qwen2/layer.h"
+#include "model/qwen3/layer.h"
 
 namespace infinipipe {
 namespace {
@@ -14,6 +16,9 @@ struct Row {
 
 constexpr Row kRows[] = {
     {ModelFamily::kLlama, llama::make_layer},
+    {ModelFamily::kMistral, llama::make_layer},  // without a window, the same layer
+    {ModelFamily::kQwen2, qwen2::make_layer},
+    {ModelFamily::kQwen3, qwen3::make_layer},
 };
 
 }  // namespace

@@ -158,6 +158,7 @@ Engine::Impl::Impl(const Options& given) : options(given) {
     model.device = stage_device(options.device, p);
     model.seed = options.seed;
     model.head_block_tokens = options.head_block_tokens;
+    model.longest = options.longest;
     model.time_parts = options.time_parts;
     model.check_finite = options.check_finite;
     each[p].optimizer = options.optimizer;

@@ -47,7 +47,7 @@ inline Batch random_batch(Random& random, const std::vector<Tokens>& lengths, st
 
 // The engine's weights in an autograd model.
 inline ReferenceModel reference_of(Engine& engine) {
-  ReferenceModel reference(engine.options().model, at::kDouble);
+  ReferenceModel reference(engine.options().model, at::kDouble, engine.options().longest);
   for (const Engine::StateTensor& each : engine.state())
     if (!each.parameter->tied_copy) reference.set(each.parameter->name, each.parameter->weight);
   return reference;

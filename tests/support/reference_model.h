@@ -1,6 +1,6 @@
-// The oracle: a plain Llama in autograd on whole sequences, one at a time, from tensors under their
-// Hugging Face names. No chunks, no packing, no fused storage, scores materialised (by blocks of
-// queries). Written from the Hugging Face definition, independent of src/model.
+// The oracle: a plain decoder in autograd on whole sequences, one at a time, from tensors under
+// their Hugging Face names. No chunks, no packing, no fused storage, scores materialised (by blocks
+// of queries). Written from the Hugging Face definition, independent of src/model.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -31,8 +31,10 @@ namespace infinipipe::testing {
 class ReferenceModel {
  public:
   // Weights come by set(); those of tied embeddings need no "lm_head.weight".
-  explicit ReferenceModel(const ModelSpec& model, at::ScalarType dtype = at::kDouble)
-      : model_(model), dtype_(dtype) {}
+  // `longest`: the length that dynamic RoPE is made for.
+  explicit ReferenceModel(const ModelSpec& model, at::ScalarType dtype = at::kDouble,
+                          Tokens longest = 0)
+      : model_(model), dtype_(dtype), longest_(longest) {}
 
   // Takes a copy of the values as a leaf of the graph.
   void set(const std::string& name, const at::Tensor& value) {
@@ -52,15 +54,16 @@ class ReferenceModel {
   }
 
   // [S, heads, head_dim] at positions 0..S-1, rotate_half convention.
-  static at::Tensor rope(const at::Tensor& x, double theta) {
+  static at::Tensor rope(const at::Tensor& x, const RopeFrequencies& frequencies) {
     const std::int64_t half = x.size(2) / 2;
     const auto options = x.options().requires_grad(false).dtype(at::kDouble);
-    const at::Tensor frequency =
-        at::pow(theta, at::arange(half, options) * (-1.0 / static_cast<double>(half)));
+    const at::Tensor frequency = at::tensor(frequencies.inverse, options);
     const at::Tensor angle = at::outer(at::arange(x.size(0), options), frequency);
     const at::Tensor both = at::cat({angle, angle}, 1).unsqueeze(1);
     const at::Tensor rotated = at::cat({-x.slice(2, half), x.slice(2, 0, half)}, 2);
-    return x * both.cos().to(x.scalar_type()) + rotated * both.sin().to(x.scalar_type());
+    const double factor = frequencies.attention_factor;
+    return x * (both.cos() * factor).to(x.scalar_type()) +
+           rotated * (both.sin() * factor).to(x.scalar_type());
   }
 
   // Causal attention; q [S, H, d], k and v [S, Hkv, d] -> [S, H * d].
@@ -94,11 +97,18 @@ class ReferenceModel {
     const double eps = model_.rms_norm_eps;
     const at::Tensor normed = rms_norm(x, get("input_layernorm"), eps);
     const auto project = [&](const std::string& name, std::int64_t heads) {
-      return at::matmul(normed, get("self_attn." + name).t()).view({length, heads, dim});
+      at::Tensor rows = at::matmul(normed, get("self_attn." + name + "_proj").t());
+      const auto bias = weights_.find(prefix + "self_attn." + name + "_proj.bias");
+      if (bias != weights_.end()) rows = rows + bias->second;
+      rows = rows.view({length, heads, dim});
+      const auto norm = weights_.find(prefix + "self_attn." + name + "_norm.weight");
+      return norm == weights_.end() ? rows : rms_norm(rows, norm->second, eps);
     };
-    const at::Tensor q = rope(project("q_proj", model_.num_attention_heads), model_.rope_theta);
-    const at::Tensor k = rope(project("k_proj", model_.num_key_value_heads), model_.rope_theta);
-    const at::Tensor v = project("v_proj", model_.num_key_value_heads);
+    const RopeFrequencies frequencies = rope_frequencies(model_.rope, model_.rope_theta, dim,
+                                                         model_.max_position_embeddings, longest_);
+    const at::Tensor q = rope(project("q", model_.num_attention_heads), frequencies);
+    const at::Tensor k = rope(project("k", model_.num_key_value_heads), frequencies);
+    const at::Tensor v = project("v", model_.num_key_value_heads);
     const at::Tensor middle = x + at::matmul(attention(q, k, v), get("self_attn.o_proj").t());
     const at::Tensor second = rms_norm(middle, get("post_attention_layernorm"), eps);
     const at::Tensor gate = at::matmul(second, get("mlp.gate_proj").t());
@@ -161,6 +171,7 @@ class ReferenceModel {
  private:
   ModelSpec model_;
   at::ScalarType dtype_;
+  Tokens longest_;
   std::map<std::string, at::Tensor> weights_;
 };
 

@@ -138,8 +138,12 @@ struct ConfigKey {
   // Throws InputError("training.steps", found, expected) for text that is not of the type; whether
   // the value makes sense is check()'s part. "model.preset" replaces the whole model.
   std::function<void(TrainConfig&, const std::string&)> set;
+  std::string also;  // another name that is understood; empty: none
 
-  std::string section() const { return name.substr(0, name.find('.')); }
+  bool is_called(std::string_view other) const { return other == name || other == also; }
+  // "model.rope" of "model.rope.type", and "model".
+  std::string section() const { return name.substr(0, name.rfind('.')); }
+  std::string main_section() const { return name.substr(0, name.find('.')); }
 };
 
 // All keys, in the order of the sections above.

@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "infinipipe/core/rope.h"
+
 namespace infinipipe::kernels {
 
 struct Normed {
@@ -26,9 +28,9 @@ void rms_norm_backward(at::Tensor& grad, const at::Tensor& x, const at::Tensor& 
                        const at::Tensor& weight, const at::Tensor& residual,
                        at::Tensor& weight_grad);
 
-// Cosines [P, head_dim / 2] then sines of positions [0, P), in one tensor [P, head_dim] acc.
-// Frequency i is theta^(-2 i / head_dim), computed in float64.
-at::Tensor rope_table(std::int64_t positions, std::int64_t head_dim, double theta,
+// Cosines [P, head_dim / 2] then sines of positions [0, P), in one tensor [P, head_dim] acc, times
+// the frequencies' attention factor; angles are computed in float64.
+at::Tensor rope_table(std::int64_t positions, const RopeFrequencies& frequencies,
                       const at::TensorOptions& options);
 
 struct Heads {

@@ -1,28 +1,31 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/outer.h>
-#include <ATen/ops/pow.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
+
 #include "model/common/kernels.h"
 #include "model/common/parameters.h"
 
 namespace infinipipe::kernels {
 
-at::Tensor rope_table(std::int64_t positions, std::int64_t head_dim, double theta,
+at::Tensor rope_table(std::int64_t positions, const RopeFrequencies& frequencies,
                       const at::TensorOptions& options) {
   const auto exact = at::TensorOptions().dtype(at::kDouble);
-  const at::Tensor exponent =
-      at::arange(head_dim / 2, exact) * (-2.0 / static_cast<double>(head_dim));
-  const at::Tensor angle = at::outer(at::arange(positions, exact), at::pow(theta, exponent));
-  return at::cat({angle.cos(), angle.sin()}, 1).to(options);
+  const at::Tensor inverse =
+      at::empty({static_cast<std::int64_t>(frequencies.inverse.size())}, exact);
+  std::copy(frequencies.inverse.begin(), frequencies.inverse.end(),
+            inverse.mutable_data_ptr<double>());
+  const at::Tensor angle = at::outer(at::arange(positions, exact), inverse);
+  return at::cat({angle.cos(), angle.sin()}, 1).mul_(frequencies.attention_factor).to(options);
 }
 
 namespace composed {

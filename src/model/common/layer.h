@@ -1,5 +1,5 @@
 // What a stage asks of a decoder layer, whatever the family of its model: each family's folder
-// (src/model/llama) implements it, and model/models.h makes the layers of a family by its name.
+// (src/model/llama) makes one, most of them from common/decoder, and model/models.h knows them all.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -3,6 +3,7 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/sum.h>
 
 #include <algorithm>
 
@@ -73,6 +74,12 @@ void weight_grad(const at::Tensor& grad, const at::Tensor& x, Weight& weight) {
   } else {
     weight.grad.add_(at::mm(grad.t(), x));
   }
+}
+
+void add_bias(at::Tensor& rows, const Weight& bias) { rows.add_(bias.value); }
+
+void bias_grad(const at::Tensor& grad, Weight& bias) {
+  bias.grad.add_(at::sum(grad, {0}, /*keepdim=*/false, bias.grad.scalar_type()));
 }
 
 }  // namespace infinipipe::linear

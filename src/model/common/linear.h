@@ -19,4 +19,9 @@ at::Tensor input_grad(const at::Tensor& grad, const Weight& weight);
 // weight.grad += grad^T x. A native bfloat16 product is rounded once before it is added in float32.
 void weight_grad(const at::Tensor& grad, const at::Tensor& x, Weight& weight);
 
+// rows [T, out] += bias [out] acc.
+void add_bias(at::Tensor& rows, const Weight& bias);
+// bias.grad += the sum of grad's rows, in acc.
+void bias_grad(const at::Tensor& grad, Weight& bias);
+
 }  // namespace infinipipe::linear

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <string>
@@ -77,21 +78,33 @@ Weight ParameterMaker::matrix(const std::vector<Part>& parts, std::int64_t colum
   }
   Weight weight = wrap(host);
   if (options_.dtype != accumulate) weight.value = weight.master.to(options_.dtype);
-  begin = 0;
+  enter(parts, weight, /*decay=*/true, tied_copy);
+  return weight;
+}
+
+Weight ParameterMaker::bias(const std::vector<Part>& parts) {
+  std::int64_t size = 0;
+  for (const Part& part : parts) size += part.rows;
+  const Weight weight = wrap(at::zeros({size}, at::dtype(accumulate_dtype(options_.dtype))));
+  enter(parts, weight, /*decay=*/false, /*tied_copy=*/false);
+  return weight;
+}
+
+void ParameterMaker::enter(const std::vector<Part>& parts, const Weight& weight, bool decay,
+                           bool tied_copy) {
+  std::int64_t begin = 0;
   for (const Part& part : parts) {
     const auto view = [&](const at::Tensor& all) { return all.narrow(0, begin, part.rows); };
-    result_.list.push_back({part.name, view(weight.value), view(weight.master), view(weight.grad),
-                            /*decay=*/true, tied_copy});
+    result_.list.push_back(
+        {part.name, view(weight.value), view(weight.master), view(weight.grad), decay, tied_copy});
     begin += part.rows;
   }
   result_.stored.push_back(weight);
-  return weight;
 }
 
 Weight ParameterMaker::norm(const std::string& name, std::int64_t size) {
   const Weight weight = wrap(at::ones({size}, at::dtype(accumulate_dtype(options_.dtype))));
-  result_.list.push_back({name, weight.value, weight.master, weight.grad, /*decay=*/false, false});
-  result_.stored.push_back(weight);
+  enter({{name, size}}, weight, /*decay=*/false, /*tied_copy=*/false);
   return weight;
 }
 

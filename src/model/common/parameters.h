@@ -36,14 +36,16 @@ class ParameterMaker final {
   ParameterMaker(const StageModel::Options& options, StageParameters& result)
       : options_(options), result_(result) {}
 
-  // A matrix made of row blocks with a name each, normal(0, deviation).
   struct Part {
     std::string name;
     std::int64_t rows;
   };
+  // A matrix made of row blocks with a name each, normal(0, deviation).
   Weight matrix(const std::vector<Part>& parts, std::int64_t columns, double deviation);
   // A norm's vector of ones.
   Weight norm(const std::string& name, std::int64_t size);
+  // A bias of zeros, made of parts with a name each.
+  Weight bias(const std::vector<Part>& parts);
 
   // What stands before and after the layers of every family.
   void embedding();
@@ -53,6 +55,7 @@ class ParameterMaker final {
   Weight matrix(const std::vector<Part>& parts, std::int64_t columns, double deviation,
                 bool tied_copy, std::string_view init_name);
   Weight wrap(const at::Tensor& host);
+  void enter(const std::vector<Part>& parts, const Weight& weight, bool decay, bool tied_copy);
 
   const StageModel::Options& options_;
   StageParameters& result_;

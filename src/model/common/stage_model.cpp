@@ -48,6 +48,12 @@ void check(const StageModel::Options& options) {
                     "layer range outside the model");
 }
 
+RopeFrequencies frequencies_of(const StageModel::Options& options) {
+  const ModelSpec& model = options.model;
+  return rope_frequencies(model.rope, model.rope_theta, model.resolved_head_dim(),
+                          model.max_position_embeddings, options.longest);
+}
+
 }  // namespace
 
 struct StageModel::Impl {
@@ -115,8 +121,7 @@ void StageModel::Impl::reserve_positions(Tokens most) {
   if (!rope_table.defined() || rope_table.size(0) < most) {
     const auto rows = std::bit_ceil(static_cast<std::uint64_t>(most));
     rope_table =
-        kernels::rope_table(static_cast<std::int64_t>(rows), options.model.resolved_head_dim(),
-                            options.model.rope_theta,
+        kernels::rope_table(static_cast<std::int64_t>(rows), frequencies_of(options),
                             at::dtype(accumulate_dtype(options.dtype)).device(options.device));
   }
 }

@@ -85,6 +85,7 @@ class StageModel final {
     at::Device device = at::kCPU;
     std::int64_t seed = 1;            // initial weights depend on seed and parameter name only
     Tokens head_block_tokens = 1024;  // at most; fewer when the vocabulary is large
+    Tokens longest = 0;               // the length that dynamic RoPE is made for
     bool time_parts = false;          // measure PartTimes (synchronises a GPU)
     bool check_finite = false;        // look at what each layer gives, for take_not_finite()
   };

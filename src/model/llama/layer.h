@@ -1,60 +1,13 @@
-// One Llama decoder layer with its backward written out, in two halves that can run apart in time.
-//
-//   n1 = norm(x); q, k, v = rope(n1 Wqkv^T); a = attention(q, k, v); m = x + a Wo^T
-//   n2 = norm(m); g, u = n2 Wgu^T;           y = m + (silu(g) * u) Wd^T
+// Llama's decoder layer, and Mistral's where it has no window: the plain one.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <memory>
-#include <span>
 
-#include "model/common/kernels.h"
 #include "model/common/layer.h"
+#include "model/common/parameters.h"
 #include "model/common/work_clock.h"
-#include "model/llama/layer_saved.h"
-#include "model/llama/parameters.h"
 
 namespace infinipipe::llama {
-
-class DecoderLayer final : public StageLayer {
- public:
-  // `clock` must outlive it.
-  DecoderLayer(const ModelSpec& model, LayerParameters weights, const WorkClock& clock);
-
-  std::unique_ptr<LayerPass> begin(at::Tensor input) override;
-
-  // Output [T, D] of saved.input [T, D]; fills the rest of `saved`. The slices' contexts must hold
-  // the keys and values of all earlier tokens.
-  at::Tensor forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices,
-                     LayerSaved& saved) const;
-
-  // Fills what forward left of `saved`, to the bit, where what `level` keeps is there. The layer's
-  // output is not made: no backward needs it.
-  void remake(Keep level, const LayerChunk& chunk, std::span<const AttentionSlice> slices,
-              LayerSaved& saved) const;
-
-  // Gradient of the input from that of the output ([T, D], not changed). Needs `saved` as forward
-  // left it; leaves what backward_weight needs. Adds to the gradients of the context blocks, of
-  // both norms, o_proj and down_proj.
-  at::Tensor backward_input(const LayerChunk& chunk, std::span<AttentionSlice> slices,
-                            LayerSaved& saved, const at::Tensor& output_grad);
-  // Adds to the gradients of q, k, v, gate and up projections, and empties `saved`.
-  void backward_weight(LayerSaved& saved);
-
- private:
-  void project(const LayerChunk& chunk, LayerSaved& saved) const;
-  void attend(std::span<const AttentionSlice> slices, LayerSaved& saved) const;
-  void expand(LayerSaved& saved) const;
-  void widen(LayerSaved& saved, const at::Tensor& normed) const;
-  void widen_again(LayerSaved& saved) const;
-  at::Tensor backward_mlp(LayerSaved& saved, const at::Tensor& output_grad);
-
-  kernels::Heads heads_;
-  double eps_;
-  LayerParameters weights_;
-  const WorkClock& clock_;
-};
 
 // With new weights (models.cpp).
 std::unique_ptr<StageLayer> make_layer(const ModelSpec& model, int index, ParameterMaker& make,

@@ -70,6 +70,11 @@ Case make_case(Random& random) {
     }
     if (c.batch.target_weight() == 0.0) c.batch.weights.clear();
   }
+  c.model.family = kFamilies[static_cast<std::size_t>(random.between(0, 3))].value;
+  c.model.rope.type = kRopeTypes[static_cast<std::size_t>(random.between(0, 4))].value;
+  if (c.model.rope.type != RopeType::kDefault) c.model.rope.factor = 4.0;
+  if (row_of(c.model.rope.type).original) c.model.rope.original_max_position_embeddings = 16;
+  c.model.max_position_embeddings = 32;
   return c;
 }
 
@@ -82,7 +87,16 @@ Errors run_case(const Case& c, Dtype dtype, bool checked) {
   Engine::Options options = engine_options(c.model, c.plan, dtype);
   options.check_messages = checked;
   options.head_block_tokens = 64;
+  options.longest = 100;
   Engine engine(options);
+  Random random(3);
+  for (const Engine::StateTensor& each : engine.state()) {
+    at::Tensor& master = each.parameter->master;  // norms and biases begin at ones and zeros
+    for (std::int64_t i = 0; master.dim() == 1 && i < master.numel(); ++i) {
+      master.select(0, i).fill_(random.normal());
+    }
+  }
+  engine.state_changed();
   const StepResult result = engine.run(c.plan, c.batch);
   ReferenceModel reference = reference_of(engine);
   const double expected = reference.run(c.batch.sequences, c.batch.weights);

@@ -52,9 +52,9 @@ TEST(Config, KeysStandBySectionOnceWithHelp) {
     EXPECT_FALSE(key.help.empty()) << key.name;
     if (sections.empty() || sections.back() != key.section()) sections.push_back(key.section());
   }
-  EXPECT_EQ(sections, (std::vector<std::string>{"model", "data", "training", "optimizer",
-                                                "parallelism", "memory", "planner", "cluster",
-                                                "runtime", "checkpoint", "metrics"}));
+  EXPECT_EQ(sections, (std::vector<std::string>{"model", "model.rope", "data", "training",
+                                                "optimizer", "parallelism", "memory", "planner",
+                                                "cluster", "runtime", "checkpoint", "metrics"}));
 }
 
 // A value for a key that differs from the default and that check() allows with the others.
@@ -63,6 +63,8 @@ std::string other_value(const ConfigKey& key) {
   switch (key.type) {
     case ConfigType::kText:
       if (key.name == "training.dtype") return to_string(Dtype::kBfloat16);
+      if (key.name == "model.model_type") return to_string(ModelFamily::kQwen3);
+      if (key.name == "model.rope.type") return to_string(RopeType::kLinear);
       if (key.name == "runtime.device") return to_string(Device::kCuda);
       return "some \"path\" with \\ and \n and é";
     case ConfigType::kInteger:

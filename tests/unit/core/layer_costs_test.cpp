@@ -1,5 +1,5 @@
 // FLOPs of layers and steps, counted by hand. What a layer keeps is compared with the tensors of a
-// real one in tests/unit/model/llama/saved_bytes_test.cpp.
+// real one in tests/unit/model/common/decoder/saved_bytes_test.cpp.
 #include "core/layer_costs.h"
 
 #include <gtest/gtest.h>

@@ -29,6 +29,13 @@ TEST(ModelSpec, PresetsHaveThePublishedParameterCounts) {
   EXPECT_EQ(model_preset("llama-3-70b").parameters(), 70553706496);
   EXPECT_EQ(model_preset("llama-3.2-1b").parameters(), 1235814400);
   EXPECT_EQ(model_preset("llama-3.2-3b").parameters(), 3212749824);
+  EXPECT_EQ(model_preset("llama-3.1-8b").parameters(), 8030261248);
+  EXPECT_EQ(model_preset("smollm2-135m").parameters(), 134515008);
+  EXPECT_EQ(model_preset("mistral-7b-v0.3").parameters(), 7248023552);
+  EXPECT_EQ(model_preset("qwen2.5-0.5b").parameters(), 494032768);
+  EXPECT_EQ(model_preset("qwen2.5-7b").parameters(), 7615616512);
+  EXPECT_EQ(model_preset("qwen3-0.6b").parameters(), 596049920);
+  EXPECT_EQ(model_preset("qwen3-8b").parameters(), 8190735360);
   EXPECT_EQ(model_preset("7b"), model_preset("llama-7b"));
   EXPECT_NEAR(static_cast<double>(model_preset("tiny").parameters()), 0.9e6, 0.1e6);
   EXPECT_NEAR(static_cast<double>(model_preset("25m").parameters()), 25e6, 2e6);
@@ -125,11 +132,25 @@ TEST(ModelSpec, ReadsHuggingFaceConfigs) {
 
   const auto refusal = [&](const std::string& patch) { return error_of([&] { read(patch); }); };
   EXPECT_EQ(refusal(R"({"model_type": "gpt2"})"),
-            "config.json: model_type: found \"gpt2\", expected \"llama\"");
+            "config.json: model_type: found \"gpt2\", expected \"llama\", \"mistral\", "
+            "\"qwen2\" or \"qwen3\"");
   EXPECT_THAT(refusal(R"({"hidden_act": "gelu"})"), HasSubstr("hidden_act: found \"gelu\""));
   EXPECT_THAT(refusal(R"({"attention_bias": true})"), HasSubstr("attention_bias: found true"));
+  EXPECT_THAT(refusal(R"({"rope_scaling": {"rope_type": "longrope", "factor": 8.0}})"),
+              HasSubstr("rope_scaling.rope_type: found \"longrope\", expected one of default, "));
   EXPECT_THAT(refusal(R"({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}})"),
-              HasSubstr("rope_scaling: found \"llama3\" RoPE scaling"));
+              HasSubstr("rope_scaling.low_freq_factor: found nothing"));
+  EXPECT_THAT(refusal(R"({"rope_scaling": {"rope_type": "yarn", "factor": 0.5}})"),
+              HasSubstr("model.rope.factor: found 0.5"));
+  EXPECT_THAT(refusal(R"({"rope_scaling": "yarn"})"), HasSubstr("expected an object"));
+  EXPECT_THAT(refusal(R"({"sliding_window": 4096})"),
+              HasSubstr("sliding_window: found 4096, expected full attention in every layer"));
+  EXPECT_THAT(refusal(R"({"layer_types": ["full_attention", "sliding_attention"]})"),
+              HasSubstr("layer_types[1]: found \"sliding_attention\""));
+  EXPECT_THAT(refusal(R"({"quantization_config": {"bits": 4}})"), HasSubstr("quantization_config"));
+  EXPECT_THAT(refusal(R"({"partial_rotary_factor": 0.5})"), HasSubstr("partial_rotary_factor"));
+  EXPECT_THAT(refusal(R"({"rope_interleaved": true})"), HasSubstr("rope_interleaved"));
+  EXPECT_THAT(refusal(R"({"attention_dropout": 0.1})"), HasSubstr("attention_dropout"));
   EXPECT_THAT(refusal(R"({"hidden_size": null})"), HasSubstr("hidden_size: found nothing"));
   EXPECT_THAT(refusal(R"({"num_hidden_layers": 0})"), HasSubstr("num_hidden_layers: found 0"));
   EXPECT_THAT(refusal(R"({"num_key_value_heads": 7})"),
@@ -137,6 +158,120 @@ TEST(ModelSpec, ReadsHuggingFaceConfigs) {
   const Json list = Json::array();
   EXPECT_THAT(error_of([&] { model_from_json(JsonView(list, "c.json")); }),
               HasSubstr("c.json: found [], expected a Hugging Face config.json object"));
+}
+
+TEST(ModelSpec, FamiliesTakeTheirOwnDefaults) {
+  const Json sizes = {{"vocab_size", 64},
+                      {"hidden_size", 1024},
+                      {"intermediate_size", 64},
+                      {"num_hidden_layers", 2},
+                      {"num_attention_heads", 32}};
+  const auto read = [&](const char* type) {
+    Json json = sizes;
+    json["model_type"] = type;
+    return model_from_json(JsonView(json, "config.json"));
+  };
+  EXPECT_EQ(read("llama").num_key_value_heads, 32);
+  EXPECT_EQ(read("mistral").num_key_value_heads, 8);
+  EXPECT_EQ(read("qwen2").resolved_head_dim(), 32);
+  EXPECT_EQ(read("qwen3").resolved_head_dim(), 128);
+  for (const FamilyRow& family : kFamilies) {
+    const ModelSpec model = read(family.name);
+    EXPECT_EQ(model.family, family.value);
+    const Json again = model_to_json(model);
+    EXPECT_EQ(again["architectures"][0], family.architecture);
+    EXPECT_EQ(model_from_json(JsonView(again, "again")).family, family.value);
+  }
+}
+
+// A window that reaches over the whole context, or that the model does not use, hides nothing.
+TEST(ModelSpec, WindowsThatHideNothingAreTaken) {
+  Json json = model_to_json(model_preset("qwen2.5-7b"));
+  json["sliding_window"] = 131072;
+  EXPECT_NO_THROW(model_from_json(JsonView(json, "config.json")));
+  json["sliding_window"] = 4096;
+  json["use_sliding_window"] = false;
+  json["layer_types"] = {"full_attention", "full_attention"};
+  EXPECT_NO_THROW(model_from_json(JsonView(json, "config.json")));
+}
+
+TEST(ModelSpec, EveryScalingOfRopeIsWrittenAndReadAgain) {
+  ModelSpec model = model_preset("tiny");
+  model.head_dim = 32;
+  model.max_position_embeddings = 4096;
+  for (const RopeTypeRow& type : kRopeTypes) {
+    model.rope = {};
+    model.rope.type = type.value;
+    if (type.value != RopeType::kDefault) model.rope.factor = 3.5;
+    if (type.original) model.rope.original_max_position_embeddings = 512;
+    if (type.value == RopeType::kLlama3) model.rope.low_freq_factor = 1.5;
+    if (type.value == RopeType::kYarn) {
+      model.rope.beta_fast = 30.0;
+      model.rope.mscale = 0.7;
+      model.rope.attention_factor = 1.25;
+      model.rope.truncate = false;
+    }
+    Json json = model_to_json(model);
+    EXPECT_EQ(json.contains("rope_scaling"), type.value != RopeType::kDefault);
+    EXPECT_EQ(model_from_json(JsonView(json, "config.json")), model) << type.name;
+    // Readers know one or the other.
+    Json older = json;
+    older.erase("rope_parameters");
+    EXPECT_EQ(model_from_json(JsonView(older, "config.json")), model) << type.name;
+    json.erase("rope_scaling");
+    json.erase("rope_theta");
+    EXPECT_EQ(model_from_json(JsonView(json, "config.json")), model) << type.name;
+  }
+}
+
+TEST(ModelSpec, OldNamesAndMissingFieldsOfRopeAreRead) {
+  Json json = model_to_json(model_preset("llama-3-8b"));
+  json.erase("rope_parameters");
+  json["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
+  EXPECT_EQ(model_from_json(JsonView(json, "c")).rope.type, RopeType::kLinear);
+  json["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 2.0}, {"beta_fast", nullptr}};
+  const RopeScaling yarn = model_from_json(JsonView(json, "c")).rope;
+  EXPECT_EQ(yarn.original_max_position_embeddings, 8192);  // the model's context
+  EXPECT_EQ(yarn.beta_fast, 32.0);
+  json["rope_scaling"] = {{"rope_type", "yarn"}, {"original_max_position_embeddings", 2048}};
+  EXPECT_EQ(model_from_json(JsonView(json, "c")).rope.factor, 4.0);
+}
+
+TEST(ModelSpec, ALongerContextFollowsFromTheFactor) {
+  const ModelSpec before = model_preset("smollm2-135m");
+  ModelSpec model = before;
+  model.settle_context(before);
+  EXPECT_EQ(model, before);
+  model.rope.type = RopeType::kYarn;
+  model.rope.factor = 4.0;
+  model.settle_context(before);
+  EXPECT_EQ(model.rope.original_max_position_embeddings, 8192);
+  EXPECT_EQ(model.max_position_embeddings, 32768);
+  const ModelSpec once = model;
+  model.settle_context(before);
+  EXPECT_EQ(model, once);
+  model.rope.factor = 8.0;  // what was extended is extended further
+  model.settle_context(once);
+  EXPECT_EQ(model.rope.original_max_position_embeddings, 8192);
+  EXPECT_EQ(model.max_position_embeddings, 65536);
+  model = before;
+  model.rope.type = RopeType::kLinear;
+  model.rope.factor = 2.0;
+  model.max_position_embeddings = 10000;  // what was said stays
+  model.settle_context(before);
+  EXPECT_EQ(model.max_position_embeddings, 10000);
+}
+
+TEST(ModelSpec, OtherFieldsAreKeptAndUnknownOnesNamed) {
+  const Json config = {{"hidden_size", 8},  {"eos_token_id", {1, 2}}, {"torch_dtype", "bfloat16"},
+                       {"rope_theta", 1e4}, {"mystery", 3},           {"pad_token_id", nullptr}};
+  std::vector<std::string> unknown;
+  const Json kept = other_config_fields(config, &unknown);
+  EXPECT_EQ(kept, (Json{{"eos_token_id", {1, 2}},
+                        {"torch_dtype", "bfloat16"},
+                        {"mystery", 3},
+                        {"pad_token_id", nullptr}}));
+  EXPECT_EQ(unknown, std::vector<std::string>{"mystery"});
 }
 
 }  // namespace

@@ -50,6 +50,15 @@ inline at::Tensor random_tensor(at::IntArrayRef sizes, std::uint64_t seed,
   return tensor.to(dtype);
 }
 
+// Norms and biases begin at ones and zeros, which would hide faults of theirs.
+inline void set_random_vectors(StageModel& stage) {
+  std::uint64_t seed = 100;
+  for (Parameter& each : stage.parameters()) {
+    if (each.master.dim() == 1) each.master.copy_(random_tensor(each.master.sizes(), ++seed));
+  }
+  stage.weights_changed();
+}
+
 // Tokens [begin, end) of sequence `index`; cut and last follow from the sequence's length.
 inline SliceWork slice_of(int index, Tokens begin, Tokens end, Tokens length) {
   return {SequenceId(index), begin, end, begin > 0 || end < length, end == length};

@@ -53,11 +53,13 @@ TEST(KernelGradients, EqualAutograd) {
 
   const Heads heads{3, 1, 8};
   const at::Tensor positions = at::arange(kRows, at::dtype(at::kLong));
-  const at::Tensor table = rope_table(kRows, heads.dim, 10000.0, at::dtype(at::kDouble));
+  const at::Tensor table =
+      rope_table(kRows, rope_frequencies({}, 10000.0, heads.dim, 0, 0), at::dtype(at::kDouble));
   const at::Tensor query = random_tensor({kRows, heads.query_width()}, 5);
   const at::Tensor query_grad = random_tensor({kRows, heads.query_width()}, 6);
   const auto rope = autograd({query}, query_grad, [&](const auto& in) {
-    return ReferenceModel::rope(in[0].view({kRows, heads.query, heads.dim}), 10000.0)
+    return ReferenceModel::rope(in[0].view({kRows, heads.query, heads.dim}),
+                                rope_frequencies({}, 10000.0, heads.dim, 0, 0))
         .reshape({kRows, heads.query_width()});
   });
   const at::Tensor none = at::zeros({kRows, heads.kv_width()}, at::dtype(at::kDouble));

@@ -66,7 +66,8 @@ TEST(Kernels, RopeSplitAndMerge) {
   for (const Type type : kTypes) {
     const at::Tensor qkv = random_tensor({50, 48}, 1, type.dtype);
     const at::Tensor positions = at::arange(50, at::dtype(at::kLong)).flip(0) * 3;
-    const at::Tensor table = rope_table(200, heads.dim, 10000.0, at::dtype(acc(type.dtype)));
+    const at::Tensor table =
+        rope_table(200, rope_frequencies({}, 10000.0, heads.dim, 0, 0), at::dtype(acc(type.dtype)));
     const QueryKeyValue fused = rope_split(qkv, positions, table, heads);
     const QueryKeyValue expected = composed::rope_split(qkv, positions, table, heads);
     EXPECT_LE(relative_error(fused.query, expected.query), type.bound);
@@ -85,7 +86,8 @@ TEST(Kernels, RopeSplitAndMerge) {
 }
 
 TEST(Kernels, RopeTableHoldsCosinesAndSines) {
-  const at::Tensor table = rope_table(2000, 8, 500.0, at::dtype(at::kDouble));
+  const at::Tensor table =
+      rope_table(2000, rope_frequencies({}, 500.0, 8, 0, 0), at::dtype(at::kDouble));
   for (const std::int64_t position : {0, 1, 1999}) {
     for (std::int64_t i = 0; i < 4; ++i) {
       const double angle =

@@ -38,9 +38,12 @@ TEST(Models, AStageRunsTheTablesLayers) {
   for (std::size_t i = 0; i < parameters.list.size(); ++i)
     EXPECT_EQ(parameters.list[i].name, stage.parameters()[i].name);
   const auto pass = layer->begin(input);
-  const LayerChunk shared{at::arange(kTokens, at::kLong),
-                          kernels::rope_table(kTokens, options.model.resolved_head_dim(),
-                                              options.model.rope_theta, at::dtype(options.dtype))};
+  const LayerChunk shared{
+      at::arange(kTokens, at::kLong),
+      kernels::rope_table(
+          kTokens,
+          rope_frequencies({}, options.model.rope_theta, options.model.resolved_head_dim(), 0, 0),
+          at::dtype(options.dtype))};
   AttentionSlice slice;
   slice.end = kTokens;
   EXPECT_TRUE(at::equal(pass->forward(shared, {&slice, 1}), expected.output));

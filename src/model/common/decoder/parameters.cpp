@@ -1,9 +1,9 @@
-#include "model/llama/parameters.h"
+#include "model/common/decoder/parameters.h"
 
 #include <cmath>
 #include <string>
 
-namespace infinipipe::llama {
+namespace infinipipe::decoder {
 
 LayerParameters make_parameters(const ModelSpec& model, int index, ParameterMaker& make) {
   const std::int64_t hidden = model.hidden_size;
@@ -26,4 +26,4 @@ LayerParameters make_parameters(const ModelSpec& model, int index, ParameterMake
   return layer;
 }
 
-}  // namespace infinipipe::llama
+}  // namespace infinipipe::decoder

@@ -8,7 +8,7 @@
 
 #include "infinipipe/core/keeping.h"
 
-namespace infinipipe::llama {
+namespace infinipipe::decoder {
 
 // Shapes: T tokens, D hidden, Q and KV widths of queries and of keys or values, H query heads, I
 // intermediate size. Compute dtype, unless noted; "acc" is float64 for float64, else float32.
@@ -25,6 +25,8 @@ struct LayerSaved {
   at::Tensor key;          // [T, KV] after RoPE
   at::Tensor value;        // [T, KV]
   at::Tensor attention;    // [T, Q]
+  at::Tensor raw_query;    // [T, Q] before its norm, where queries and keys have one
+  at::Tensor raw_key;      // [T, KV]
   at::Tensor lse;          // [T, H] acc, natural log of the softmax's denominator
   at::Tensor middle;       // [T, D] after the attention's residual
   at::Tensor middle_rstd;  // [T] acc
@@ -37,4 +39,4 @@ struct LayerSaved {
   void keep(Keep level);
 };
 
-}  // namespace infinipipe::llama
+}  // namespace infinipipe::decoder

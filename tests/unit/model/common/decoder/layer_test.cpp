@@ -18,11 +18,24 @@ using testing::small_model;
 
 constexpr Tokens kLength = 150;
 
-ModelSpec one_layer(std::int64_t key_value_heads) {
+std::vector<ModelSpec> models_of_one_layer() {
   ModelSpec model = small_model();
   model.num_hidden_layers = 1;
-  model.num_key_value_heads = key_value_heads;
-  return model;
+  std::vector<ModelSpec> models;
+  for (const std::int64_t key_value_heads : {1, 2, 4}) {
+    models.push_back(model);
+    models.back().num_key_value_heads = key_value_heads;
+  }
+  for (const FamilyRow& family : kFamilies) {
+    models.push_back(model);
+    models.back().family = family.value;
+    models.back().head_dim = 10;
+  }
+  model.rope.type = RopeType::kYarn;  // the one whose cosines are scaled
+  model.rope.factor = 4.0;
+  model.rope.original_max_position_embeddings = 40;
+  models.push_back(model);
+  return models;
 }
 
 struct Way {
@@ -47,14 +60,15 @@ INSTANTIATE_TEST_SUITE_P(Ways, Layer,
 // Input and every weight: relative error at most 1e-10, at once and in two halves.
 TEST_P(Layer, BackwardEqualsAutograd) {
   const Way& way = GetParam();
-  for (const std::int64_t key_value_heads : {1, 2, 4}) {
-    const ModelSpec model = one_layer(key_value_heads);
+  for (const ModelSpec& model : models_of_one_layer()) {
+    SCOPED_TRACE(to_string(model.family));
     StageModel::Options options;
     options.model = model;
     options.layers = {0, 1};
     options.dtype = at::kDouble;
     StageModel stage(options);
     ReferenceModel oracle(model);
+    testing::set_random_vectors(stage);
     for (const Parameter& each : stage.parameters()) oracle.set(each.name, each.master);
     const at::Tensor x = random_tensor({kLength, model.hidden_size}, 1);
     const at::Tensor output_grad = random_tensor({kLength, model.hidden_size}, 2);
@@ -86,7 +100,8 @@ TEST_P(Layer, BackwardEqualsAutograd) {
 
     EXPECT_LE(relative_error(at::cat(outputs, 0), expected.detach()), 1e-12);
     EXPECT_LE(relative_error(at::cat(input_grads, 0), leaf.grad()), 1e-10);
-    EXPECT_EQ(stage.parameters().size(), 9U);
+    EXPECT_EQ(stage.parameters().size(),
+              9U + (model.qkv_bias() ? 3U : 0U) + (model.qk_norm() ? 2U : 0U));
     for (const Parameter& each : stage.parameters())
       EXPECT_LE(relative_error(each.grad, oracle.grad(each.name)), 1e-10) << each.name;
     EXPECT_TRUE(store.empty());

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <tuple>
 
 #include "core/layer_costs.h"
 #include "unit/model/model_testing.h"
@@ -16,27 +17,33 @@ struct Number {
   double sum_bytes;
 };
 
-class SavedBytes : public ::testing::TestWithParam<Number> {};
+class SavedBytes : public ::testing::TestWithParam<std::tuple<Number, FamilyRow>> {};
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, SavedBytes,
-                         ::testing::Values(Number{"float64", at::kDouble, 8, 8},
-                                           Number{"float32", at::kFloat, 4, 4},
-                                           Number{"bfloat16", at::kBFloat16, 2, 4}),
-                         [](const auto& test) { return std::string(test.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Dtypes, SavedBytes,
+    ::testing::Combine(::testing::Values(Number{"float64", at::kDouble, 8, 8},
+                                         Number{"float32", at::kFloat, 4, 4},
+                                         Number{"bfloat16", at::kBFloat16, 2, 4}),
+                       ::testing::ValuesIn(kFamilies)),
+    [](const auto& test) {
+      return std::string(std::get<0>(test.param).name) + "_" + std::get<1>(test.param).name;
+    });
 
 // One layer alone, over a sequence in two slices, at every way of keeping.
 TEST_P(SavedBytes, AreAsCounted) {
+  const auto& [number, family] = GetParam();
   ModelSpec model = testing::small_model();
+  model.family = family.value;
   model.num_hidden_layers = 1;
   model.head_dim = 10;  // so that queries, keys and hidden states all differ in width
   StageModel::Options options;
   options.model = model;
   options.layers = {0, 1};
-  options.dtype = GetParam().dtype;
+  options.dtype = number.dtype;
   StageModel stage(options);
   constexpr Tokens kFirst = 70, kLength = 150;
-  const auto bytes = [&](Tokens tokens, const TokenNumbers& numbers) {
-    return static_cast<double>(tokens) * numbers.bytes(GetParam().bytes, GetParam().sum_bytes);
+  const auto bytes = [&, &number = number](Tokens tokens, const TokenNumbers& numbers) {
+    return static_cast<double>(tokens) * numbers.bytes(number.bytes, number.sum_bytes);
   };
   struct Way {
     Keep level;
@@ -52,8 +59,8 @@ TEST_P(SavedBytes, AreAsCounted) {
   }
   for (const Way& way : ways) {
     KvStore store;
-    const auto hidden = [&](Tokens rows) {
-      return testing::random_tensor({rows, model.hidden_size}, 1, GetParam().dtype);
+    const auto hidden = [&, &number = number](Tokens rows) {
+      return testing::random_tensor({rows, model.hidden_size}, 1, number.dtype);
     };
     const auto forward = [&](Tokens begin, Tokens end) {
       const ChunkWork chunk{{testing::slice_of(0, begin, end, kLength)}, Keeping::of(way.level, 1)};
