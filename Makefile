@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
 TIMED := @tools/timed.sh
 
-.PHONY: help setup build program install sbom tests benchmarks test train bench paper peers soak \
+.PHONY: help setup build program install sbom tests benchmarks test train bench paper peers interop soak \
   format lint plan-only asan tsan soak-sanitizers cuda corpus clean clean-runs distclean
 
 help:  ## this list
@@ -60,6 +60,9 @@ bench: benchmarks  ## benchmarks: executor, planner, real runs (about half an ho
 
 peers: benchmarks  ## side by side with PyTorch's pipelining (about an hour a round, three by default; PEERS_FLAGS="--rounds 1")
 	$(TIMED) peers tools/peers.sh build/$(PRESET) $(PEERS_FLAGS)
+
+interop: program  ## against transformers: models in and out, logits, training steps (10 minutes)
+	$(TIMED) interop tools/interop.sh $(BINARY)
 
 paper:  ## the paper's evaluation on simulated clusters, into docs/paper (no LibTorch)
 	$(TIMED) set-up tools/setup.sh plan-only

@@ -10,6 +10,8 @@ std::vector<Command> torch_commands() {
       {"train", "train a model"},
       {"eval", "loss and perplexity of a checkpoint"},
       {"generate", "text from a checkpoint"},
+      {"import", "a Hugging Face folder to a checkpoint"},
+      {"export", "a checkpoint to a folder that transformers opens"},
       {"profile", "measure this machine: the profile that plans are made for"},
   };
   for (const auto& [name, summary] : absent) {

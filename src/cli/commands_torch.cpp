@@ -4,7 +4,8 @@
 namespace infinipipe::cli {
 
 std::vector<Command> torch_commands() {
-  return {train_command(), eval_command(), generate_command(), profile_command()};
+  return {train_command(),   eval_command(),   generate_command(),
+          profile_command(), import_command(), export_command()};
 }
 
 }  // namespace infinipipe::cli

@@ -71,8 +71,12 @@ Command data_build_command() {
                     "given again");
         flags
             .text("--tokenizer", "NAME", build.tokenizer,
-                  "byte, or the path of a SentencePiece model (default byte)")
+                  "byte, or the path of a tokenizer.json, of a SentencePiece model, or of a folder "
+                  "with one (default byte)")
             .reads();
+        flags.toggle("--special-in-text", build.tokenizer_options.special_in_text,
+                     "what looks like a special token in a text is one (of a tokenizer.json); else "
+                     "it is text");
         flags.choice("--format", {"auto", "text", "jsonl"}, options->format,
                      "a file is a document, or a line is; auto: *.jsonl, *.ndjson and *.json hold "
                      "JSON, other files text (default auto)");

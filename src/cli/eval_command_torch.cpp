@@ -64,6 +64,10 @@ Command eval_command() {
                           "documents from the first one on (default: all)");
             flags.integer("--stages", "N", options->stages, 1,
                           "pipeline stages (default: the checkpoint's)", 4096);
+            flags
+                .text("--logits", "FILE", options->eval.logits,
+                      "also write each document's logits here, as safetensors; for few documents")
+                .writes();
             flags.text("--json", "FILE", options->json, "also write the result here; - is stdout")
                 .writes();
             flags.config(options->config,

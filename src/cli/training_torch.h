@@ -8,6 +8,8 @@ namespace infinipipe::cli {
 Command train_command();
 Command eval_command();
 Command generate_command();
+Command import_command();
+Command export_command();
 Command profile_command();
 
 }  // namespace infinipipe::cli

@@ -165,9 +165,11 @@ class Table final {
   void add(const char* name, const std::string& help, ConfigType type,
            std::function<std::string(const TrainConfig&)> get,
            std::function<void(TrainConfig&, const std::string&)> set) {
-    keys_.push_back({name, help, type, std::move(get), std::move(set), {}});
+    keys_.push_back({name, help, type, std::move(get), std::move(set), {}, false});
   }
 
+  // Of the key before.
+  void whole_model() { keys_.back().whole_model = true; }
   // Another name of the key before.
   void also(const char* name) { keys_.back().also = name; }
 
@@ -188,9 +190,31 @@ void add_model(Table& t) {
           "); the other model keys change it",
       ConfigType::kText, [](const TrainConfig& c) { return c.model_preset; },
       [](TrainConfig& c, const std::string& value) {
-        if (!value.empty()) c.model = model_preset(value);
+        if (!value.empty()) {
+          c.model = c.model_before = model_preset(value);
+          c.model_from.clear();
+        }
         c.model_preset = value;
       });
+  t.whole_model();
+  t.add(
+      "model.from",
+      "a Hugging Face folder, or a checkpoint, whose weights training begins with; the model is "
+      "its config.json's, and the other model keys change it; empty: new weights",
+      ConfigType::kText, [](const TrainConfig& c) { return c.model_from; },
+      [](TrainConfig& c, const std::string& value) {
+        if (value == c.model_from) return;  // a resumed run has it from its checkpoint
+        if (!value.empty()) {
+          const std::string folder = model_folder(value);
+          c.model = c.model_before = read_model(folder);
+          c.model_preset.clear();
+          if (c.data.tokenizer == DataConfig{}.tokenizer) {  // nobody has said another
+            c.data.tokenizer = tokenizer_of_model(folder, c.data.tokenizer);
+          }
+        }
+        c.model_from = value;
+      });
+  t.whole_model();
   t.integer("model.hidden_size", "width of the residual stream",
             INFINIPIPE_FIELD(model.hidden_size));
   t.integer("model.intermediate_size", "width inside the MLP",
@@ -243,7 +267,8 @@ void add_model(Table& t) {
 void add_training(Table& t) {
   t.text("data.path", "indexed data set: the prefix of PREFIX.bin and PREFIX.idx",
          INFINIPIPE_FIELD(data.path));
-  t.text("data.tokenizer", "byte, or the path of a SentencePiece model",
+  t.text("data.tokenizer",
+         "byte, or the path of a tokenizer.json, of a SentencePiece model, or of a folder with one",
          INFINIPIPE_FIELD(data.tokenizer));
   t.integer("data.max_sequence_length", "longer documents are cut off here, in tokens",
             INFINIPIPE_FIELD(data.max_sequence_length));

@@ -187,19 +187,25 @@ void set_from_node(TrainConfig& config, const std::string& name, const toml::nod
 
 void read_section(TrainConfig& config, const std::string& section, const toml::table& table,
                   const std::string& where) {
-  if (section == "model") {
-    if (const toml::node* const preset = table.get("preset")) {
-      set_from_node(config, "model.preset", *preset, where);
+  const auto& keys = config_keys();
+  const auto early = [&](const std::string& name) {
+    return std::any_of(keys.begin(), keys.end(), [&](const ConfigKey& each) {
+      return each.whole_model && each.name == name;
+    });
+  };
+  for (const ConfigKey& key : keys) {
+    if (!key.whole_model || key.section() != section) continue;
+    if (const toml::node* const node = table.get(key.name.substr(section.size() + 1))) {
+      set_from_node(config, key.name, *node, where);
     }
   }
   for (const auto& [key, node] : table) {
     const std::string name = section + "." + std::string(key.str());
-    const auto& keys = config_keys();
     const bool is_section = std::any_of(
         keys.begin(), keys.end(), [&](const ConfigKey& each) { return each.section() == name; });
     if (is_section && node.is_table()) {
       read_section(config, name, *node.as_table(), where);
-    } else if (name != "model.preset") {
+    } else if (!early(name)) {
       set_from_node(config, name, node, where);
     }
   }

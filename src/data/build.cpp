@@ -101,7 +101,7 @@ std::string progress_line(const BuildProgress& progress) {
 
 BuildResult build_dataset(const BuildOptions& options) {
   check(options);
-  const auto tokenizer = make_tokenizer(options.tokenizer);
+  const auto tokenizer = make_tokenizer(options.tokenizer, options.tokenizer_options);
   TextSource source(options, tokenizer->needs_utf8());
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "data/tokenizer.h"
 #include "infinipipe/base/units.h"
 #include "infinipipe/data/indexed_dataset.h"
 
@@ -39,7 +40,8 @@ struct BuildOptions {
   std::string output;                 // prefix of .bin and .idx; its folder is made
   std::vector<std::string> patterns;  // "*.go" fits file names, "a/*.go" paths below the folder,
                                       // any of them; empty: every file
-  std::string tokenizer = "byte";     // as for make_tokenizer()
+  std::string tokenizer = "byte";     // as for make_tokenizer(), like
+  TokenizerOptions tokenizer_options;
   InputFormat format = InputFormat::kAuto;
   std::string text_field = "text";  // of JSON; "a.b" is b of the object a
   OnBadLine on_bad_line = OnBadLine::kStop;

@@ -48,8 +48,13 @@ class PieceEncoder final {
     }
     const BudgetShare share(*settings_.budget, whole ? text.size() : 0);
     const auto ids = settings_.tokenizer->encode(text);
+    if (whole && !ids.empty()) {  // a text is a whole document
+      const auto begin = settings_.tokenizer->begin_of_document();
+      append_encoded(settings_.dtype, begin, result_.bytes);
+      part.tokens += static_cast<Tokens>(begin.size());
+    }
     append_encoded(settings_.dtype, ids, result_.bytes);
-    part.tokens = static_cast<Tokens>(ids.size());
+    part.tokens += static_cast<Tokens>(ids.size());
     result_.parts.push_back(part);
   }
 

@@ -18,3 +18,15 @@ endfunction()
 infinipipe_data_library(SENTENCEPIECE sentencepiece sentencepiece_tokenizer.cpp sentencepiece_absent.cpp)
 infinipipe_data_library(ZLIB z gzip_decoder.cpp gzip_absent.cpp)
 infinipipe_data_library(ZSTD zstd zstd_decoder.cpp zstd_absent.cpp)
+
+# The worker's program goes into ours, so that an installed copy has it.
+set(worker "${PROJECT_SOURCE_DIR}/src/data/tokenizer_worker.py")
+set(pins "${PROJECT_SOURCE_DIR}/tools/wheels/tokenizers.txt")
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${worker}" "${pins}")
+file(READ "${worker}" INFINIPIPE_TOKENIZER_WORKER)
+file(READ "${pins}" pins)
+string(REGEX MATCH "tokenizers==[0-9.]+" INFINIPIPE_TOKENIZERS_PIN "${pins}")
+set(INFINIPIPE_SET_UP_PYTHON "${PROJECT_SOURCE_DIR}/.deps/venv/bin/python")
+configure_file("${PROJECT_SOURCE_DIR}/src/data/tokenizer_worker.cpp.in"
+               "${CMAKE_CURRENT_BINARY_DIR}/tokenizer_worker.cpp" @ONLY)
+target_sources(infinipipe_data PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/tokenizer_worker.cpp")

@@ -56,6 +56,9 @@ class SafetensorsFile final {
   // was opened, or the disk fails.
   void read(const StoredTensor& tensor, std::span<std::byte> bytes) const;
   std::vector<std::byte> read(const StoredTensor& tensor) const;
+  // The same of a part of the tensor, which begins `offset` bytes into it.
+  void read_part(const StoredTensor& tensor, std::uint64_t offset,
+                 std::span<std::byte> bytes) const;
 
  private:
   std::shared_ptr<const SteadyFile> file_;

@@ -70,6 +70,13 @@ void SafetensorsFile::read(const StoredTensor& tensor, std::span<std::byte> byte
   file_->read(tensor.offset, bytes);
 }
 
+void SafetensorsFile::read_part(const StoredTensor& tensor, std::uint64_t offset,
+                                std::span<std::byte> bytes) const {
+  INFINIPIPE_ASSERT(offset <= tensor.bytes && bytes.size() <= tensor.bytes - offset,
+                    "a part within the tensor");
+  file_->read(tensor.offset + offset, bytes);
+}
+
 std::vector<std::byte> SafetensorsFile::read(const StoredTensor& tensor) const {
   std::vector<std::byte> bytes(tensor.bytes);
   read(tensor, bytes);

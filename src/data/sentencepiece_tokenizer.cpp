@@ -15,7 +15,7 @@ constexpr std::size_t kMaxModelBytes = std::size_t{1} << 28;
 
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  explicit SentencePieceTokenizer(std::string path) : path_(std::move(path)) {
+  explicit SentencePieceTokenizer(std::string path) : path_(tokenizer_file(path)) {
     const std::string model = read_file(path_, kMaxModelBytes);
     const auto status = processor_.LoadFromSerializedProto({model.data(), model.size()});
     if (!status.ok() || processor_.GetPieceSize() <= 0) {

@@ -1,5 +1,8 @@
 #include "data/tokenizer.h"
 
+#include <filesystem>
+
+#include "data/hugging_face_tokenizer.h"
 #include "data/sentencepiece_tokenizer.h"
 #include "infinipipe/base/error.h"
 
@@ -34,11 +37,23 @@ class ByteTokenizer final : public Tokenizer {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name) {
+std::string tokenizer_file(const std::string& name) {
+  std::error_code absent;
+  if (!std::filesystem::is_directory(name, absent)) return name;
+  for (const char* file : {"/tokenizer.json", "/tokenizer.model"}) {
+    if (std::filesystem::is_regular_file(name + file, absent)) return name + file;
+  }
+  throw InputError(name, "is a folder without tokenizer.json and tokenizer.model",
+                   "expected one of them");
+}
+
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name,
+                                          const TokenizerOptions& options) {
   if (name == "byte") return std::make_unique<ByteTokenizer>();
   if (name.empty()) {
     throw InputError("tokenizer", "found no name", "expected \"byte\" or the path of a model");
   }
+  if (is_hugging_face_tokenizer(name)) return make_hugging_face_tokenizer(name, options);
   return make_sentencepiece_tokenizer(name);
 }
 

@@ -17,19 +17,34 @@ class Tokenizer {
 
   virtual std::string name() const = 0;  // what make_tokenizer() made it from
   virtual std::int64_t vocab_size() const = 0;
+  // Ids that begin every document; most tokenizers have none.
+  virtual std::vector<std::int64_t> begin_of_document() const { return {}; }
   virtual std::int64_t end_of_document() const = 0;
   // Whether encode() expects valid UTF-8. If not, it takes any bytes and decode() gives them back.
   virtual bool needs_utf8() const = 0;
 
-  // No end of document is added. Invalid UTF-8 is replaced where needs_utf8().
+  // No beginning and no end of document is added. Invalid UTF-8 is replaced where needs_utf8().
   virtual std::vector<std::int64_t> encode(std::string_view text) const = 0;
-  // Ends of documents decode to nothing. Throws InputError for an id outside the vocabulary.
+  // Beginnings and ends of documents decode to nothing. Throws InputError for an id outside the
+  // vocabulary.
   virtual std::string decode(std::span<const std::int64_t> ids) const = 0;
 };
 
-// "byte": 256 bytes, end of document is 256. Anything else is the path of a SentencePiece model,
-// whose end of document is its </s>, or one id more where it has none.
-// Throws InputError for a model that cannot be read, or where this build has no SentencePiece.
-std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name);
+struct TokenizerOptions {
+  // Text that looks like a special token of a tokenizer.json is one; else it is text.
+  bool special_in_text = false;
+};
+
+// "byte": 256 bytes, end of document is 256. Else a path: of a SentencePiece model, whose end of
+// document is its </s>, or one id more where it has none; or of a Hugging Face tokenizer.json,
+// whose documents begin and end as it and the files beside it say; or of a folder with one of
+// these. Throws InputError for a model that cannot be read, or where this build has no
+// SentencePiece, and RunError where a tokenizer.json's library is missing.
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name,
+                                          const TokenizerOptions& options = {});
+
+// The file of a tokenizer that is not "byte": `name` itself, or where it is a folder the
+// tokenizer.json or tokenizer.model in it.
+std::string tokenizer_file(const std::string& name);
 
 }  // namespace infinipipe

@@ -139,6 +139,8 @@ struct Engine::Impl {
   void on_all(const std::string& what, const std::function<void(StageExecutor&, std::size_t)>& job);
   [[noreturn]] void fail(const std::string& what, const std::vector<std::exception_ptr>& thrown);
   void trim_pool(const StepResult& result);
+  // After each of the `last` last tokens, [last, vocab].
+  at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last);
 };
 
 Engine::Impl::Impl(const Options& given) : options(given) {
@@ -279,18 +281,26 @@ void Engine::state_changed() {
 }
 
 at::Tensor Engine::next_token_logits(const std::vector<std::int64_t>& tokens) {
+  return impl_->logits(tokens, 1).squeeze(0);
+}
+
+at::Tensor Engine::all_logits(const std::vector<std::int64_t>& tokens) {
+  return impl_->logits(tokens, static_cast<Tokens>(tokens.size()));
+}
+
+at::Tensor Engine::Impl::logits(const std::vector<std::int64_t>& tokens, Tokens last) {
   INFINIPIPE_ASSERT(!tokens.empty(), "logits need at least one token");
   Batch batch;
   batch.sequences = {tokens};
   Plan plan;
   plan.sequences = {static_cast<Tokens>(tokens.size())};
-  require_fits(batch, plan, impl_->options.model.vocab_size);
-  at::Tensor logits;
-  impl_->on_all("generation", [&](StageExecutor& stage, std::size_t p) {
-    at::Tensor mine = stage.next_token_logits(tokens);
-    if (p + 1 == impl_->stages.size()) logits = mine.to(at::kCPU);
+  require_fits(batch, plan, options.model.vocab_size);
+  at::Tensor result;
+  on_all("logits", [&](StageExecutor& stage, std::size_t p) {
+    at::Tensor mine = stage.logits(tokens, last);
+    if (p + 1 == stages.size()) result = mine.to(at::kCPU);
   });
-  return logits;
+  return result;
 }
 
 }  // namespace infinipipe

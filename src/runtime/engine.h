@@ -94,6 +94,8 @@ class Engine final {
 
   // Logits [vocab] after the given tokens; runs them as one evaluation chunk.
   at::Tensor next_token_logits(const std::vector<std::int64_t>& tokens);
+  // The same after each of them: [tokens, vocab].
+  at::Tensor all_logits(const std::vector<std::int64_t>& tokens);
 
  private:
   struct Impl;

@@ -434,8 +434,8 @@ void StageExecutor::state_changed() {
   });
 }
 
-at::Tensor StageExecutor::next_token_logits(const std::vector<std::int64_t>& tokens) {
-  current_work_ = "generation";
+at::Tensor StageExecutor::logits(const std::vector<std::int64_t>& tokens, Tokens last_tokens) {
+  current_work_ = "logits";
   return guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kActivations);
     const auto count = static_cast<Tokens>(tokens.size());
@@ -451,7 +451,7 @@ at::Tensor StageExecutor::next_token_logits(const std::vector<std::int64_t>& tok
       memory::assign(in, meter_, MemoryPurpose::kActivations);
     }
     at::Tensor out = model_->forward(work, in, nullptr, store_, /*keep=*/false).output;
-    if (last()) return model_->logits(out.narrow(0, count - 1, 1)).squeeze(0);
+    if (last()) return model_->logits(out.narrow(0, count - last_tokens, last_tokens));
     synchronize();
     comm_->send(next(), Flow::kActivation, info, std::move(out));
     return at::Tensor();

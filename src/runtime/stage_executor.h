@@ -80,7 +80,7 @@ class StageExecutor final {
   void state_changed();
 
   // Collective: logits [vocab] after the tokens, on the last stage; undefined on the others.
-  at::Tensor next_token_logits(const std::vector<std::int64_t>& tokens);
+  at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last_tokens);
 
   // Collective, after a failed call: forgets the step.
   void recover();

@@ -1,13 +1,8 @@
 #include "trainer/checkpoint.h"
 
 #include <ATen/ops/_to_copy.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/isfinite.h>
-#include <fcntl.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -15,34 +10,31 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/temporary_folder.h"
+#include "data/model_folder.h"
 #include "data/safetensors.h"
 #include "infinipipe/base/error.h"
+#include "trainer/weights.h"
 
 namespace infinipipe {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kModelFile = "model.safetensors";
+constexpr const char* kModelFile = kModelWeightsFile;
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kLatestFile = "latest";
 constexpr const char* kTemporary = "tmp-step-";
-constexpr const char* kAside = ".old";
+constexpr std::string_view kFromKey = "model.from";
 constexpr std::string_view kFirstMoment = "exp_avg.";
 constexpr std::string_view kSecondMoment = "exp_avg_sq.";
-
-const char* safetensors_dtype(const at::Tensor& tensor) {
-  return tensor.scalar_type() == at::kDouble ? "F64" : "F32";
-}
 
 // A logical tensor and where its values are.
 struct Named {
   std::string name;
   at::Tensor tensor;
 };
-
-bool all_finite(const at::Tensor& tensor) { return at::isfinite(tensor).all().item<bool>(); }
 
 void require_finite(const std::vector<Named>& tensors, const std::string& folder) {
   for (const Named& named : tensors) {
@@ -58,7 +50,8 @@ void require_finite(const std::vector<Named>& tensors, const std::string& folder
 Json write_tensors(const std::string& folder, const char* file, const std::vector<Named>& tensors) {
   std::vector<TensorInfo> infos;
   for (const Named& named : tensors) {
-    infos.push_back({named.name, safetensors_dtype(named.tensor), named.tensor.sizes().vec()});
+    infos.push_back(
+        {named.name, safetensors_dtype(named.tensor.scalar_type()), named.tensor.sizes().vec()});
   }
   const std::string path = folder + "/" + file;
   SafetensorsWriter writer(path, infos, {{"format", "pt"}});
@@ -188,57 +181,47 @@ std::string latest_folder(const std::string& path, std::string& problem) {
   return {};
 }
 
-// A folder that disappears again unless it was given another name.
-class TemporaryFolder final {
- public:
-  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {
-    remove();  // of a run that died while saving
-    make_folder(path_);
-  }
-  ~TemporaryFolder() { remove(); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+void require_hash(const SteadyFile& file, const std::string& expected) {
+  const std::string found = hash_file(file);
+  if (found == expected) return;
+  throw InputError(file.path(), "checksum is " + found, "expected " + expected,
+                   "the file is damaged; use another checkpoint");
+}
 
-  const std::string& path() const { return path_; }
-  // Takes the place of a folder of that name, which is then removed, in one step.
-  void rename_to(const std::string& folder) {
-    if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) == 0)
-      return;
-    const int why = errno;
-    const auto fail = [&folder](const std::error_code& error) {
-      throw RunError(folder, "cannot be renamed into place: " + error.message());
-    };
-    std::error_code error;
-    if (why == ENOENT) {  // no folder of that name
-      fs::rename(path_, folder, error);
-      if (error) fail(error);
-      return;
-    }
-    if (why != EINVAL && why != ENOSYS && why != ENOTSUP) {
-      fail(std::error_code(why, std::generic_category()));
-    }
-    // A file system that cannot exchange: the old one goes aside, and back where that fails.
-    const std::string aside = path_ + kAside;
-    fs::remove_all(aside, error);
-    fs::rename(folder, aside, error);
-    if (error) fail(error);
-    fs::rename(path_, folder, error);
-    if (error) {
-      std::error_code ignored;
-      fs::rename(aside, folder, ignored);
-      fail(error);
-    }
-    fs::remove_all(aside, error);
-  }
+// The files beside the weights, checked like these. Older checkpoints have none.
+Companions open_companions(const std::string& folder, const JsonView& manifest) {
+  Companions companions;
+  if (!manifest.has("companions")) return companions;
+  const JsonView found = manifest.at("companions");
+  companions.config = found.at("config").json();
+  if (!companions.config.is_object()) found.at("config").fail("an object");
+  companions.dtype = found.at("dtype").string();
+  found.at("files").for_each([&](const JsonView& entry) {
+    const std::string name = entry.at("name").string();
+    if (name != kModelConfigFile && !is_companion(name)) entry.at("name").fail("a known name");
+    const SteadyFile file(folder + "/" + name);
+    require_hash(file, entry.at("hash").string());
+    if (name == kModelConfigFile) return;  // made of the manifest
+    std::string content(file.size(), '\0');
+    file.read(0, std::as_writable_bytes(std::span(content)));
+    companions.files.emplace(name, std::move(content));
+  });
+  return companions;
+}
 
- private:
-  void remove() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-
-  std::string path_;
-};
+// Writes them, and the config.json that belongs to weights of that dtype; returns the manifest's
+// part.
+Json write_companions(const std::string& folder, const TrainConfig& config,
+                      const Companions& companions, const std::string& dtype) {
+  Json files = Json::array();
+  const auto write = [&](const std::string& name, const std::string& content) {
+    write_file(folder + "/" + name, content);
+    files.push_back({{"name", name}, {"hash", hash_hex(content)}, {"bytes", content.size()}});
+  };
+  write(kModelConfigFile, hugging_face_config(config, companions, dtype).dump(2) + "\n");
+  for (const auto& [name, content] : companions.files) write(name, content);
+  return {{"config", companions.config}, {"dtype", companions.dtype}, {"files", files}};
+}
 
 // Checks one step's folder, whose manifest has been read. Throws InputError naming the file that is
 // not whole.
@@ -253,70 +236,62 @@ CheckpointInfo open_checkpoint(const std::string& folder, const Json& json) {
     const auto known = files.find(name);
     if (known == files.end()) entry.at("name").fail("model.safetensors or optimizer.safetensors");
     known->second = std::make_shared<const SteadyFile>(folder + "/" + name);
-    const std::string expected = entry.at("hash").string();
-    const std::string found = hash_file(*known->second);
-    if (found != expected) {
-      throw InputError(folder + "/" + name, "checksum is " + found, "expected " + expected,
-                       "the file is damaged; use another checkpoint");
-    }
+    require_hash(*known->second, entry.at("hash").string());
   });
-  for (const auto& [name, file] : files) {
-    if (file == nullptr) manifest.at("files").fail("no entry for " + name, "one for each file");
-  }
   CheckpointInfo info;
   info.folder = folder;
   info.next_step = static_cast<int>(manifest.at("next_step").integer(0, 1LL << 30));
+  for (const auto& [name, file] : files) {
+    // Weights alone are what an import makes, before any step.
+    if (file != nullptr || (name == kOptimizerFile && info.next_step == 0)) continue;
+    manifest.at("files").fail("no entry for " + name, "one for each file");
+  }
   if (!manifest.at("config").json().is_object()) manifest.at("config").fail("an object");
-  // The preset first, since it replaces the whole model.
-  constexpr std::string_view kPreset = "model.preset";
-  for (const bool preset : {true, false}) {
-    for (const auto& [key, value] : manifest.at("config").json().items()) {
-      if ((key == kPreset) != preset) continue;
-      set_config(info.config, key, JsonView(value, manifest_path, "config." + key).string(),
-                 manifest_path);
+  // What replaces the whole model first; a folder that weights came from is not read again.
+  for (const bool whole_model : {true, false}) {
+    for (const ConfigKey& key : config_keys()) {
+      if (key.whole_model != whole_model || !manifest.at("config").has(key.name)) continue;
+      const std::string value = manifest.at("config").at(key.name).string();
+      if (key.name == kFromKey) {
+        info.config.model_from = value;
+      } else {
+        set_config(info.config, key.name, value, manifest_path);
+      }
     }
   }
-  info.sampler = manifest.at("sampler").json();
-  if (manifest.at("sampler").at("step").integer() != info.next_step) {
-    manifest.at("sampler").at("step").fail("next_step, " + std::to_string(info.next_step));
+  for (const auto& [key, value] : manifest.at("config").json().items()) {
+    const auto& keys = config_keys();
+    const bool known = std::any_of(keys.begin(), keys.end(),
+                                   [&key = key](const auto& each) { return each.is_called(key); });
+    if (!known) set_config(info.config, key, {}, manifest_path);  // throws, naming the nearest
+  }
+  if (files.at(kOptimizerFile) != nullptr) {
+    info.sampler = manifest.at("sampler").json();
+    if (manifest.at("sampler").at("step").integer() != info.next_step) {
+      manifest.at("sampler").at("step").fail("next_step, " + std::to_string(info.next_step));
+    }
   }
   const auto part = [&](const char* key) {
     return manifest.has(key) ? manifest.at(key).json() : Json();
   };
-  info.record = {part("planning"), part("run"), part("data"), part("tokenizer")};
+  info.record = {part("planning"), part("run"), part("data"), part("tokenizer"),
+                 open_companions(folder, manifest)};
   info.weights = files.at(kModelFile);
   info.moments = files.at(kOptimizerFile);
   return info;
 }
 
-// One tensor of a file, as a tensor of its own.
-at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
+// A moment, which is never rounded.
+at::Tensor read_moment(const SafetensorsFile& file, const std::string& name,
                        const at::Tensor& like) {
   const StoredTensor& stored = file.at(name);
-  const auto fail = [&](const std::string& found, const std::string& expected) {
-    throw InputError(file.path() + ": " + name, "found " + found, "expected " + expected,
+  const char* const expected = safetensors_dtype(like.scalar_type());
+  if (stored.info.dtype != expected) {
+    throw InputError(file.path() + ": " + name, "found " + stored.info.dtype,
+                     std::string("expected ") + expected,
                      "load it into the model it was saved from");
-  };
-  if (stored.info.dtype != safetensors_dtype(like)) {
-    fail(stored.info.dtype, safetensors_dtype(like));
   }
-  if (stored.info.shape != like.sizes().vec()) {
-    const auto shown = [](const std::vector<std::int64_t>& shape) {
-      std::string text = "[";
-      for (const std::int64_t size : shape) {
-        text += (text.size() > 1 ? ", " : "") + std::to_string(size);
-      }
-      return text + "]";
-    };
-    fail("shape " + shown(stored.info.shape), shown(like.sizes().vec()));
-  }
-  at::Tensor values = at::empty(like.sizes(), like.options().device(at::kCPU));
-  file.read(stored, {static_cast<std::byte*>(values.mutable_data_ptr()), stored.bytes});
-  if (!all_finite(values)) {
-    throw InputError(file.path() + ": " + name, "found a value that is not finite",
-                     "expected finite numbers", "go on from an earlier checkpoint");
-  }
-  return values;
+  return read_weight(file, stored, like);
 }
 
 }  // namespace
@@ -326,13 +301,41 @@ std::string step_name(int step) {
   return "step-" + std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0') + digits;
 }
 
+namespace {
+
+// Writes a step's folder, whose weights and moments `write` makes, and lets `latest` name it.
+// `write` is given the folder, and returns the files' entries in the manifest.
+std::string write_checkpoint(const TrainConfig& config, int next_step, const Json& sampler,
+                             const CheckpointRecord& record, const std::string& dtype,
+                             const std::function<Json(const std::string&)>& write) {
+  const std::string& path = config.checkpoint.path;
+  const std::string name = step_name(next_step);
+  const std::string folder = path + "/" + name;
+  TemporaryFolder temporary(path + "/" + kTemporary + std::to_string(next_step));
+  const Json files = write(temporary.path());
+  const Json companions = write_companions(temporary.path(), config, record.companions, dtype);
+  Json values = Json::object();
+  for (const ConfigKey& key : config_keys()) values[key.name] = key.get(config);
+  Json manifest = {
+      {"format", "infinipipe.checkpoint"},    {"version", 1},      {"next_step", next_step},
+      {"model", model_to_json(config.model)}, {"config", values},  {"sampler", sampler},
+      {"planning", record.planning},          {"run", record.run}, {"data", record.data},
+      {"tokenizer", record.tokenizer},        {"files", files},    {"companions", companions}};
+  manifest["hash"] = hash_json(manifest);
+  write_file(temporary.path() + "/" + kManifestFile, manifest.dump(1) + "\n");
+  temporary.rename_to(folder);
+  sync_path(path);
+  write_file(path + "/" + kLatestFile, name + "\n");
+  return folder;
+}
+
+}  // namespace
+
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
                             const Json& sampler, const CheckpointRecord& record,
                             const Rotation& rotation) {
   const std::string& path = config.checkpoint.path;
   make_folder(path);
-  const std::string name = step_name(next_step);
-  const std::string folder = path + "/" + name;
   std::vector<Named> weights;
   std::vector<Named> moments;
   for (const Engine::StateTensor& state : engine.state()) {
@@ -342,27 +345,29 @@ std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_
     moments.push_back({std::string(kFirstMoment) + tensor, state.exp_avg});
     moments.push_back({std::string(kSecondMoment) + tensor, state.exp_avg_sq});
   }
-  require_finite(weights, folder);
-  require_finite(moments, folder);
-  TemporaryFolder temporary(path + "/" + kTemporary + std::to_string(next_step));
-  Json files = Json::array();
-  files.push_back(write_tensors(temporary.path(), kModelFile, weights));
-  files.push_back(write_tensors(temporary.path(), kOptimizerFile, moments));
-
-  Json values = Json::object();
-  for (const ConfigKey& key : config_keys()) values[key.name] = key.get(config);
-  Json manifest = {
-      {"format", "infinipipe.checkpoint"},    {"version", 1},      {"next_step", next_step},
-      {"model", model_to_json(config.model)}, {"config", values},  {"sampler", sampler},
-      {"planning", record.planning},          {"run", record.run}, {"data", record.data},
-      {"tokenizer", record.tokenizer},        {"files", files}};
-  manifest["hash"] = hash_json(manifest);
-  write_file(temporary.path() + "/" + kManifestFile, manifest.dump(1) + "\n");
-  temporary.rename_to(folder);
-  sync_path(path);
-  write_file(path + "/" + kLatestFile, name + "\n");
+  const std::string future = path + "/" + step_name(next_step);
+  require_finite(weights, future);
+  require_finite(moments, future);
+  const char* const dtype = safetensors_dtype(weights.front().tensor.scalar_type());
+  std::string folder = write_checkpoint(
+      config, next_step, sampler, record, dtype_name(dtype), [&](const std::string& into) {
+        Json files = Json::array();
+        files.push_back(write_tensors(into, kModelFile, weights));
+        files.push_back(write_tensors(into, kOptimizerFile, moments));
+        return files;
+      });
   remove_old(path, folder, config.checkpoint.keep, rotation);
   return folder;
+}
+
+std::string save_weights(const TrainConfig& config, const CheckpointRecord& record,
+                         const std::string& dtype,
+                         const std::function<std::string(const std::string&)>& write) {
+  return write_checkpoint(config, 0, nullptr, record, dtype, [&](const std::string& into) {
+    const std::string file = into + "/" + kModelFile;
+    const std::string hash = write(file);
+    return Json::array({{{"name", kModelFile}, {"hash", hash}, {"bytes", fs::file_size(file)}}});
+  });
 }
 
 Bytes checkpoint_bytes(const TrainConfig& config) {
@@ -440,7 +445,7 @@ CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>
 void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer) {
   const SafetensorsFile model(info.weights);
   std::optional<SafetensorsFile> moments;
-  if (optimizer) moments.emplace(info.moments);
+  if (optimizer && info.moments != nullptr) moments.emplace(info.moments);
 
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // to, from: nothing changes until all fit
   std::map<std::string, bool> used;
@@ -448,11 +453,12 @@ void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer)
     if (state.parameter->tied_copy) continue;  // state_changed() brings it in line
     const std::string& name = state.parameter->name;
     used[name] = true;
-    copies.emplace_back(state.parameter->master, read_tensor(model, name, state.parameter->master));
-    if (optimizer) {
+    copies.emplace_back(state.parameter->master,
+                        read_weight(model, model.at(name), state.parameter->master));
+    if (moments) {
       copies.emplace_back(state.exp_avg,
-                          read_tensor(*moments, std::string(kFirstMoment) + name, state.exp_avg));
-      copies.emplace_back(state.exp_avg_sq, read_tensor(*moments, std::string(kSecondMoment) + name,
+                          read_moment(*moments, std::string(kFirstMoment) + name, state.exp_avg));
+      copies.emplace_back(state.exp_avg_sq, read_moment(*moments, std::string(kSecondMoment) + name,
                                                         state.exp_avg_sq));
     }
   }

@@ -1,7 +1,9 @@
 // Checkpoints: logical tensors by their Hugging Face names, whatever the stages were.
 //
 // FOLDER/step-000100/model.safetensors      weights (masters)
-//                    optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME
+//                    optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME; an imported model has
+//                    none config.json            Hugging Face's, so that other tools open the
+//                    folder tokenizer.json, ...    what came with the model (companions.h)
 //                    manifest.json          written last: step, model, config, sampler, profile,
 //                    the run, its data and tokenizer, the files' hashes and its own
 // FOLDER/latest                             "step-000100": only ever names a complete checkpoint
@@ -11,6 +13,7 @@
 // at any point leaves the old or the new checkpoint, never a mixture.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -22,6 +25,7 @@
 #include "infinipipe/base/steady_file.h"
 #include "infinipipe/core/config.h"
 #include "runtime/engine.h"
+#include "trainer/companions.h"
 
 namespace infinipipe {
 
@@ -31,6 +35,7 @@ struct CheckpointRecord {
   Json run;        // "id", and totals so far (run_record.h)
   Json data;       // of the data set (data_identity())
   Json tokenizer;  // of the tokenizer
+  Companions companions;
 };
 
 // A weight or moment that is not finite: a failure of the run, not of the disk.
@@ -48,7 +53,7 @@ struct CheckpointInfo {
   // The open files whose hashes were found right: what is loaded is what was checked, also where
   // the folder is changed meanwhile.
   std::shared_ptr<const SteadyFile> weights;
-  std::shared_ptr<const SteadyFile> moments;
+  std::shared_ptr<const SteadyFile> moments;  // null: weights alone, before any step
 };
 
 // What else may go once `latest` names the new checkpoint.
@@ -65,6 +70,11 @@ struct Rotation {
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
                             const Json& sampler, const CheckpointRecord& record = {},
                             const Rotation& rotation = {});
+// The same of weights alone, in `dtype`, before any step; there must be no checkpoint yet. `write`
+// makes the file that it is given and returns its hash.
+std::string save_weights(const TrainConfig& config, const CheckpointRecord& record,
+                         const std::string& dtype,
+                         const std::function<std::string(const std::string& file)>& write);
 // Bytes of one, roughly.
 Bytes checkpoint_bytes(const TrainConfig& config);
 
@@ -91,8 +101,9 @@ bool has_checkpoints(const std::string& path);
 // or names a step that is not there. Throws InputError if none is left.
 CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>* notes = nullptr);
 
-// Loads weights, and moments if `optimizer`, into the engine, whatever its stages. Names, shapes
-// and dtypes must fit exactly and every value must be finite, or InputError names the tensor;
+// Loads weights, and moments if `optimizer` and it has any, into the engine, whatever its stages.
+// Names and shapes must fit exactly, moments' dtypes too (weights are rounded to the engine's), and
+// every value must be finite, or InputError names the tensor;
 // nothing is changed unless everything does. Throws RunError where a file was changed since it was
 // found whole.
 void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer);

@@ -1,9 +1,16 @@
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_to_copy.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <span>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "data/batch_source.h"
+#include "data/safetensors.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/trainer/trainer.h"
@@ -11,8 +18,34 @@
 #include "trainer/checkpoint.h"
 #include "trainer/profile.h"
 #include "trainer/setup.h"
+#include "trainer/weights.h"
 
 namespace infinipipe {
+namespace {
+
+// Every document's logits and tokens, one after the other.
+void write_logits(const std::string& path, const std::vector<std::vector<std::int64_t>>& documents,
+                  std::int64_t vocabulary, Dtype dtype, Engine& engine) {
+  const at::ScalarType type = dtype == Dtype::kFloat64 ? at::kDouble : at::kFloat;
+  std::vector<TensorInfo> infos;
+  const auto name = [](const char* what, std::size_t i) { return what + std::to_string(i); };
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    const auto count = static_cast<std::int64_t>(documents[i].size());
+    infos.push_back({name("tokens.", i), "I64", {count}});
+    infos.push_back({name("logits.", i), safetensors_dtype(type), {count, vocabulary}});
+  }
+  SafetensorsWriter writer(path, infos);
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    writer.write_tensor(name("tokens.", i), std::as_bytes(std::span(documents[i])));
+    if (documents[i].empty()) continue;
+    const at::Tensor logits = engine.all_logits(documents[i]).to(type).contiguous();
+    writer.write_tensor(name("logits.", i), {static_cast<const std::byte*>(logits.const_data_ptr()),
+                                             static_cast<std::size_t>(logits.nbytes())});
+  }
+  writer.finish();
+}
+
+}  // namespace
 
 EvalResult evaluate(const EvalOptions& options) {
   const auto start = std::chrono::steady_clock::now();
@@ -39,6 +72,15 @@ EvalResult evaluate(const EvalOptions& options) {
   load_checkpoint(checkpoint, engine, false);
   options.loaded("loaded  " + checkpoint.folder + ", step " + std::to_string(checkpoint.next_step));
   const auto planner = make_judged_planner(context);
+
+  if (!options.logits.empty()) {
+    std::vector<std::vector<std::int64_t>> documents;
+    for (std::int64_t i = 0; i < count; ++i) {
+      documents.push_back(
+          load_document(dataset, i, config.data.max_sequence_length, config.model.vocab_size));
+    }
+    write_logits(options.logits, documents, config.model.vocab_size, config.training.dtype, engine);
+  }
 
   EvalResult result;
   result.checkpoint = checkpoint.folder;

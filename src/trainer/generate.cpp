@@ -1,6 +1,8 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_to_copy.h>
 
+#include <filesystem>
+
 #include "base/random.h"
 #include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
@@ -31,10 +33,16 @@ std::string generate(const GenerateOptions& options) {
   for (const std::string& note : notes) options.warn(note);
   TrainConfig config = checkpoint.config;
   if (options.configure) config = options.configure(std::move(config));
+  // A checkpoint carries its tokenizer's files; the original may have moved.
+  if (config.data.tokenizer != "byte" && !std::filesystem::exists(config.data.tokenizer)) {
+    config.data.tokenizer = tokenizer_of_model(checkpoint.folder, config.data.tokenizer);
+  }
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
   compare_identity({}, tokenizer_identity(config.data.tokenizer), {}, checkpoint.record.tokenizer,
                    checkpoint.folder, options.warn);
   std::vector<std::int64_t> tokens = tokenizer->encode(options.prompt);
+  const std::vector<std::int64_t> begin = tokenizer->begin_of_document();
+  tokens.insert(tokens.begin(), begin.begin(), begin.end());
   Continuation continuation(*tokenizer, tokens);
   if (tokens.empty()) tokens.push_back(tokenizer->end_of_document());  // an empty page
   for (const std::int64_t token : tokens) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
+#include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/steady_file.h"
 
@@ -40,7 +41,7 @@ Json data_identity(const IndexedDataset& dataset) {
 
 Json tokenizer_identity(const std::string& name) {
   Json identity = {{"name", name}};
-  if (name != "byte") identity["fingerprint"] = hash_file(SteadyFile(name));
+  if (name != "byte") identity["fingerprint"] = hash_file(SteadyFile(tokenizer_file(name)));
   return identity;
 }
 

@@ -6,10 +6,12 @@
 
 #include "base/file.h"
 #include "data/sampler.h"
+#include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "trainer/checkpoint.h"
 #include "trainer/identity.h"
+#include "trainer/model_from.h"
 #include "trainer/preflight.h"
 #include "trainer/profile.h"
 #include "trainer/resume.h"
@@ -31,13 +33,25 @@ TrainResult stopped_before(int next_step, const TrainConfig& config, const Train
   return result;
 }
 
+// What other tools must know of a model that begins with new weights: where its texts end.
+Companions new_companions(const TrainConfig& config) {
+  Companions companions;
+  companions.config = {{"bos_token_id", nullptr},
+                       {"eos_token_id", make_tokenizer(config.data.tokenizer)->end_of_document()},
+                       {"pad_token_id", nullptr}};
+  return companions;
+}
+
 TrainingRun::Identity identity_of(const IndexedDataset& dataset, const TrainConfig& config,
                                   const std::optional<CheckpointInfo>& checkpoint,
-                                  const TrainOptions& options) {
+                                  const StartingWeights& start, const TrainOptions& options) {
   TrainingRun::Identity identity;
   if (!config.checkpoint.path.empty()) {  // they stand in checkpoints alone, and cost reading
     identity.data = data_identity(dataset);
     identity.tokenizer = tokenizer_identity(config.data.tokenizer);
+    identity.companions = checkpoint     ? checkpoint->record.companions
+                          : start.folder ? start.companions
+                                         : new_companions(config);
   }
   if (checkpoint) {
     identity.record = run_record(checkpoint->record.run, checkpoint->folder + "/manifest.json");
@@ -58,12 +72,14 @@ TrainResult train(const TrainOptions& options) {
   if (!folder.empty() && std::filesystem::is_directory(folder)) lock.emplace(folder, options.warn);
   const std::optional<CheckpointInfo> checkpoint = checkpoint_to_resume(options);
   TrainConfig config = checkpoint ? resumed_config(options, *checkpoint) : options.config;
+  config.settle();
   config.check();
   if (config.data.path.empty()) {
     throw InputError("config: data.path", "found nothing", "expected the prefix of a data set",
                      "set --data.path to what `infinipipe data build --out` wrote");
   }
   require_ready(options, config);
+  const StartingWeights start = checkpoint ? StartingWeights{} : open_starting_weights(config);
   const IndexedDataset dataset(config.data.path);
   if (dataset.documents() == 0) {
     throw InputError(config.data.path, "found no document", "expected a data set to train on",
@@ -77,11 +93,11 @@ TrainResult train(const TrainOptions& options) {
     remove_half_written(folder);
   }
   int first = 0;
-  if (checkpoint) {
+  if (checkpoint && checkpoint->moments != nullptr) {
     first = static_cast<int>(
         sampler.restore({checkpoint->sampler, checkpoint->folder + "/manifest.json", "sampler"}));
   }
-  TrainingRun::Identity identity = identity_of(dataset, config, checkpoint, options);
+  TrainingRun::Identity identity = identity_of(dataset, config, checkpoint, start, options);
 
   std::optional<Profile> profile;
   Survey survey;
@@ -107,6 +123,8 @@ TrainResult train(const TrainOptions& options) {
   if (checkpoint) {
     run.load(*checkpoint);
     options.log("resumed " + checkpoint->folder + ", step " + std::to_string(first));
+  } else if (start.folder != nullptr) {
+    run.begin_with(*start.folder);
   }
   run.describe();
   if (options.stop != nullptr && options.stop->load()) {

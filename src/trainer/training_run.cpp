@@ -15,6 +15,7 @@
 #include "planner/layer_split.h"
 #include "trainer/checkpoint.h"
 #include "trainer/metrics_file.h"
+#include "trainer/model_from.h"
 #include "trainer/paced_planner.h"
 #include "trainer/resume.h"
 #include "trainer/setup.h"
@@ -112,13 +113,21 @@ void TrainingRun::load(const CheckpointInfo& checkpoint) {
   }
 }
 
+void TrainingRun::begin_with(const ModelFolder& folder) {
+  load_starting_weights(folder, engine_);
+  options_.log("began   with the weights of " + folder.path());
+  const std::string changes = model_changes(folder.model(), config_.model);
+  if (!changes.empty()) options_.log("changed " + changes);
+}
+
 void TrainingRun::describe() const {
   std::string split;
   for (const LayerRange& stage : stages_) {
     split += (split.empty() ? "" : ", ") + std::to_string(stage.begin) + "-" +
              std::to_string(stage.end - 1);
   }
-  options_.log("model   " + format_count(config_.model.parameters()) + " parameters, " +
+  options_.log("model   " + std::string(to_string(config_.model.family)) + ", " +
+               format_count(config_.model.parameters()) + " parameters, " +
                std::to_string(config_.model.num_hidden_layers) + " layers of " +
                std::to_string(config_.model.hidden_size) + ", " +
                to_string(config_.training.dtype));
@@ -255,7 +264,8 @@ void TrainingRun::save(int next_step, bool last, TrainResult& result) {
       {{"profile", profile_to_json(context_.profile)}, {"calibration", calibrator_.state()}},
       to_json(identity_.record),
       identity_.data,
-      identity_.tokenizer};
+      identity_.tokenizer,
+      identity_.companions};
   Rotation rotation;
   rotation.remove_others = options_.overwrite;
   // The end of a run that goes well needs no older one.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "data/batch_source.h"
+#include "data/model_folder.h"
 #include "data/sampler.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/planner/planner.h"
@@ -25,6 +26,7 @@ class TrainingRun final {
     RunRecord record;
     Json data;
     Json tokenizer;
+    Companions companions;
   };
 
   // Everything referred to must live on.
@@ -33,6 +35,8 @@ class TrainingRun final {
 
   // Goes on from a checkpoint.
   void load(const CheckpointInfo& checkpoint);
+  // Begins with the weights of config.model_from.
+  void begin_with(const ModelFolder& folder);
   void describe() const;
   // Trains steps [first, config.training.steps).
   TrainResult run(int first);

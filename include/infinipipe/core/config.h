@@ -17,7 +17,7 @@ namespace infinipipe {
 
 struct DataConfig {
   std::string path;                // prefix of PREFIX.bin and PREFIX.idx
-  std::string tokenizer = "byte";  // "byte", or the path of a SentencePiece model
+  std::string tokenizer = "byte";  // "byte", or a path: a tokenizer.json, a SentencePiece model
   Tokens max_sequence_length = 16384;
 };
 
@@ -103,6 +103,8 @@ struct MetricsConfig {
 struct TrainConfig {
   ModelSpec model;
   std::string model_preset;  // applied before the other model keys
+  std::string model_from;    // the folder whose weights training begins with; applied as early
+  ModelSpec model_before;    // as preset or folder have it, before the other model keys
   DataConfig data;
   TrainingConfig training;
   OptimizerConfig optimizer;
@@ -113,6 +115,10 @@ struct TrainConfig {
   RuntimeConfig runtime;
   CheckpointConfig checkpoint;
   MetricsConfig metrics;
+
+  // Says of the model what follows from its preset or folder and the keys that changed it
+  // (ModelSpec::settle_context). Calling it again changes nothing.
+  void settle() { model.settle_context(model_before); }
 
   // Values that no key allows alone or together. Throws InputError("config: section.key", ...).
   void check() const;
@@ -136,9 +142,10 @@ struct ConfigKey {
   ConfigType type;
   std::function<std::string(const TrainConfig&)> get;
   // Throws InputError("training.steps", found, expected) for text that is not of the type; whether
-  // the value makes sense is check()'s part. "model.preset" replaces the whole model.
+  // the value makes sense is check()'s part.
   std::function<void(TrainConfig&, const std::string&)> set;
-  std::string also;  // another name that is understood; empty: none
+  std::string also;          // another name that is understood; empty: none
+  bool whole_model = false;  // replaces the whole model: must be set before its other keys
 
   bool is_called(std::string_view other) const { return other == name || other == also; }
   // "model.rope" of "model.rope.type", and "model".
@@ -155,7 +162,8 @@ void set_config(TrainConfig& config, std::string_view key, const std::string& va
                 std::string_view where);
 
 // Reads a TOML file over the defaults (or over `base`). Unknown sections and keys are errors;
-// model.preset applies before the other model keys wherever it stands. Does not call check().
+// model.preset and model.from apply before the other model keys wherever they stand. Does not call
+// check() or settle().
 TrainConfig read_config(const std::string& path, TrainConfig base = {});
 TrainConfig config_from_toml(std::string_view text, const std::string& where,
                              TrainConfig base = {});

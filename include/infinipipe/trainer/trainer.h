@@ -134,6 +134,10 @@ struct EvalOptions {
   std::string data;            // dataset prefix; empty: the checkpoint's own
   std::int64_t sequences = 0;  // documents from the first; 0: all
   std::optional<int> stages;   // default: the checkpoint's
+  // Where every document's logits are written too, as safetensors: "logits.7" [tokens, vocab]
+  // of document 7, float64 for float64, else float32, and "tokens.7" int64; empty: nowhere. Each
+  // document runs as one chunk.
+  std::string logits;
   // Of the checkpoint's configuration; may be empty. The model is the checkpoint's; another one is
   // refused when its tensors are loaded.
   Configure configure;
@@ -145,6 +149,50 @@ struct EvalOptions {
 // Loss and perplexity over whole documents (cut at max_sequence_length), with evaluation plans.
 // Documents without a token are left out.
 EvalResult evaluate(const EvalOptions& options);
+
+struct ImportOptions {
+  std::string folder;  // Hugging Face's, or a checkpoint
+  std::string out;     // the folder of checkpoints that is made
+  // Of the configuration that the checkpoint names; may be empty. Of the model only what no tensor
+  // hangs on may be changed: its RoPE, above all.
+  Configure configure;
+  std::function<void(const std::string&)> log = [](const std::string&) {};  // progress
+  std::function<void(const std::string&)> warn = [](const std::string&) {};
+  const std::atomic<bool>* stop = nullptr;  // as for train(); Stopped is thrown
+};
+
+struct ImportResult {
+  std::string checkpoint;  // the step's folder
+  ModelSpec model;
+  std::string dtype;    // of the weights: "bfloat16"
+  std::string changes;  // of the model, by the configuration: "rope.factor 1 -> 8"; may be empty
+};
+
+// Makes step 0 of a model from its folder: weights as they are, no moments. Memory is bounded by a
+// piece of a tensor; nothing half-written is left. Throws InputError for what is no model here.
+ImportResult import_model(const ImportOptions& options);
+
+struct ExportOptions {
+  std::string checkpoint;        // a checkpoint folder, or a folder of them
+  std::string out;               // new or empty
+  std::string dtype;             // empty: what the model was imported in, else training.dtype
+  Bytes max_shard_bytes = 5e10;  // of a file of weights
+  std::function<void(const std::string&)> log = [](const std::string&) {};
+  std::function<void(const std::string&)> warn = [](const std::string&) {};
+  const std::atomic<bool>* stop = nullptr;
+};
+
+struct ExportResult {
+  std::string checkpoint;
+  int next_step = 0;
+  std::string dtype;
+  int files = 0;               // of weights
+  bool has_tokenizer = false;  // files of one went along
+  std::string tokenizer;       // what the model was trained with: data.tokenizer
+};
+
+// Writes a folder that transformers opens. As bounded and as whole as import_model().
+ExportResult export_model(const ExportOptions& options);
 
 struct GenerateOptions {
   std::string checkpoint;

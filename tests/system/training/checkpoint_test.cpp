@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -82,6 +83,24 @@ TEST_F(CheckpointTest, ResumeInAFreshProcessIsExact) {
   EXPECT_TRUE(read_file(step_file("step-000008", "optimizer.safetensors")) == moments);
   EXPECT_EQ(read_json_file(step_file("step-000008", "manifest.json"))["sampler"],
             manifest["sampler"]);
+}
+
+// A pipe in the place of a file would be waited for.
+TEST_F(CheckpointTest, APipeIsNoFileOfACheckpoint) {
+  run(config());
+  for (const char* file : {"model.safetensors", "optimizer.safetensors", "config.json"}) {
+    const std::string path = step_file("step-000006", file);
+    fs::rename(path, path + ".real");
+    ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+    try {
+      find_checkpoint(folder_ + "/checkpoints");
+      ADD_FAILURE() << file;
+    } catch (const InputError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(path));
+    }
+    fs::rename(path + ".real", path);
+  }
+  EXPECT_NO_THROW(find_checkpoint(folder_ + "/checkpoints"));
 }
 
 // The same by default, with a measured profile, at four stages: how fast each stage was, which no

@@ -159,6 +159,30 @@ TEST_F(EndingTest, WhatCanBeKnownIsSaidFirst) {
   EXPECT_EQ(listen(options_of(c)).error, "");
 }
 
+TEST_F(EndingTest, AModelLargerThanTheMachineIsSaidFirst) {
+  TrainConfig c = config();
+  c.model.hidden_size = 1 << 16;  // 111 TB of states
+  c.model.intermediate_size = 1 << 18;
+  c.model.num_hidden_layers = 100;
+  c.checkpoint.path.clear();  // else the disk is too small first
+  EXPECT_THAT(listen(options_of(c)).error,
+              AllOf(HasSubstr("a stage's share of this machine is "),
+                    HasSubstr("even if every layer is recomputed")));
+  EXPECT_FALSE(fs::exists(c.metrics.path));
+}
+
+TEST_F(EndingTest, MetricsOntoAFileThatTheRunReadsAreRefused) {
+  TrainConfig c = config();
+  run(c);
+  const std::string before = read_file(folder_ + "/data.bin");
+  fs::create_symlink("data.bin", folder_ + "/other-name");
+  c.metrics.path = folder_ + "/other-name";
+  c.training.steps = 8;
+  EXPECT_THAT(listen(options_of(c, /*resume=*/true)).error,
+              AllOf(HasSubstr("metrics.path"), HasSubstr("data.path")));
+  EXPECT_EQ(read_file(folder_ + "/data.bin"), before);
+}
+
 TEST_F(EndingTest, ADiskWithoutRoomIsSaidFirst) {
   TrainConfig c = config();
   set_config(c, "model.preset", "70b", "test");  // a checkpoint of 828 GB

@@ -6,8 +6,10 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <stdexcept>
 
+#include "core/model_tensors.h"
 #include "unit/model/model_testing.h"
 
 namespace infinipipe {
@@ -48,6 +50,31 @@ TEST(Models, AStageRunsTheTablesLayers) {
   slice.end = kTokens;
   EXPECT_TRUE(at::equal(pass->forward(shared, {&slice, 1}), expected.output));
   EXPECT_EQ(pass->bytes(), expected.state->bytes());
+}
+
+// What the planning half says of a model's tensors is what a stage makes.
+TEST(Models, ParametersAreThoseThatFoldersMustHold) {
+  for (const FamilyRow& family : kFamilies) {
+    for (const bool tied : {false, true}) {
+      StageModel::Options options;
+      options.model = testing::small_model();
+      options.model.head_dim = 10;
+      options.model.family = family.value;
+      options.model.tie_word_embeddings = tied;
+      options.layers = {0, static_cast<int>(options.model.num_hidden_layers)};
+      options.embedding = options.head = true;
+      StageModel stage(options);
+      std::map<std::string, std::vector<std::int64_t>> made, said;
+      std::int64_t count = 0;
+      for (const Parameter& each : stage.parameters()) {
+        made[each.name] = each.master.sizes().vec();
+        count += each.master.numel();
+      }
+      for (const ModelTensor& each : model_tensors(options.model)) said[each.name] = each.shape;
+      EXPECT_EQ(made, said) << family.name;
+      EXPECT_EQ(count, options.model.parameters()) << family.name;
+    }
+  }
 }
 
 TEST(Models, AFamilyWithoutARowIsCaught) {

@@ -1,0 +1,145 @@
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/temporary_folder.h"
+#include "data/model_folder.h"
+#include "infinipipe/base/error.h"
+#include "infinipipe/trainer/trainer.h"
+#include "trainer/checkpoint.h"
+#include "trainer/companions.h"
+#include "trainer/convert.h"
+#include "trainer/weights.h"
+
+namespace infinipipe {
+namespace {
+
+struct Shard {
+  std::string name;
+  std::vector<TensorInfo> tensors;
+  std::uint64_t bytes = 0;
+};
+
+// In order, each as full as the limit allows; a tensor over the limit has one of its own.
+std::vector<Shard> split(const SafetensorsFile& weights, const char* dtype, Bytes limit) {
+  std::vector<Shard> shards(1);
+  for (const StoredTensor& stored : weights.tensors()) {
+    TensorInfo info = stored.info;
+    const std::uint64_t bytes =
+        stored.bytes / tensor_dtype_width(info.dtype) * tensor_dtype_width(dtype);
+    info.dtype = dtype;
+    if (!shards.back().tensors.empty() && static_cast<Bytes>(shards.back().bytes + bytes) > limit) {
+      shards.emplace_back();
+    }
+    shards.back().tensors.push_back(std::move(info));
+    shards.back().bytes += bytes;
+  }
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    std::array<char, 64> name{};
+    std::snprintf(name.data(), name.size(), "model-%05zu-of-%05zu.safetensors", i + 1,
+                  shards.size());
+    shards[i].name = shards.size() == 1 ? kModelWeightsFile : name.data();
+  }
+  return shards;
+}
+
+void write_shard(const SafetensorsFile& weights, const Shard& shard, const std::string& folder,
+                 ConversionProgress& progress) {
+  SafetensorsWriter writer(folder + "/" + shard.name, shard.tensors, {{"format", "pt"}});
+  for (const TensorInfo& info : shard.tensors) {
+    const at::ScalarType dtype = weight_dtype(info.dtype, info.name);
+    read_pieces(weights, weights.at(info.name), [&](const at::Tensor& piece) {
+      const at::Tensor rounded = piece.to(dtype);
+      if (!all_finite(rounded)) {
+        throw InputError(
+            weights.path() + ": " + info.name,
+            std::string("found a value that ") + dtype_name(info.dtype) + " cannot hold",
+            "expected smaller ones", "use another --dtype");
+      }
+      writer.write({static_cast<const std::byte*>(rounded.const_data_ptr()),
+                    static_cast<std::size_t>(rounded.nbytes())});
+      progress.add(static_cast<Bytes>(piece.nbytes()));
+    });
+  }
+  writer.finish();
+}
+
+Json index_of(const std::vector<Shard>& shards) {
+  std::uint64_t bytes = 0;
+  std::uint64_t parameters = 0;
+  Json map = Json::object();
+  for (const Shard& shard : shards) {
+    bytes += shard.bytes;
+    for (const TensorInfo& tensor : shard.tensors) {
+      map[tensor.name] = shard.name;
+      std::uint64_t count = 1;
+      for (const std::int64_t size : tensor.shape) count *= static_cast<std::uint64_t>(size);
+      parameters += count;
+    }
+  }
+  return {{"metadata", {{"total_parameters", parameters}, {"total_size", bytes}}},
+          {"weight_map", map}};
+}
+
+// What was trained in float32 from a bfloat16 model is one again.
+std::string export_dtype(const ExportOptions& options, const CheckpointInfo& checkpoint) {
+  const std::string& from = checkpoint.record.companions.dtype;
+  const std::string name = !options.dtype.empty() ? options.dtype
+                           : !from.empty()        ? from
+                                                  : to_string(checkpoint.config.training.dtype);
+  if (safetensors_dtype_named(name) == nullptr) {
+    throw InputError("export: --dtype", "found '" + name.substr(0, 60) + "'",
+                     "expected bfloat16, float16, float32 or float64");
+  }
+  return name;
+}
+
+}  // namespace
+
+ExportResult export_model(const ExportOptions& options) {
+  if (!(options.max_shard_bytes > 0.0)) {
+    throw InputError("export: --max-shard-size", "found a size that is not positive",
+                     "expected bytes");
+  }
+  require_fresh_folder("export: --out", options.out);
+  std::vector<std::string> notes;
+  const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint, &notes);
+  for (const std::string& note : notes) options.warn(note);
+  const std::string dtype = export_dtype(options, checkpoint);
+  const SafetensorsFile weights(checkpoint.weights);
+  const std::vector<Shard> shards =
+      split(weights, safetensors_dtype_named(dtype), options.max_shard_bytes);
+  Bytes total = 0.0;
+  for (const StoredTensor& stored : weights.tensors()) total += static_cast<Bytes>(stored.bytes);
+
+  std::string out = options.out;
+  while (out.size() > 1 && out.back() == '/') out.pop_back();
+  TemporaryFolder temporary(out + ".tmp");
+  ConversionProgress progress(total, options.stop, options.log);
+  for (const Shard& shard : shards) write_shard(weights, shard, temporary.path(), progress);
+  const Companions& companions = checkpoint.record.companions;
+  write_file(temporary.path() + "/" + kModelConfigFile,
+             hugging_face_config(checkpoint.config, companions, dtype).dump(2) + "\n");
+  for (const auto& [name, content] : companions.files) {
+    write_file(temporary.path() + "/" + name, content);
+  }
+  if (shards.size() > 1) {
+    write_file(temporary.path() + "/" + kModelIndexFile, index_of(shards).dump(2) + "\n");
+  }
+  temporary.rename_to(out);
+  ExportResult result;
+  result.checkpoint = checkpoint.folder;
+  result.next_step = checkpoint.next_step;
+  result.dtype = dtype;
+  result.files = static_cast<int>(shards.size());
+  result.has_tokenizer =
+      std::any_of(companions.files.begin(), companions.files.end(),
+                  [](const auto& file) { return file.first.starts_with("tokenizer"); });
+  result.tokenizer = checkpoint.config.data.tokenizer;
+  return result;
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,38 @@
+"""Tiny random models as transformers makes and saves them, of every family and RoPE."""
+import torch
+from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
+                          Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+
+CONTEXT = 256  # that the models are for
+FAMILIES = {
+    "llama": (LlamaConfig, LlamaForCausalLM, {}),
+    "mistral": (MistralConfig, MistralForCausalLM, {"sliding_window": None, "head_dim": 20}),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM, {}),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 20}),
+}
+ROPES = {
+    "default": {"rope_type": "default"},
+    "linear": {"rope_type": "linear", "factor": 4.0},
+    "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+               "high_freq_factor": 4.0, "original_max_position_embeddings": 64},
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+    "yarn_exact": {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 32,
+                   "truncate": False, "beta_fast": 16.0, "mscale": 0.7, "mscale_all_dim": 0.9},
+    "dynamic": {"rope_type": "dynamic", "factor": 4.0},
+}
+
+
+def make(family, rope, tied, seed=0):
+    config_class, model_class, more = FAMILIES[family]
+    torch.manual_seed(seed)
+    config = config_class(
+        vocab_size=131, hidden_size=48, intermediate_size=80, num_hidden_layers=3,
+        num_attention_heads=6, num_key_value_heads=2, max_position_embeddings=CONTEXT,
+        initializer_range=0.15, rms_norm_eps=1e-5, tie_word_embeddings=tied, bos_token_id=1,
+        eos_token_id=[2, 3], rope_parameters={**ROPES[rope], "rope_theta": 5000.0}, **more)
+    model = model_class(config).eval()
+    with torch.no_grad():  # ones and zeros would hide what norms and biases do
+        for _, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
