@@ -5,16 +5,29 @@
 #include "core/config_text.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/trainer/trainer.h"
+#include "report/positions.h"
 
 namespace infinipipe::cli {
 namespace {
 
 struct Options {
+  bool by_position = false;
+  std::string picture;
+  std::vector<std::string> beside;
   EvalOptions eval;
   ConfigFlags config;
   std::optional<std::int64_t> stages;
   std::string json;
 };
+
+PositionCurve curve_of(const EvalResult& result) {
+  PositionCurve curve;
+  curve.name = result.checkpoint;
+  for (const PositionLoss& each : result.by_position) {
+    curve.points.push_back({each.begin, each.end, each.targets, each.loss});
+  }
+  return curve;
+}
 
 void run(Options& options, Console& console) {
   require_text("command line: --checkpoint", options.eval.checkpoint);  // the JSON has it
@@ -28,6 +41,17 @@ void run(Options& options, Console& console) {
   options.eval.warn = [&console](const std::string& line) { console.warn(line); };
   const EvalResult result = evaluate(options.eval);
   console.end_progress();
+  nlohmann::ordered_json by_position = nlohmann::ordered_json::array();
+  for (const PositionLoss& each : result.by_position) {
+    by_position.push_back(
+        {{"begin", each.begin}, {"end", each.end}, {"targets", each.targets}, {"loss", each.loss}});
+  }
+  if (!options.picture.empty()) {
+    std::vector<PositionCurve> curves;
+    for (const std::string& file : options.beside) curves.push_back(read_position_curve(file));
+    curves.push_back(curve_of(result));
+    write_output(console, options.picture, position_page(curves));
+  }
   if (!options.json.empty()) {
     const nlohmann::ordered_json json = {{"loss", result.loss},
                                          {"perplexity", result.perplexity},
@@ -36,10 +60,12 @@ void run(Options& options, Console& console) {
                                          {"sequences", result.sequences},
                                          {"seconds", result.seconds},
                                          {"checkpoint", result.checkpoint},
-                                         {"step", result.next_step}};
+                                         {"step", result.next_step},
+                                         {"by_position", by_position}};
     write_output(console, options.json, json.dump() + "\n");
     if (options.json == "-") return;
   }
+  if (options.by_position) console.result(position_table({curve_of(result)}));
   console.result("loss " + std::to_string(result.loss) + "  perplexity " +
                  std::to_string(result.perplexity) + "  " + format_count(result.tokens) +
                  " tokens in " + format_count(result.sequences) + " documents, " +
@@ -70,6 +96,17 @@ Command eval_command() {
                 .writes();
             flags.text("--json", "FILE", options->json, "also write the result here; - is stdout")
                 .writes();
+            flags.toggle("--by-position", options->by_position,
+                         "also print the loss by position in the document, in powers of two");
+            flags
+                .text("--picture", "FILE", options->picture,
+                      "draw the loss by position here: a page, as HTML")
+                .writes();
+            flags
+                .texts("--beside", "FILE", options->beside,
+                       "what an earlier eval --json wrote: another curve in the picture; may be "
+                       "given again")
+                .reads();
             flags.config(options->config,
                          {"data", "parallelism", "memory", "planner", "cluster", "runtime"});
             return [options](Console& console) { run(*options, console); };

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "infinipipe/base/error.h"
+#include "report/html_text.h"
 
 namespace infinipipe {
 namespace {
@@ -46,29 +47,6 @@ std::string value_text(double value) {
   while (text.ends_with('0')) text.pop_back();
   if (text.ends_with('.')) text.pop_back();
   return text;
-}
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
 }
 
 // 1, 2, 2.5 or 5 times a power of ten, for about five steps up to `most`.
@@ -123,7 +101,7 @@ class Canvas final {
   }
   static std::string text_at(double x, double y, const std::string& text,
                              const std::string& style) {
-    return "<text x=\"" + at(x) + "\" y=\"" + at(y) + "\" " + style + ">" + escaped(text) +
+    return "<text x=\"" + at(x) + "\" y=\"" + at(y) + "\" " + style + ">" + escaped_html(text) +
            "</text>\n";
   }
 
@@ -136,7 +114,7 @@ class Canvas final {
   void axis_name(const std::string& name) {
     const double middle = top_ + kPlotHeight / 2.0;
     body_ += "<text transform=\"translate(18 " + at(middle) + ") rotate(-90)\" " +
-             muted(12, "middle") + ">" + escaped(name) + "</text>\n";
+             muted(12, "middle") + ">" + escaped_html(name) + "</text>\n";
   }
 
   std::string svg(double height) const {
@@ -156,7 +134,8 @@ class Canvas final {
 std::string bar(double x, double y, double width, double height, const std::string& colour,
                 const std::string& hover) {
   return "<rect x=\"" + at(x) + "\" y=\"" + at(y) + "\" width=\"" + at(width) + "\" height=\"" +
-         at(height) + "\" fill=\"" + colour + "\"><title>" + escaped(hover) + "</title></rect>\n";
+         at(height) + "\" fill=\"" + colour + "\"><title>" + escaped_html(hover) +
+         "</title></rect>\n";
 }
 
 // Colours that need dark text on them.
@@ -327,7 +306,7 @@ std::string line_figure(const LineFigure& figure) {
       const std::string y = at(y_of(value));
       points += (points.empty() ? "" : " ") + x + "," + y;
       marks += "<circle cx=\"" + x + "\" cy=\"" + y + "\" r=\"4\" fill=\"" + Canvas::colour(s) +
-               "\"><title>" + escaped(series.name) + ", " + value_text(figure.x[i]) + ": " +
+               "\"><title>" + escaped_html(series.name) + ", " + value_text(figure.x[i]) + ": " +
                value_text(value) + "</title></circle>\n";
     }
     canvas.add("<polyline points=\"" + points + "\" fill=\"none\" stroke=\"" + Canvas::colour(s) +

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/statistics.h"
+#include "report/html_text.h"
 
 namespace infinipipe {
 namespace {
@@ -42,20 +43,6 @@ std::string row(const std::string& series, const std::string& kind, const Errors
                 series.c_str(), kind.c_str(), errors.count, 100.0 * errors.median,
                 100.0 * errors.p95, 100.0 * errors.bias);
   return line.data();
-}
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '&') {
-      result += "&amp;";
-    } else if (c == '<') {
-      result += "&lt;";
-    } else {
-      result += c;
-    }
-  }
-  return result;
 }
 
 std::string number(double value) {
@@ -106,7 +93,7 @@ class Plot final {
                   100.0 * (point.predicted / point.measured - 1.0));
     return "<circle cx='" + number(axis_position(point.measured)) + "' cy='" +
            number(kSide - axis_position(point.predicted)) + "' r='3.2' fill='" + colour +
-           "'><title>" + escaped(point.series + " " + point.kind + ": " + point.label) +
+           "'><title>" + escaped_html(point.series + " " + point.kind + ": " + point.label) +
            "&#10;measured " + format_seconds(point.measured) + ", predicted " +
            format_seconds(point.predicted) + " (" + off.data() + ")</title></circle>";
   }
@@ -166,9 +153,10 @@ void write_residuals_html(const std::string& path, const std::string& title,
       ".key i{display:inline-block;width:11px;height:11px;border-radius:6px;margin:0 5px 0 14px}"
       "main{display:flex;gap:32px;flex-wrap:wrap;align-items:flex-start}</style>"
       "<h1>Predicted against measured time of instructions</h1><p>" +
-      escaped(title) + "; dashed: 10% off</p><p class='key'>";
+      escaped_html(title) + "; dashed: 10% off</p><p class='key'>";
   for (std::size_t i = 0; i < series.size(); ++i) {
-    page += std::string("<i style='background:") + kColours[i % 5] + "'></i>" + escaped(series[i]);
+    page +=
+        std::string("<i style='background:") + kColours[i % 5] + "'></i>" + escaped_html(series[i]);
   }
   page += "</p><main><svg width='760' height='720' viewBox='-80 -20 760 720'>" + plot.axes();
   for (const ResidualPoint& point : points) {
@@ -180,7 +168,7 @@ void write_residuals_html(const std::string& path, const std::string& title,
       "<text x='320' y='690' text-anchor='middle'>measured</text>"
       "<text x='-320' y='-62' text-anchor='middle' transform='rotate(-90)'>predicted</text>"
       "</svg><pre>" +
-      escaped(residual_table(points)) + "</pre></main>\n";
+      escaped_html(residual_table(points)) + "</pre></main>\n";
   write_file(path, page);
 }
 

@@ -82,6 +82,7 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input) {
   StepResult result;
   result.target_weight = input.normalizer;
   result.loss = runs.back().loss / input.normalizer;
+  result.token_losses = std::move(runs.back().terms);
   Seconds first_seen = std::numeric_limits<Seconds>::infinity();
   for (std::size_t p = 0; p < runs.size(); ++p) {
     if (runs[p].not_finite.empty() || runs[p].not_finite_at >= first_seen) continue;

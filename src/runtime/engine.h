@@ -20,6 +20,8 @@ namespace infinipipe {
 struct StepResult {
   double loss = 0.0;  // weighted mean over the batch's targets, natural log
   double target_weight = 0.0;
+  // Of an evaluation: weight x cross-entropy of each token's prediction, by sequence and position.
+  std::vector<std::vector<double>> token_losses;
   Trace trace;                               // measured
   std::vector<Bytes> peak_bytes;             // per stage, live tensor bytes at their peak
   std::vector<Bytes> peak_activation_bytes;  // the same less weights, gradients and optimizer

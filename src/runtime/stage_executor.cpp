@@ -276,6 +276,7 @@ void StageExecutor::forward(Step& step, const Instruction& instruction, const at
   const std::pair key(instruction.pipeline, instruction.chunk);
   if (last()) {
     step.losses[key] = out.loss.item<double>();
+    if (out.terms.defined()) keep_terms(step, work, out.terms);
   } else {
     send(step, next(), Flow::kActivation, instruction, std::move(out.output));
   }
@@ -283,6 +284,19 @@ void StageExecutor::forward(Step& step, const Instruction& instruction, const at
   const std::int64_t bytes = out.state->bytes();
   step.alive_bytes += bytes;
   step.alive[key] = {std::move(out.state), bytes};
+}
+
+// Puts what an evaluated chunk's tokens lose where their sequences have them.
+void StageExecutor::keep_terms(Step& step, const ChunkWork& work, const at::Tensor& terms) {
+  const std::vector<Tokens>& lengths = step.input.plan.sequences;
+  step.result.terms.resize(lengths.size());
+  const double* next = terms.const_data_ptr<double>();
+  for (const SliceWork& slice : work.slices) {
+    std::vector<double>& sequence = step.result.terms.at(slice.sequence.index());
+    sequence.resize(static_cast<std::size_t>(lengths.at(slice.sequence.index())));
+    std::copy(next, next + slice.tokens(), sequence.begin() + slice.begin);
+    next += slice.tokens();
+  }
 }
 
 void StageExecutor::backward(Step& step, const Instruction& instruction, const at::Tensor& grad) {

@@ -32,6 +32,8 @@ using InstructionHook = std::function<void(int step, StageId stage, const Instru
 // What a stage measured in one step. Seconds are from the origin given to run().
 struct StageRun {
   double loss = 0.0;  // last stage: sum of weight x cross-entropy over the batch
+  // Last stage, evaluation: each token's part of that sum, by sequence and position.
+  std::vector<std::vector<double>> terms;
   std::vector<TraceEvent> events;
   std::vector<TransferEvent> transfers;  // sent by this stage
   std::vector<MemorySample> memory;
@@ -114,6 +116,7 @@ class StageExecutor final {
               TimePoint end);
   void post_receives(Step& step, std::size_t from);
   at::Tensor receive_input(Step& step, const Instruction& instruction, TimePoint& arrived);
+  static void keep_terms(Step& step, const ChunkWork& work, const at::Tensor& terms);
   void forward(Step& step, const Instruction& instruction, const at::Tensor& input);
   void backward(Step& step, const Instruction& instruction, const at::Tensor& grad);
   void send(Step& step, StageId to, Flow flow, const Instruction& instruction, at::Tensor tensor);

@@ -2,6 +2,7 @@
 #include <ATen/ops/_to_copy.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <span>
@@ -45,6 +46,35 @@ void write_logits(const std::string& path, const std::vector<std::vector<std::in
   writer.finish();
 }
 
+// Sums by powers of two.
+class Positions final {
+ public:
+  void add(const std::vector<double>& losses, const std::vector<std::int64_t>& tokens) {
+    for (std::size_t at = 0; at + 1 < tokens.size(); ++at) {
+      const auto bucket = static_cast<std::size_t>(std::bit_width(at));
+      if (bucket >= sums_.size()) sums_.resize(bucket + 1);
+      sums_[bucket].loss += losses[at];
+      sums_[bucket].targets += 1.0;
+    }
+  }
+  std::vector<PositionLoss> result() const {
+    std::vector<PositionLoss> all;
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      if (sums_[i].targets == 0.0) continue;
+      const Tokens begin = i == 0 ? 0 : Tokens{1} << (i - 1);
+      all.push_back({begin, Tokens{1} << i, sums_[i].targets, sums_[i].loss / sums_[i].targets});
+    }
+    return all;
+  }
+
+ private:
+  struct Sum {
+    double loss = 0.0;
+    double targets = 0.0;
+  };
+  std::vector<Sum> sums_;
+};
+
 }  // namespace
 
 EvalResult evaluate(const EvalOptions& options) {
@@ -86,6 +116,7 @@ EvalResult evaluate(const EvalOptions& options) {
   result.checkpoint = checkpoint.folder;
   result.next_step = checkpoint.next_step;
   double total = 0.0;
+  Positions positions;
   const std::int64_t per_step = config.training.sequences_per_step;
   for (std::int64_t first = 0; first < count; first += per_step) {
     const std::int64_t end = std::min(count, first + per_step);
@@ -106,6 +137,9 @@ EvalResult evaluate(const EvalOptions& options) {
     const StepResult step = engine.run(planner->plan(request), batch);
     total += step.loss * step.target_weight;
     result.targets += step.target_weight;
+    for (std::size_t i = 0; i < batch.sequences.size(); ++i) {
+      positions.add(step.token_losses[i], batch.sequences[i]);
+    }
     options.log(format_count(end) + " of " + format_count(count) + " documents, loss " +
                 std::to_string(total / result.targets));
   }
@@ -115,6 +149,7 @@ EvalResult evaluate(const EvalOptions& options) {
   }
   result.loss = total / result.targets;
   result.perplexity = std::exp(result.loss);
+  result.by_position = positions.result();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

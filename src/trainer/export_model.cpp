@@ -92,7 +92,7 @@ std::string export_dtype(const ExportOptions& options, const CheckpointInfo& che
                                                   : to_string(checkpoint.config.training.dtype);
   if (safetensors_dtype_named(name) == nullptr) {
     throw InputError("export: --dtype", "found '" + name.substr(0, 60) + "'",
-                     "expected bfloat16, float16, float32 or float64");
+                     "expected " + weight_dtype_names());
   }
   return name;
 }

@@ -12,6 +12,7 @@
 #include "core/names.h"
 #include "data/model_folder.h"
 #include "infinipipe/base/error.h"
+#include "infinipipe/core/dtype.h"
 
 namespace infinipipe {
 namespace {
@@ -22,9 +23,9 @@ struct Row {
   at::ScalarType value;
 };
 
-constexpr std::array<Row, 4> kRows = {{{"F64", "float64", at::kDouble},
-                                       {"F32", "float32", at::kFloat},
-                                       {"BF16", "bfloat16", at::kBFloat16},
+constexpr std::array<Row, 4> kRows = {{{"F64", to_string(Dtype::kFloat64), at::kDouble},
+                                       {"F32", to_string(Dtype::kFloat32), at::kFloat},
+                                       {"BF16", to_string(Dtype::kBfloat16), at::kBFloat16},
                                        {"F16", "float16", at::kHalf}}};
 
 constexpr std::int64_t kPiece = std::int64_t{1} << 22;  // values
@@ -54,6 +55,8 @@ const char* dtype_name(std::string_view safetensors) {
   }
   return nullptr;
 }
+
+std::string weight_dtype_names() { return listed(names_of(kRows)); }
 
 const char* safetensors_dtype_named(std::string_view name) {
   for (const Row& row : kRows) {

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "data/safetensors.h"
@@ -17,6 +18,7 @@ at::ScalarType weight_dtype(std::string_view dtype, const std::string& where);
 // "float32" of "F32", as config.json spells it, and back; null for another one.
 const char* dtype_name(std::string_view safetensors);
 const char* safetensors_dtype_named(std::string_view name);
+std::string weight_dtype_names();  // "float64, float32, bfloat16 or float16"
 
 // Calls `visit` with one flat piece after the other, in the file's dtype, on the CPU; the piece is
 // valid during the call. Throws InputError naming the tensor where a value is not finite.

@@ -118,6 +118,15 @@ struct TrainResult {
 // the step. metrics.jsonl: see metrics_file.h.
 TrainResult train(const TrainOptions& options);
 
+// Mean loss of the predictions that are made at positions [begin, end) of their documents, by the
+// tokens that they follow.
+struct PositionLoss {
+  Tokens begin = 0;
+  Tokens end = 0;
+  double targets = 0.0;
+  double loss = 0.0;
+};
+
 struct EvalResult {
   std::string checkpoint;  // the step's folder that was loaded
   int next_step = 0;       // and its step
@@ -127,6 +136,7 @@ struct EvalResult {
   Tokens tokens = 0;
   std::int64_t sequences = 0;
   Seconds seconds = 0.0;
+  std::vector<PositionLoss> by_position;  // [0, 1), [1, 2), [2, 4), [4, 8), ...; those with targets
 };
 
 struct EvalOptions {

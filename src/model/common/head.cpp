@@ -1,5 +1,6 @@
 #include "model/common/head.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
@@ -26,14 +27,20 @@ Head::Result Head::loss(const at::Tensor& hidden, const ChunkTargets& targets, b
                     "targets do not match the chunk's tokens");
   Result result;
   if (gradient) result.hidden_grad = at::empty_like(hidden);
+  if (!gradient) result.terms = at::empty({count}, at::dtype(at::kDouble));
   for (std::int64_t begin = 0; begin < count; begin += block_) {
     const std::int64_t size = std::min(block_, count - begin);
     const auto rows = [&](const at::Tensor& x) { return x.narrow(0, begin, size); };
     const kernels::Normed normed = kernels::rms_norm(rows(hidden), norm_.value, eps_);
     at::Tensor logits = linear::apply(normed.value, projection_);
-    result.loss += kernels::cross_entropy(logits, rows(targets.target), rows(targets.weight),
-                                          1.0 / targets.normalizer, gradient);
-    if (!gradient) continue;
+    at::Tensor terms;
+    result.loss +=
+        kernels::cross_entropy(logits, rows(targets.target), rows(targets.weight),
+                               1.0 / targets.normalizer, gradient, gradient ? nullptr : &terms);
+    if (!gradient) {
+      rows(result.terms).copy_(terms);
+      continue;
+    }
     linear::weight_grad(logits, normed.value, projection_);
     at::Tensor grad = linear::input_grad(logits, projection_);
     kernels::rms_norm_backward(grad, rows(hidden), normed.rstd, norm_.value, /*residual=*/{},

@@ -22,6 +22,7 @@ class Head final {
   struct Result {
     double loss = 0.0;       // sum of weight x cross-entropy
     at::Tensor hidden_grad;  // [T, D] gradient of loss / normalizer; undefined without `gradient`
+    at::Tensor terms;        // float64 [T] on the CPU: each token's part of loss; undefined with it
   };
   // hidden [T, D]. With `gradient` also adds to the gradients of norm and projection.
   Result loss(const at::Tensor& hidden, const ChunkTargets& targets, bool gradient);

@@ -61,9 +61,10 @@ void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad);
 
 // Sum over rows of weight x (log-sum-exp(logits) - logits[target]), in float64. With `gradient`,
 // logits [B, V] become their gradient, weight x (softmax - one-hot) x scale. Rows of weight 0 count
-// nothing, whatever their target. target int64 [B], weight [B] float32 or float64.
+// nothing, whatever their target. target int64 [B], weight [B] float32 or float64. `terms`, if not
+// null, gets each row's part of the sum: float64 [B] on the CPU.
 double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
-                     double scale, bool gradient);
+                     double scale, bool gradient, at::Tensor* terms = nullptr);
 
 // grad [V, D] acc += rows of `rows_grad` [T, D] at `ids` int64 [T].
 void embedding_backward(const at::Tensor& ids, const at::Tensor& rows_grad, at::Tensor& grad);
@@ -82,7 +83,7 @@ at::Tensor rope_merge(const QueryKeyValue& grad, const at::Tensor& positions,
 at::Tensor swiglu(const at::Tensor& gate_up);
 void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad);
 double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
-                     double scale, bool gradient);
+                     double scale, bool gradient, at::Tensor* terms = nullptr);
 void embedding_backward(const at::Tensor& ids, const at::Tensor& rows_grad, at::Tensor& grad);
 }  // namespace composed
 

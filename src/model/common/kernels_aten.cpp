@@ -116,14 +116,16 @@ void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad) {
 }
 
 double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
-                     double scale, bool gradient) {
+                     double scale, bool gradient, at::Tensor* row_terms) {
   const at::Tensor wide = widen(logits);
   const at::Tensor counts = weight != 0;
   const at::Tensor safe = at::where(counts, target, at::zeros_like(target)).unsqueeze(1);
   const at::Tensor lse = at::logsumexp(wide, {1}, /*keepdim=*/true);
   const at::Tensor terms =
       (lse - wide.gather(1, safe)).squeeze(1).to(at::kDouble) * weight.to(at::kDouble);
-  const double loss = at::where(counts, terms, at::zeros_like(terms)).sum().item<double>();
+  const at::Tensor counted = at::where(counts, terms, at::zeros_like(terms));
+  const double loss = counted.sum().item<double>();
+  if (row_terms != nullptr) *row_terms = counted.to(at::kCPU);
   if (gradient) {
     const at::Tensor row_scale = (weight.to(wide.scalar_type()) * scale).unsqueeze(1);
     at::Tensor result = (wide - lse).exp_().mul_(row_scale);

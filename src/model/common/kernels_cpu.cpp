@@ -195,8 +195,10 @@ void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad) {
 }
 
 double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
-                     double scale, bool gradient) {
-  if (!fused(logits)) return composed::cross_entropy(logits, target, weight, scale, gradient);
+                     double scale, bool gradient, at::Tensor* row_terms) {
+  if (!fused(logits)) {
+    return composed::cross_entropy(logits, target, weight, scale, gradient, row_terms);
+  }
   const std::int64_t count = logits.size(0), vocabulary = logits.size(1);
   const auto* chosen = target.const_data_ptr<std::int64_t>();
   const at::Tensor exact = weight.to(at::kDouble);
@@ -220,6 +222,10 @@ double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Ten
   });
   double sum = 0.0;
   for (const double term : terms) sum += term;
+  if (row_terms != nullptr) {
+    *row_terms = at::empty({count}, at::dtype(at::kDouble));
+    std::copy(terms.begin(), terms.end(), row_terms->mutable_data_ptr<double>());
+  }
   return sum;
 }
 

@@ -269,6 +269,7 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
   result.loss = at::scalar_tensor(head.loss, at::dtype(at::kDouble));
   impl.note_finite(result.loss, "head", "the loss");
   if (keep) result.state->head_grad = std::move(head.hidden_grad);
+  result.terms = std::move(head.terms);
   return result;
 }
 

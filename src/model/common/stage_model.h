@@ -117,6 +117,7 @@ class StageModel final {
     at::Tensor output;  // hidden [T, D] for the next stage
     at::Tensor loss;    // last stage: sum of weight x cross-entropy over the chunk, float64 scalar
                         // on the CPU, a plain sum: not divided by the number of targets
+    at::Tensor terms;  // last stage if !keep: each token's part of that sum, float64 [T] on the CPU
     std::unique_ptr<ChunkState> state;  // null if !keep
   };
   Output forward(const ChunkWork& chunk, const at::Tensor& input, const ChunkTargets* targets,

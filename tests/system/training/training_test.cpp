@@ -205,11 +205,27 @@ TEST_F(TrainingTest, TiedEmbeddingsMoveBetweenStages) {
   const auto straight = run(c);
   EvalOptions eval;
   eval.checkpoint = c.checkpoint.path;
-  const double loss = evaluate(eval).loss;
+  const EvalResult expected = evaluate(eval);
   for (const int stages : {1, 2, 4}) {
     EvalOptions options = eval;
     options.stages = stages;
-    EXPECT_NEAR(evaluate(options).loss, loss, 1e-5 * loss) << stages << " stages";
+    const EvalResult found = evaluate(options);
+    EXPECT_NEAR(found.loss, expected.loss, 1e-5 * expected.loss) << stages << " stages";
+    // By position, whatever was cut and packed; the ranges have all targets once.
+    ASSERT_EQ(found.by_position.size(), expected.by_position.size());
+    double targets = 0.0;
+    double sum = 0.0;
+    for (std::size_t i = 0; i < found.by_position.size(); ++i) {
+      const PositionLoss& range = found.by_position[i];
+      EXPECT_EQ(range.begin, i == 0 ? 0 : Tokens{1} << (i - 1));
+      EXPECT_EQ(range.end, Tokens{1} << i);
+      EXPECT_EQ(range.targets, expected.by_position[i].targets);
+      EXPECT_NEAR(range.loss, expected.by_position[i].loss, 1e-4 * range.loss);
+      targets += range.targets;
+      sum += range.targets * range.loss;
+    }
+    EXPECT_EQ(targets, found.targets);
+    EXPECT_NEAR(sum / targets, found.loss, 1e-9 * found.loss);
   }
   GenerateOptions options;
   options.checkpoint = c.checkpoint.path;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/file.h"
@@ -83,15 +84,20 @@ std::string other_value(const ConfigKey& key) {
 }
 
 TEST(Config, EveryKeyGoesThroughTextAndToml) {
+  const std::string folder = ::testing::TempDir() + "/infinipipe_config_test";
+  make_folder(folder);
+  write_file(folder + "/config.json", model_to_json(ModelSpec{}).dump());
   for (const ConfigKey& key : config_keys()) {
     TrainConfig config;
-    const std::string value = key.name == "model.preset" ? "25m" : other_value(key);
+    const std::string value = key.name == "model.preset" ? "25m"
+                              : key.name == "model.from" ? folder
+                                                         : other_value(key);
     ASSERT_NE(key.get(config), value) << key.name;
     set_config(config, key.name, value, "test");
     EXPECT_EQ(key.get(config), value) << key.name;
     const TrainConfig again = config_from_toml(config_to_toml(config), "config.toml");
     EXPECT_EQ(values(again), values(config)) << key.name;
-    if (key.name == "model.preset") continue;  // changes the other model keys too
+    if (key.whole_model) continue;  // changes the other model keys too
     int changed = 0;
     const auto before = values(TrainConfig{});
     const auto after = values(config);

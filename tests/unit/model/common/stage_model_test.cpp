@@ -146,8 +146,7 @@ TEST_P(Recomputing, IsBitEqual) {
     const ModelSpec model = small_model();
     const TokenLists sequences = mixed_batch(model);
     Pipeline kept(model, {3}, dtype), remade(model, {3}, dtype);
-    EXPECT_EQ(kept.run(sequences, mixed_chunks()),
-              remade.run(sequences, mixed_chunks(GetParam())));
+    EXPECT_EQ(kept.run(sequences, mixed_chunks()), remade.run(sequences, mixed_chunks(GetParam())));
     const auto expected = kept.parameters();
     for (const auto& [name, parameter] : remade.parameters())
       EXPECT_TRUE(at::equal(parameter.grad, expected.at(name).grad)) << name;
@@ -237,6 +236,7 @@ TEST(StageModel, EvaluationLeavesNothingAndAgrees) {
   pipeline.run(sequences, mixed_chunks());
   const auto losses = pipeline.chunk_losses;
   pipeline.stage(0).zero_grad();
+  const auto oracle = pipeline.reference();
   const auto chunks = mixed_chunks();
   for (std::size_t c = 0; c < chunks.size(); ++c) {
     const auto targets = Pipeline::targets_of(sequences, chunks[c], {}, 1.0);
@@ -244,6 +244,18 @@ TEST(StageModel, EvaluationLeavesNothingAndAgrees) {
                                                &targets, pipeline.store(0), false);
     EXPECT_EQ(out.state, nullptr);
     EXPECT_EQ(out.loss.item<double>(), losses[c]);
+    // Each token's own loss, 0 for the last of a sequence.
+    std::int64_t row = 0;
+    for (const SliceWork& slice : chunks[c].slices) {
+      const auto& tokens = sequences[slice.sequence.index()];
+      const at::Tensor expected = tokens.size() < 2 ? at::zeros({0}, at::dtype(at::kDouble))
+                                                    : oracle.token_losses(tokens).detach();
+      for (Tokens at = slice.begin; at < slice.end; ++at, ++row) {
+        const bool target = at + 1 < static_cast<Tokens>(tokens.size());
+        const double loss = target ? expected[at].item<double>() : 0.0;
+        EXPECT_NEAR(out.terms[row].item<double>(), loss, 1e-10);
+      }
+    }
   }
   EXPECT_TRUE(pipeline.store(0).empty());
   for (const auto& [name, parameter] : pipeline.parameters())
