@@ -70,6 +70,12 @@ Utf8Repair repair_utf8(std::string_view text) {
   return repair;
 }
 
+std::string_view with_valid_utf8(std::string_view text, std::string& repaired) {
+  if (find_invalid_utf8(text) == std::string_view::npos) return text;
+  repaired = repair_utf8(text).text;
+  return repaired;
+}
+
 std::size_t whole_characters(std::string_view text) {
   for (std::size_t tail = 1; tail <= std::min<std::size_t>(3, text.size()); ++tail) {
     const std::size_t at = text.size() - tail;

@@ -25,6 +25,9 @@ struct Utf8Repair {
 // Every maximal invalid part becomes one U+FFFD (Unicode 15, section 3.9).
 Utf8Repair repair_utf8(std::string_view text);
 
+// The text itself where it is valid, else `repaired`, which then holds it repaired.
+std::string_view with_valid_utf8(std::string_view text, std::string& repaired);
+
 // The largest n <= text.size() such that no character is cut at n; only characters that are valid
 // so far count. Above 0 unless the text is a part of one character.
 std::size_t whole_characters(std::string_view text);

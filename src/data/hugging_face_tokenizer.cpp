@@ -112,10 +112,7 @@ class HuggingFaceTokenizer final : public Tokenizer {
 
   std::vector<std::int64_t> encode(std::string_view text) const override {
     std::string repaired;
-    if (find_invalid_utf8(text) != std::string_view::npos) {
-      repaired = repair_utf8(text).text;
-      text = repaired;
-    }
+    text = with_valid_utf8(text, repaired);
     std::vector<std::uint32_t> ids;
     with_worker([&](Worker& worker) {
       ids.resize(worker.ask('e', text.size(), std::as_bytes(std::span(text))));

@@ -38,10 +38,7 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   std::vector<std::int64_t> encode(std::string_view text) const override {
     std::string repaired;
-    if (find_invalid_utf8(text) != std::string_view::npos) {
-      repaired = repair_utf8(text).text;
-      text = repaired;
-    }
+    text = with_valid_utf8(text, repaired);
     std::vector<int> ids;
     check(processor_.Encode({text.data(), text.size()}, &ids), "text cannot be encoded");
     return {ids.begin(), ids.end()};

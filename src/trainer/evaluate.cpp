@@ -90,6 +90,11 @@ EvalResult evaluate(const EvalOptions& options) {
     config.parallelism.layers_per_stage.reset();
   }
   config.check();
+  if (config.data.path.empty()) {
+    throw InputError("eval: --data", "found nothing, and the checkpoint names no data set",
+                     "expected the prefix of one",
+                     "set it to what `infinipipe data build --out` wrote");
+  }
 
   const IndexedDataset dataset(config.data.path);
   const std::int64_t count = options.sequences > 0

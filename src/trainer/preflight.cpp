@@ -47,7 +47,6 @@ void require_ready(const TrainOptions& options, const TrainConfig& config) {
       plan_context(config, estimated_profile(config.model, config.training.dtype));
   require_known_planner(context);
   stage_layers(context);
-  make_tokenizer(config.data.tokenizer);
   const std::string& profile = config.cluster.profile;
   if (!profile.empty() && profile != "estimate") {
     require_profile_of(config, read_profile(profile), profile, options.warn);
@@ -99,12 +98,23 @@ Survey survey_data(const IndexedDataset& dataset, const Sampler& sampler, const 
   return survey;
 }
 
+std::optional<TokenizerFacts> tokenizer_facts(const TrainConfig& config,
+                                              const std::function<void(const std::string&)>& warn) {
+  try {
+    const auto tokenizer = make_tokenizer(config.data.tokenizer);
+    return TokenizerFacts{tokenizer->vocab_size(), tokenizer->end_of_document()};
+  } catch (const RunError& error) {
+    warn(std::string("data.tokenizer: ") + error.what() + "; training does without");
+    return std::nullopt;
+  }
+}
+
 void warn_of_small_vocabulary(const TrainConfig& config,
+                              const std::optional<TokenizerFacts>& tokenizer,
                               const std::function<void(const std::string&)>& warn) {
-  const std::int64_t ids = make_tokenizer(config.data.tokenizer)->vocab_size();
-  if (ids <= config.model.vocab_size) return;
+  if (!tokenizer || tokenizer->vocab_size <= config.model.vocab_size) return;
   warn("model.vocab_size: " + std::to_string(config.model.vocab_size) +
-       " is less than the tokenizer's " + std::to_string(ids) +
+       " is less than the tokenizer's " + std::to_string(tokenizer->vocab_size) +
        " ids: text that needs the others cannot be a prompt");
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <string>
 
 #include "data/batch_source.h"
 #include "infinipipe/core/config.h"
@@ -10,8 +12,8 @@
 
 namespace infinipipe {
 
-// Names, files and folders: throws InputError for a layout that cannot run, a planner, profile,
-// tokenizer or data set that is not there, and RunError for a folder that cannot be written or has
+// Names, files and folders: throws InputError for a layout that cannot run, a planner, profile or
+// data set that is not there, and RunError for a folder that cannot be written or has
 // no room for one checkpoint. Nothing is made or measured.
 void require_ready(const TrainOptions& options, const TrainConfig& config);
 
@@ -28,8 +30,19 @@ Survey survey_data(const IndexedDataset& dataset, const Sampler& sampler, const 
                    int first, const std::atomic<bool>* stop,
                    const std::function<void(const std::string&)>& log);
 
+// What training asks of a tokenizer, whose texts are tokens already.
+struct TokenizerFacts {
+  std::int64_t vocab_size = 0;
+  std::int64_t end_of_document = 0;
+};
+// Throws InputError for a tokenizer that is not there or is none. Where its library is missing a
+// run does without: that is said, and the result is empty.
+std::optional<TokenizerFacts> tokenizer_facts(const TrainConfig& config,
+                                              const std::function<void(const std::string&)>& warn);
+
 // Says where the tokenizer has more ids than the model.
 void warn_of_small_vocabulary(const TrainConfig& config,
+                              const std::optional<TokenizerFacts>& tokenizer,
                               const std::function<void(const std::string&)>& warn);
 
 // Throws RunError where memory.bytes_per_stage is less than states and inputs of the longest

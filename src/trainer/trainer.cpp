@@ -6,7 +6,6 @@
 
 #include "base/file.h"
 #include "data/sampler.h"
-#include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "trainer/checkpoint.h"
@@ -34,24 +33,27 @@ TrainResult stopped_before(int next_step, const TrainConfig& config, const Train
 }
 
 // What other tools must know of a model that begins with new weights: where its texts end.
-Companions new_companions(const TrainConfig& config) {
+Companions new_companions(const std::optional<TokenizerFacts>& tokenizer) {
   Companions companions;
+  if (!tokenizer) return companions;
   companions.config = {{"bos_token_id", nullptr},
-                       {"eos_token_id", make_tokenizer(config.data.tokenizer)->end_of_document()},
+                       {"eos_token_id", tokenizer->end_of_document},
                        {"pad_token_id", nullptr}};
   return companions;
 }
 
 TrainingRun::Identity identity_of(const IndexedDataset& dataset, const TrainConfig& config,
                                   const std::optional<CheckpointInfo>& checkpoint,
-                                  const StartingWeights& start, const TrainOptions& options) {
+                                  const StartingWeights& start,
+                                  const std::optional<TokenizerFacts>& tokenizer,
+                                  const TrainOptions& options) {
   TrainingRun::Identity identity;
   if (!config.checkpoint.path.empty()) {  // they stand in checkpoints alone, and cost reading
     identity.data = data_identity(dataset);
     identity.tokenizer = tokenizer_identity(config.data.tokenizer);
     identity.companions = checkpoint     ? checkpoint->record.companions
                           : start.folder ? start.companions
-                                         : new_companions(config);
+                                         : new_companions(tokenizer);
   }
   if (checkpoint) {
     identity.record = run_record(checkpoint->record.run, checkpoint->folder + "/manifest.json");
@@ -79,6 +81,7 @@ TrainResult train(const TrainOptions& options) {
                      "set --data.path to what `infinipipe data build --out` wrote");
   }
   require_ready(options, config);
+  const std::optional<TokenizerFacts> tokenizer = tokenizer_facts(config, options.warn);
   const StartingWeights start = checkpoint ? StartingWeights{} : open_starting_weights(config);
   const IndexedDataset dataset(config.data.path);
   if (dataset.documents() == 0) {
@@ -97,14 +100,15 @@ TrainResult train(const TrainOptions& options) {
     first = static_cast<int>(
         sampler.restore({checkpoint->sampler, checkpoint->folder + "/manifest.json", "sampler"}));
   }
-  TrainingRun::Identity identity = identity_of(dataset, config, checkpoint, start, options);
+  TrainingRun::Identity identity =
+      identity_of(dataset, config, checkpoint, start, tokenizer, options);
 
   std::optional<Profile> profile;
   Survey survey;
   try {
     survey = survey_data(dataset, sampler, config, first, options.stop, options.log);
     require_memory(config, survey);
-    warn_of_small_vocabulary(config, options.warn);
+    warn_of_small_vocabulary(config, tokenizer, options.warn);
     if (checkpoint) profile = saved_profile(config, *checkpoint, options.log);
     if (!profile) profile = resolve_profile(config, options.log, kProfileSeconds, options.stop);
   } catch (const Stopped&) {
