@@ -1,7 +1,9 @@
 #include <memory>
 #include <utility>
 
+#include "base/file.h"
 #include "cli/training_torch.h"
+#include "infinipipe/base/error.h"
 #include "infinipipe/trainer/trainer.h"
 
 namespace infinipipe::cli {
@@ -11,10 +13,18 @@ struct Options {
   GenerateOptions generate;
   ConfigFlags config;
   std::int64_t tokens = 200;
+  std::string prompt_file;
 };
 
 void run(Options& options, Console& console) {
   options.generate.tokens = static_cast<int>(options.tokens);
+  if (!options.prompt_file.empty()) {
+    if (!options.generate.prompt.empty()) {
+      throw InputError("command line", "found both --prompt and --prompt-file",
+                       "expected one of them");
+    }
+    options.generate.prompt = read_file(options.prompt_file, std::size_t{1} << 28);
+  }
   options.generate.configure = [&config = options.config](TrainConfig base) {
     return config.resolve(std::move(base));
   };
@@ -43,6 +53,10 @@ Command generate_command() {
                       "a checkpoint, or a folder of them: the newest whole one")
                 .required = true;
             flags.text("--prompt", "TEXT", options->generate.prompt, "what the text begins with");
+            flags
+                .text("--prompt-file", "FILE", options->prompt_file,
+                      "the same from a file, as it stands")
+                .reads();
             flags.integer("--tokens", "N", options->tokens, 0, "at most so many new tokens (200)",
                           1 << 30);
             flags.number("--temperature", "T", options->generate.temperature, 0.0, 1e6,

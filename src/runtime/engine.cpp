@@ -131,6 +131,7 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input) {
 struct Engine::Impl {
   Options options;
   std::vector<std::unique_ptr<StageThread>> stages;
+  Tokens text_tokens = 0;  // of the text that goes on
   double pool_keep = 0.0;  // free bytes that the pool may keep between steps
 
   explicit Impl(const Options& given);
@@ -141,7 +142,7 @@ struct Engine::Impl {
   [[noreturn]] void fail(const std::string& what, const std::vector<std::exception_ptr>& thrown);
   void trim_pool(const StepResult& result);
   // After each of the `last` last tokens, [last, vocab].
-  at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last);
+  at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last, bool goes_on);
 };
 
 Engine::Impl::Impl(const Options& given) : options(given) {
@@ -282,23 +283,37 @@ void Engine::state_changed() {
 }
 
 at::Tensor Engine::next_token_logits(const std::vector<std::int64_t>& tokens) {
-  return impl_->logits(tokens, 1).squeeze(0);
+  return impl_->logits(tokens, 1, /*goes_on=*/false).squeeze(0);
+}
+
+at::Tensor Engine::continue_text(const std::vector<std::int64_t>& tokens) {
+  at::Tensor logits = impl_->logits(tokens, 1, /*goes_on=*/true).squeeze(0);
+  impl_->text_tokens += static_cast<Tokens>(tokens.size());
+  return logits;
+}
+
+void Engine::end_text() {
+  impl_->text_tokens = 0;
+  impl_->on_all("text", [](StageExecutor& stage, std::size_t) { stage.forget_text(); });
 }
 
 at::Tensor Engine::all_logits(const std::vector<std::int64_t>& tokens) {
-  return impl_->logits(tokens, static_cast<Tokens>(tokens.size()));
+  return impl_->logits(tokens, static_cast<Tokens>(tokens.size()), /*goes_on=*/false);
 }
 
-at::Tensor Engine::Impl::logits(const std::vector<std::int64_t>& tokens, Tokens last) {
+at::Tensor Engine::Impl::logits(const std::vector<std::int64_t>& tokens, Tokens last,
+                                bool goes_on) {
   INFINIPIPE_ASSERT(!tokens.empty(), "logits need at least one token");
   Batch batch;
   batch.sequences = {tokens};
   Plan plan;
   plan.sequences = {static_cast<Tokens>(tokens.size())};
   require_fits(batch, plan, options.model.vocab_size);
+  INFINIPIPE_ASSERT(goes_on || text_tokens == 0, "another text goes on");
+  const Tokens begin = text_tokens;
   at::Tensor result;
   on_all("logits", [&](StageExecutor& stage, std::size_t p) {
-    at::Tensor mine = stage.logits(tokens, last);
+    at::Tensor mine = stage.logits(tokens, last, begin, goes_on);
     if (p + 1 == stages.size()) result = mine.to(at::kCPU);
   });
   return result;

@@ -96,7 +96,11 @@ class Engine final {
 
   // Logits [vocab] after the given tokens; runs them as one evaluation chunk.
   at::Tensor next_token_logits(const std::vector<std::int64_t>& tokens);
-  // The same after each of them: [tokens, vocab].
+  // The same for a text that goes on: `tokens` follow those of earlier calls, whose keys and values
+  // are kept until the text ends. No step may run meanwhile.
+  at::Tensor continue_text(const std::vector<std::int64_t>& tokens);
+  void end_text();
+  // After each of the tokens: [tokens, vocab].
   at::Tensor all_logits(const std::vector<std::int64_t>& tokens);
 
  private:

@@ -448,14 +448,16 @@ void StageExecutor::state_changed() {
   });
 }
 
-at::Tensor StageExecutor::logits(const std::vector<std::int64_t>& tokens, Tokens last_tokens) {
+at::Tensor StageExecutor::logits(const std::vector<std::int64_t>& tokens, Tokens last_tokens,
+                                 Tokens begin, bool goes_on) {
   current_work_ = "logits";
   return guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kActivations);
     const auto count = static_cast<Tokens>(tokens.size());
     const MessageInfo info{0, {}, {}, count, options_.model.model.hidden_size};
     ChunkWork work;
-    work.slices.push_back({SequenceId(0), 0, count, /*cut=*/false, /*last=*/true});
+    const SequenceId text(0);
+    work.slices.push_back({text, begin, begin + count, /*cut=*/goes_on || begin > 0, !goes_on});
     at::Tensor in;
     if (first()) {
       in = at::tensor(tokens, at::dtype(at::kLong)).to(options_.model.device);
@@ -465,6 +467,8 @@ at::Tensor StageExecutor::logits(const std::vector<std::int64_t>& tokens, Tokens
       memory::assign(in, meter_, MemoryPurpose::kActivations);
     }
     at::Tensor out = model_->forward(work, in, nullptr, store_, /*keep=*/false).output;
+    constexpr std::size_t kMostBlocks = 64;  // of a token each, say
+    if (goes_on) store_.join(text, kMostBlocks);
     if (last()) return model_->logits(out.narrow(0, count - last_tokens, last_tokens));
     synchronize();
     comm_->send(next(), Flow::kActivation, info, std::move(out));

@@ -81,8 +81,13 @@ class StageExecutor final {
   // Collective: brings tied copies and bfloat16 weights in line with masters that were written.
   void state_changed();
 
-  // Collective: logits [vocab] after the tokens, on the last stage; undefined on the others.
-  at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last_tokens);
+  // Collective: logits [last_tokens, vocab] after each of the last tokens, on the last stage;
+  // undefined on the others. `begin` tokens of the same text came before, in calls that `goes_on`
+  // was given to: their keys and values are there, and this call's are kept if it is given again.
+  at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last_tokens, Tokens begin = 0,
+                    bool goes_on = false);
+  // Forgets the text that went on.
+  void forget_text() { store_.clear(); }
 
   // Collective, after a failed call: forgets the step.
   void recover();

@@ -24,19 +24,33 @@ Continuation::Continuation(const Tokenizer& tokenizer, std::vector<std::int64_t>
 std::string Continuation::add(std::int64_t token) {
   tokens_.push_back(token);
   const std::string text = decoded();
-  const std::size_t end = settled(text);
-  if (end <= given_.size()) return {};
-  std::string piece = text.substr(given_.size(), end - given_.size());
-  given_ += piece;
+  const std::string piece = give(settled(text), text);
+  if (given_.size() == text.size()) forget_early_tokens();
   return piece;
 }
 
 std::string Continuation::finish() {
   const std::string text = decoded();
-  if (text.size() <= given_.size()) return {};
-  std::string piece = text.substr(given_.size());
+  return give(text.size(), text);
+}
+
+std::string Continuation::give(std::size_t end, const std::string& text) {
+  if (end <= given_.size()) return {};
+  std::string piece = text.substr(given_.size(), end - given_.size());
   given_ += piece;
+  text_ += piece;
   return piece;
+}
+
+// So that a long text costs no more for each token than a short one. Everything was given out, so
+// no character is cut here.
+void Continuation::forget_early_tokens() {
+  constexpr std::size_t kMost = 256;
+  constexpr std::size_t kKept = 32;
+  if (tokens_.size() <= kMost) return;
+  tokens_.erase(tokens_.begin(), tokens_.end() - kKept);
+  before_ = tokenizer_.decode(tokens_);
+  given_.clear();
 }
 
 // Where the prompt ended within a character, its end changes: the rest then begins as it was cut.

@@ -9,7 +9,7 @@
 
 namespace infinipipe {
 
-// Tokens are decoded together with those before them: a character may take several, and a token may
+// Tokens are decoded together with some of those before them: a character may take several, and a token may
 // begin with a space only where it begins a text. One thread; the tokenizer must live on.
 class Continuation final {
  public:
@@ -21,15 +21,18 @@ class Continuation final {
   // What was held back.
   std::string finish();
   // All pieces so far.
-  const std::string& text() const { return given_; }
+  const std::string& text() const { return text_; }
 
  private:
   std::string decoded() const;
+  std::string give(std::size_t end, const std::string& text);
+  void forget_early_tokens();
 
   const Tokenizer& tokenizer_;
-  std::vector<std::int64_t> tokens_;
-  std::string before_;
-  std::string given_;
+  std::vector<std::int64_t> tokens_;  // the last of them
+  std::string before_;                // what the first of tokens_ gave, before given_
+  std::string given_;                 // of what tokens_ decode to
+  std::string text_;
 };
 
 }  // namespace infinipipe

@@ -1,7 +1,10 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_to_copy.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/random.h"
 #include "data/tokenizer.h"
@@ -14,6 +17,28 @@
 #include "trainer/setup.h"
 
 namespace infinipipe {
+namespace {
+
+// The end of a document, and where the model came with more of them, all.
+std::set<std::int64_t> stop_tokens(const Tokenizer& tokenizer, const Companions& companions) {
+  std::set<std::int64_t> stops = {tokenizer.end_of_document()};
+  const auto add = [&](const Json& fields) {
+    const auto ids = fields.find("eos_token_id");
+    if (ids == fields.end()) return;
+    for (const Json& id : ids->is_array() ? *ids : Json::array({*ids})) {
+      if (id.is_number_integer()) stops.insert(id.get<std::int64_t>());
+    }
+  };
+  add(companions.config);
+  const auto file = companions.files.find("generation_config.json");
+  if (file != companions.files.end()) {
+    const Json fields = parse_json(file->second, "generation_config.json");
+    if (fields.is_object()) add(fields);
+  }
+  return stops;
+}
+
+}  // namespace
 
 std::string generate(const GenerateOptions& options) {
   if (options.tokens < 0) {
@@ -58,13 +83,15 @@ std::string generate(const GenerateOptions& options) {
   options.loaded("loaded  " + checkpoint.folder + ", step " + std::to_string(checkpoint.next_step));
 
   Random random(static_cast<std::uint64_t>(options.seed));
+  const std::set<std::int64_t> stops = stop_tokens(*tokenizer, checkpoint.record.companions);
+  // Ids that no text has, where a vocabulary was rounded up, are never drawn.
+  const std::int64_t drawn = std::min(tokenizer->vocab_size(), config.model.vocab_size);
   for (int i = 0; i < options.tokens; ++i) {
-    const at::Tensor logits = engine.next_token_logits(tokens).to(at::kDouble).cpu().contiguous();
-    const std::vector<double> values(logits.data_ptr<double>(),
-                                     logits.data_ptr<double>() + logits.numel());
+    const at::Tensor logits = engine.continue_text(tokens).to(at::kDouble).cpu().contiguous();
+    const std::vector<double> values(logits.data_ptr<double>(), logits.data_ptr<double>() + drawn);
     const std::int64_t next = sample_token(values, options.temperature, options.top_p, random);
-    if (next == tokenizer->end_of_document()) break;
-    tokens.push_back(next);
+    if (stops.contains(next)) break;
+    tokens = {next};
     if (const std::string piece = continuation.add(next); !piece.empty()) options.on_text(piece);
   }
   if (const std::string rest = continuation.finish(); !rest.empty()) options.on_text(rest);

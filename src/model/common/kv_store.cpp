@@ -1,5 +1,7 @@
 #include "model/common/kv_store.h"
 
+#include <ATen/ops/cat.h>
+
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -40,6 +42,22 @@ KvBlock KvStore::take(SequenceId sequence, int layer, Tokens begin) {
   found->second.pop_back();
   if (found->second.empty()) blocks_.erase(found);
   return block;
+}
+
+void KvStore::join(SequenceId sequence, std::size_t most) {
+  for (auto& [key, list] : blocks_) {
+    if (key.first != sequence || list.size() <= most) continue;
+    std::vector<at::Tensor> keys;
+    std::vector<at::Tensor> values;
+    for (const KvBlock& block : list) {
+      INFINIPIPE_ASSERT(!block.key_grad.defined(), "blocks with gradients cannot be joined");
+      keys.push_back(block.key);
+      values.push_back(block.value);
+    }
+    const Tokens end = list.back().end;
+    list.clear();
+    list.push_back({0, end, at::cat(keys, 0), at::cat(values, 0), {}, {}});
+  }
 }
 
 void KvStore::drop(SequenceId sequence, int layer) { blocks_.erase({sequence, layer}); }

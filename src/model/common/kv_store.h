@@ -47,6 +47,10 @@ class KvStore final {
   // that layer: backwards run from the last slice to the first.
   KvBlock take(SequenceId sequence, int layer, Tokens begin);
 
+  // Joins a sequence's blocks to one in each layer where there are more than `most`: for texts that
+  // grow token by token. None may have gradients.
+  void join(SequenceId sequence, std::size_t most);
+
   // Drops a sequence's blocks in one layer (after its last slice in an evaluation), or everything.
   void drop(SequenceId sequence, int layer);
   void clear() { blocks_.clear(); }

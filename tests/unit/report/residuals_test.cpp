@@ -72,8 +72,8 @@ TEST_F(ResidualPage, HasADotForEachPointAndALegend) {
   EXPECT_EQ(count(text, "<circle "), 5u);
   EXPECT_EQ(count(text, "<i style="), 2u) << "two series";
   EXPECT_THAT(text, HasSubstr("predicted 125.0 us (+25.0%)"));
-  EXPECT_THAT(text, HasSubstr("a machine &lt;of> \"mine\" &amp; others"));
-  EXPECT_THAT(text, HasSubstr("64 &lt;tokens> &amp; more"));
+  EXPECT_THAT(text, HasSubstr("a machine &lt;of&gt; &quot;mine&quot; &amp; others"));
+  EXPECT_THAT(text, HasSubstr("64 &lt;tokens&gt; &amp; more"));
   EXPECT_THAT(text, HasSubstr(residual_table(points())));
   EXPECT_THAT(text, Not(HasSubstr("http"))) << "self-contained";
   EXPECT_THAT(text, Not(HasSubstr("<script")));

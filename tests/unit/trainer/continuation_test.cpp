@@ -79,5 +79,24 @@ TEST(Continuation, OfBytesWaitsForWholeCharacters) {
   EXPECT_EQ(text.finish(), "");
 }
 
+TEST(Continuation, ALongTextIsThatOfAllItsTokens) {
+  const PieceTokenizer tokenizer;
+  std::vector<std::int64_t> tokens = {'a', 300};
+  const std::size_t before = tokenizer.decode(tokens).size();
+  Continuation text(tokenizer, tokens);
+  std::string pieces;
+  for (int i = 0; i < 3000; ++i) {
+    const std::int64_t next = i % 7 == 2   ? 0xc3
+                              : i % 7 == 3 ? 0xa4
+                              : i % 5 == 0 ? 300
+                                           : 'a' + i % 26;
+    tokens.push_back(next);
+    pieces += text.add(next);
+  }
+  pieces += text.finish();
+  EXPECT_EQ(pieces, tokenizer.decode(tokens).substr(before));
+  EXPECT_EQ(text.text(), pieces);
+}
+
 }  // namespace
 }  // namespace infinipipe

@@ -1,0 +1,42 @@
+// A text that grows token by token, over kept keys and values.
+#include <gtest/gtest.h>
+
+#include "support/engine_case.h"
+
+namespace infinipipe::testing {
+namespace {
+
+TEST(Text, GrowsAsIfItWereRunWhole) {
+  ModelSpec model = small_model(4);
+  model.family = ModelFamily::kQwen3;
+  for (const int stages : {1, 2}) {
+    Engine::Options options;
+    options.model = model;
+    options.dtype = Dtype::kFloat64;
+    options.check_messages = true;
+    options.stages =
+        stages == 1 ? std::vector<LayerRange>{{0, 4}} : std::vector<LayerRange>{{0, 1}, {1, 4}};
+    Engine engine(options);
+    Random random(4);
+    std::vector<std::int64_t> tokens;
+    for (int i = 0; i < 230; ++i) tokens.push_back(random.between(0, model.vocab_size - 1));
+    for (int text = 0; text < 2; ++text) {  // the second as if there had been no first
+      std::vector<std::int64_t> so_far(tokens.begin(), tokens.begin() + 40);
+      at::Tensor found = engine.continue_text(so_far);
+      for (std::size_t i = 40; i < tokens.size(); ++i) {  // beyond where blocks are joined
+        so_far.push_back(tokens[i]);
+        found = engine.continue_text({tokens[i]});
+        if (i % 37 != 0) continue;
+        const Engine::Options& same = engine.options();
+        Engine fresh(same);
+        const at::Tensor expected = fresh.next_token_logits(so_far);
+        EXPECT_LE((found - expected).abs().max().item<double>(), 1e-12) << i;
+      }
+      engine.end_text();
+    }
+    EXPECT_EQ(engine.all_logits(tokens).size(0), 230);  // nothing of the text is left
+  }
+}
+
+}  // namespace
+}  // namespace infinipipe::testing
