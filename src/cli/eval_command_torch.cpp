@@ -20,15 +20,6 @@ struct Options {
   std::string json;
 };
 
-PositionCurve curve_of(const EvalResult& result) {
-  PositionCurve curve;
-  curve.name = result.checkpoint;
-  for (const PositionLoss& each : result.by_position) {
-    curve.points.push_back({each.begin, each.end, each.targets, each.loss});
-  }
-  return curve;
-}
-
 void run(Options& options, Console& console) {
   require_text("command line: --checkpoint", options.eval.checkpoint);  // the JSON has it
   if (options.stages) options.eval.stages = static_cast<int>(*options.stages);
@@ -39,17 +30,12 @@ void run(Options& options, Console& console) {
   options.eval.log = [&console](const std::string& line) { console.progress(line); };
   options.eval.loaded = [&console](const std::string& line) { console.note(line); };
   options.eval.warn = [&console](const std::string& line) { console.warn(line); };
+  std::vector<PositionCurve> curves;  // read first: an evaluation may take hours
+  for (const std::string& file : options.beside) curves.push_back(read_position_curve(file));
   const EvalResult result = evaluate(options.eval);
   console.end_progress();
-  nlohmann::ordered_json by_position = nlohmann::ordered_json::array();
-  for (const PositionLoss& each : result.by_position) {
-    by_position.push_back(
-        {{"begin", each.begin}, {"end", each.end}, {"targets", each.targets}, {"loss", each.loss}});
-  }
   if (!options.picture.empty()) {
-    std::vector<PositionCurve> curves;
-    for (const std::string& file : options.beside) curves.push_back(read_position_curve(file));
-    curves.push_back(curve_of(result));
+    curves.push_back({result.checkpoint, result.by_position});
     write_output(console, options.picture, position_page(curves));
   }
   if (!options.json.empty()) {
@@ -61,11 +47,12 @@ void run(Options& options, Console& console) {
                                          {"seconds", result.seconds},
                                          {"checkpoint", result.checkpoint},
                                          {"step", result.next_step},
-                                         {"by_position", by_position}};
+                                         {"by_position", positions_json(result.by_position)}};
     write_output(console, options.json, json.dump() + "\n");
     if (options.json == "-") return;
   }
-  if (options.by_position) console.result(position_table({curve_of(result)}));
+  if (options.by_position)
+    console.result(position_table({{result.checkpoint, result.by_position}}));
   console.result("loss " + std::to_string(result.loss) + "  perplexity " +
                  std::to_string(result.perplexity) + "  " + format_count(result.tokens) +
                  " tokens in " + format_count(result.sequences) + " documents, " +

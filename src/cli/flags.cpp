@@ -86,14 +86,7 @@ void ConfigFlags::check(const TrainConfig& config) const {
 
 TrainConfig ConfigFlags::apply(TrainConfig base) const {
   TrainConfig config = file.empty() ? std::move(base) : read_config(file, std::move(base));
-  for (const bool whole_model : {true, false}) {
-    for (const ConfigKey& key : config_keys()) {
-      if (key.whole_model != whole_model) continue;
-      for (const auto& [name, value] : values) {
-        if (name == key.name) set_config(config, name, value, "command line");
-      }
-    }
-  }
+  set_configs(config, values, "command line");
   config.settle();
   if (!file.empty()) {
     std::vector<FileUse> uses = config_files(config, file, [this](const ConfigKey& key) {

@@ -46,12 +46,12 @@ struct HelpList {
 // --config FILE and the keys that were given as flags.
 struct ConfigFlags {
   std::string file;
-  std::vector<std::pair<std::string, std::string>> values;  // key, text; as given
-  std::vector<FileUse> files;                               // of the command's flags
-  std::vector<std::string> sections;                        // of the keys that the command uses
+  ConfigValues values;                // as given
+  std::vector<FileUse> files;         // of the command's flags
+  std::vector<std::string> sections;  // of the keys that the command uses
 
   bool given(std::string_view key) const;
-  // Flags over the file over `base`; model.preset before the other model keys. Throws InputError
+  // Flags over the file over `base`; as set_configs() does. Throws InputError
   // for unknown keys and wrong values, and where the files that they name and those of the flags
   // overwrite one another.
   // What is yet to be filled in is not checked.

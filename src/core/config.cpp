@@ -8,6 +8,7 @@
 #include "base/number_text.h"
 #include "base/utf8.h"
 #include "core/config_text.h"
+#include "core/model_files.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/keeping.h"
@@ -209,7 +210,8 @@ void add_model(Table& t) {
           c.model = c.model_before = read_model(folder);
           c.model_preset.clear();
           if (c.data.tokenizer == DataConfig{}.tokenizer) {  // nobody has said another
-            c.data.tokenizer = tokenizer_of_model(folder, c.data.tokenizer);
+            const std::string own = tokenizer_in(folder);
+            if (!own.empty()) c.data.tokenizer = own;
           }
         }
         c.model_from = value;
@@ -433,20 +435,39 @@ void require_text(std::string_view name, std::string_view value) {
   }
 }
 
+const ConfigKey* find_config_key(std::string_view name) {
+  for (const ConfigKey& key : config_keys()) {
+    if (key.is_called(name)) return &key;
+  }
+  return nullptr;
+}
+
 void set_config(TrainConfig& config, std::string_view key, const std::string& value,
                 std::string_view where) {
-  for (const ConfigKey& known : config_keys()) {
-    if (!known.is_called(key)) continue;
-    try {
-      require_text(key, value);
-      known.set(config, value);
-    } catch (const InputError& error) {
-      throw InputError(where, error.what());
-    }
-    return;
+  const ConfigKey* const known = find_config_key(key);
+  if (known == nullptr) {
+    const std::string prefix = where.empty() ? "" : std::string(where) + ": ";
+    throw InputError(prefix + std::string(key), "unknown key", advice(key));
   }
-  const std::string prefix = where.empty() ? "" : std::string(where) + ": ";
-  throw InputError(prefix + std::string(key), "unknown key", advice(key));
+  try {
+    require_text(key, value);
+    known->set(config, value);
+  } catch (const InputError& error) {
+    throw InputError(where, error.what());
+  }
+}
+
+void set_configs(TrainConfig& config, const ConfigValues& values, std::string_view where) {
+  for (const ConfigKey& key : config_keys()) {
+    if (!key.whole_model) continue;
+    for (const auto& [name, value] : values) {
+      if (key.is_called(name)) set_config(config, name, value, where);
+    }
+  }
+  for (const auto& [name, value] : values) {
+    const ConfigKey* const key = find_config_key(name);
+    if (key == nullptr || !key->whole_model) set_config(config, name, value, where);
+  }
 }
 
 }  // namespace infinipipe

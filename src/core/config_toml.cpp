@@ -170,30 +170,27 @@ std::optional<std::string> as_text(const toml::node& node, ConfigType type) {
   return {};
 }
 
+bool is_section(const std::string& name) {
+  const std::vector<ConfigKey>& keys = config_keys();
+  return std::any_of(keys.begin(), keys.end(),
+                     [&](const ConfigKey& key) { return key.section() == name; });
+}
+
 void set_from_node(TrainConfig& config, const std::string& name, const toml::node& node,
                    const std::string& where) {
-  for (const ConfigKey& key : config_keys()) {
-    if (!key.is_called(name)) continue;
-    const std::optional<std::string> text = as_text(node, key.type);
-    if (!text) {
-      throw InputError(where + ": " + name, std::string("found ") + type_name(node.type()),
-                       std::string("expected ") + expected_type(key.type));
-    }
-    set_config(config, name, *text, where);
-    return;
+  const ConfigKey* const key = find_config_key(name);
+  if (key == nullptr) set_config(config, name, {}, where);  // throws, naming the nearest key
+  const std::optional<std::string> text = as_text(node, key->type);
+  if (!text) {
+    throw InputError(where + ": " + name, std::string("found ") + type_name(node.type()),
+                     std::string("expected ") + expected_type(key->type));
   }
-  set_config(config, name, {}, where);  // throws, naming the nearest key
+  set_config(config, name, *text, where);
 }
 
 void read_section(TrainConfig& config, const std::string& section, const toml::table& table,
                   const std::string& where) {
-  const auto& keys = config_keys();
-  const auto early = [&](const std::string& name) {
-    return std::any_of(keys.begin(), keys.end(), [&](const ConfigKey& each) {
-      return each.whole_model && each.name == name;
-    });
-  };
-  for (const ConfigKey& key : keys) {
+  for (const ConfigKey& key : config_keys()) {
     if (!key.whole_model || key.section() != section) continue;
     if (const toml::node* const node = table.get(key.name.substr(section.size() + 1))) {
       set_from_node(config, key.name, *node, where);
@@ -201,11 +198,11 @@ void read_section(TrainConfig& config, const std::string& section, const toml::t
   }
   for (const auto& [key, node] : table) {
     const std::string name = section + "." + std::string(key.str());
-    const bool is_section = std::any_of(
-        keys.begin(), keys.end(), [&](const ConfigKey& each) { return each.section() == name; });
-    if (is_section && node.is_table()) {
+    const ConfigKey* const known = find_config_key(name);
+    if (known != nullptr && known->whole_model) continue;
+    if (known == nullptr && is_section(name) && node.is_table()) {
       read_section(config, name, *node.as_table(), where);
-    } else if (!early(name)) {
+    } else {
       set_from_node(config, name, node, where);
     }
   }

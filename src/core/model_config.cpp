@@ -1,22 +1,17 @@
 // Hugging Face's config.json: the one place where its fields' names and a ModelSpec meet.
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/file.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/model_spec.h"
 
 namespace infinipipe {
 namespace {
-
-constexpr const char* kConfigFile = "config.json";
-constexpr const char* kLatestFile = "latest";  // of a folder of checkpoints
 
 // What a ModelSpec holds, and so what model_to_json() writes.
 constexpr std::string_view kOwnFields[] = {
@@ -234,38 +229,6 @@ ModelSpec model_from_json(const JsonView& json) {
     throw InputError(json.where(), error.what());
   }
   return model;
-}
-
-std::string model_folder(const std::string& path) {
-  std::error_code absent;
-  const auto has = [&](const char* name) {
-    return std::filesystem::is_regular_file(path + "/" + name, absent);
-  };
-  if (has(kConfigFile) || !has(kLatestFile)) return path;
-  std::string name = read_file(path + "/" + kLatestFile, std::size_t{1} << 12);
-  while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
-  const bool below = !name.empty() && name != "." && name != ".." &&
-                     name.find_first_of(std::string_view("/\0", 2)) == std::string::npos;
-  return below ? path + "/" + name : path;
-}
-
-std::string tokenizer_of_model(const std::string& folder, const std::string& fallback) {
-  for (const char* name : {"/tokenizer.json", "/tokenizer.model"}) {
-    std::error_code absent;
-    if (std::filesystem::is_regular_file(folder + name, absent)) return folder + name;
-  }
-  return fallback;
-}
-
-ModelSpec read_model(const std::string& folder) {
-  const std::string file = folder + "/" + kConfigFile;
-  std::error_code absent;
-  if (!std::filesystem::is_regular_file(file, absent)) {
-    throw InputError(folder, std::string("has no ") + kConfigFile,
-                     "expected a Hugging Face folder, or a checkpoint");
-  }
-  constexpr std::size_t kLargest = std::size_t{1} << 24;
-  return model_from_json(JsonView(read_json_file(file, kLargest), file));
 }
 
 Json model_to_json(const ModelSpec& model) {

@@ -38,9 +38,16 @@ std::string python() {
 
 class Worker final {
  public:
+  // Throws InputError with what it says where it cannot work.
   Worker(const std::string& file, bool special_in_text)
-      : process_({python(), "-I", "-c", kTokenizerWorker, file,
-                  special_in_text ? "special" : "plain"}) {}
+      : process_(
+            {python(), "-I", "-c", kTokenizerWorker, file, special_in_text ? "special" : "plain"}) {
+    about_.resize(answer());
+    read(std::span(about_));
+  }
+
+  // What it says of the tokenizer, as JSON.
+  const std::string& about() const { return about_; }
 
   // A request, and its answer's number.
   std::uint64_t ask(char operation, std::uint64_t count, std::span<const std::byte> content) {
@@ -49,6 +56,12 @@ class Worker final {
     process_.write(content);
     return answer();
   }
+  template <class Element, std::size_t Extent>
+  void read(std::span<Element, Extent> into) {
+    process_.read(std::as_writable_bytes(into));
+  }
+
+ private:
   std::uint64_t answer() {
     std::uint64_t count = 0;
     read(std::span(&count, 1));
@@ -62,13 +75,9 @@ class Worker final {
     read(std::span(message));
     throw InputError("", message);
   }
-  template <class Element, std::size_t Extent>
-  void read(std::span<Element, Extent> into) {
-    process_.read(std::as_writable_bytes(into));
-  }
 
- private:
   WorkerProcess process_;
+  std::string about_;
 };
 
 class HuggingFaceTokenizer final : public Tokenizer {
@@ -79,21 +88,8 @@ class HuggingFaceTokenizer final : public Tokenizer {
       throw InputError(file_, "is over " + std::to_string(kMaxFileBytes) + " bytes",
                        "expected a tokenizer.json");
     }
-    auto worker = std::make_unique<Worker>(file_, special_in_text_);
-    Json about;
-    try {
-      std::string text(worker->answer(), '\0');
-      worker->read(std::span(text));
-      about = parse_json(text, file_);
-    } catch (const InputError& error) {
-      if (std::string_view(error.what()).find("no module tokenizers") != std::string_view::npos) {
-        throw RunError(file_, "the Python package tokenizers is missing from " + python(),
-                       "expected it for a tokenizer.json",
-                       "run tools/setup.sh, or pip install " + std::string(kTokenizersPin) +
-                           " and name that Python in INFINIPIPE_PYTHON");
-      }
-      throw InputError(file_, error.what(), "expected a tokenizer.json of Hugging Face's");
-    }
+    std::unique_ptr<Worker> worker = start();
+    const Json about = parse_json(worker->about(), file_);
     const JsonView view(about, file_);
     vocab_size_ = view.at("ids").integer(0, kMostIds - 1);
     begin_ = view.at("begin").integers(0, kMostIds);
@@ -140,6 +136,19 @@ class HuggingFaceTokenizer final : public Tokenizer {
   }
 
  private:
+  std::unique_ptr<Worker> start() const {
+    try {
+      return std::make_unique<Worker>(file_, special_in_text_);
+    } catch (const InputError& error) {
+      if (std::string_view(error.what()).find("no module tokenizers") != std::string_view::npos) {
+        throw RunError(file_, "the Python package tokenizers is missing from " + python(),
+                       "expected it for a tokenizer.json",
+                       "run tools/setup.sh, or pip install " + std::string(kTokenizersPin) +
+                           " and name that Python in INFINIPIPE_PYTHON");
+      }
+      throw InputError(file_, error.what(), "expected a tokenizer.json of Hugging Face's");
+    }
+  }
   // One that nobody else uses; a new one while there are few. What fails is not used again.
   template <class Act>
   void with_worker(const Act& act) const {
@@ -168,10 +177,7 @@ class HuggingFaceTokenizer final : public Tokenizer {
     ++workers_;
     lock.unlock();
     try {
-      auto worker = std::make_unique<Worker>(file_, special_in_text_);
-      std::string about(worker->answer(), '\0');
-      worker->read(std::span(about));
-      return worker;
+      return start();
     } catch (...) {
       give_back(nullptr);
       throw;

@@ -1,13 +1,11 @@
 #include "data/model_folder.h"
 
-#include <algorithm>
-#include <array>
 #include <filesystem>
 #include <set>
 #include <string_view>
 
 #include "core/model_tensors.h"
-#include "core/names.h"
+#include "data/weight_dtype.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -15,9 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kLargestConfig = std::size_t{1} << 24;
 constexpr std::size_t kMostShards = 4096;
-constexpr std::array<std::string_view, 4> kDtypes = {"BF16", "F16", "F32", "F64"};
 
 bool is_ignored(const std::string& name, const ModelSpec& model) {
   return name.ends_with(".rotary_emb.inv_freq") ||
@@ -38,9 +34,8 @@ ModelFolder::ModelFolder(const std::string& path) : path_(path) {
   if (!fs::is_directory(path)) {
     throw InputError(path, "is no folder", "expected a folder with config.json and safetensors");
   }
-  const std::string config = path + "/" + kModelConfigFile;
-  config_ = read_json_file(config, kLargestConfig);
-  model_ = model_from_json(JsonView(config_, config));
+  config_ = read_model_config(path);
+  model_ = model_from_json(JsonView(config_, path + "/" + kModelConfigFile));
   if (fs::exists(path + "/" + kModelWeightsFile)) {
     files_.push_back(std::make_unique<SafetensorsFile>(path + "/" + kModelWeightsFile));
     add(*files_.back());
@@ -122,10 +117,7 @@ void ModelFolder::require_tensors_of(const ModelSpec& model) const {
       throw InputError(where, "found shape " + shape_text(found.shape),
                        "expected " + shape_text(tensor.shape) + ", as config.json says");
     }
-    if (std::find(kDtypes.begin(), kDtypes.end(), found.dtype) == kDtypes.end()) {
-      throw InputError(where, "found dtype " + found.dtype,
-                       "expected " + listed({kDtypes.begin(), kDtypes.end()}));
-    }
+    require_weight_dtype(found.dtype, where);
   }
   std::string first;
   std::size_t others = 0;

@@ -9,13 +9,13 @@
 #include <string>
 #include <vector>
 
+#include "core/model_files.h"
 #include "data/safetensors.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/core/model_spec.h"
 
 namespace infinipipe {
 
-inline constexpr const char* kModelConfigFile = "config.json";
 inline constexpr const char* kModelWeightsFile = "model.safetensors";
 inline constexpr const char* kModelIndexFile = "model.safetensors.index.json";
 

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "core/model_files.h"
 #include "data/hugging_face_tokenizer.h"
 #include "data/sentencepiece_tokenizer.h"
 #include "infinipipe/base/error.h"
@@ -40,9 +41,8 @@ class ByteTokenizer final : public Tokenizer {
 std::string tokenizer_file(const std::string& name) {
   std::error_code absent;
   if (!std::filesystem::is_directory(name, absent)) return name;
-  for (const char* file : {"/tokenizer.json", "/tokenizer.model"}) {
-    if (std::filesystem::is_regular_file(name + file, absent)) return name + file;
-  }
+  std::string file = tokenizer_in(name);
+  if (!file.empty()) return file;
   throw InputError(name, "is a folder without tokenizer.json and tokenizer.model",
                    "expected one of them");
 }

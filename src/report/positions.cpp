@@ -23,13 +23,13 @@ constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 std::vector<Tokens> ends(const std::vector<PositionCurve>& curves) {
   std::set<Tokens> all;
   for (const PositionCurve& curve : curves) {
-    for (const PositionPoint& point : curve.points) all.insert(point.end);
+    for (const PositionLoss& point : curve.points) all.insert(point.end);
   }
   return {all.begin(), all.end()};
 }
 
 double loss_at(const PositionCurve& curve, Tokens end) {
-  for (const PositionPoint& point : curve.points) {
+  for (const PositionLoss& point : curve.points) {
     if (point.end == end) return point.loss;
   }
   return kNone;
@@ -37,13 +37,22 @@ double loss_at(const PositionCurve& curve, Tokens end) {
 
 }  // namespace
 
+nlohmann::ordered_json positions_json(const std::vector<PositionLoss>& points) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const PositionLoss& each : points) {
+    json.push_back(
+        {{"begin", each.begin}, {"end", each.end}, {"targets", each.targets}, {"loss", each.loss}});
+  }
+  return json;
+}
+
 PositionCurve read_position_curve(const std::string& path) {
   const Json json = read_json_file(path, std::size_t{1} << 24);
   const JsonView view(json, path);
   PositionCurve curve;
   curve.name = view.string_or("checkpoint", path);
   view.at("by_position").for_each([&](const JsonView& each) {
-    PositionPoint point;
+    PositionLoss point;
     point.begin = each.at("begin").integer(0);
     point.end = each.at("end").integer(point.begin + 1);
     point.targets = each.at("targets").number(0.0);

@@ -1,27 +1,23 @@
-// Loss by position in the document: what tells whether a model uses a longer context.
+// Pictures and tables of the loss by position in the document.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
-#include "infinipipe/base/units.h"
+#include "infinipipe/core/position_loss.h"
 
 namespace infinipipe {
-
-struct PositionPoint {
-  Tokens begin = 0;  // of the positions that predictions are made at
-  Tokens end = 0;
-  double targets = 0.0;
-  double loss = 0.0;  // mean, natural log
-};
 
 // Of one model on one data set; points in order.
 struct PositionCurve {
   std::string name;
-  std::vector<PositionPoint> points;
+  std::vector<PositionLoss> points;
 };
 
-// What `eval --json` wrote. Throws InputError naming the file and the field.
+// `by_position` of what `eval --json` writes.
+nlohmann::ordered_json positions_json(const std::vector<PositionLoss>& points);
+// The curve of such a file. Throws InputError naming the file and the field.
 PositionCurve read_position_curve(const std::string& path);
 
 // A line for each range of positions, a column for each curve.

@@ -282,10 +282,6 @@ void Engine::state_changed() {
   impl_->on_all("state", [](StageExecutor& stage, std::size_t) { stage.state_changed(); });
 }
 
-at::Tensor Engine::next_token_logits(const std::vector<std::int64_t>& tokens) {
-  return impl_->logits(tokens, 1, /*goes_on=*/false).squeeze(0);
-}
-
 at::Tensor Engine::continue_text(const std::vector<std::int64_t>& tokens) {
   at::Tensor logits = impl_->logits(tokens, 1, /*goes_on=*/true).squeeze(0);
   impl_->text_tokens += static_cast<Tokens>(tokens.size());

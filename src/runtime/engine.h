@@ -94,14 +94,12 @@ class Engine final {
   std::vector<StateTensor> state();
   void state_changed();
 
-  // Logits [vocab] after the given tokens; runs them as one evaluation chunk.
-  at::Tensor next_token_logits(const std::vector<std::int64_t>& tokens);
-  // The same for a text that goes on: `tokens` follow those of earlier calls, whose keys and values
-  // are kept until the text ends. No step may run meanwhile.
+  // Logits [tokens, vocab] after each of the tokens; runs them as one evaluation chunk.
+  at::Tensor all_logits(const std::vector<std::int64_t>& tokens);
+  // Logits [vocab] after the last token of a text that goes on: `tokens` follow those of earlier
+  // calls, whose keys and values are kept until the text ends. No step may run meanwhile.
   at::Tensor continue_text(const std::vector<std::int64_t>& tokens);
   void end_text();
-  // After each of the tokens: [tokens, vocab].
-  at::Tensor all_logits(const std::vector<std::int64_t>& tokens);
 
  private:
   struct Impl;

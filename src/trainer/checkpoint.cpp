@@ -24,7 +24,6 @@ namespace fs = std::filesystem;
 constexpr const char* kModelFile = kModelWeightsFile;
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kManifestFile = "manifest.json";
-constexpr const char* kLatestFile = "latest";
 constexpr const char* kTemporary = "tmp-step-";
 constexpr std::string_view kFromKey = "model.from";
 constexpr std::string_view kFirstMoment = "exp_avg.";
@@ -51,7 +50,7 @@ Json write_tensors(const std::string& folder, const char* file, const std::vecto
   std::vector<TensorInfo> infos;
   for (const Named& named : tensors) {
     infos.push_back(
-        {named.name, safetensors_dtype(named.tensor.scalar_type()), named.tensor.sizes().vec()});
+        {named.name, row_of(named.tensor.scalar_type()).stored, named.tensor.sizes().vec()});
   }
   const std::string path = folder + "/" + file;
   SafetensorsWriter writer(path, infos, {{"format", "pt"}});
@@ -170,12 +169,11 @@ std::string latest_folder(const std::string& path, std::string& problem) {
   }
   std::string name;
   try {
-    name = read_file(file, 1 << 12);
+    name = read_latest(path);
   } catch (const InputError& error) {  // a hint, no more
     problem = error.what();
     return {};
   }
-  while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
   if (is_step_name(name)) return path + "/" + name;
   problem = file + " names no step-... folder";
   return {};
@@ -247,24 +245,13 @@ CheckpointInfo open_checkpoint(const std::string& folder, const Json& json) {
     manifest.at("files").fail("no entry for " + name, "one for each file");
   }
   if (!manifest.at("config").json().is_object()) manifest.at("config").fail("an object");
-  // What replaces the whole model first; a folder that weights came from is not read again.
-  for (const bool whole_model : {true, false}) {
-    for (const ConfigKey& key : config_keys()) {
-      if (key.whole_model != whole_model || !manifest.at("config").has(key.name)) continue;
-      const std::string value = manifest.at("config").at(key.name).string();
-      if (key.name == kFromKey) {
-        info.config.model_from = value;
-      } else {
-        set_config(info.config, key.name, value, manifest_path);
-      }
-    }
-  }
+  ConfigValues values;
   for (const auto& [key, value] : manifest.at("config").json().items()) {
-    const auto& keys = config_keys();
-    const bool known = std::any_of(keys.begin(), keys.end(),
-                                   [&key = key](const auto& each) { return each.is_called(key); });
-    if (!known) set_config(info.config, key, {}, manifest_path);  // throws, naming the nearest
+    values.emplace_back(key, JsonView(value, manifest_path, "config." + key).string());
+    // Its folder may have gone: what it gave is in the other keys.
+    if (key == kFromKey) info.config.model_from = values.back().second;
   }
+  set_configs(info.config, values, manifest_path);
   if (files.at(kOptimizerFile) != nullptr) {
     info.sampler = manifest.at("sampler").json();
     if (manifest.at("sampler").at("step").integer() != info.next_step) {
@@ -285,7 +272,7 @@ CheckpointInfo open_checkpoint(const std::string& folder, const Json& json) {
 at::Tensor read_moment(const SafetensorsFile& file, const std::string& name,
                        const at::Tensor& like) {
   const StoredTensor& stored = file.at(name);
-  const char* const expected = safetensors_dtype(like.scalar_type());
+  const char* const expected = row_of(like.scalar_type()).stored;
   if (stored.info.dtype != expected) {
     throw InputError(file.path() + ": " + name, "found " + stored.info.dtype,
                      std::string("expected ") + expected,
@@ -348,9 +335,9 @@ std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_
   const std::string future = path + "/" + step_name(next_step);
   require_finite(weights, future);
   require_finite(moments, future);
-  const char* const dtype = safetensors_dtype(weights.front().tensor.scalar_type());
-  std::string folder = write_checkpoint(
-      config, next_step, sampler, record, dtype_name(dtype), [&](const std::string& into) {
+  const char* const dtype = row_of(weights.front().tensor.scalar_type()).name;
+  std::string folder =
+      write_checkpoint(config, next_step, sampler, record, dtype, [&](const std::string& into) {
         Json files = Json::array();
         files.push_back(write_tensors(into, kModelFile, weights));
         files.push_back(write_tensors(into, kOptimizerFile, moments));

@@ -1,9 +1,9 @@
 // Checkpoints: logical tensors by their Hugging Face names, whatever the stages were.
 //
 // FOLDER/step-000100/model.safetensors      weights (masters)
-//                    optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME; an imported model has
-//                    none config.json            Hugging Face's, so that other tools open the
-//                    folder tokenizer.json, ...    what came with the model (companions.h)
+//                    optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME; none after an import
+//                    config.json            Hugging Face's: other tools open the folder as it is
+//                    tokenizer.json, ...    what came with the model (companions.h)
 //                    manifest.json          written last: step, model, config, sampler, profile,
 //                    the run, its data and tokenizer, the files' hashes and its own
 // FOLDER/latest                             "step-000100": only ever names a complete checkpoint

@@ -26,7 +26,4 @@ class ConversionProgress final {
   Bytes done_ = 0.0;
 };
 
-// Throws InputError unless the folder is missing or empty, and so can be made.
-void require_fresh_folder(const std::string& flag, const std::string& folder);
-
 }  // namespace infinipipe

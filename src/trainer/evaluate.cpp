@@ -33,7 +33,7 @@ void write_logits(const std::string& path, const std::vector<std::vector<std::in
   for (std::size_t i = 0; i < documents.size(); ++i) {
     const auto count = static_cast<std::int64_t>(documents[i].size());
     infos.push_back({name("tokens.", i), "I64", {count}});
-    infos.push_back({name("logits.", i), safetensors_dtype(type), {count, vocabulary}});
+    infos.push_back({name("logits.", i), row_of(type).stored, {count, vocabulary}});
   }
   SafetensorsWriter writer(path, infos);
   for (std::size_t i = 0; i < documents.size(); ++i) {

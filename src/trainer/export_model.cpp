@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/file.h"
 #include "base/temporary_folder.h"
+#include "core/names.h"
 #include "data/model_folder.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/trainer/trainer.h"
@@ -16,6 +18,25 @@
 
 namespace infinipipe {
 namespace {
+
+namespace fs = std::filesystem;
+
+// The folder must be missing or empty, and one that can be made.
+void require_fresh_folder(const std::string& folder) {
+  std::error_code error;
+  const bool there = fs::exists(fs::symlink_status(folder, error));
+  if (there && (!fs::is_directory(folder, error) || !fs::is_empty(folder, error))) {
+    throw InputError(
+        "export: --out",
+        "found " + folder +
+            (fs::is_directory(folder, error) ? ", which is not empty" : ", which is no folder"),
+        "expected a folder that is new or empty", "name another one, or remove it");
+  }
+  const std::string parent = fs::path(folder).has_filename()
+                                 ? fs::path(folder).parent_path().string()
+                                 : fs::path(folder).parent_path().parent_path().string();
+  require_writable_folder(parent.empty() ? "." : parent);
+}
 
 struct Shard {
   std::string name;
@@ -54,10 +75,9 @@ void write_shard(const SafetensorsFile& weights, const Shard& shard, const std::
     read_pieces(weights, weights.at(info.name), [&](const at::Tensor& piece) {
       const at::Tensor rounded = piece.to(dtype);
       if (!all_finite(rounded)) {
-        throw InputError(
-            weights.path() + ": " + info.name,
-            std::string("found a value that ") + dtype_name(info.dtype) + " cannot hold",
-            "expected smaller ones", "use another --dtype");
+        throw InputError(weights.path() + ": " + info.name,
+                         std::string("found a value that ") + row_of(dtype).name + " cannot hold",
+                         "expected smaller ones", "use another --dtype");
       }
       writer.write({static_cast<const std::byte*>(rounded.const_data_ptr()),
                     static_cast<std::size_t>(rounded.nbytes())});
@@ -85,16 +105,14 @@ Json index_of(const std::vector<Shard>& shards) {
 }
 
 // What was trained in float32 from a bfloat16 model is one again.
-std::string export_dtype(const ExportOptions& options, const CheckpointInfo& checkpoint) {
+const WeightDtype& export_dtype(const ExportOptions& options, const CheckpointInfo& checkpoint) {
   const std::string& from = checkpoint.record.companions.dtype;
   const std::string name = !options.dtype.empty() ? options.dtype
                            : !from.empty()        ? from
                                                   : to_string(checkpoint.config.training.dtype);
-  if (safetensors_dtype_named(name) == nullptr) {
-    throw InputError("export: --dtype", "found '" + name.substr(0, 60) + "'",
-                     "expected " + weight_dtype_names());
-  }
-  return name;
+  if (const WeightDtype* const row = find_named(kWeightDtypes, name)) return *row;
+  throw InputError("export: --dtype", "found '" + name.substr(0, 60) + "'",
+                   "expected " + listed(names_of(kWeightDtypes)));
 }
 
 }  // namespace
@@ -104,14 +122,13 @@ ExportResult export_model(const ExportOptions& options) {
     throw InputError("export: --max-shard-size", "found a size that is not positive",
                      "expected bytes");
   }
-  require_fresh_folder("export: --out", options.out);
+  require_fresh_folder(options.out);
   std::vector<std::string> notes;
   const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint, &notes);
   for (const std::string& note : notes) options.warn(note);
-  const std::string dtype = export_dtype(options, checkpoint);
+  const WeightDtype& dtype = export_dtype(options, checkpoint);
   const SafetensorsFile weights(checkpoint.weights);
-  const std::vector<Shard> shards =
-      split(weights, safetensors_dtype_named(dtype), options.max_shard_bytes);
+  const std::vector<Shard> shards = split(weights, dtype.stored, options.max_shard_bytes);
   Bytes total = 0.0;
   for (const StoredTensor& stored : weights.tensors()) total += static_cast<Bytes>(stored.bytes);
 
@@ -122,7 +139,7 @@ ExportResult export_model(const ExportOptions& options) {
   for (const Shard& shard : shards) write_shard(weights, shard, temporary.path(), progress);
   const Companions& companions = checkpoint.record.companions;
   write_file(temporary.path() + "/" + kModelConfigFile,
-             hugging_face_config(checkpoint.config, companions, dtype).dump(2) + "\n");
+             hugging_face_config(checkpoint.config, companions, dtype.name).dump(2) + "\n");
   for (const auto& [name, content] : companions.files) {
     write_file(temporary.path() + "/" + name, content);
   }
@@ -133,7 +150,7 @@ ExportResult export_model(const ExportOptions& options) {
   ExportResult result;
   result.checkpoint = checkpoint.folder;
   result.next_step = checkpoint.next_step;
-  result.dtype = dtype;
+  result.dtype = dtype.name;
   result.files = static_cast<int>(shards.size());
   result.has_tokenizer =
       std::any_of(companions.files.begin(), companions.files.end(),

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/random.h"
+#include "core/model_files.h"
 #include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/trainer/trainer.h"
@@ -60,7 +61,8 @@ std::string generate(const GenerateOptions& options) {
   if (options.configure) config = options.configure(std::move(config));
   // A checkpoint carries its tokenizer's files; the original may have moved.
   if (config.data.tokenizer != "byte" && !std::filesystem::exists(config.data.tokenizer)) {
-    config.data.tokenizer = tokenizer_of_model(checkpoint.folder, config.data.tokenizer);
+    const std::string copy = tokenizer_in(checkpoint.folder);
+    if (!copy.empty()) config.data.tokenizer = copy;
   }
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
   compare_identity({}, tokenizer_identity(config.data.tokenizer), {}, checkpoint.record.tokenizer,

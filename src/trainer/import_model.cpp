@@ -25,7 +25,8 @@ TrainConfig config_of(const ImportOptions& options, const ModelFolder& folder) {
   if (config.model.max_position_embeddings > 0) {
     config.data.max_sequence_length = config.model.max_position_embeddings;
   }
-  config.data.tokenizer = tokenizer_of_model(folder.path(), config.data.tokenizer);
+  const std::string tokenizer = tokenizer_in(folder.path());
+  if (!tokenizer.empty()) config.data.tokenizer = tokenizer;
   if (options.configure) config = options.configure(std::move(config));
   config.checkpoint.path = options.out;
   config.check();
@@ -77,20 +78,19 @@ ImportResult import_model(const ImportOptions& options) {
   }
   CheckpointRecord record;
   record.companions = read_companions(path, folder.config());
-  const std::string first = model_tensors(config.model).front().name;
-  const std::string dtype = dtype_name(folder.at(first).tensor->info.dtype);
-  record.companions.dtype = dtype;
+  const StoredTensor& first = *folder.at(model_tensors(config.model).front().name).tensor;
+  ImportResult result;
+  result.model = config.model;
+  result.changes = model_changes(folder.model(), config.model);
+  result.dtype = record.companions.dtype =
+      kWeightDtypes[require_weight_dtype(first.info.dtype, first.info.name)].name;
 
   make_folder(options.out);
   const RunLock lock(options.out, options.warn);
   remove_half_written(options.out);
-  ImportResult result;
-  result.checkpoint = save_weights(config, record, dtype, [&](const std::string& file) {
+  result.checkpoint = save_weights(config, record, result.dtype, [&](const std::string& file) {
     return copy_weights(folder, config.model, file, options);
   });
-  result.model = config.model;
-  result.dtype = dtype;
-  result.changes = model_changes(folder.model(), config.model);
   return result;
 }
 

@@ -54,12 +54,12 @@ TrainConfig resumed_config(const TrainOptions& options, const CheckpointInfo& ch
   const TrainConfig& saved = checkpoint.config;
   TrainConfig config = options.configure ? options.configure(saved) : options.config;
   config.checkpoint.path = options.config.checkpoint.path;
+  const bool weights_alone = checkpoint.moments == nullptr;
   std::string changed;
   for (const ConfigKey& key : config_keys()) {
     const std::string now = key.get(config);
     const std::string before = key.get(saved);
     if (now == before) continue;
-    const bool weights_alone = checkpoint.moments == nullptr;
     if (weights_alone && !key.name.starts_with("model.")) continue;  // the run begins here
     if (of_the_run(key.name)) {
       throw InputError("config: " + key.name, "found " + shown(now),
@@ -70,7 +70,7 @@ TrainConfig resumed_config(const TrainOptions& options, const CheckpointInfo& ch
                shown(before) + ")";
   }
   if (!changed.empty()) options.log("note    other than in the checkpoint: " + changed);
-  if (checkpoint.moments == nullptr) return config;
+  if (weights_alone) return config;
   if (const int before = decay_end(saved); before != decay_end(config)) {
     options.warn("the rate now falls until step " + std::to_string(decay_end(config)) +
                  ", before until step " + std::to_string(before) + " (optimizer.decay_steps)");

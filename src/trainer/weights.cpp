@@ -9,60 +9,28 @@
 #include <string>
 #include <vector>
 
-#include "core/names.h"
 #include "data/model_folder.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/core/dtype.h"
 
 namespace infinipipe {
 namespace {
 
-struct Row {
-  const char* stored;  // in safetensors
-  const char* name;    // in config.json
-  at::ScalarType value;
-};
-
-constexpr std::array<Row, 4> kRows = {{{"F64", to_string(Dtype::kFloat64), at::kDouble},
-                                       {"F32", to_string(Dtype::kFloat32), at::kFloat},
-                                       {"BF16", to_string(Dtype::kBfloat16), at::kBFloat16},
-                                       {"F16", "float16", at::kHalf}}};
+// In the order of kWeightDtypes.
+constexpr std::array<at::ScalarType, kWeightDtypes.size()> kValues = {at::kBFloat16, at::kHalf,
+                                                                      at::kFloat, at::kDouble};
 
 constexpr std::int64_t kPiece = std::int64_t{1} << 22;  // values
 
 }  // namespace
 
-const char* safetensors_dtype(at::ScalarType dtype) {
-  for (const Row& row : kRows) {
-    if (row.value == dtype) return row.stored;
-  }
-  INFINIPIPE_ASSERT(false, "a dtype that weights never have");
-  return "";
+const WeightDtype& row_of(at::ScalarType dtype) {
+  const auto found = std::find(kValues.begin(), kValues.end(), dtype);
+  INFINIPIPE_ASSERT(found != kValues.end(), "a dtype that weights never have");
+  return kWeightDtypes[static_cast<std::size_t>(found - kValues.begin())];
 }
 
-at::ScalarType weight_dtype(std::string_view dtype, const std::string& where) {
-  std::vector<std::string> names;
-  for (const Row& row : kRows) {
-    if (dtype == row.stored) return row.value;
-    names.emplace_back(row.stored);
-  }
-  throw InputError(where, "found dtype " + std::string(dtype), "expected " + listed(names));
-}
-
-const char* dtype_name(std::string_view safetensors) {
-  for (const Row& row : kRows) {
-    if (safetensors == row.stored) return row.name;
-  }
-  return nullptr;
-}
-
-std::string weight_dtype_names() { return listed(names_of(kRows)); }
-
-const char* safetensors_dtype_named(std::string_view name) {
-  for (const Row& row : kRows) {
-    if (name == row.name) return row.stored;
-  }
-  return nullptr;
+at::ScalarType weight_dtype(std::string_view stored, const std::string& where) {
+  return kValues[require_weight_dtype(stored, where)];
 }
 
 bool all_finite(const at::Tensor& tensor) { return at::isfinite(tensor).all().item<bool>(); }

@@ -9,16 +9,14 @@
 #include <string_view>
 
 #include "data/safetensors.h"
+#include "data/weight_dtype.h"
 
 namespace infinipipe {
 
-// "F32" of at::kFloat, and back. Throws InputError(where, ...) for a dtype that weights never have.
-const char* safetensors_dtype(at::ScalarType dtype);
-at::ScalarType weight_dtype(std::string_view dtype, const std::string& where);
-// "float32" of "F32", as config.json spells it, and back; null for another one.
-const char* dtype_name(std::string_view safetensors);
-const char* safetensors_dtype_named(std::string_view name);
-std::string weight_dtype_names();  // "float64, float32, bfloat16 or float16"
+// How weights of that dtype are spelled, and back from what is stored: throws InputError(where,
+// ...) for a dtype that weights never have.
+const WeightDtype& row_of(at::ScalarType dtype);
+at::ScalarType weight_dtype(std::string_view stored, const std::string& where);
 
 // Calls `visit` with one flat piece after the other, in the file's dtype, on the CPU; the piece is
 // valid during the call. Throws InputError naming the tensor where a value is not finite.

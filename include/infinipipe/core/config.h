@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "infinipipe/base/units.h"
@@ -160,6 +161,14 @@ const std::vector<ConfigKey>& config_keys();
 // `where: training.stepz: unknown key, did you mean training.steps?`. `where` may be empty.
 void set_config(TrainConfig& config, std::string_view key, const std::string& value,
                 std::string_view where);
+
+// Sets keys in the order given, but first those that replace the whole model: the preset, then the
+// folder.
+using ConfigValues = std::vector<std::pair<std::string, std::string>>;  // key, text
+void set_configs(TrainConfig& config, const ConfigValues& values, std::string_view where);
+
+// The key of that name; null: there is none.
+const ConfigKey* find_config_key(std::string_view name);
 
 // Reads a TOML file over the defaults (or over `base`). Unknown sections and keys are errors;
 // model.preset and model.from apply before the other model keys wherever they stand. Does not call

@@ -117,15 +117,6 @@ Json model_to_json(const ModelSpec& model);
 // `unknown`, if not null, gets the names of those that nobody here knows.
 Json other_config_fields(const Json& config, std::vector<std::string>* unknown = nullptr);
 
-// The folder that holds a model's config.json and weights: `path` itself, or the checkpoint under
-// it that its `latest` names.
-std::string model_folder(const std::string& path);
-// The model of a folder's config.json. Throws InputError.
-ModelSpec read_model(const std::string& folder);
-
-// The tokenizer that lies in a model's folder, else `fallback`.
-std::string tokenizer_of_model(const std::string& folder, const std::string& fallback);
-
 // Presets from ~1M to 70B parameters. Throws InputError naming the nearest preset.
 ModelSpec model_preset(std::string_view name);
 std::vector<std::string> model_preset_names();

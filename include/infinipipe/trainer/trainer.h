@@ -11,6 +11,7 @@
 #include "infinipipe/base/units.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/core/keeping.h"
+#include "infinipipe/core/position_loss.h"
 
 namespace infinipipe {
 
@@ -117,15 +118,6 @@ struct TrainResult {
 // what was trained is saved first where that is whole and checkpoint.path is set; the message names
 // the step. metrics.jsonl: see metrics_file.h.
 TrainResult train(const TrainOptions& options);
-
-// Mean loss of the predictions that are made at positions [begin, end) of their documents, by the
-// tokens that they follow.
-struct PositionLoss {
-  Tokens begin = 0;
-  Tokens end = 0;
-  double targets = 0.0;
-  double loss = 0.0;
-};
 
 struct EvalResult {
   std::string checkpoint;  // the step's folder that was loaded

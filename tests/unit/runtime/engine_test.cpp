@@ -351,11 +351,11 @@ TEST(Engine, LogitsAreThoseOfThePlainModel) {
     f.options.check_messages = true;
     Engine engine(f.options);
     const std::vector<std::int64_t> tokens = {3, 1, 4, 1, 5, 9, 2, 6};
-    const at::Tensor logits = engine.next_token_logits(tokens);
+    const at::Tensor logits = engine.all_logits(tokens)[7];
     const at::Tensor expected = testing::reference_of(engine).logits(tokens)[7].detach();
     ASSERT_EQ(logits.sizes(), expected.sizes());
     EXPECT_LT(testing::relative_error(logits, expected), 1e-12);
-    EXPECT_THROW(engine.next_token_logits({3, 31}), InputError);
+    EXPECT_THROW(engine.all_logits({3, 31}), InputError);
     EXPECT_GT(engine.run(f.plan, f.batch).loss, 0.0);  // nothing was left behind
   }
 }

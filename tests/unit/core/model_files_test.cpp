@@ -1,4 +1,6 @@
 // Where a model's files are, and keys that read them.
+#include "core/model_files.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
