@@ -5,6 +5,7 @@
 #include "core/config_text.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/trainer/trainer.h"
+#include "report/needle.h"
 #include "report/positions.h"
 
 namespace infinipipe::cli {
@@ -13,6 +14,10 @@ namespace {
 struct Options {
   bool by_position = false;
   std::string picture;
+  bool needle = false;
+  std::int64_t needle_grid = 10;
+  std::int64_t needle_trials = 1;
+  std::string needle_picture;
   std::vector<std::string> beside;
   EvalOptions eval;
   ConfigFlags config;
@@ -27,6 +32,10 @@ void run(Options& options, Console& console) {
     if (config.given("parallelism.stages")) base.parallelism.layers_per_stage.reset();
     return config.resolve(std::move(base));
   };
+  if (options.needle || !options.needle_picture.empty()) {
+    options.eval.needle_grid = static_cast<int>(options.needle_grid);
+    options.eval.needle_trials = static_cast<int>(options.needle_trials);
+  }
   options.eval.log = [&console](const std::string& line) { console.progress(line); };
   options.eval.loaded = [&console](const std::string& line) { console.note(line); };
   options.eval.warn = [&console](const std::string& line) { console.warn(line); };
@@ -34,25 +43,29 @@ void run(Options& options, Console& console) {
   for (const std::string& file : options.beside) curves.push_back(read_position_curve(file));
   const EvalResult result = evaluate(options.eval);
   console.end_progress();
+  curves.push_back({result.checkpoint, result.by_position});
   if (!options.picture.empty()) {
-    curves.push_back({result.checkpoint, result.by_position});
     write_output(console, options.picture, position_page(curves));
   }
+  if (!options.needle_picture.empty()) {
+    write_output(console, options.needle_picture, needle_page(*result.needle, result.checkpoint));
+  }
   if (!options.json.empty()) {
-    const nlohmann::ordered_json json = {{"loss", result.loss},
-                                         {"perplexity", result.perplexity},
-                                         {"targets", result.targets},
-                                         {"tokens", result.tokens},
-                                         {"sequences", result.sequences},
-                                         {"seconds", result.seconds},
-                                         {"checkpoint", result.checkpoint},
-                                         {"step", result.next_step},
-                                         {"by_position", positions_json(result.by_position)}};
+    nlohmann::ordered_json json = {{"loss", result.loss},
+                                   {"perplexity", result.perplexity},
+                                   {"targets", result.targets},
+                                   {"tokens", result.tokens},
+                                   {"sequences", result.sequences},
+                                   {"seconds", result.seconds},
+                                   {"checkpoint", result.checkpoint},
+                                   {"step", result.next_step},
+                                   {"by_position", positions_json(result.by_position)}};
+    if (result.needle) json["needle"] = needle_json(*result.needle);
     write_output(console, options.json, json.dump() + "\n");
     if (options.json == "-") return;
   }
-  if (options.by_position)
-    console.result(position_table({{result.checkpoint, result.by_position}}));
+  if (options.by_position) console.result(position_table(curves));
+  if (options.needle) console.result(needle_table(*result.needle));
   console.result("loss " + std::to_string(result.loss) + "  perplexity " +
                  std::to_string(result.perplexity) + "  " + format_count(result.tokens) +
                  " tokens in " + format_count(result.sequences) + " documents, " +
@@ -89,10 +102,23 @@ Command eval_command() {
                 .text("--picture", "FILE", options->picture,
                       "draw the loss by position here: a page, as HTML")
                 .writes();
+            flags.toggle("--needle", options->needle,
+                         "also the passkey test: how likely the model finds a number that a long "
+                         "text of the data names once, by length and depth");
+            flags.integer("--needle-grid", "N", options->needle_grid, 1,
+                          "so many lengths, up to data.max_sequence_length, and depths (default "
+                          "10)",
+                          100);
+            flags.integer("--needle-trials", "N", options->needle_trials, 1,
+                          "numbers for each length and depth (default 1)", 1000);
+            flags
+                .text("--needle-picture", "FILE", options->needle_picture,
+                      "draw the passkey test here: a heat map, as HTML")
+                .writes();
             flags
                 .texts("--beside", "FILE", options->beside,
-                       "what an earlier eval --json wrote: another curve in the picture; may be "
-                       "given again")
+                       "what an earlier eval --json wrote: another curve in picture and table; may "
+                       "be given again")
                 .reads();
             flags.config(options->config,
                          {"data", "parallelism", "memory", "planner", "cluster", "runtime"});

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -74,6 +75,7 @@ void run(const Options& options, Console& console) {
   train_options.warn = [&console](const std::string& line) { console.warn(line); };
   train_options.on_step = [&console](const StepMetrics& metrics) {
     console.info(step_line(metrics));
+    if (!std::isnan(metrics.eval_loss)) console.info(eval_line(metrics));
   };
   train_options.stop = &stop_flag();
   train_options.on_stalled = [](const std::string& what) {
@@ -115,7 +117,7 @@ Command train_command() {
             .writes();
         flags.config(options->config,
                      {"model", "data", "training", "optimizer", "parallelism", "memory", "planner",
-                      "cluster", "runtime", "checkpoint", "metrics"});
+                      "cluster", "runtime", "checkpoint", "metrics", "eval"});
         return [options](Console& console) { run(*options, console); };
       }};
 }

@@ -163,6 +163,14 @@ class Table final {
         });
   }
 
+  template <class Field>
+  void names(const char* name, const char* help, Field field) {
+    add(
+        name, help, ConfigType::kNames,
+        [field](const TrainConfig& c) { return listed(field(c), ",", ","); },
+        [field](TrainConfig& c, const std::string& value) { field(c) = split_names(value); });
+  }
+
   void add(const char* name, const std::string& help, ConfigType type,
            std::function<std::string(const TrainConfig&)> get,
            std::function<void(TrainConfig&, const std::string&)> set) {
@@ -290,14 +298,21 @@ void add_training(Table& t) {
   t.boolean("training.check_finite",
             "look at what each layer gives and name the first tensor that is not finite",
             INFINIPIPE_FIELD(training.check_finite));
+  t.names("training.only",
+          "train only weights with one of these in their name, like q_proj or model.layers.3; "
+          "empty: all",
+          INFINIPIPE_FIELD(training.only));
 
   t.number("optimizer.lr", "peak learning rate of AdamW", INFINIPIPE_FIELD(optimizer.lr));
-  t.number("optimizer.min_lr_ratio", "the cosine ends at lr times this",
+  t.choice("optimizer.lr_schedule", kLrSchedules, INFINIPIPE_FIELD(optimizer.lr_schedule));
+  t.number("optimizer.min_lr_ratio", "the rate ends at lr times this",
            INFINIPIPE_FIELD(optimizer.min_lr_ratio));
   t.integer("optimizer.warmup_steps", "steps of linear warm-up",
             INFINIPIPE_FIELD(optimizer.warmup_steps));
-  t.integer("optimizer.decay_steps", "step at which the cosine ends; 0: training.steps",
+  t.integer("optimizer.decay_steps", "step at which the rate has come down; 0: training.steps",
             INFINIPIPE_FIELD(optimizer.decay_steps));
+  t.integer("optimizer.wsd_decay_steps", "wsd: steps over which it comes down; 0: a fifth of all",
+            INFINIPIPE_FIELD(optimizer.wsd_decay_steps));
   t.number("optimizer.beta1", "decay of the first moment", INFINIPIPE_FIELD(optimizer.beta1));
   t.number("optimizer.beta2", "decay of the second moment", INFINIPIPE_FIELD(optimizer.beta2));
   t.number("optimizer.eps", "added to the root of the second moment",
@@ -385,6 +400,14 @@ void add_running(Table& t) {
          INFINIPIPE_FIELD(metrics.path));
   t.text("metrics.run_name", "name of the run in each line; empty: its id",
          INFINIPIPE_FIELD(metrics.run_name));
+
+  t.text("eval.data",
+         "indexed data set by whose loss training is judged while it runs; empty: none",
+         INFINIPIPE_FIELD(eval.data));
+  t.integer("eval.every", "steps between two evaluations; 0: only at the end",
+            INFINIPIPE_FIELD(eval.every));
+  t.integer("eval.sequences", "documents of it, from the first one on; 0: all",
+            INFINIPIPE_FIELD(eval.sequences));
 }
 
 #undef INFINIPIPE_FIELD

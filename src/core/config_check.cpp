@@ -4,6 +4,7 @@
 
 #include "base/number_text.h"
 #include "core/limits.h"
+#include "core/model_tensors.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
@@ -67,6 +68,39 @@ void check_split(const TrainConfig& config) {
   }
 }
 
+void check_only(const TrainConfig& config) {
+  const std::vector<ModelTensor> tensors = model_tensors(config.model);
+  for (const std::string& part : config.training.only) {
+    std::vector<std::string> known;
+    for (const ModelTensor& tensor : tensors) {
+      if (is_trained(tensor.name, {part})) {
+        known.clear();
+        break;
+      }
+      for (std::string rest = tensor.name; !rest.empty();) {  // its parts between dots
+        const std::size_t dot = rest.find('.');
+        const std::string each = rest.substr(0, dot);
+        if (std::find(known.begin(), known.end(), each) == known.end()) known.push_back(each);
+        rest = dot == std::string::npos ? "" : rest.substr(dot + 1);
+      }
+    }
+    if (known.empty()) continue;
+    const std::string near = nearest(part, known);
+    fail("training.only", "'" + part + "'",
+         "a part of a weight's name, like q_proj or model.layers.0",
+         near.empty() ? "" : "did you mean " + near + "?");
+  }
+}
+
+void check_eval(const EvalConfig& eval) {
+  at_least("eval.every", eval.every, 0);
+  at_least("eval.sequences", eval.sequences, 0);
+  if (eval.every > 0 && eval.data.empty()) {
+    fail("eval.every", std::to_string(eval.every) + " without eval.data",
+         "a data set to evaluate on", "set eval.data");
+  }
+}
+
 }  // namespace
 
 void TrainConfig::check() const {
@@ -83,11 +117,13 @@ void TrainConfig::check() const {
   at_least("training.seed", training.seed, 0);
   within("training.max_minutes", training.max_minutes, 0.0);
   at_least("training.max_skipped_steps", training.max_skipped_steps, 0);
+  check_only(*this);
 
   within("optimizer.lr", optimizer.lr, 0.0);
   within("optimizer.min_lr_ratio", optimizer.min_lr_ratio, 0.0, 1.0, true);
   at_least("optimizer.warmup_steps", optimizer.warmup_steps, 0);
   at_least("optimizer.decay_steps", optimizer.decay_steps, 0);
+  at_least("optimizer.wsd_decay_steps", optimizer.wsd_decay_steps, 0);
   within("optimizer.beta1", optimizer.beta1, 0.0, 1.0);
   within("optimizer.beta2", optimizer.beta2, 0.0, 1.0);
   within("optimizer.eps", optimizer.eps, 0.0);
@@ -131,6 +167,7 @@ void TrainConfig::check() const {
     fail("checkpoint.every", std::to_string(checkpoint.every) + " without checkpoint.path",
          "a folder for the checkpoints", "set checkpoint.path");
   }
+  check_eval(eval);
 }
 
 }  // namespace infinipipe

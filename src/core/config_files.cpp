@@ -7,6 +7,7 @@ const std::vector<FileKey>& file_keys() {
   static const std::vector<FileKey> kKeys = {
       {"model.from", false, {"/config.json", "/model.safetensors"}},
       {"data.path", false, {".bin", ".idx"}},
+      {"eval.data", false, {".bin", ".idx"}},
       {"data.tokenizer", false, {""}},
       {"cluster.profile", false, {""}},
       {"metrics.path", true, {""}},

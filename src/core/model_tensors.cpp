@@ -1,5 +1,6 @@
 #include "core/model_tensors.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace infinipipe {
@@ -36,13 +37,20 @@ void add_layer(const ModelSpec& model, std::int64_t index, std::vector<ModelTens
 
 std::vector<ModelTensor> model_tensors(const ModelSpec& model) {
   std::vector<ModelTensor> tensors;
-  tensors.push_back({"model.embed_tokens.weight", {model.vocab_size, model.hidden_size}});
+  tensors.push_back({kEmbeddingTensor, {model.vocab_size, model.hidden_size}});
   for (std::int64_t i = 0; i < model.num_hidden_layers; ++i) add_layer(model, i, tensors);
   tensors.push_back({"model.norm.weight", {model.hidden_size}});
   if (!model.tie_word_embeddings) {
     tensors.push_back({"lm_head.weight", {model.vocab_size, model.hidden_size}});
   }
   return tensors;
+}
+
+bool is_trained(const std::string& name, const std::vector<std::string>& only) {
+  const std::string whole = "." + name + ".";
+  return only.empty() || std::any_of(only.begin(), only.end(), [&](const std::string& part) {
+           return whole.find("." + part + ".") != std::string::npos;
+         });
 }
 
 }  // namespace infinipipe

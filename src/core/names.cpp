@@ -56,6 +56,19 @@ std::string listed(const std::vector<std::string>& names, std::string_view last,
   return list;
 }
 
+std::vector<std::string> split_names(std::string_view list) {
+  std::vector<std::string> names;
+  while (!list.empty()) {
+    const std::size_t comma = list.find(',');
+    std::string_view name = list.substr(0, comma);
+    while (name.starts_with(' ')) name.remove_prefix(1);
+    while (name.ends_with(' ')) name.remove_suffix(1);
+    if (!name.empty()) names.emplace_back(name);
+    list = comma == std::string_view::npos ? std::string_view{} : list.substr(comma + 1);
+  }
+  return names;
+}
+
 void refuse_name(std::string_view where, const std::string& found, std::string_view word,
                  const std::vector<std::string>& known) {
   const std::string near = nearest(word, known);

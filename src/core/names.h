@@ -15,6 +15,9 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
 std::string listed(const std::vector<std::string>& names, std::string_view last = " or ",
                    std::string_view between = ", ");
 
+// The names of "a, b,c", without spaces around them; empty ones are left out.
+std::vector<std::string> split_names(std::string_view list);
+
 // Throws InputError(where, found, "expected a, b or c", "did you mean b?"); the question only where
 // a known name is near to `word`.
 [[noreturn]] void refuse_name(std::string_view where, const std::string& found,

@@ -65,6 +65,17 @@ PositionCurve read_position_curve(const std::string& path) {
 std::string position_table(const std::vector<PositionCurve>& curves) {
   std::string text;
   std::array<char, 64> cell{};
+  if (curves.size() > 1) {  // which is which
+    for (std::size_t i = 0; i < curves.size(); ++i) {
+      text += "[" + std::to_string(i + 1) + "] " + curves[i].name + "\n";
+    }
+    text += "   positions" + std::string(16, ' ');
+    for (std::size_t i = 0; i < curves.size(); ++i) {
+      std::snprintf(cell.data(), cell.size(), "%10s", ("[" + std::to_string(i + 1) + "]").c_str());
+      text += cell.data();
+    }
+    text += "\n";
+  }
   for (const Tokens end : ends(curves)) {
     const Tokens begin = end / 2;
     std::snprintf(cell.data(), cell.size(), "%12s to %-12s", format_count(begin).c_str(),

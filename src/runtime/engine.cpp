@@ -166,6 +166,7 @@ Engine::Impl::Impl(const Options& given) : options(given) {
     model.time_parts = options.time_parts;
     model.check_finite = options.check_finite;
     each[p].optimizer = options.optimizer;
+    each[p].only = options.only;
     each[p].total_steps = options.total_steps;
     each[p].longest = options.longest;
     each[p].before_instruction = options.before_instruction;

@@ -45,8 +45,9 @@ class Engine final {
     // grow with the first long one. Longer ones may come.
     Tokens longest = 0;
     OptimizerConfig optimizer;
-    int total_steps = 1;          // for the learning-rate schedule
-    bool check_messages = false;  // checked communicator wrapper
+    std::vector<std::string> only;  // weights that are trained (TrainingConfig::only)
+    int total_steps = 1;            // for the learning-rate schedule
+    bool check_messages = false;    // checked communicator wrapper
     bool pooled_allocator = true;
     bool time_parts = false;    // fill StepResult::parts
     bool check_finite = false;  // fill StepResult::not_finite and Update::not_finite

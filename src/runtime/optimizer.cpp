@@ -22,10 +22,28 @@ constexpr std::int64_t kBlock = 1 << 14;  // elements that one thread handles at
 double learning_rate(const OptimizerConfig& config, int step, int total_steps) {
   if (step < config.warmup_steps) return config.lr * (step + 1) / config.warmup_steps;
   const int end = config.decay_steps > 0 ? config.decay_steps : total_steps;
-  const double length = std::max(1, end - config.warmup_steps);
-  const double progress = std::clamp((step - config.warmup_steps) / length, 0.0, 1.0);
+  // 0 until `begin`, 1 from `end` on.
+  const auto progress = [&](int begin) {
+    return std::clamp((step - begin) / static_cast<double>(std::max(1, end - begin)), 0.0, 1.0);
+  };
+  double above = 1.0;  // the share of the way from the lowest rate to lr
+  switch (config.lr_schedule) {
+    case LrSchedule::kCosine:
+      above = 0.5 * (1.0 + std::cos(std::numbers::pi * progress(config.warmup_steps)));
+      break;
+    case LrSchedule::kLinear:
+      above = 1.0 - progress(config.warmup_steps);
+      break;
+    case LrSchedule::kConstant:
+      break;
+    case LrSchedule::kWarmupStableDecay: {
+      const int length = config.wsd_decay_steps > 0 ? config.wsd_decay_steps : (end + 4) / 5;
+      above = 1.0 - progress(std::max(config.warmup_steps, end - length));
+      break;
+    }
+  }
   const double low = config.lr * config.min_lr_ratio;
-  return low + 0.5 * (config.lr - low) * (1.0 + std::cos(std::numbers::pi * progress));
+  return low + (config.lr - low) * above;
 }
 
 double clip_factor(const OptimizerConfig& config, double grad_norm) {
@@ -67,7 +85,7 @@ AdamW::AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters)
 double AdamW::gradient_squares() const {
   double sum = 0.0;
   for (const Parameter& parameter : parameters_)
-    if (!parameter.tied_copy) sum += sum_of_squares(parameter.grad);
+    if (parameter.trained && !parameter.tied_copy) sum += sum_of_squares(parameter.grad);
   return sum;
 }
 
@@ -76,6 +94,7 @@ void AdamW::step(int step, double lr, double factor) {
   const double correction2 = 1.0 - std::pow(config_.beta2, step + 1);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& parameter = parameters_[i];
+    if (!parameter.trained) continue;
     const Moments& moments = moments_[i];
     loops::AdamWNumbers numbers;
     numbers.factor = factor;

@@ -12,8 +12,9 @@
 namespace infinipipe {
 
 // The rate of a 0-based step; a function of the step alone, so that a resumed run needs no state.
-// Linear from lr / warmup_steps to lr over the warm-up's steps, then a cosine down to
-// lr x min_lr_ratio at decay_steps (0: total_steps), and that from there on.
+// Linear from lr / warmup_steps to lr over the warm-up's steps, then as lr_schedule has it down to
+// lr x min_lr_ratio at decay_steps (0: total_steps), and that from there on. The constant schedule
+// stays at lr.
 double learning_rate(const OptimizerConfig& config, int step, int total_steps);
 
 // The factor on all gradients that brings the norm to clip_grad_norm: 1 where the norm is within it
@@ -35,13 +36,13 @@ class AdamW final {
   };
   std::vector<Moments>& moments() { return moments_; }  // as `parameters`
 
-  // Sum of squares of the stage's gradients. Tied copies are left out: they count on the stage that
-  // holds the original.
+  // Sum of squares of the stage's trained gradients. Tied copies are left out: they count on the
+  // stage that holds the original.
   double gradient_squares() const;
 
-  // One update of every master from its gradient times `factor` (the gradient stays as it is), with
-  // decoupled weight decay where Parameter::decay. Bias corrections use step + 1. The caller
-  // refreshes bfloat16 copies (StageModel::weights_changed).
+  // One update of every trained master from its gradient times `factor` (the gradient stays as it
+  // is), with decoupled weight decay where Parameter::decay. Bias corrections use step + 1. The
+  // caller refreshes bfloat16 copies (StageModel::weights_changed).
   void step(int step, double lr, double factor);
 
  private:

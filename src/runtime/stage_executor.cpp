@@ -11,6 +11,7 @@
 #include <map>
 #include <utility>
 
+#include "core/model_tensors.h"
 #include "infinipipe/base/error.h"
 #include "model/common/chunk_state.h"
 
@@ -70,8 +71,11 @@ StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommu
     model_ = std::make_unique<StageModel>(options_.model);
     if (options_.longest > 0) model_->reserve_positions(options_.longest);
   }
-  for (const Parameter& parameter : model_->parameters())
+  for (Parameter& parameter : model_->parameters()) {
     memory::assign(parameter.grad, meter_, MemoryPurpose::kGradients);
+    const std::string& name = parameter.tied_copy ? kEmbeddingTensor : parameter.name;
+    parameter.trained = is_trained(name, options_.only);
+  }
   const MemoryScope scope(meter_, MemoryPurpose::kOptimizer);
   optimizer_ = std::make_unique<AdamW>(options_.optimizer, model_->parameters());
 }
@@ -378,7 +382,7 @@ void StageExecutor::exchange_tied(bool copy) {
   const StageId peer = first() ? StageId(comm_->stages() - 1) : StageId(0);
   auto& parameters = model_->parameters();
   const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& p) {
-    return first() ? p.name == "model.embed_tokens.weight" : p.tied_copy;
+    return first() ? p.name == kEmbeddingTensor : p.tied_copy;
   });
   INFINIPIPE_ASSERT(found != parameters.end(), "tied embeddings need a copy on the last stage");
   const auto& moments = optimizer_->moments()[static_cast<std::size_t>(found - parameters.begin())];

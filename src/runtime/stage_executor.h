@@ -52,6 +52,7 @@ class StageExecutor final {
   struct Options {
     StageModel::Options model;
     OptimizerConfig optimizer;
+    std::vector<std::string> only;  // TrainingConfig::only
     int total_steps = 1;
     Tokens longest = 0;                  // Engine::Options::longest
     InstructionHook before_instruction;  // may be empty

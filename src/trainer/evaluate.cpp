@@ -1,8 +1,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_to_copy.h>
 
-#include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cmath>
 #include <span>
@@ -17,6 +15,9 @@
 #include "infinipipe/trainer/trainer.h"
 #include "planner/layer_split.h"
 #include "trainer/checkpoint.h"
+#include "trainer/checkpoint_tokenizer.h"
+#include "trainer/evaluation.h"
+#include "trainer/needle.h"
 #include "trainer/profile.h"
 #include "trainer/setup.h"
 #include "trainer/weights.h"
@@ -46,35 +47,6 @@ void write_logits(const std::string& path, const std::vector<std::vector<std::in
   writer.finish();
 }
 
-// Sums by powers of two.
-class Positions final {
- public:
-  void add(const std::vector<double>& losses, const std::vector<std::int64_t>& tokens) {
-    for (std::size_t at = 0; at + 1 < tokens.size(); ++at) {
-      const auto bucket = static_cast<std::size_t>(std::bit_width(at));
-      if (bucket >= sums_.size()) sums_.resize(bucket + 1);
-      sums_[bucket].loss += losses[at];
-      sums_[bucket].targets += 1.0;
-    }
-  }
-  std::vector<PositionLoss> result() const {
-    std::vector<PositionLoss> all;
-    for (std::size_t i = 0; i < sums_.size(); ++i) {
-      if (sums_[i].targets == 0.0) continue;
-      const Tokens begin = i == 0 ? 0 : Tokens{1} << (i - 1);
-      all.push_back({begin, Tokens{1} << i, sums_[i].targets, sums_[i].loss / sums_[i].targets});
-    }
-    return all;
-  }
-
- private:
-  struct Sum {
-    double loss = 0.0;
-    double targets = 0.0;
-  };
-  std::vector<Sum> sums_;
-};
-
 }  // namespace
 
 EvalResult evaluate(const EvalOptions& options) {
@@ -97,9 +69,7 @@ EvalResult evaluate(const EvalOptions& options) {
   }
 
   const IndexedDataset dataset(config.data.path);
-  const std::int64_t count = options.sequences > 0
-                                 ? std::min<std::int64_t>(options.sequences, dataset.documents())
-                                 : dataset.documents();
+  const std::int64_t count = evaluated_documents(dataset, options.sequences);
   // Forwards alone are not worth measuring the machine for.
   if (config.cluster.profile.empty()) config.cluster.profile = "estimate";
   const PlanContext context = plan_context(config, resolve_profile(config, options.log));
@@ -117,44 +87,26 @@ EvalResult evaluate(const EvalOptions& options) {
     write_logits(options.logits, documents, config.model.vocab_size, config.training.dtype, engine);
   }
 
+  const DocumentLosses found = evaluate_documents(
+      engine, *planner, dataset, config, count, [&](std::int64_t documents, double loss) {
+        options.log(format_count(documents) + " of " + format_count(count) + " documents, loss " +
+                    std::to_string(loss));
+      });
   EvalResult result;
+  if (options.needle_grid > 0) {
+    const auto tokenizer = checkpoint_tokenizer(config, checkpoint, options.warn);
+    result.needle =
+        find_needles(engine, *planner, *tokenizer, dataset, config,
+                     {.grid = options.needle_grid, .trials = options.needle_trials}, options.log);
+  }
   result.checkpoint = checkpoint.folder;
   result.next_step = checkpoint.next_step;
-  double total = 0.0;
-  Positions positions;
-  const std::int64_t per_step = config.training.sequences_per_step;
-  for (std::int64_t first = 0; first < count; first += per_step) {
-    const std::int64_t end = std::min(count, first + per_step);
-    Batch batch;
-    PlanRequest request;
-    request.step = static_cast<int>(first / per_step);
-    request.forward_only = true;
-    for (std::int64_t document = first; document < end; ++document) {
-      std::vector<std::int64_t> tokens = load_document(
-          dataset, document, config.data.max_sequence_length, config.model.vocab_size);
-      if (tokens.empty()) continue;
-      request.sequences.push_back(static_cast<Tokens>(tokens.size()));
-      result.tokens += request.sequences.back();
-      batch.sequences.push_back(std::move(tokens));
-    }
-    result.sequences += static_cast<std::int64_t>(batch.sequences.size());
-    if (batch.target_weight() == 0.0) continue;
-    const StepResult step = engine.run(planner->plan(request), batch);
-    total += step.loss * step.target_weight;
-    result.targets += step.target_weight;
-    for (std::size_t i = 0; i < batch.sequences.size(); ++i) {
-      positions.add(step.token_losses[i], batch.sequences[i]);
-    }
-    options.log(format_count(end) + " of " + format_count(count) + " documents, loss " +
-                std::to_string(total / result.targets));
-  }
-  if (result.targets == 0.0) {
-    throw InputError(config.data.path, "no document has two tokens",
-                     "expected something to predict");
-  }
-  result.loss = total / result.targets;
-  result.perplexity = std::exp(result.loss);
-  result.by_position = positions.result();
+  result.loss = found.loss;
+  result.perplexity = std::exp(found.loss);
+  result.targets = found.targets;
+  result.tokens = found.tokens;
+  result.sequences = found.sequences;
+  result.by_position = found.by_position;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

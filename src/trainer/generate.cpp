@@ -2,18 +2,16 @@
 #include <ATen/ops/_to_copy.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/random.h"
-#include "core/model_files.h"
 #include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/trainer/trainer.h"
 #include "trainer/checkpoint.h"
+#include "trainer/checkpoint_tokenizer.h"
 #include "trainer/continuation.h"
-#include "trainer/identity.h"
 #include "trainer/sampling.h"
 #include "trainer/setup.h"
 
@@ -59,14 +57,7 @@ std::string generate(const GenerateOptions& options) {
   for (const std::string& note : notes) options.warn(note);
   TrainConfig config = checkpoint.config;
   if (options.configure) config = options.configure(std::move(config));
-  // A checkpoint carries its tokenizer's files; the original may have moved.
-  if (config.data.tokenizer != "byte" && !std::filesystem::exists(config.data.tokenizer)) {
-    const std::string copy = tokenizer_in(checkpoint.folder);
-    if (!copy.empty()) config.data.tokenizer = copy;
-  }
-  const auto tokenizer = make_tokenizer(config.data.tokenizer);
-  compare_identity({}, tokenizer_identity(config.data.tokenizer), {}, checkpoint.record.tokenizer,
-                   checkpoint.folder, options.warn);
+  const auto tokenizer = checkpoint_tokenizer(config, checkpoint, options.warn);
   std::vector<std::int64_t> tokens = tokenizer->encode(options.prompt);
   const std::vector<std::int64_t> begin = tokenizer->begin_of_document();
   tokens.insert(tokens.begin(), begin.begin(), begin.end());

@@ -42,6 +42,9 @@ std::string metrics_json(const StepMetrics& m) {
       {"steps_repeated", m.steps_repeated},
       {"seconds_lost", m.seconds_lost},
       {"goodput", m.goodput},
+      {"eval_loss", m.eval_loss},
+      {"eval_targets", m.eval_targets},
+      {"eval_seconds", m.eval_seconds},
   };
   for (const KeepLevel& level : kKeepLevels) {
     if (level.plan_field == nullptr) continue;

@@ -44,6 +44,7 @@ Engine::Options make_engine_options(const TrainConfig& config,
   options.seed = config.training.seed;
   options.longest = config.data.max_sequence_length;
   options.optimizer = config.optimizer;
+  options.only = config.training.only;
   options.total_steps = config.training.steps;
   return options;
 }

@@ -34,4 +34,12 @@ std::string step_line(const StepMetrics& m) {
   return line;
 }
 
+std::string eval_line(const StepMetrics& m) {
+  std::array<char, 96> line{};
+  std::snprintf(line.data(), line.size(), "eval %5d  loss %.4f  perplexity %.3f  on %s targets, ",
+                m.step, std::abs(m.eval_loss), std::exp(m.eval_loss),
+                format_count(std::llround(m.eval_targets)).c_str());
+  return line.data() + format_seconds(m.eval_seconds);
+}
+
 }  // namespace infinipipe

@@ -1,6 +1,7 @@
 #include "infinipipe/trainer/trainer.h"
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -18,6 +19,7 @@
 #include "trainer/run_record.h"
 #include "trainer/setup.h"
 #include "trainer/training_run.h"
+#include "trainer/validation.h"
 
 namespace infinipipe {
 namespace {
@@ -88,6 +90,7 @@ TrainResult train(const TrainOptions& options) {
     throw InputError(config.data.path, "found no document", "expected a data set to train on",
                      "build it from texts that are not empty");
   }
+  const std::unique_ptr<Validation> validation = Validation::open(config);
   const Sampler sampler(dataset.documents(), config.training.sequences_per_step,
                         config.training.seed);
   if (!folder.empty()) {
@@ -123,7 +126,9 @@ TrainResult train(const TrainOptions& options) {
                     {dataset, sampler, config.data.max_sequence_length, config.model.vocab_size},
                     survey);
   }
-  TrainingRun run(options, config, dataset, sampler, context, std::move(identity));
+  if (validation != nullptr) validation->plan_with(make_judged_planner(context));
+  TrainingRun run(options, config, dataset, sampler, context, std::move(identity),
+                  validation.get());
   if (checkpoint) {
     run.load(*checkpoint);
     options.log("resumed " + checkpoint->folder + ", step " + std::to_string(first));

@@ -81,7 +81,7 @@ void fill_plan_metrics(const Plan& plan, StepMetrics& metrics) {
 
 TrainingRun::TrainingRun(const TrainOptions& options, const TrainConfig& config,
                          const IndexedDataset& dataset, const Sampler& sampler, PlanContext context,
-                         Identity identity)
+                         Identity identity, const Validation* validation)
     : options_(options),
       config_(config),
       dataset_(dataset),
@@ -89,6 +89,7 @@ TrainingRun::TrainingRun(const TrainOptions& options, const TrainConfig& config,
       batches_(dataset, sampler, config.data.max_sequence_length, config.model.vocab_size),
       context_(std::move(context)),
       identity_(std::move(identity)),
+      validation_(validation),
       stages_(stage_layers(context_)),
       engine_(engine_options(options, config, stages_)),
       device_flops_(measured_matmul_flops(engine_.options()) *
@@ -133,6 +134,7 @@ void TrainingRun::describe() const {
                to_string(config_.training.dtype));
   options_.log("data    " + config_.data.path + ": " + format_count(dataset_.documents()) +
                " documents, " + format_count(dataset_.tokens()) + " tokens");
+  if (validation_ != nullptr) options_.log("eval    " + validation_->describe());
   options_.log("stages  " + std::to_string(stages_.size()) + " (layers " + split + ") x " +
                std::to_string(config_.runtime.threads_per_stage) + " thread(s) on " +
                to_string(config_.runtime.device) + ", planner " + config_.planner.name);
@@ -170,6 +172,19 @@ TrainResult TrainingRun::run(int first) {
     } catch (...) {
       fail(step, result);
     }
+    const auto asked = [this] { return options_.stop != nullptr && options_.stop->load(); };
+    const bool time_is_up = config_.training.max_minutes > 0.0 &&
+                            seconds_since(started) >= 60.0 * config_.training.max_minutes;
+    const bool is_last = step + 1 == config_.training.steps;
+    std::exception_ptr broken;  // in judging; the step itself is done
+    if (validation_ != nullptr && !asked() &&
+        validation_->is_due(step + 1, is_last || time_is_up)) {
+      try {
+        validate(metrics);
+      } catch (...) {
+        broken = std::current_exception();
+      }
+    }
     metrics_file.append(metrics);
     options_.on_step(metrics);
     if (metrics.skipped) {
@@ -187,19 +202,24 @@ TrainResult TrainingRun::run(int first) {
     result.steps_repeated = metrics.steps_repeated;
     result.seconds_lost = metrics.seconds_lost;
     result.goodput = metrics.goodput;
+    if (!std::isnan(metrics.eval_loss)) result.eval_loss = metrics.eval_loss;
     health_.observe(metrics, proven_);
-
-    const bool asked = options_.stop != nullptr && options_.stop->load();
-    const bool time_is_up = config_.training.max_minutes > 0.0 &&
-                            seconds_since(started) >= 60.0 * config_.training.max_minutes;
-    result.stopped = (asked || time_is_up) && result.next_step < config_.training.steps;
+    if (broken != nullptr) {
+      try {
+        std::rethrow_exception(broken);
+      } catch (...) {
+        fail(step + 1, result);
+      }
+    }
+    const bool by_request = asked();
+    result.stopped = (by_request || time_is_up) && !is_last;
     result.skipped_at_end = health_.skipped_in_a_row();
     save_when_due(result.next_step, result.stopped || result.next_step == config_.training.steps,
                   result);
     if (result.stopped) {
       options_.log("stopped at step " + std::to_string(result.next_step) + " of " +
                    std::to_string(config_.training.steps) +
-                   (asked ? ", by request" : ", at training.max_minutes"));
+                   (by_request ? ", by request" : ", at training.max_minutes"));
       break;
     }
   }
@@ -375,6 +395,22 @@ void TrainingRun::update(int step, const StepResult& result, StepMetrics& metric
     options_.warn("step " + std::to_string(step) +
                   ": the first tensor that is not finite: " + first);
   }
+}
+
+// Beside the step: its seconds are not the step's.
+void TrainingRun::validate(StepMetrics& metrics) {
+  const Clock::time_point started = Clock::now();
+  std::optional<DocumentLosses> found;
+  try {
+    found = validation_->run(engine_, options_.stop);
+  } catch (const Error& error) {
+    throw Error(error.kind(), "evaluating after step " + std::to_string(metrics.step),
+                error.what());
+  }
+  if (!found) return;
+  metrics.eval_loss = found->loss;
+  metrics.eval_targets = found->targets;
+  metrics.eval_seconds = seconds_since(started);
 }
 
 // What the whole run has done with this step.

@@ -16,6 +16,7 @@
 #include "trainer/checkpoint.h"
 #include "trainer/run_record.h"
 #include "trainer/step_health.h"
+#include "trainer/validation.h"
 
 namespace infinipipe {
 
@@ -29,9 +30,10 @@ class TrainingRun final {
     Companions companions;
   };
 
-  // Everything referred to must live on.
+  // Everything referred to must live on. `validation` may be null.
   TrainingRun(const TrainOptions& options, const TrainConfig& config, const IndexedDataset& dataset,
-              const Sampler& sampler, PlanContext context, Identity identity);
+              const Sampler& sampler, PlanContext context, Identity identity,
+              const Validation* validation);
 
   // Goes on from a checkpoint.
   void load(const CheckpointInfo& checkpoint);
@@ -45,6 +47,7 @@ class TrainingRun final {
   StepMetrics train_step(int step, PlanService& plans);
   void update(int step, const StepResult& result, StepMetrics& metrics);
   void finish(StepMetrics& metrics);
+  void validate(StepMetrics& metrics);
   void keep_files(int step, const Plan& plan, const Trace& trace);
   void save(int next_step, bool last, TrainResult& result);
   void save_when_due(int next_step, bool last, TrainResult& result);
@@ -59,6 +62,7 @@ class TrainingRun final {
   BatchSource batches_;
   PlanContext context_;
   Identity identity_;
+  const Validation* validation_;
   std::vector<LayerRange> stages_;
   Engine engine_;
   double device_flops_;

@@ -11,6 +11,7 @@
 #include "infinipipe/base/units.h"
 #include "infinipipe/core/device.h"
 #include "infinipipe/core/dtype.h"
+#include "infinipipe/core/lr_schedule.h"
 #include "infinipipe/core/model_spec.h"
 #include "infinipipe/core/passes.h"
 
@@ -30,13 +31,18 @@ struct TrainingConfig {
   double max_minutes = 0.0;   // 0: no limit; else stops cleanly after so long
   int max_skipped_steps = 5;  // in a row, before the run has failed; 0: no limit
   bool check_finite = false;  // name the first tensor that is not finite
+  // Only weights whose name has one of these as a part of it ("q_proj", "model.layers.3") are
+  // trained, the others stay as they are; empty: all are.
+  std::vector<std::string> only;
 };
 
 struct OptimizerConfig {
   double lr = 3e-3;
-  double min_lr_ratio = 0.1;  // the cosine ends at lr x this
+  LrSchedule lr_schedule = LrSchedule::kCosine;
+  double min_lr_ratio = 0.1;  // the rate ends at lr x this
   int warmup_steps = 10;
-  int decay_steps = 0;  // 0: training.steps
+  int decay_steps = 0;      // where the rate has come down; 0: training.steps
+  int wsd_decay_steps = 0;  // wsd: how long it takes to come down; 0: a fifth of the steps
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
@@ -101,6 +107,13 @@ struct MetricsConfig {
   std::string run_name;  // in each line; empty: the run's id
 };
 
+// Of the data set that training is judged by while it runs.
+struct EvalConfig {
+  std::string data;            // prefix of its .bin and .idx; empty: none
+  int every = 0;               // steps; 0: only at the end
+  std::int64_t sequences = 0;  // documents from the first; 0: all
+};
+
 struct TrainConfig {
   ModelSpec model;
   std::string model_preset;  // applied before the other model keys
@@ -116,6 +129,7 @@ struct TrainConfig {
   RuntimeConfig runtime;
   CheckpointConfig checkpoint;
   MetricsConfig metrics;
+  EvalConfig eval;
 
   // Says of the model what follows from its preset or folder and the keys that changed it
   // (ModelSpec::settle_context). Calling it again changes nothing.

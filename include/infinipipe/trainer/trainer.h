@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "infinipipe/base/units.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/core/keeping.h"
+#include "infinipipe/core/needle_losses.h"
 #include "infinipipe/core/position_loss.h"
 
 namespace infinipipe {
@@ -60,12 +62,19 @@ struct StepMetrics {
   int steps_repeated = 0;       // done again since a process died
   Seconds seconds_lost = 0.0;   // what they had taken the first time
   double goodput = 1.0;         // seconds_total over both
+  // Of eval.data, after the step's update; NaN where training was not judged then.
+  double eval_loss = std::numeric_limits<double>::quiet_NaN();
+  double eval_targets = std::numeric_limits<double>::quiet_NaN();
+  Seconds eval_seconds =
+      std::numeric_limits<double>::quiet_NaN();  // that it took, beside `seconds`
 };
 
 // One line of JSON without the line break.
 std::string metrics_json(const StepMetrics& metrics);
 // The line for people: "step   12  loss 3.2145  grad 0.812  lr 9.8e-03  14,210 tok/s  mfu 61% ...".
 std::string step_line(const StepMetrics& metrics);
+// What follows it where training was judged: "eval   12  loss 2.1034  perplexity 8.2 ...".
+std::string eval_line(const StepMetrics& metrics);
 
 // Changes a configuration before anything runs, as flags do: device, threads, planner, limits.
 using Configure = std::function<TrainConfig(TrainConfig)>;
@@ -100,6 +109,7 @@ struct TrainResult {
   int steps = 0;            // of the whole run
   double first_loss = 0.0;  // of steps that were not skipped
   double last_loss = 0.0;
+  double eval_loss = std::numeric_limits<double>::quiet_NaN();  // the last; NaN: none
   int skipped = 0;
   int skipped_at_end = 0;           // in a row, for a loss or norm that is not finite
   Seconds plan_cpu_seconds = 0.0;   // processor time of planning, all steps
@@ -129,6 +139,7 @@ struct EvalResult {
   std::int64_t sequences = 0;
   Seconds seconds = 0.0;
   std::vector<PositionLoss> by_position;  // [0, 1), [1, 2), [2, 4), [4, 8), ...; those with targets
+  std::optional<NeedleLosses> needle;
 };
 
 struct EvalOptions {
@@ -140,6 +151,9 @@ struct EvalOptions {
   // of document 7, float64 for float64, else float32, and "tokens.7" int64; empty: nowhere. Each
   // document runs as one chunk.
   std::string logits;
+  // The passkey test beside it: so many lengths and depths, and numbers for each; 0: none.
+  int needle_grid = 0;
+  int needle_trials = 1;
   // Of the checkpoint's configuration; may be empty. The model is the checkpoint's; another one is
   // refused when its tensors are loaded.
   Configure configure;

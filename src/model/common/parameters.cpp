@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/random.h"
+#include "core/model_tensors.h"
 
 namespace infinipipe {
 
@@ -42,8 +43,6 @@ void fill_normal(const at::Tensor& rows, std::int64_t seed, std::string_view nam
     fill(rows.data_ptr<float>());
   }
 }
-
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
 
 }  // namespace
 
@@ -111,7 +110,7 @@ Weight ParameterMaker::norm(const std::string& name, std::int64_t size) {
 void ParameterMaker::embedding() {
   const ModelSpec& model = options_.model;
   result_.embedding =
-      matrix({{kEmbedding, model.vocab_size}}, model.hidden_size, model.initializer_range);
+      matrix({{kEmbeddingTensor, model.vocab_size}}, model.hidden_size, model.initializer_range);
 }
 
 void ParameterMaker::head() {
@@ -122,7 +121,7 @@ void ParameterMaker::head() {
     result_.head = result_.embedding;
   } else {
     result_.head = matrix({{"lm_head.weight", model.vocab_size}}, model.hidden_size,
-                          model.initializer_range, tied, tied ? kEmbedding : "");
+                          model.initializer_range, tied, tied ? kEmbeddingTensor : "");
   }
 }
 

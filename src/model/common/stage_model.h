@@ -31,6 +31,7 @@ struct Parameter {
   // Its gradient and the embedding's must be summed into both before the optimizer, it counts once
   // in the gradient norm, and a checkpoint leaves it out (docs/model.md).
   bool tied_copy = false;
+  bool trained = true;  // the optimizer changes it, and its gradient counts in the norm
 };
 
 // One slice of a chunk, as the model needs to know it.

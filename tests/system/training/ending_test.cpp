@@ -165,9 +165,8 @@ TEST_F(EndingTest, AModelLargerThanTheMachineIsSaidFirst) {
   c.model.intermediate_size = 1 << 18;
   c.model.num_hidden_layers = 100;
   c.checkpoint.path.clear();  // else the disk is too small first
-  EXPECT_THAT(listen(options_of(c)).error,
-              AllOf(HasSubstr("a stage's share of this machine is "),
-                    HasSubstr("even if every layer is recomputed")));
+  EXPECT_THAT(listen(options_of(c)).error, AllOf(HasSubstr("a stage's share of this machine is "),
+                                                 HasSubstr("even if every layer is recomputed")));
   EXPECT_FALSE(fs::exists(c.metrics.path));
 }
 

@@ -33,9 +33,9 @@ class TrainingTest : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
   // Documents of a small repetitive language, 1 to 600 tokens.
-  void write_corpus(int documents, std::uint64_t seed) {
+  void write_corpus(int documents, std::uint64_t seed, const std::string& name = "/data") {
     Random random(seed);
-    IndexedDatasetWriter writer(folder_ + "/data", token_dtype_for(257));
+    IndexedDatasetWriter writer(folder_ + name, token_dtype_for(257));
     for (int i = 0; i < documents; ++i) {
       const std::int64_t length = i % 7 == 0 ? random.between(300, 600) : random.between(1, 80);
       std::vector<std::int64_t> tokens;

@@ -53,9 +53,10 @@ TEST(Config, KeysStandBySectionOnceWithHelp) {
     EXPECT_FALSE(key.help.empty()) << key.name;
     if (sections.empty() || sections.back() != key.section()) sections.push_back(key.section());
   }
-  EXPECT_EQ(sections, (std::vector<std::string>{"model", "model.rope", "data", "training",
-                                                "optimizer", "parallelism", "memory", "planner",
-                                                "cluster", "runtime", "checkpoint", "metrics"}));
+  EXPECT_EQ(sections,
+            (std::vector<std::string>{"model", "model.rope", "data", "training", "optimizer",
+                                      "parallelism", "memory", "planner", "cluster", "runtime",
+                                      "checkpoint", "metrics", "eval"}));
 }
 
 // A value for a key that differs from the default and that check() allows with the others.
@@ -66,6 +67,7 @@ std::string other_value(const ConfigKey& key) {
       if (key.name == "training.dtype") return to_string(Dtype::kBfloat16);
       if (key.name == "model.model_type") return to_string(ModelFamily::kQwen3);
       if (key.name == "model.rope.type") return to_string(RopeType::kLinear);
+      if (key.name == "optimizer.lr_schedule") return to_string(LrSchedule::kLinear);
       if (key.name == "runtime.device") return to_string(Device::kCuda);
       return "some \"path\" with \\ and \n and é";
     case ConfigType::kInteger:
@@ -157,7 +159,7 @@ TEST(Config, UnknownKeysNameTheNearest) {
             "config.toml: [trainin]: unknown section, did you mean [training]?");
   EXPECT_EQ(toml_error("[zzzzzzzz]\n"),
             "config.toml: [zzzzzzzz]: unknown section, expected one of model, data, training, "
-            "optimizer, parallelism, memory, planner, cluster, runtime, checkpoint, metrics");
+            "optimizer, parallelism, memory, planner, cluster, runtime, checkpoint, metrics, eval");
   EXPECT_EQ(toml_error("steps = 3\n"),
             "config.toml: steps: unknown key, did you mean training.steps?");
   EXPECT_EQ(toml_error("[memory]\nqqqqqqqqqqqqq = 3\n"),

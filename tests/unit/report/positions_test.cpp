@@ -24,7 +24,10 @@ PositionCurve curve(const std::string& name, double loss, int ranges) {
 }
 
 TEST(Positions, TheTableHasALineForEachRange) {
+  EXPECT_EQ(position_table({curve("a", 1.0, 1)}), "           0 to 0               1.0000\n");
   EXPECT_EQ(position_table({curve("a", 1.0, 3), curve("b", 0.5, 2)}),
+            "[1] a\n[2] b\n"
+            "   positions                       [1]       [2]\n"
             "           0 to 0               1.0000    0.5000\n"
             "           1 to 1               2.0000    1.5000\n"
             "           2 to 3               3.0000         -\n");

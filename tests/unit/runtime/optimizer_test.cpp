@@ -51,6 +51,36 @@ TEST(LearningRate, SurvivesAWarmUpLongerThanTheRun) {
   EXPECT_NEAR(learning_rate(c, 11, 0), 0.1 * c.lr, 1e-15);
 }
 
+// From step 9, the warm-up's last, to 120: ten steps after the rate has come down.
+std::vector<double> rates(LrSchedule schedule, int wsd_decay_steps = 0) {
+  OptimizerConfig c = config();
+  c.lr_schedule = schedule;
+  c.wsd_decay_steps = wsd_decay_steps;
+  std::vector<double> all;
+  for (int step = 9; step <= 120; ++step) all.push_back(learning_rate(c, step, 0));
+  return all;
+}
+
+TEST(LearningRate, FallsStraightOrNotAtAll) {
+  const std::vector<double> linear = rates(LrSchedule::kLinear);
+  for (int step = 10; step <= 120; ++step) {
+    const double expected = 1e-2 - 9e-3 * std::min(1.0, (step - 10) / 100.0);
+    EXPECT_NEAR(linear.at(step - 9), expected, 1e-15) << step;
+  }
+  for (const double rate : rates(LrSchedule::kConstant)) EXPECT_NEAR(rate, 1e-2, 1e-17);
+}
+
+TEST(LearningRate, IsStableUntilItsLastSteps) {
+  for (const int length : {0, 40, 1, 1000}) {  // 0: a fifth of the 110; 1000: from the warm-up on
+    const std::vector<double> wsd = rates(LrSchedule::kWarmupStableDecay, length);
+    const int begin = length == 0 ? 88 : std::max(10, 110 - length);
+    for (int step = 9; step <= 120; ++step) {
+      const double progress = std::clamp((step - begin) / (110.0 - begin), 0.0, 1.0);
+      EXPECT_NEAR(wsd.at(step - 9), 1e-2 - 9e-3 * progress, 1e-15) << length << " " << step;
+    }
+  }
+}
+
 TEST(ClipFactor, BringsTheNormToTheLimit) {
   OptimizerConfig c;
   c.clip_grad_norm = 2.0;
