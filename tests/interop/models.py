@@ -1,4 +1,7 @@
 """Tiny random models as transformers makes and saves them, of every family and RoPE."""
+import contextlib
+import sys
+
 import torch
 from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
                           Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
@@ -20,6 +23,31 @@ ROPES = {
                    "truncate": False, "beta_fast": 16.0, "mscale": 0.7, "mscale_all_dim": 0.9},
     "dynamic": {"rope_type": "dynamic", "factor": 4.0},
 }
+
+
+class _Wide:
+    """PyTorch, but that float32 means float64."""
+    float = float32 = torch.float64
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+
+@contextlib.contextmanager
+def without_float32():
+    """transformers computes frequencies, cosines, sines and norms in float32, whatever the model's
+    dtype. Inside, the modules of the families above have float64 there."""
+    names = ["transformers.modeling_rope_utils"] + [each[1].__module__ for each in FAMILIES.values()]
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)  # of quotients of whole numbers
+        for name in names:
+            sys.modules[name].torch = _Wide()
+        yield
+    finally:
+        torch.set_default_dtype(default)
+        for name in names:
+            sys.modules[name].torch = torch
 
 
 def make(family, rope, tied, seed=0):
