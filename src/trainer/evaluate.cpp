@@ -96,6 +96,11 @@ EvalResult evaluate(const EvalOptions& options) {
                      "set it to what `infinipipe data build --out` wrote");
   }
 
+  if (const auto sets = config.data.sets(); sets.size() > 1) {
+    throw InputError("eval: --data",
+                     "found " + std::to_string(sets.size()) + " sets, " + config.data.path,
+                     "expected the prefix of one", "evaluate them one by one");
+  }
   const IndexedDataset dataset(config.data.path);
   const std::int64_t count = options.sequences > 0
                                  ? std::min<std::int64_t>(options.sequences, dataset.documents())

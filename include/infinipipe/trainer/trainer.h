@@ -53,6 +53,9 @@ struct StepMetrics {
   std::string skipped_because;  // kNoTargets: no work was done; kNotFinite: the loss or the norm
   int truncated_sequences = 0;
   Tokens truncated_tokens = 0;
+  int split_sequences = 0;             // parts of longer documents
+  std::int64_t dropped_documents = 0;  // of all sets, never drawn: the same in each step
+  std::vector<double> epochs;          // how often each set was gone through, with this step
   std::string plan_hash;
   // Of the whole run so far, over all its processes.
   Tokens tokens_total = 0;
