@@ -17,8 +17,7 @@
 #include "base/file.h"
 #include "base/statistics.h"
 #include "data/batch_source.h"
-#include "data/sampler.h"
-#include "infinipipe/data/indexed_dataset.h"
+#include "data/corpus.h"
 #include "planner/layer_split.h"
 #include "real_run.h"
 #include "report/figure.h"
@@ -86,11 +85,8 @@ std::vector<double> smoothed(const std::vector<double>& values) {
 }
 
 void compare(const TrainConfig& config, const std::string& svg) {
-  const IndexedDataset dataset(config.data.path);
-  const Sampler sampler(dataset.documents(), config.training.sequences_per_step,
-                        config.training.seed);
-  const BatchSource batches(dataset, sampler, config.data.max_sequence_length,
-                            config.model.vocab_size);
+  const Corpus corpus(config.data);
+  const BatchSource batches(corpus, config.training, config.model.vocab_size);
   Run wide(config, kWide);
   Run narrow(config, kNarrow);
   std::vector<double> ratios;

@@ -19,10 +19,9 @@
 
 #include "base/statistics.h"
 #include "data/batch_source.h"
-#include "data/sampler.h"
+#include "data/corpus.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/keeping.h"
-#include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/planner/factory.h"
 #include "planner/layer_split.h"
 #include "planner/planners.h"
@@ -59,9 +58,8 @@ class Bench final {
         planners_(std::move(planners)),
         budgets_(std::move(budgets)),
         config_(std::move(config)),
-        dataset_(config_.data.path),
-        sampler_(dataset_.documents(), config_.training.sequences_per_step, config_.training.seed),
-        batches_(dataset_, sampler_, config_.data.max_sequence_length, config_.model.vocab_size),
+        corpus_(config_.data),
+        batches_(corpus_, config_.training, config_.model.vocab_size),
         context_(plan_context(config_, bench_profile(config_))),
         stages_(stage_layers(context_)),
         engine_(make_engine_options(config_, stages_)) {}
@@ -245,8 +243,7 @@ class Bench final {
   std::vector<std::string> planners_;
   std::vector<double> budgets_;
   TrainConfig config_;
-  IndexedDataset dataset_;
-  Sampler sampler_;
+  Corpus corpus_;
   BatchSource batches_;
   PlanContext context_;
   std::vector<LayerRange> stages_;
@@ -279,9 +276,10 @@ int main(int count, char** arguments) {
         }
       }
       if (std::find(known.begin(), known.end(), name) == known.end()) {
-        throw InputError("bench_training: planners", "found " + name,
-                         "expected planners' names, each alone, with a level of keeping (NAME:LEVEL) or "
-                         "without one (NAME:-LEVEL)");
+        throw InputError(
+            "bench_training: planners", "found " + name,
+            "expected planners' names, each alone, with a level of keeping (NAME:LEVEL) or "
+            "without one (NAME:-LEVEL)");
       }
     }
     Bench(std::move(given.config), std::atoi(given.own["first"].c_str()),

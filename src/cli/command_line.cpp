@@ -124,9 +124,8 @@ void Parser::finish() {
       }
       for (std::size_t v = flag.repeated ? 0 : values[i].size() - 1; v < values[i].size(); ++v) {
         flag.set(values[i][v]);
-        for (const std::string& suffix : flag.suffixes) {
-          files.push_back({flag.positional() ? flag.name : flag.long_name(), values[i][v] + suffix,
-                           flag.written});
+        for (const std::string& file : flag.files(values[i][v])) {
+          files.push_back({flag.positional() ? flag.name : flag.long_name(), file, flag.written});
         }
       }
     } catch (const InputError& error) {

@@ -86,8 +86,9 @@ Command eval_command() {
                 .text("--data", "PREFIX", options->eval.data,
                       "data set (default: the one it was trained on)")
                 .reads({".bin", ".idx"});
-            flags.integer("--sequences", "N", options->eval.sequences, 1,
-                          "documents from the first one on (default: all)");
+            flags.integer(
+                "--sequences", "N", options->eval.sequences, 1,
+                "documents, or parts of split ones, from the first one on (default: all)");
             flags.integer("--stages", "N", options->stages, 1,
                           "pipeline stages (default: the checkpoint's)", 4096);
             flags

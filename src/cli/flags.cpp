@@ -50,6 +50,16 @@ Flag& Flag::writes(std::vector<std::string> with) {
   return reads(std::move(with));
 }
 
+std::vector<std::string> Flag::files(const std::string& value_given) const {
+  std::vector<std::string> all;
+  if (suffixes.empty()) return all;
+  for (const std::string& file :
+       names != nullptr ? names(value_given) : std::vector<std::string>{value_given}) {
+    for (const std::string& suffix : suffixes) all.push_back(file + suffix);
+  }
+  return all;
+}
+
 std::string Flag::long_name() const {
   const std::size_t comma = name.rfind(',');
   return comma == std::string::npos ? name : name.substr(comma + 1);
@@ -191,7 +201,7 @@ void Flags::config(ConfigFlags& target, const std::vector<std::string>& sections
   for (const ConfigKey& key : config_keys()) {
     section("[" + key.section() + "]");
     const std::string default_text = key.get(TrainConfig{});
-    const bool text_key = key.type == ConfigType::kText;
+    const bool text_key = key.type == ConfigType::kText || key.type == ConfigType::kDataSets;
     const char* const value = text_key                                  ? "TEXT"
                               : key.type == ConfigType::kBoolean        ? "true|false"
                               : key.type == ConfigType::kNumber         ? "X"
@@ -213,6 +223,7 @@ void Flags::config(ConfigFlags& target, const std::vector<std::string>& sections
     }
     if (const FileKey* const named = file_key(key.name); named != nullptr && !flag.hidden) {
       flag.suffixes = named->suffixes;
+      flag.names = named->names;
       flag.written = named->written;
     }
   }

@@ -29,9 +29,14 @@ struct Flag {
   // name itself); empty where it is none.
   std::vector<std::string> suffixes;
   bool written = false;  // those files are written, not read
+  // The names in a value that may have several; null: the value is the name.
+  std::vector<std::string> (*names)(const std::string& value) = nullptr;
 
   Flag& reads(std::vector<std::string> with = {""});
   Flag& writes(std::vector<std::string> with = {""});
+
+  // The files that a value of the flag names.
+  std::vector<std::string> files(const std::string& value_given) const;
 
   bool positional() const { return name.empty() || name[0] != '-'; }
   std::string long_name() const;  // "--quiet" of "-q,--quiet"

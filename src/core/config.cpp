@@ -8,6 +8,7 @@
 #include "base/number_text.h"
 #include "base/utf8.h"
 #include "core/config_text.h"
+#include "core/data_sets.h"
 #include "core/model_files.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
@@ -275,17 +276,27 @@ void add_model(Table& t) {
 }
 
 void add_training(Table& t) {
-  t.text("data.path", "indexed data set: the prefix of PREFIX.bin and PREFIX.idx",
-         INFINIPIPE_FIELD(data.path));
+  t.add(
+      "data.path",
+      "indexed data set: the prefix of PREFIX.bin and PREFIX.idx; or several with weights: "
+      "data/code:0.7,data/books:0.3",
+      ConfigType::kDataSets, [](const TrainConfig& c) { return c.data.path; },
+      [](TrainConfig& c, const std::string& value) {
+        c.data.path = value.empty() ? value : data_sets_text(parse_data_sets(value));
+      });
   t.text("data.tokenizer",
          "byte, or the path of a tokenizer.json, of a SentencePiece model, or of a folder with one",
          INFINIPIPE_FIELD(data.tokenizer));
-  t.integer("data.max_sequence_length", "longer documents are cut off here, in tokens",
+  t.integer("data.max_sequence_length", "the most tokens of a sequence",
             INFINIPIPE_FIELD(data.max_sequence_length));
+  t.choice("data.long_documents", kLongDocuments, INFINIPIPE_FIELD(data.long_documents));
 
   t.integer("training.steps", "optimizer steps", INFINIPIPE_FIELD(training.steps));
   t.integer("training.sequences_per_step", "documents in one step",
             INFINIPIPE_FIELD(training.sequences_per_step));
+  t.integer("training.tokens_per_step",
+            "most tokens in one step, of whole documents; 0: sequences_per_step decides alone",
+            INFINIPIPE_FIELD(training.tokens_per_step));
   t.integer("training.seed", "of the weights and the order of the documents",
             INFINIPIPE_FIELD(training.seed));
   t.choice("training.dtype", kDtypes, INFINIPIPE_FIELD(training.dtype));
@@ -406,7 +417,8 @@ void add_running(Table& t) {
          INFINIPIPE_FIELD(eval.data));
   t.integer("eval.every", "steps between two evaluations; 0: only at the end",
             INFINIPIPE_FIELD(eval.every));
-  t.integer("eval.sequences", "documents of it, from the first one on; 0: all",
+  t.integer("eval.sequences",
+            "documents of it, or parts of split ones, from the first one on; 0: all",
             INFINIPIPE_FIELD(eval.sequences));
 }
 

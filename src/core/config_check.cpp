@@ -109,11 +109,17 @@ void TrainConfig::check() const {
   } catch (const InputError& error) {
     throw InputError("config", error.what());
   }
+  try {
+    data.sets();
+  } catch (const InputError& error) {
+    throw InputError("config", error.what());
+  }
   if (data.tokenizer.empty()) fail("data.tokenizer", "nothing", "byte, or a path");
   at_least("data.max_sequence_length", data.max_sequence_length, 1);
 
   at_least("training.steps", training.steps, 1);
   between("training.sequences_per_step", training.sequences_per_step, 1, kMostSequences);
+  at_least("training.tokens_per_step", training.tokens_per_step, 0);
   at_least("training.seed", training.seed, 0);
   within("training.max_minutes", training.max_minutes, 0.0);
   at_least("training.max_skipped_steps", training.max_skipped_steps, 0);

@@ -11,11 +11,13 @@
 
 namespace infinipipe {
 
-// A key whose value is a file's name or prefix.
+// A key whose value is a file's name or prefix, or several.
 struct FileKey {
   std::string_view name;
   bool written = false;
-  std::vector<std::string> suffixes;  // what is appended to the value for each file
+  std::vector<std::string> suffixes;  // what is appended to a name for each file
+  // The names in a value; null: the value is the name.
+  std::vector<std::string> (*names)(const std::string& value) = nullptr;
 };
 // Null for any other key.
 const FileKey* file_key(std::string_view name);

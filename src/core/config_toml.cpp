@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/number_text.h"
+#include "core/data_sets.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/config.h"
@@ -116,8 +117,34 @@ const char* expected_type(ConfigType type) {
       return "an array of integers or \"auto\"";
     case ConfigType::kNames:
       return "an array of names";
+    case ConfigType::kDataSets:
+      return "a string, or an array of prefixes or of {path = \"prefix\", weight = 0.7}";
   }
   return "";
+}
+
+// Of an array of prefixes and tables; empty optional: of something else.
+std::optional<std::string> data_sets_in(const toml::array& array) {
+  std::vector<WeightedData> sets;
+  for (const toml::node& element : array) {
+    WeightedData set;
+    if (const auto* const prefix = element.as_string()) {
+      set.path = prefix->get();
+    } else if (const auto* const table = element.as_table()) {
+      const toml::node* const path = table->get("path");
+      const toml::node* const weight = table->get("weight");
+      if (path == nullptr || !path->is_string()) return {};
+      if (weight != nullptr && !weight->is_number()) return {};
+      if (table->size() != (weight == nullptr ? 1U : 2U)) return {};  // another key
+      set.path = path->as_string()->get();
+      if (weight != nullptr) set.weight = weight->value<double>().value_or(0.0);
+    } else {
+      return {};
+    }
+    sets.push_back(std::move(set));
+  }
+  if (sets.empty()) return {};
+  return data_sets_text(sets);
 }
 
 // The value as the text that a command line would give; empty optional: of another type.
@@ -166,6 +193,10 @@ std::optional<std::string> as_text(const toml::node& node, ConfigType type) {
         return list;
       }
       break;
+    case ConfigType::kDataSets:
+      if (text != nullptr) return text->get();
+      if (const auto* const array = node.as_array()) return data_sets_in(*array);
+      break;
   }
   return {};
 }
@@ -180,7 +211,12 @@ void set_from_node(TrainConfig& config, const std::string& name, const toml::nod
                    const std::string& where) {
   const ConfigKey* const key = find_config_key(name);
   if (key == nullptr) set_config(config, name, {}, where);  // throws, naming the nearest key
-  const std::optional<std::string> text = as_text(node, key->type);
+  std::optional<std::string> text;
+  try {
+    text = as_text(node, key->type);
+  } catch (const InputError& error) {
+    throw InputError(where, error.what());
+  }
   if (!text) {
     throw InputError(where + ": " + name, std::string("found ") + type_name(node.type()),
                      std::string("expected ") + expected_type(key->type));
@@ -215,7 +251,8 @@ std::string toml_string(const std::string& value) {
 }
 
 std::string toml_value(const ConfigKey& key, const std::string& value) {
-  if (key.type == ConfigType::kText || value == "auto") return toml_string(value);
+  if (key.type == ConfigType::kText || key.type == ConfigType::kDataSets || value == "auto")
+    return toml_string(value);
   if (key.type == ConfigType::kIntegersOrAuto) return "[" + value + "]";
   if (key.type == ConfigType::kNames) {
     std::string list;

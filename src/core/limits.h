@@ -16,6 +16,7 @@ inline constexpr int kMostDevices = 1 << 20;
 inline constexpr int kMostThreads = 1024;    // of a stage
 inline constexpr int kMostSlices = 1 << 16;  // of the longest sequence
 inline constexpr int kMostPlansAhead = 1024;
+inline constexpr std::size_t kMostDataSets = 1024;  // that one run draws from
 inline constexpr double kMostStageBytes = 1e18;
 
 }  // namespace infinipipe

@@ -9,8 +9,8 @@
 
 namespace infinipipe {
 
-// Tokens are decoded together with some of those before them: a character may take several, and a token may
-// begin with a space only where it begins a text. One thread; the tokenizer must live on.
+// Tokens are decoded together with some of those before them: a character may take several, and a
+// token may begin with a space only where it begins a text. One thread; the tokenizer must live on.
 class Continuation final {
  public:
   // Of a text whose tokens are `before`; may be empty.

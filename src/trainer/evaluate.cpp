@@ -11,7 +11,6 @@
 #include "data/batch_source.h"
 #include "data/safetensors.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/trainer/trainer.h"
 #include "planner/layer_split.h"
 #include "trainer/checkpoint.h"
@@ -68,8 +67,14 @@ EvalResult evaluate(const EvalOptions& options) {
                      "set it to what `infinipipe data build --out` wrote");
   }
 
-  const IndexedDataset dataset(config.data.path);
-  const std::int64_t count = evaluated_documents(dataset, options.sequences);
+  if (const auto sets = config.data.sets(); sets.size() > 1) {
+    throw InputError("eval: --data",
+                     "found " + std::to_string(sets.size()) + " sets, " + config.data.path,
+                     "expected the prefix of one", "evaluate them one by one");
+  }
+  const Corpus corpus(config.data);
+  const BatchSource data(corpus, config.training, config.model.vocab_size);
+  const std::int64_t count = evaluated_pieces(corpus, options.sequences);
   // Forwards alone are not worth measuring the machine for.
   if (config.cluster.profile.empty()) config.cluster.profile = "estimate";
   const PlanContext context = plan_context(config, resolve_profile(config, options.log));
@@ -81,22 +86,22 @@ EvalResult evaluate(const EvalOptions& options) {
   if (!options.logits.empty()) {
     std::vector<std::vector<std::int64_t>> documents;
     for (std::int64_t i = 0; i < count; ++i) {
-      documents.push_back(
-          load_document(dataset, i, config.data.max_sequence_length, config.model.vocab_size));
+      documents.push_back(data.load_piece(corpus.piece(i)));
     }
     write_logits(options.logits, documents, config.model.vocab_size, config.training.dtype, engine);
   }
 
-  const DocumentLosses found = evaluate_documents(
-      engine, *planner, dataset, config, count, [&](std::int64_t documents, double loss) {
-        options.log(format_count(documents) + " of " + format_count(count) + " documents, loss " +
-                    std::to_string(loss));
-      });
+  const CorpusLosses found =
+      evaluate_corpus(engine, *planner, data, count, config.training.sequences_per_step,
+                      [&](std::int64_t sequences, double loss) {
+                        options.log(format_count(sequences) + " of " + format_count(count) +
+                                    " documents, loss " + std::to_string(loss));
+                      });
   EvalResult result;
   if (options.needle_grid > 0) {
     const auto tokenizer = checkpoint_tokenizer(config, checkpoint, options.warn);
     result.needle =
-        find_needles(engine, *planner, *tokenizer, dataset, config,
+        find_needles(engine, *planner, *tokenizer, *corpus.sets().front().dataset, config,
                      {.grid = options.needle_grid, .trials = options.needle_trials}, options.log);
   }
   result.checkpoint = checkpoint.folder;

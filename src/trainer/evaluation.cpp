@@ -4,7 +4,6 @@
 #include <bit>
 #include <utility>
 
-#include "data/batch_source.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -41,26 +40,23 @@ class Positions final {
 
 }  // namespace
 
-std::int64_t evaluated_documents(const IndexedDataset& dataset, std::int64_t sequences) {
-  return sequences > 0 ? std::min(sequences, dataset.documents()) : dataset.documents();
+std::int64_t evaluated_pieces(const Corpus& corpus, std::int64_t sequences) {
+  return sequences > 0 ? std::min(sequences, corpus.pieces()) : corpus.pieces();
 }
 
-DocumentLosses evaluate_documents(Engine& engine, const Planner& planner,
-                                  const IndexedDataset& dataset, const TrainConfig& config,
-                                  std::int64_t count, const EvaluationProgress& progress) {
-  DocumentLosses result;
+CorpusLosses evaluate_corpus(Engine& engine, const Planner& planner, const BatchSource& data,
+                             std::int64_t count, int per_step, const EvaluationProgress& progress) {
+  CorpusLosses result;
   double total = 0.0;
   Positions positions;
-  const std::int64_t per_step = config.training.sequences_per_step;
   for (std::int64_t first = 0; first < count; first += per_step) {
     const std::int64_t end = std::min(count, first + per_step);
     Batch batch;
     PlanRequest request;
     request.step = static_cast<int>(first / per_step);
     request.forward_only = true;
-    for (std::int64_t document = first; document < end; ++document) {
-      std::vector<std::int64_t> tokens = load_document(
-          dataset, document, config.data.max_sequence_length, config.model.vocab_size);
+    for (std::int64_t number = first; number < end; ++number) {
+      std::vector<std::int64_t> tokens = data.load_piece(data.corpus().piece(number));
       if (tokens.empty()) continue;
       request.sequences.push_back(static_cast<Tokens>(tokens.size()));
       result.tokens += request.sequences.back();
@@ -77,7 +73,7 @@ DocumentLosses evaluate_documents(Engine& engine, const Planner& planner,
     progress(end, total / result.targets);
   }
   if (result.targets == 0.0) {
-    throw InputError(dataset.prefix(), "no document has two tokens",
+    throw InputError(data.corpus().sets().front().dataset->prefix(), "no document has two tokens",
                      "expected something to predict");
   }
   result.loss = total / result.targets;

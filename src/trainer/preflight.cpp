@@ -62,24 +62,23 @@ void require_ready(const TrainOptions& options, const TrainConfig& config) {
   require_own_outputs(config_files(config, "config", [](const ConfigKey&) { return true; }));
 }
 
-Survey survey_data(const IndexedDataset& dataset, const Sampler& sampler, const TrainConfig& config,
-                   int first, const std::atomic<bool>* stop,
+Survey survey_data(const BatchSource& batches, const TrainConfig& config, int first,
+                   const std::atomic<bool>* stop,
                    const std::function<void(const std::string&)>& log) {
   constexpr Tokens kProgress = Tokens{1} << 28;
-  std::vector<bool> seen(static_cast<std::size_t>(dataset.documents()), false);
+  const Corpus& corpus = batches.corpus();
+  std::vector<bool> seen(static_cast<std::size_t>(corpus.pieces()), false);
   Survey survey;
   Tokens read = 0;
   Tokens shown = kProgress;
-  std::int64_t left = dataset.documents();
+  std::int64_t left = corpus.pieces();
   for (int step = first; step < config.training.steps && left > 0; ++step) {
     if (stop != nullptr && stop->load()) throw Stopped("looking at the data");
-    for (const std::int64_t document : sampler.sample(step)) {
-      if (seen[static_cast<std::size_t>(document)]) continue;
-      seen[static_cast<std::size_t>(document)] = true;
+    for (const std::int64_t number : batches.pieces(step)) {
+      if (seen[static_cast<std::size_t>(number)]) continue;
+      seen[static_cast<std::size_t>(number)] = true;
       --left;
-      const auto length = static_cast<Tokens>(
-          load_document(dataset, document, config.data.max_sequence_length, config.model.vocab_size)
-              .size());
+      const auto length = static_cast<Tokens>(batches.load_piece(corpus.piece(number)).size());
       read += length;
       if (length <= survey.longest) continue;
       survey.longest = length;
@@ -90,7 +89,7 @@ Survey survey_data(const IndexedDataset& dataset, const Sampler& sampler, const 
     log("data    looked at " + format_count(read) + " tokens that will be drawn");
   }
   if (survey.longest < 2 && first < config.training.steps) {
-    throw InputError(dataset.prefix(), "no document that will be drawn has two tokens",
+    throw InputError(config.data.path, "no document that will be drawn has two tokens",
                      "expected something to predict",
                      config.data.max_sequence_length < 2 ? "raise data.max_sequence_length"
                                                          : "build it from longer texts");

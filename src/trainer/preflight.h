@@ -23,11 +23,11 @@ struct Survey {
   int step = 0;        // that draws it first
 };
 
-// Reads the documents of steps [first, end) once each: no more than training them will, and much
+// Reads the pieces of steps [first, end) once each: no more than training them will, and much
 // faster. Throws InputError where one holds an id outside the vocabulary, naming it, or none of
 // them has anything to predict. Throws Stopped once *stop is set.
-Survey survey_data(const IndexedDataset& dataset, const Sampler& sampler, const TrainConfig& config,
-                   int first, const std::atomic<bool>* stop,
+Survey survey_data(const BatchSource& batches, const TrainConfig& config, int first,
+                   const std::atomic<bool>* stop,
                    const std::function<void(const std::string&)>& log);
 
 // What training asks of a tokenizer, whose texts are tokens already.

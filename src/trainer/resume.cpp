@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "data/blend.h"
 #include "infinipipe/base/error.h"
 #include "profile/profile_machine.h"
 
@@ -11,7 +12,30 @@ namespace {
 // Keys that a resumed run may not change: it would no longer be the same run.
 bool of_the_run(const std::string& key) {
   return (key.starts_with("model.") && key != "model.preset") || key == "training.dtype" ||
-         key == "training.seed" || key == "training.sequences_per_step";
+         key == "training.seed" || key == "training.sequences_per_step" ||
+         key == "training.tokens_per_step" || key == "data.long_documents";
+}
+
+// Whether both draw from as many sets by the same weights. Where a set lies may have changed; that
+// it is another one is found out by its fingerprint (identity.h).
+bool same_blend(const DataConfig& a, const DataConfig& b) {
+  const auto weights = [](const DataConfig& data) {
+    std::vector<double> all;
+    for (const WeightedData& set : data.sets()) all.push_back(set.weight);
+    return all;
+  };
+  const std::vector<double> of_a = weights(a);
+  const std::vector<double> of_b = weights(b);
+  if (of_a.size() != of_b.size()) return of_a.size() + of_b.size() <= 1;  // one may have no data
+  return of_a.size() < 2 || Blend(of_a).units() == Blend(of_b).units();
+}
+
+// Whether a run may not go on with that key changed.
+bool is_another_run(const std::string& key, const TrainConfig& now, const TrainConfig& before) {
+  if (key == "data.path") return !same_blend(now.data, before.data);
+  // What is drawn are parts of that length, or documents up to it.
+  if (key == "data.max_sequence_length") return before.data.long_documents != LongDocuments::kCut;
+  return of_the_run(key);
 }
 
 std::string shown(const std::string& value) { return value.empty() ? "nothing" : value; }
@@ -61,7 +85,7 @@ TrainConfig resumed_config(const TrainOptions& options, const CheckpointInfo& ch
     const std::string before = key.get(saved);
     if (now == before) continue;
     if (weights_alone && !key.name.starts_with("model.")) continue;  // the run begins here
-    if (of_the_run(key.name)) {
+    if (is_another_run(key.name, config, saved)) {
       throw InputError("config: " + key.name, "found " + shown(now),
                        "expected " + shown(before) + " as in " + checkpoint.folder,
                        "use the checkpoint's value, or train without --resume");

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "base/file.h"
-#include "data/sampler.h"
+#include "data/batch_source.h"
+#include "data/corpus.h"
 #include "infinipipe/base/error.h"
-#include "infinipipe/data/indexed_dataset.h"
 #include "trainer/checkpoint.h"
 #include "trainer/identity.h"
 #include "trainer/model_from.h"
@@ -44,14 +44,14 @@ Companions new_companions(const std::optional<TokenizerFacts>& tokenizer) {
   return companions;
 }
 
-TrainingRun::Identity identity_of(const IndexedDataset& dataset, const TrainConfig& config,
+TrainingRun::Identity identity_of(const Corpus& corpus, const TrainConfig& config,
                                   const std::optional<CheckpointInfo>& checkpoint,
                                   const StartingWeights& start,
                                   const std::optional<TokenizerFacts>& tokenizer,
                                   const TrainOptions& options) {
   TrainingRun::Identity identity;
   if (!config.checkpoint.path.empty()) {  // they stand in checkpoints alone, and cost reading
-    identity.data = data_identity(dataset);
+    identity.data = data_identity(corpus);
     identity.tokenizer = tokenizer_identity(config.data.tokenizer);
     identity.companions = checkpoint     ? checkpoint->record.companions
                           : start.folder ? start.companions
@@ -85,14 +85,9 @@ TrainResult train(const TrainOptions& options) {
   require_ready(options, config);
   const std::optional<TokenizerFacts> tokenizer = tokenizer_facts(config, options.warn);
   const StartingWeights start = checkpoint ? StartingWeights{} : open_starting_weights(config);
-  const IndexedDataset dataset(config.data.path);
-  if (dataset.documents() == 0) {
-    throw InputError(config.data.path, "found no document", "expected a data set to train on",
-                     "build it from texts that are not empty");
-  }
+  const Corpus corpus(config.data);
+  BatchSource batches(corpus, config.training, config.model.vocab_size);
   const std::unique_ptr<Validation> validation = Validation::open(config);
-  const Sampler sampler(dataset.documents(), config.training.sequences_per_step,
-                        config.training.seed);
   if (!folder.empty()) {
     make_folder(folder);
     if (!lock) lock.emplace(folder, options.warn);
@@ -101,15 +96,15 @@ TrainResult train(const TrainOptions& options) {
   int first = 0;
   if (checkpoint && checkpoint->moments != nullptr) {
     first = static_cast<int>(
-        sampler.restore({checkpoint->sampler, checkpoint->folder + "/manifest.json", "sampler"}));
+        batches.restore({checkpoint->sampler, checkpoint->folder + "/manifest.json", "sampler"}));
   }
   TrainingRun::Identity identity =
-      identity_of(dataset, config, checkpoint, start, tokenizer, options);
+      identity_of(corpus, config, checkpoint, start, tokenizer, options);
 
   std::optional<Profile> profile;
   Survey survey;
   try {
-    survey = survey_data(dataset, sampler, config, first, options.stop, options.log);
+    survey = survey_data(batches, config, first, options.stop, options.log);
     require_memory(config, survey);
     warn_of_small_vocabulary(config, tokenizer, options.warn);
     if (checkpoint) profile = saved_profile(config, *checkpoint, options.log);
@@ -122,13 +117,10 @@ TrainResult train(const TrainOptions& options) {
   }
   const PlanContext context = plan_context(config, std::move(*profile));
   if (first < config.training.steps) {
-    require_fitting(*make_judged_planner(context),
-                    {dataset, sampler, config.data.max_sequence_length, config.model.vocab_size},
-                    survey);
+    require_fitting(*make_judged_planner(context), batches, survey);
   }
   if (validation != nullptr) validation->plan_with(make_judged_planner(context));
-  TrainingRun run(options, config, dataset, sampler, context, std::move(identity),
-                  validation.get());
+  TrainingRun run(options, config, batches, context, std::move(identity), validation.get());
   if (checkpoint) {
     run.load(*checkpoint);
     options.log("resumed " + checkpoint->folder + ", step " + std::to_string(first));

@@ -14,6 +14,7 @@
 #include "infinipipe/report/chrome_trace.h"
 #include "planner/layer_split.h"
 #include "trainer/checkpoint.h"
+#include "trainer/data_lines.h"
 #include "trainer/metrics_file.h"
 #include "trainer/model_from.h"
 #include "trainer/paced_planner.h"
@@ -80,13 +81,11 @@ void fill_plan_metrics(const Plan& plan, StepMetrics& metrics) {
 }  // namespace
 
 TrainingRun::TrainingRun(const TrainOptions& options, const TrainConfig& config,
-                         const IndexedDataset& dataset, const Sampler& sampler, PlanContext context,
-                         Identity identity, const Validation* validation)
+                         const BatchSource& batches, PlanContext context, Identity identity,
+                         const Validation* validation)
     : options_(options),
       config_(config),
-      dataset_(dataset),
-      sampler_(sampler),
-      batches_(dataset, sampler, config.data.max_sequence_length, config.model.vocab_size),
+      batches_(batches),
       context_(std::move(context)),
       identity_(std::move(identity)),
       validation_(validation),
@@ -132,8 +131,7 @@ void TrainingRun::describe() const {
                std::to_string(config_.model.num_hidden_layers) + " layers of " +
                std::to_string(config_.model.hidden_size) + ", " +
                to_string(config_.training.dtype));
-  options_.log("data    " + config_.data.path + ": " + format_count(dataset_.documents()) +
-               " documents, " + format_count(dataset_.tokens()) + " tokens");
+  for (const std::string& line : data_lines(batches_)) options_.log(line);
   if (validation_ != nullptr) options_.log("eval    " + validation_->describe());
   options_.log("stages  " + std::to_string(stages_.size()) + " (layers " + split + ") x " +
                std::to_string(config_.runtime.threads_per_stage) + " thread(s) on " +
@@ -291,7 +289,7 @@ void TrainingRun::save(int next_step, bool last, TrainResult& result) {
   // The end of a run that goes well needs no older one.
   if (!last || health_.skipped_in_a_row() > 0) rotation.keep_too = proven_;
   result.checkpoint = newest_ =
-      save_checkpoint(engine_, config_, next_step, sampler_.state(next_step), record, rotation);
+      save_checkpoint(engine_, config_, next_step, batches_.state(next_step), record, rotation);
   unsaved_ = false;
   options_.log("saved   " + result.checkpoint);
 }
@@ -341,6 +339,9 @@ StepMetrics TrainingRun::train_step(int step, PlanService& plans) {
   LoadedBatch loaded = batches_.load(step);
   metrics.truncated_sequences = static_cast<int>(loaded.truncated_sequences);
   metrics.truncated_tokens = loaded.truncated_tokens;
+  metrics.split_sequences = static_cast<int>(loaded.split_sequences);
+  metrics.dropped_documents = dropped_documents(batches_.corpus());
+  metrics.epochs = batches_.epochs(step + 1);
   Batch batch;
   batch.sequences = std::move(loaded.sequences);
 
@@ -400,7 +401,7 @@ void TrainingRun::update(int step, const StepResult& result, StepMetrics& metric
 // Beside the step: its seconds are not the step's.
 void TrainingRun::validate(StepMetrics& metrics) {
   const Clock::time_point started = Clock::now();
-  std::optional<DocumentLosses> found;
+  std::optional<CorpusLosses> found;
   try {
     found = validation_->run(engine_, options_.stop);
   } catch (const Error& error) {

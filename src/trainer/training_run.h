@@ -6,8 +6,6 @@
 
 #include "data/batch_source.h"
 #include "data/model_folder.h"
-#include "data/sampler.h"
-#include "infinipipe/data/indexed_dataset.h"
 #include "infinipipe/planner/planner.h"
 #include "infinipipe/trainer/trainer.h"
 #include "planner/plan_service.h"
@@ -31,9 +29,8 @@ class TrainingRun final {
   };
 
   // Everything referred to must live on. `validation` may be null.
-  TrainingRun(const TrainOptions& options, const TrainConfig& config, const IndexedDataset& dataset,
-              const Sampler& sampler, PlanContext context, Identity identity,
-              const Validation* validation);
+  TrainingRun(const TrainOptions& options, const TrainConfig& config, const BatchSource& batches,
+              PlanContext context, Identity identity, const Validation* validation);
 
   // Goes on from a checkpoint.
   void load(const CheckpointInfo& checkpoint);
@@ -57,9 +54,7 @@ class TrainingRun final {
 
   const TrainOptions& options_;
   const TrainConfig& config_;
-  const IndexedDataset& dataset_;
-  const Sampler& sampler_;
-  BatchSource batches_;
+  const BatchSource& batches_;
   PlanContext context_;
   Identity identity_;
   const Validation* validation_;

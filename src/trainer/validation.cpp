@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "data/batch_source.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -13,16 +12,26 @@ std::unique_ptr<Validation> Validation::open(const TrainConfig& config) {
   return std::unique_ptr<Validation>(new Validation(config));
 }
 
+namespace {
+
+// Cut, split or dropped as the data that is trained on.
+DataConfig data_of(const TrainConfig& config) {
+  DataConfig data = config.data;
+  data.path = config.eval.data;
+  return data;
+}
+
+}  // namespace
+
 Validation::Validation(const TrainConfig& config)
     : config_(config),
-      dataset_(config.eval.data),
-      count_(evaluated_documents(dataset_, config.eval.sequences)) {
-  for (std::int64_t document = 0; document < count_; ++document) {
-    lengths_.push_back(static_cast<Tokens>(
-        load_document(dataset_, document, config.data.max_sequence_length, config.model.vocab_size)
-            .size()));
+      corpus_(data_of(config)),
+      data_(corpus_, config.training, config.model.vocab_size),
+      count_(evaluated_pieces(corpus_, config.eval.sequences)) {
+  for (std::int64_t number = 0; number < count_; ++number) {
+    lengths_.push_back(static_cast<Tokens>(data_.load_piece(corpus_.piece(number)).size()));
   }
-  if (lengths_.empty() || *std::max_element(lengths_.begin(), lengths_.end()) < 2) {
+  if (*std::max_element(lengths_.begin(), lengths_.end()) < 2) {
     throw InputError(config.eval.data, "no document has two tokens",
                      "expected something to predict", "set eval.data to another data set");
   }
@@ -44,7 +53,7 @@ void Validation::plan_with(std::unique_ptr<Planner> planner) {
     planner_->plan(request);
   } catch (const RunError& error) {
     throw RunError("config: eval.data", error.what(), "",
-                   "the longest document of " + config_.eval.data + " has " +
+                   "the longest sequence of " + config_.eval.data + " has " +
                        format_count(lengths_[static_cast<std::size_t>(longest)]) +
                        " tokens (data.max_sequence_length); nothing was trained");
   }
@@ -54,12 +63,12 @@ bool Validation::is_due(int next_step, bool last) const {
   return last || (config_.eval.every > 0 && next_step % config_.eval.every == 0);
 }
 
-std::optional<DocumentLosses> Validation::run(Engine& engine, const std::atomic<bool>* stop) const {
+std::optional<CorpusLosses> Validation::run(Engine& engine, const std::atomic<bool>* stop) const {
   try {
-    return evaluate_documents(engine, *planner_, dataset_, config_, count_,
-                              [stop](std::int64_t, double) {
-                                if (stop != nullptr && stop->load()) throw Stopped("evaluating");
-                              });
+    return evaluate_corpus(engine, *planner_, data_, count_, config_.training.sequences_per_step,
+                           [stop](std::int64_t, double) {
+                             if (stop != nullptr && stop->load()) throw Stopped("evaluating");
+                           });
   } catch (const Stopped&) {
     return std::nullopt;
   }
@@ -67,7 +76,7 @@ std::optional<DocumentLosses> Validation::run(Engine& engine, const std::atomic<
 
 std::string Validation::describe() const {
   const int every = config_.eval.every;
-  return config_.eval.data + ": " + format_count(count_) + " documents, " +
+  return config_.eval.data + ": " + format_count(count_) + " sequences, " +
          (every > 0 ? "every " + std::to_string(every) + " steps and " : std::string()) +
          "at the end";
 }

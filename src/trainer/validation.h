@@ -15,7 +15,7 @@ namespace infinipipe {
 class Validation final {
  public:
   // Null where eval.data is not set. Throws InputError where the data set cannot be read, or one of
-  // the documents holds an id outside the vocabulary; nothing else of the run need be there yet.
+  // its tokens is an id outside the vocabulary; nothing else of the run need be there yet.
   static std::unique_ptr<Validation> open(const TrainConfig& config);
 
   // Plans from now on. Throws what the planner does where the longest document cannot fit.
@@ -26,18 +26,19 @@ class Validation final {
   bool is_due(int next_step, bool last) const;
 
   // Empty where `stop` was set before it was done.
-  std::optional<DocumentLosses> run(Engine& engine, const std::atomic<bool>* stop) const;
+  std::optional<CorpusLosses> run(Engine& engine, const std::atomic<bool>* stop) const;
 
-  // One line: "corpus/held-out, 111 documents, every 50 steps".
+  // One line: "corpus/held-out: 111 sequences, every 50 steps and at the end".
   std::string describe() const;
 
  private:
   explicit Validation(const TrainConfig& config);
 
   const TrainConfig& config_;
-  IndexedDataset dataset_;
-  std::int64_t count_;
-  std::vector<Tokens> lengths_;  // of its documents, as cut
+  Corpus corpus_;
+  BatchSource data_;
+  std::int64_t count_;           // of its pieces that are judged by
+  std::vector<Tokens> lengths_;  // of these
   std::unique_ptr<Planner> planner_;
 };
 

@@ -11,21 +11,38 @@
 #include "infinipipe/base/units.h"
 #include "infinipipe/core/device.h"
 #include "infinipipe/core/dtype.h"
+#include "infinipipe/core/long_documents.h"
 #include "infinipipe/core/lr_schedule.h"
 #include "infinipipe/core/model_spec.h"
 #include "infinipipe/core/passes.h"
 
 namespace infinipipe {
 
+// A data set that training draws from.
+struct WeightedData {
+  std::string path;     // prefix of PREFIX.bin and PREFIX.idx
+  double weight = 1.0;  // against those of the others: its share of the sequences that are drawn
+
+  bool operator==(const WeightedData&) const = default;
+};
+
 struct DataConfig {
-  std::string path;                // prefix of PREFIX.bin and PREFIX.idx
+  // A prefix, or several with weights: "data/code:0.7,data/books:0.3", or Megatron's
+  // "0.7 data/code 0.3 data/books".
+  std::string path;
   std::string tokenizer = "byte";  // "byte", or a path: a tokenizer.json, a SentencePiece model
   Tokens max_sequence_length = 16384;
+  LongDocuments long_documents = LongDocuments::kCut;
+
+  // What `path` names; none where it is empty. Throws InputError("data.path", ...) for a list that
+  // makes no sense.
+  std::vector<WeightedData> sets() const;
 };
 
 struct TrainingConfig {
   int steps = 100;
   int sequences_per_step = 8;
+  Tokens tokens_per_step = 0;  // 0: batches of sequences_per_step; else that does not count
   std::int64_t seed = 1;
   Dtype dtype = Dtype::kFloat32;
   double max_minutes = 0.0;   // 0: no limit; else stops cleanly after so long
@@ -111,7 +128,7 @@ struct MetricsConfig {
 struct EvalConfig {
   std::string data;            // prefix of its .bin and .idx; empty: none
   int every = 0;               // steps; 0: only at the end
-  std::int64_t sequences = 0;  // documents from the first; 0: all
+  std::int64_t sequences = 0;  // documents, or parts of split ones, from the first; 0: all
 };
 
 struct TrainConfig {
@@ -148,6 +165,7 @@ enum class ConfigType {
   kIntegerOrAuto,   // 4 or "auto"
   kIntegersOrAuto,  // [3, 5] or "auto"
   kNames,           // ["keep more", "packing"]
+  kDataSets,        // "prefix", ["prefix", ...] or [{path = "prefix", weight = 0.7}, ...]
 };
 
 // One key: "training.steps". Values travel as text: `20`, `0.1`, `true`, `auto`, `3,5`, `path`.

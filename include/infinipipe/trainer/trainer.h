@@ -55,6 +55,9 @@ struct StepMetrics {
   std::string skipped_because;  // kNoTargets: no work was done; kNotFinite: the loss or the norm
   int truncated_sequences = 0;
   Tokens truncated_tokens = 0;
+  int split_sequences = 0;             // parts of longer documents
+  std::int64_t dropped_documents = 0;  // of all sets, never drawn: the same in each step
+  std::vector<double> epochs;          // how often each set was gone through, with this step
   std::string plan_hash;
   // Of the whole run so far, over all its processes.
   Tokens tokens_total = 0;
@@ -145,7 +148,7 @@ struct EvalResult {
 struct EvalOptions {
   std::string checkpoint;      // a checkpoint folder, or a folder of them
   std::string data;            // dataset prefix; empty: the checkpoint's own
-  std::int64_t sequences = 0;  // documents from the first; 0: all
+  std::int64_t sequences = 0;  // documents from the first, or parts of split ones; 0: all
   std::optional<int> stages;   // default: the checkpoint's
   // Where every document's logits are written too, as safetensors: "logits.7" [tokens, vocab]
   // of document 7, float64 for float64, else float32, and "tokens.7" int64; empty: nowhere. Each
@@ -162,8 +165,8 @@ struct EvalOptions {
   std::function<void(const std::string&)> warn = [](const std::string&) {};
 };
 
-// Loss and perplexity over whole documents (cut at max_sequence_length), with evaluation plans.
-// Documents without a token are left out.
+// Loss and perplexity over documents, as data.long_documents has those that are longer than
+// data.max_sequence_length, with evaluation plans. Documents without a token are left out.
 EvalResult evaluate(const EvalOptions& options);
 
 struct ImportOptions {

@@ -16,6 +16,7 @@
 namespace infinipipe {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class CommandLine : public testing::ProgramTest {
@@ -411,6 +412,14 @@ TEST_F(CommandLine, DataGoesFromTextToStatistics) {
   const Json stats = parse_json(outcome.out, "stats");
   EXPECT_EQ(stats["documents"], 2);
   EXPECT_EQ(stats["tokens"], 20);
+  EXPECT_FALSE(stats.contains("longer"));
+  outcome = run({"data", "stats", "set", "--cap", "6", "--json", "-"});
+  EXPECT_EQ(
+      parse_json(outcome.out, "stats")["longer"],
+      (Json{{"cap", 6}, {"documents", 1}, {"tokens", 14}, {"behind_the_cut", 8}, {"parts", 3}}));
+  EXPECT_THAT(run({"data", "stats", "set", "--cap", "6"}).out,
+              AllOf(HasSubstr("over 6 tokens: 1 documents, 14 tokens"),
+                    HasSubstr("split  makes 3 sequences of them")));
   EXPECT_THAT(run({"data", "stats", "set"}).out, HasSubstr("documents  2"));
   EXPECT_THAT(run({"data", "stats", "lengths.txt", "--lengths"}).out, HasSubstr("documents  5"));
 }

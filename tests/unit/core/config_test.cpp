@@ -68,6 +68,7 @@ std::string other_value(const ConfigKey& key) {
       if (key.name == "model.model_type") return to_string(ModelFamily::kQwen3);
       if (key.name == "model.rope.type") return to_string(RopeType::kLinear);
       if (key.name == "optimizer.lr_schedule") return to_string(LrSchedule::kLinear);
+      if (key.name == "data.long_documents") return to_string(LongDocuments::kSplit);
       if (key.name == "runtime.device") return to_string(Device::kCuda);
       return "some \"path\" with \\ and \n and é";
     case ConfigType::kInteger:
@@ -81,6 +82,8 @@ std::string other_value(const ConfigKey& key) {
       return "3,5,1";
     case ConfigType::kNames:
       return "packing,keep more";
+    case ConfigType::kDataSets:
+      return "data/code:0.7,data/books:0.3";
   }
   return {};
 }
@@ -193,8 +196,10 @@ TEST(Config, WrongTypesNameKeyFoundAndExpected) {
   EXPECT_EQ(toml_error("[parallelism]\nlayers_per_stage = [1, \"2\"]\n"),
             "config.toml: parallelism.layers_per_stage: found an array, expected an array of "
             "integers or \"auto\"");
-  EXPECT_EQ(toml_error("[data]\npath = 1979-05-27\n"),
-            "config.toml: data.path: found a date or time, expected a string");
+  EXPECT_EQ(
+      toml_error("[data]\npath = 1979-05-27\n"),
+      "config.toml: data.path: found a date or time, expected a string, or an array of prefixes "
+      "or of {path = \"prefix\", weight = 0.7}");
   EXPECT_EQ(toml_error("training = 5\n"),
             "config.toml: training: found an integer, expected the section [training]");
   EXPECT_EQ(toml_error("[[training]]\nsteps = 5\n"),
@@ -309,6 +314,7 @@ TEST(Config, CheckRefusesWhatCannotBe) {
        "data.max_sequence_length: found 0, expected at least 1"},
       {{{"training.steps", "0"}}, "training.steps: found 0, expected at least 1"},
       {{{"training.sequences_per_step", "-1"}}, "training.sequences_per_step: found -1"},
+      {{{"training.tokens_per_step", "-1"}}, "training.tokens_per_step: found -1"},
       {{{"training.seed", "-1"}}, "training.seed: found -1"},
       {{{"training.max_minutes", "-0.5"}},
        "training.max_minutes: found -0.5, expected a finite number of at least 0"},

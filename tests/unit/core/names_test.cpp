@@ -8,6 +8,7 @@
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/device.h"
 #include "infinipipe/core/dtype.h"
+#include "infinipipe/core/long_documents.h"
 #include "support/doc_table.h"
 
 namespace infinipipe {
@@ -89,6 +90,14 @@ TEST(Devices, StandInTheOrderOfTheEnum) { expect_enum_order(kDevices); }
 
 TEST(Devices, AreThoseOfTheDocs) {
   EXPECT_EQ(testing::doc_table("training.md", "device"), testing::doc_rows(kDevices));
+}
+
+TEST(LongDocuments, StandInTheOrderOfTheEnum) {
+  for (const LongDocumentsRow& row : kLongDocuments) EXPECT_STREQ(to_string(row.value), row.name);
+}
+
+TEST(LongDocuments, AreThoseOfTheDocs) {
+  EXPECT_EQ(testing::doc_table("data.md", "long_documents"), testing::doc_rows(kLongDocuments));
 }
 
 }  // namespace

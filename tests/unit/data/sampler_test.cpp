@@ -142,6 +142,47 @@ TEST(Sampler, ItsStateIsSeedAndStep) {
   EXPECT_EQ(Sampler(50, 4, 17).restore({state, "manifest.json"}), 12);
 }
 
+// Two sets, of 10 and of 30 documents; the second is drawn from three times as often.
+TEST(Sampler, EachSetHasEpochsOfItsOwn) {
+  const Sampler sampler({{10, 1.0}, {30, 3.0}}, 8, 5);
+  EXPECT_EQ(sampler.documents(), 40);
+  Numbers first;
+  Numbers second;
+  for (const std::int64_t number : first_positions(sampler, 160)) {
+    (number < 10 ? first : second).push_back(number < 10 ? number : number - 10);
+  }
+  EXPECT_EQ(first, first_positions(Sampler(10, 8, 5), 40)) << "the first set's is that of it alone";
+  ASSERT_EQ(second.size(), 120U);
+  for (std::size_t epoch = 0; epoch < 4; ++epoch) {
+    Numbers order(second.begin() + static_cast<std::ptrdiff_t>(30 * epoch),
+                  second.begin() + static_cast<std::ptrdiff_t>(30 * epoch + 30));
+    std::sort(order.begin(), order.end());
+    EXPECT_EQ(order, iota(30));
+  }
+  EXPECT_EQ(sampler.epochs(160), (std::vector<double>{4.0, 4.0}));
+  EXPECT_EQ(sampler.epochs(20), (std::vector<double>{0.5, 0.5}));
+  EXPECT_DOUBLE_EQ(sampler.places_per_epoch(0), 40.0);
+}
+
+TEST(Sampler, EqualSetsAreNotDrawnInTheSameOrder) {
+  const Numbers drawn = first_positions(Sampler({{50, 1.0}, {50, 1.0}}, 10, 5), 100);
+  int alike = 0;
+  for (std::size_t i = 0; i < drawn.size(); i += 2) alike += drawn[i] % 50 == drawn[i + 1] % 50;
+  EXPECT_LT(alike, 10);
+}
+
+TEST(Sampler, AStateOfOtherSetsIsRefused) {
+  const Json state = Sampler({{10, 0.7}, {30, 0.3}}, 8, 5).state(3);
+  EXPECT_EQ(Sampler({{10, 7.0}, {30, 3.0}}, 8, 5).restore({state, "m.json"}), 3);
+  const auto refusal = [&](std::vector<SampledSet> sets) {
+    return error_of([&] { Sampler(std::move(sets), 8, 5).restore({state, "m.json", "sampler"}); });
+  };
+  EXPECT_THAT(refusal({{30, 0.7}, {10, 0.3}}),
+              HasSubstr("sets[0].documents: found 10, expected 30"));
+  EXPECT_THAT(refusal({{10, 0.6}, {30, 0.4}}), HasSubstr("sets[0].share: found"));
+  EXPECT_THAT(refusal({{40, 1.0}}), HasSubstr("sampler: found 2 sets, expected 1"));
+}
+
 TEST(Sampler, AnotherSamplersStateIsRefused) {
   const auto refusal = [](const Sampler& sampler, const char* key, const Json& value) {
     Json state = Sampler(50, 4, 17).state(12);
