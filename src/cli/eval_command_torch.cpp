@@ -72,7 +72,7 @@ Command eval_command() {
             flags
                 .text("--data", "PREFIX", options->eval.data,
                       "data set (default: the one it was trained on)")
-                .reads({".bin", ".idx"});
+                .reads({".bin", ".idx", ".weights"});
             flags.integer("--sequences", "N", options->eval.sequences, 1,
                           "documents from the first one on (default: all)");
             flags.integer("--stages", "N", options->stages, 1,

@@ -6,7 +6,7 @@ namespace {
 const std::vector<FileKey>& file_keys() {
   static const std::vector<FileKey> kKeys = {
       {"model.from", false, {"/config.json", "/model.safetensors"}},
-      {"data.path", false, {".bin", ".idx"}},
+      {"data.path", false, {".bin", ".idx", ".weights"}},
       {"data.tokenizer", false, {""}},
       {"cluster.profile", false, {""}},
       {"metrics.path", true, {""}},

@@ -66,6 +66,9 @@ LoadedBatch BatchSource::load(std::int64_t step) const {
     batch.documents.push_back(document);
     batch.sequences.push_back(
         load_document(*dataset_, document, max_sequence_length_, vocab_size_));
+    if (dataset_->has_weights()) {
+      batch.weights.push_back(dataset_->weights(document, 0, max_sequence_length_));
+    }
   }
   return batch;
 }

@@ -18,6 +18,8 @@ std::vector<std::int64_t> load_document(const IndexedDataset& dataset, std::int6
 struct LoadedBatch {
   std::vector<std::int64_t> documents;               // numbers in the dataset
   std::vector<std::vector<std::int64_t>> sequences;  // token ids, parallel to `documents`
+  // Loss weights of the tokens, parallel to `sequences`; empty: all are 1.
+  std::vector<std::vector<float>> weights;
   std::int64_t truncated_sequences = 0;
   Tokens truncated_tokens = 0;       // those behind the cut
   std::int64_t empty_documents = 0;  // without a token: left out of the batch

@@ -49,12 +49,13 @@ void write_logits(const std::string& path, const std::vector<std::vector<std::in
 // Sums by powers of two.
 class Positions final {
  public:
-  void add(const std::vector<double>& losses, const std::vector<std::int64_t>& tokens) {
-    for (std::size_t at = 0; at + 1 < tokens.size(); ++at) {
+  // `weights` as a Batch has them.
+  void add(const std::vector<double>& losses, const std::vector<float>& weights) {
+    for (std::size_t at = 0; at + 1 < losses.size(); ++at) {
       const auto bucket = static_cast<std::size_t>(std::bit_width(at));
       if (bucket >= sums_.size()) sums_.resize(bucket + 1);
       sums_[bucket].loss += losses[at];
-      sums_[bucket].targets += 1.0;
+      sums_[bucket].targets += weights.empty() ? 1.0 : static_cast<double>(weights[at + 1]);
     }
   }
   std::vector<PositionLoss> result() const {
@@ -136,6 +137,9 @@ EvalResult evaluate(const EvalOptions& options) {
       request.sequences.push_back(static_cast<Tokens>(tokens.size()));
       result.tokens += request.sequences.back();
       batch.sequences.push_back(std::move(tokens));
+      if (dataset.has_weights()) {
+        batch.weights.push_back(dataset.weights(document, 0, config.data.max_sequence_length));
+      }
     }
     result.sequences += static_cast<std::int64_t>(batch.sequences.size());
     if (batch.target_weight() == 0.0) continue;
@@ -143,13 +147,14 @@ EvalResult evaluate(const EvalOptions& options) {
     total += step.loss * step.target_weight;
     result.targets += step.target_weight;
     for (std::size_t i = 0; i < batch.sequences.size(); ++i) {
-      positions.add(step.token_losses[i], batch.sequences[i]);
+      positions.add(step.token_losses[i],
+                    batch.weights.empty() ? std::vector<float>() : batch.weights[i]);
     }
     options.log(format_count(end) + " of " + format_count(count) + " documents, loss " +
                 std::to_string(total / result.targets));
   }
   if (result.targets == 0.0) {
-    throw InputError(config.data.path, "no document has two tokens",
+    throw InputError(config.data.path, "no document has a token to predict that has loss",
                      "expected something to predict");
   }
   result.loss = total / result.targets;

@@ -10,7 +10,8 @@
 namespace infinipipe {
 
 // "path", "documents", "tokens" and a "fingerprint": a hash over the whole index and over samples
-// of the tokens, some hundred kilobytes spread evenly, so that it is as quick for a large data set.
+// of the tokens and of the weights, where there are any, some hundred kilobytes spread evenly, so
+// that it is as quick for a large data set.
 Json data_identity(const IndexedDataset& dataset);
 
 // "name", and a "fingerprint" where the name is a file's.
