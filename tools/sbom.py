@@ -148,7 +148,7 @@ def bill(build):
         cache = {}
     if not program.is_file() or "CMAKE_PROJECT_VERSION" not in cache:
         fail(f"{build} has no program; build it first: make program")
-    uses = ["planning", "tokenizers"] + [use for use in ("torch", "cuda")
+    uses = ["planning", "tokenizers", "parquet"] + [use for use in ("torch", "cuda")
                            if cache[f"INFINIPIPE_{use.upper()}"] == "ON"]
     rows = third_party.rows_of(SOURCE)
     wheels = Wheels(uses, rows, pathlib.Path(cache["INFINIPIPE_SITE"]))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing need: Debian packages, and into .deps/ of this checkout the wheels
-# that tools/wheels/*.txt pin: LibTorch, HiGHS, tokenizers. Runs again in a second when everything is there.
+# that tools/wheels/*.txt pin: LibTorch, HiGHS, tokenizers, DuckDB. Runs again in a second when everything is there.
 #   tools/setup.sh            everything for the CPU build, the tests and the default corpus
 #   tools/setup.sh plan-only  without LibTorch and the corpus
 #   tools/setup.sh lint       adds clang-format and clang-tidy
@@ -113,6 +113,7 @@ make_environment .deps/venv
 install_wheels planning .deps/venv .deps/wheels.txt
 [ -z "$torch" ] || install_wheels torch .deps/venv .deps/wheels.txt
 install_wheels tokenizers .deps/venv .deps/wheels.txt
+install_wheels parquet .deps/venv .deps/wheels.txt
 [ "$what" != cuda ] || install_wheels cuda .deps/venv .deps/wheels.txt
 if [ "$what" = sbom ]; then
   make_environment .deps/sbom

@@ -14,16 +14,23 @@ struct Options {
 };
 
 std::string result_text(const BuildOptions& build, const BuildResult& result) {
-  std::string text = build.output + ".bin, " + build.output +
-                     ".idx: " + format_count(result.documents) + " documents, " +
-                     format_count(result.tokens) + " tokens (" +
-                     std::string(token_dtype_name(result.dtype)) + "), the longest " +
+  std::string text = build.output + ".bin, " + build.output + ".idx" +
+                     (result.has_weights ? ", " + build.output + ".weights" : "") + ": " +
+                     format_count(result.documents) + " documents, " + format_count(result.tokens) +
+                     " tokens (" + std::string(token_dtype_name(result.dtype)) + "), the longest " +
                      format_count(result.longest) + ", from " + format_count(result.files) +
                      " files of " + format_bytes(static_cast<Bytes>(result.bytes)) + "\n";
   const auto remark = [&](std::int64_t count, const std::string& what) {
     if (count > 0) text += "  " + format_count(count) + " " + what + "\n";
   };
   remark(result.empty_documents, "empty documents were left out");
+  if (result.has_weights) {
+    text += "  " + format_count(result.loss_tokens) + " tokens have loss\n";
+  }
+  remark(result.documents_without_loss, "documents have no token with loss");
+  remark(result.joined_boundaries,
+         "prompts do not end where a token of prompt and completion ends: loss begins at the token "
+         "with the number that the prompt alone would have");
   remark(result.invalid_utf8_documents, "documents were not UTF-8 (" +
                                             format_count(result.invalid_utf8_bytes) +
                                             " bytes were replaced by U+FFFD)");
@@ -59,12 +66,13 @@ Command data_build_command() {
         BuildOptions& build = options->build;
         flags
             .texts("--input", "PATH", build.inputs,
-                   "a folder or a file of text or JSON, plain or in gzip or Zstandard; may be "
+                   "a folder or a file of text or JSON, plain or in gzip or Zstandard, or of "
+                   "Parquet; may be "
                    "given again")
             .reads()
             .required = true;
         flags.text("--out", "PREFIX", build.output, "PREFIX.bin and PREFIX.idx are written")
-            .writes({".bin", ".idx"})
+            .writes({".bin", ".idx", ".weights"})
             .required = true;
         flags.texts("--pattern", "GLOB", build.patterns,
                     "files to take: *.go fits names, a/*.go paths below the folder; may be "
@@ -79,13 +87,14 @@ Command data_build_command() {
                      "it is text");
         flags.choice("--format", {"auto", "text", "jsonl"}, options->format,
                      "a file is a document, or a line is; auto: *.jsonl, *.ndjson and *.json hold "
-                     "JSON, other files text (default auto)");
+                     "JSON, *.parquet rows, other files text (default auto)");
         flags.choice("--on-bad-line", {"stop", "skip"}, options->on_bad_line,
                      "a line without a document ends the build, or is left out and counted "
                      "(default stop)");
         flags.text(
             "--field", "NAME", build.text_field,
-            "field of the JSON that holds the text; a.b is b of the object a (default text)");
+            "field of the JSON, or column, that holds the text or a list of messages; a.b is b of "
+            "the object a (default text, else messages, else prompt and completion)");
         flags.integer("--threads", "N", options->threads, 0, "0: one per core (default 0)", 1024);
         return [options](Console& console) { run(*options, console); };
       }};

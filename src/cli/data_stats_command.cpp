@@ -63,7 +63,7 @@ Command data_stats_command() {
           [](Flags& flags) -> Run {
             auto options = std::make_shared<Options>();
             flags.argument("PREFIX", options->prefix, "indexed data set: PREFIX.bin, PREFIX.idx")
-                .reads({"", ".bin", ".idx"});
+                .reads({"", ".bin", ".idx", ".weights"});
             flags.toggle("--lengths", options->lengths,
                          "PREFIX is a file of lengths, a whole number a line");
             flags.integer("--cap", "TOKENS", options->cap, 1,

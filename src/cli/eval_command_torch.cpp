@@ -85,7 +85,7 @@ Command eval_command() {
             flags
                 .text("--data", "PREFIX", options->eval.data,
                       "data set (default: the one it was trained on)")
-                .reads({".bin", ".idx"});
+                .reads({".bin", ".idx", ".weights"});
             flags.integer(
                 "--sequences", "N", options->eval.sequences, 1,
                 "documents, or parts of split ones, from the first one on (default: all)");

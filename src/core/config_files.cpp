@@ -14,8 +14,8 @@ std::vector<std::string> prefixes(const std::string& value) {
 const std::vector<FileKey>& file_keys() {
   static const std::vector<FileKey> kKeys = {
       {"model.from", false, {"/config.json", "/model.safetensors"}},
-      {"data.path", false, {".bin", ".idx"}, prefixes},
-      {"eval.data", false, {".bin", ".idx"}},
+      {"data.path", false, {".bin", ".idx", ".weights"}, prefixes},
+      {"eval.data", false, {".bin", ".idx", ".weights"}},
       {"data.tokenizer", false, {""}},
       {"cluster.profile", false, {""}},
       {"metrics.path", true, {""}},

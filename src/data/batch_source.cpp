@@ -89,6 +89,12 @@ std::vector<std::int64_t> BatchSource::load_piece(const Corpus::Piece& piece) co
                      vocab_size_);
 }
 
+std::vector<float> BatchSource::load_weights(const Corpus::Piece& piece) const {
+  const IndexedDataset& dataset = *corpus_->sets()[piece.set].dataset;
+  if (!dataset.has_weights()) return std::vector<float>(static_cast<std::size_t>(piece.length), 1);
+  return dataset.weights(piece.document, piece.begin, piece.length);
+}
+
 LoadedBatch BatchSource::load(std::int64_t step) const {
   LoadedBatch batch;
   for (const std::int64_t number : pieces(step)) {
@@ -107,6 +113,7 @@ LoadedBatch BatchSource::load(std::int64_t step) const {
     }
     batch.documents.push_back(number);
     batch.sequences.push_back(load_piece(piece));
+    if (corpus_->has_weights()) batch.weights.push_back(load_weights(piece));
   }
   return batch;
 }

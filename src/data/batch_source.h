@@ -24,6 +24,8 @@ std::vector<std::int64_t> load_document(const IndexedDataset& dataset, std::int6
 struct LoadedBatch {
   std::vector<std::int64_t> documents;               // numbers of the corpus's pieces
   std::vector<std::vector<std::int64_t>> sequences;  // token ids, parallel to `documents`
+  // Loss weights of the tokens, parallel to `sequences`; empty: all are 1.
+  std::vector<std::vector<float>> weights;
   std::int64_t truncated_sequences = 0;
   Tokens truncated_tokens = 0;       // those behind the cut
   std::int64_t split_sequences = 0;  // parts of longer documents
@@ -54,6 +56,9 @@ class BatchSource final {
   LoadedBatch load(std::int64_t step) const;
   // A piece's tokens.
   std::vector<std::int64_t> load_piece(const Corpus::Piece& piece) const;
+
+  // And their loss weights: all 1 where its set has none.
+  std::vector<float> load_weights(const Corpus::Piece& piece) const;
 
   // How often each set has been gone through before a step.
   std::vector<double> epochs(std::int64_t step) const;

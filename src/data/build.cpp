@@ -50,21 +50,27 @@ class DocumentWriter final {
     std::span<const std::byte> bytes = piece.bytes;
     for (const EncodedPiece::Part& part : piece.parts) {
       const std::size_t size = static_cast<std::size_t>(part.tokens) * token_width(writer_.dtype());
-      writer_.append_bytes(bytes.first(size));
+      writer_.append_bytes(bytes.first(size), part.loss);
       bytes = bytes.subspan(size);
       invalid_bytes_ += part.invalid_bytes;
-      if (part.ends_document) end_document();
+      if (part.ends_document) end_document(part);
     }
+    result_.joined_boundaries += piece.joined_boundaries;
     for (const std::string& problem : piece.problems) {
       ++result_.bad_lines;
       if (result_.bad_examples.size() < kMostExamples) result_.bad_examples.push_back(problem);
     }
   }
 
-  void finish() { writer_.finish(); }
+  void finish() {
+    result_.has_weights = writer_.has_weights();
+    result_.loss_tokens = writer_.loss_tokens();
+    result_.documents_without_loss = writer_.documents_without_loss();
+    writer_.finish();
+  }
 
  private:
-  void end_document() {
+  void end_document(const EncodedPiece::Part& part) {
     if (invalid_bytes_ > 0) ++result_.invalid_utf8_documents;
     result_.invalid_utf8_bytes += invalid_bytes_;
     invalid_bytes_ = 0;
@@ -72,7 +78,7 @@ class DocumentWriter final {
       ++result_.empty_documents;
       return;
     }
-    writer_.append(std::array{end_});
+    if (part.adds_end) writer_.append(std::array{end_}, part.loss);
     result_.longest = std::max(result_.longest, writer_.document_tokens());
     writer_.end_document();
     result_.documents = writer_.documents();

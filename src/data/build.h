@@ -15,9 +15,10 @@ namespace infinipipe {
 
 enum class InputFormat {
   kAuto,   // by name, without a suffix of compression: *.jsonl and *.ndjson are JSON lines, *.json
-           // is an array or JSON lines, a file of any other name is one text
+           // is an array or JSON lines, *.parquet rows, a file of any other name is one text
   kText,   // a file is a document
-  kJsonl,  // a line, or an element of an array, is a document: an object with a string `text`
+  kJsonl,  // a line, or an element of an array, is a document: an object with a string `text`, or
+           // with `messages`, or with `prompt` and `completion` (docs/data.md)
 };
 
 // What becomes of a line that is no document: not JSON, not UTF-8, without the text, too long. Also
@@ -59,6 +60,10 @@ struct BuildResult {
   std::int64_t documents = 0;  // written
   Tokens tokens = 0;           // an end of document for each included
   Tokens longest = 0;
+  bool has_weights = false;  // some tokens have no loss: .weights was written
+  Tokens loss_tokens = 0;    // those that are predicted and have loss
+  std::int64_t documents_without_loss = 0;
+  std::int64_t joined_boundaries = 0;       // prompts whose last token goes on in the completion
   std::int64_t bytes = 0;                   // of input
   std::int64_t empty_documents = 0;         // without a token; left out
   std::int64_t invalid_utf8_documents = 0;  // some bytes were replaced by U+FFFD

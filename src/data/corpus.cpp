@@ -76,6 +76,11 @@ Corpus::Set Corpus::open(const WeightedData& data) const {
   return set;
 }
 
+bool Corpus::has_weights() const {
+  return std::any_of(sets_.begin(), sets_.end(),
+                     [](const Set& set) { return set.dataset->has_weights(); });
+}
+
 std::vector<SampledSet> Corpus::sampled_sets() const {
   std::vector<SampledSet> sampled;
   for (const Set& set : sets_) sampled.push_back({set.pieces, set.weight});

@@ -45,6 +45,7 @@ class Corpus final {
   };
   const std::vector<Set>& sets() const { return sets_; }
   std::int64_t pieces() const { return first_.back(); }
+  bool has_weights() const;                      // some set has loss weights
   std::vector<SampledSet> sampled_sets() const;  // pieces and weights
   Tokens max_sequence_length() const { return max_sequence_length_; }
   LongDocuments long_documents() const { return long_documents_; }

@@ -2,17 +2,14 @@
 #include "data/hugging_face_tokenizer.h"
 
 #include <algorithm>
-#include <condition_variable>
-#include <cstdlib>
 #include <filesystem>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
 #include <utility>
 
 #include "base/utf8.h"
-#include "data/tokenizer_worker.h"
-#include "data/worker_process.h"
+#include "data/chat_template.h"
+#include "data/python_worker.h"
+#include "data/worker_programs.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/base/steady_file.h"
@@ -23,81 +20,29 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 28;
-constexpr std::uint64_t kMaxAnswer = std::uint64_t{1} << 36;  // more is no answer
-constexpr std::uint64_t kComplaint = ~std::uint64_t{0};
-constexpr std::size_t kMostWorkers = 32;
 constexpr std::int64_t kMostIds = std::int64_t{1} << 31;
-
-// The Python that INFINIPIPE_PYTHON names, else set-up's own, else whatever there is.
-std::string python() {
-  const char* const named = std::getenv("INFINIPIPE_PYTHON");
-  if (named != nullptr && *named != '\0') return named;
-  std::error_code absent;
-  return fs::exists(kSetUpPython, absent) ? kSetUpPython : "python3";
-}
-
-class Worker final {
- public:
-  // Throws InputError with what it says where it cannot work.
-  Worker(const std::string& file, bool special_in_text)
-      : process_(
-            {python(), "-I", "-c", kTokenizerWorker, file, special_in_text ? "special" : "plain"}) {
-    about_.resize(answer());
-    read(std::span(about_));
-  }
-
-  // What it says of the tokenizer, as JSON.
-  const std::string& about() const { return about_; }
-
-  // A request, and its answer's number.
-  std::uint64_t ask(char operation, std::uint64_t count, std::span<const std::byte> content) {
-    process_.write(std::as_bytes(std::span(&operation, 1)));
-    process_.write(std::as_bytes(std::span(&count, 1)));
-    process_.write(content);
-    return answer();
-  }
-  template <class Element, std::size_t Extent>
-  void read(std::span<Element, Extent> into) {
-    process_.read(std::as_writable_bytes(into));
-  }
-
- private:
-  std::uint64_t answer() {
-    std::uint64_t count = 0;
-    read(std::span(&count, 1));
-    if (count != kComplaint) {
-      if (count > kMaxAnswer) throw RunError("tokenizer", "its worker gives no sense");
-      return count;
-    }
-    std::uint64_t length = 0;
-    read(std::span(&length, 1));
-    std::string message(std::min<std::uint64_t>(length, 2000), '\0');
-    read(std::span(message));
-    throw InputError("", message);
-  }
-
-  WorkerProcess process_;
-  std::string about_;
-};
 
 class HuggingFaceTokenizer final : public Tokenizer {
  public:
   HuggingFaceTokenizer(std::string name, std::string file, bool special_in_text)
-      : name_(std::move(name)), file_(std::move(file)), special_in_text_(special_in_text) {
+      : name_(std::move(name)),
+        file_(std::move(file)),
+        special_in_text_(special_in_text),
+        template_(folder_of_model(file_)),
+        pool_([this] { return start(); }) {
     if (SteadyFile(file_).size() > kMaxFileBytes) {
       throw InputError(file_, "is over " + std::to_string(kMaxFileBytes) + " bytes",
                        "expected a tokenizer.json");
     }
-    std::unique_ptr<Worker> worker = start();
-    const Json about = parse_json(worker->about(), file_);
+    std::string text;
+    pool_.use([&](const PythonWorker& worker) { text = worker.about(); });
+    const Json about = parse_json(text, file_);
     const JsonView view(about, file_);
     vocab_size_ = view.at("ids").integer(0, kMostIds - 1);
     begin_ = view.at("begin").integers(0, kMostIds);
     end_ = view.integer_or("end", vocab_size_);
     for (const std::int64_t id : begin_) vocab_size_ = std::max(vocab_size_, id + 1);
     vocab_size_ = std::max(vocab_size_, end_ + 1);
-    workers_ = 1;
-    idle_.push_back(std::move(worker));
   }
 
   std::string name() const override { return name_; }
@@ -110,11 +55,27 @@ class HuggingFaceTokenizer final : public Tokenizer {
     std::string repaired;
     text = with_valid_utf8(text, repaired);
     std::vector<std::uint32_t> ids;
-    with_worker([&](Worker& worker) {
+    with_worker([&](PythonWorker& worker) {
       ids.resize(worker.ask('e', text.size(), std::as_bytes(std::span(text))));
       worker.read(std::span(ids));
     });
     return {ids.begin(), ids.end()};
+  }
+
+  ChatTokens encode_chat(std::string_view request, const std::string& where) const override {
+    const std::string rendered = template_.render(request, where);
+    std::vector<std::uint32_t> ids;
+    ChatTokens chat;
+    with_worker([&](PythonWorker& worker) {
+      ids.resize(worker.ask('c', rendered.size(), std::as_bytes(std::span(rendered))));
+      chat.loss.resize(ids.size() + 1);
+      worker.read(std::span(ids));
+      worker.read(std::span(chat.loss));
+    });
+    chat.joined_boundary = chat.loss.back() != 0;
+    chat.loss.pop_back();
+    chat.ids.assign(ids.begin(), ids.end());
+    return chat;
   }
 
   std::string decode(std::span<const std::int64_t> ids) const override {
@@ -128,7 +89,7 @@ class HuggingFaceTokenizer final : public Tokenizer {
       if (id != end_ && !begins) kept.push_back(static_cast<std::uint32_t>(id));
     }
     std::string text;
-    with_worker([&](Worker& worker) {
+    with_worker([&](PythonWorker& worker) {
       text.resize(worker.ask('d', kept.size(), std::as_bytes(std::span(kept))));
       worker.read(std::span(text));
     });
@@ -136,63 +97,31 @@ class HuggingFaceTokenizer final : public Tokenizer {
   }
 
  private:
-  std::unique_ptr<Worker> start() const {
+  static std::string folder_of_model(const std::string& file) {
+    const std::string folder = fs::path(file).parent_path().string();
+    return folder.empty() ? "." : folder;
+  }
+  std::unique_ptr<PythonWorker> start() const {
     try {
-      return std::make_unique<Worker>(file_, special_in_text_);
+      return std::make_unique<PythonWorker>(
+          kTokenizerWorker,
+          std::vector<std::string>{file_, special_in_text_ ? "special" : "plain"});
     } catch (const InputError& error) {
       if (std::string_view(error.what()).find("no module tokenizers") != std::string_view::npos) {
-        throw RunError(file_, "the Python package tokenizers is missing from " + python(),
-                       "expected it for a tokenizer.json",
-                       "run tools/setup.sh, or pip install " + std::string(kTokenizersPin) +
-                           " and name that Python in INFINIPIPE_PYTHON");
+        throw missing_package(file_, "tokenizers", "a tokenizer.json", kTokenizersPin);
       }
       throw InputError(file_, error.what(), "expected a tokenizer.json of Hugging Face's");
     }
   }
-  // One that nobody else uses; a new one while there are few. What fails is not used again.
   template <class Act>
   void with_worker(const Act& act) const {
-    std::unique_ptr<Worker> worker = take();
-    try {
-      act(*worker);
-    } catch (const InputError& error) {  // it has said what is wrong, and goes on
-      give_back(std::move(worker));
-      throw InputError(file_, error.what());
-    } catch (...) {
-      give_back(nullptr);
-      throw;
-    }
-    give_back(std::move(worker));
-  }
-  std::unique_ptr<Worker> take() const {
-    std::unique_lock lock(mutex_);
-    const std::size_t most =
-        std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, kMostWorkers);
-    changed_.wait(lock, [&] { return !idle_.empty() || workers_ < most; });
-    if (!idle_.empty()) {
-      std::unique_ptr<Worker> worker = std::move(idle_.back());
-      idle_.pop_back();
-      return worker;
-    }
-    ++workers_;
-    lock.unlock();
-    try {
-      return start();
-    } catch (...) {
-      give_back(nullptr);
-      throw;
-    }
-  }
-  void give_back(std::unique_ptr<Worker> worker) const {
-    {
-      const std::lock_guard lock(mutex_);
-      if (worker == nullptr) {
-        --workers_;
-      } else {
-        idle_.push_back(std::move(worker));
+    pool_.use([&](PythonWorker& worker) {
+      try {
+        act(worker);
+      } catch (const InputError& error) {
+        throw InputError(file_, error.what());
       }
-    }
-    changed_.notify_one();
+    });
   }
 
   std::string name_;
@@ -201,11 +130,8 @@ class HuggingFaceTokenizer final : public Tokenizer {
   std::int64_t vocab_size_ = 0;
   std::vector<std::int64_t> begin_;
   std::int64_t end_ = 0;
-
-  mutable std::mutex mutex_;
-  mutable std::condition_variable changed_;
-  mutable std::vector<std::unique_ptr<Worker>> idle_;
-  mutable std::size_t workers_ = 0;
+  mutable ChatTemplate template_;
+  mutable WorkerPool pool_;
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "base/hash.h"
 #include "data/index_format.h"
 #include "infinipipe/base/error.h"
 
@@ -90,6 +91,35 @@ IndexedDataset::IndexedDataset(const std::string& prefix)
   read_header();
   check_sequences();
   check_documents();
+  open_weights();
+}
+
+void IndexedDataset::open_weights() {
+  const std::string path = prefix_ + ".weights";
+  if (::access(path.c_str(), F_OK) != 0) return;
+  const SteadyFile& file = weights_.emplace(path);
+  const auto fail = [&](const std::string& found, const std::string& expected) {
+    throw InputError(file.path(), found, expected, kRebuild);
+  };
+  const std::uint64_t size = kWeightsHeaderBytes + static_cast<std::uint64_t>(tokens_);
+  if (file.size() < kWeightsHeaderBytes ||
+      load<std::array<char, kWeightsMagic.size()>>(file, 0) != kWeightsMagic) {
+    fail("does not start with IPWEIGHT", "expected loss weights");
+  }
+  const auto version = load<std::uint64_t>(file, kWeightsVersionAt);
+  if (version != kWeightsVersion) fail("version is " + std::to_string(version), "expected 1");
+  const auto tokens = load<std::uint64_t>(file, kWeightsTokensAt);
+  if (tokens != static_cast<std::uint64_t>(tokens_)) {
+    fail("is of " + std::to_string(tokens) + " tokens",
+         "expected the " + std::to_string(tokens_) + " of " + data_.path());
+  }
+  if (file.size() != size) {
+    fail("has " + std::to_string(file.size()) + " bytes", "expected " + std::to_string(size));
+  }
+  const auto hash = load<std::array<char, 32>>(file, kWeightsIndexAt);
+  if (std::string_view(hash.data(), hash.size()) != hash_file(index_)) {
+    fail("is of another index than " + index_.path(), "expected its own");
+  }
 }
 
 void IndexedDataset::read_header() {
@@ -244,16 +274,39 @@ std::vector<Tokens> IndexedDataset::lengths() const {
   return result;
 }
 
-std::vector<std::int64_t> IndexedDataset::read(std::int64_t document, Tokens begin,
-                                               Tokens count) const {
+IndexedDataset::TokenRange IndexedDataset::token_range(std::int64_t document, Tokens begin,
+                                                       Tokens count) const {
   const ByteRange bytes = document_bytes(document);
   const std::int64_t width = static_cast<std::int64_t>(token_width(dtype_));
   const Tokens all = (bytes.end - bytes.begin) / width;
   INFINIPIPE_ASSERT(begin >= 0 && count >= 0, "token range");
-  if (begin >= all) return {};
-  std::vector<std::int64_t> ids(static_cast<std::size_t>(std::min(count, all - begin)));
+  begin = std::min(begin, all);
+  return {bytes.begin / width + begin, std::min(count, all - begin)};
+}
+
+std::vector<float> IndexedDataset::weights(std::int64_t document, Tokens begin,
+                                           Tokens count) const {
+  if (!weights_) return {};
+  const TokenRange range = token_range(document, begin, count);
+  std::vector<std::uint8_t> stored(static_cast<std::size_t>(range.count));
+  weights_->read(kWeightsHeaderBytes + static_cast<std::uint64_t>(range.first),
+                 std::as_writable_bytes(std::span(stored)));
+  for (std::size_t i = 0; i < stored.size(); ++i) {
+    if (stored[i] <= 1) continue;
+    throw InputError(weights_->path(),
+                     "token " + number(range.first + static_cast<Tokens>(i)) + " has weight " +
+                         number(stored[i]),
+                     "expected 0 or 1", kRebuild);
+  }
+  return {stored.begin(), stored.end()};
+}
+
+std::vector<std::int64_t> IndexedDataset::read(std::int64_t document, Tokens begin,
+                                               Tokens count) const {
+  const TokenRange range = token_range(document, begin, count);
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(range.count));
   std::vector<std::byte> stored(ids.size() * token_width(dtype_));
-  data_.read(static_cast<std::uint64_t>(bytes.begin + begin * width), stored);
+  data_.read(static_cast<std::uint64_t>(range.first) * token_width(dtype_), stored);
   const std::byte* from = stored.data();
   switch (dtype_) {
     case TokenDtype::kUint8:

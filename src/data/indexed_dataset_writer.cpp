@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/name_lock.h"
 #include "data/index_format.h"
 #include "data/output_file.h"
@@ -18,6 +19,14 @@ namespace infinipipe {
 namespace {
 
 constexpr std::uint64_t kSpoolPiece = 1 << 18;  // lengths that are in memory at a time
+constexpr std::uint64_t kWeightsPiece = 1 << 16;
+
+// So that an older file is not taken for what belongs to the new tokens.
+void remove_older(const std::string& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    throw RunError(path, std::string("the older file cannot be removed: ") + std::strerror(errno));
+  }
+}
 
 }  // namespace
 
@@ -32,7 +41,9 @@ struct IndexedDatasetWriter::State {
         lock(std::in_place, behind_links(prefix + ".bin")),
         data(prefix + ".bin"),
         index_path(behind_links(prefix + ".idx")),
-        lengths(std::in_place, prefix + ".lengths") {}
+        lengths(std::in_place, prefix + ".lengths"),
+        runs(std::in_place, prefix + ".runs"),
+        weights(std::in_place, prefix + ".weights") {}
 
   std::string prefix;
   TokenDtype dtype;
@@ -49,7 +60,62 @@ struct IndexedDatasetWriter::State {
   Tokens document_tokens = 0;                                // of the one that is written
   std::vector<std::pair<std::int64_t, std::int64_t>> extra;  // document, sequences beyond one
   bool finished = false;
+
+  // Tokens that follow each other and have one weight. Full runs are spooled to disk.
+  struct Run {
+    std::uint64_t tokens = 0;
+    std::uint64_t weight = 1;
+  };
+  Run run;
+  std::optional<OutputFile> runs;     // never gets its name
+  std::optional<OutputFile> weights;  // gets its name where some token has no loss
+  Tokens counted = 0;                 // of the document that is written, predicted and with loss
+  Tokens loss_tokens = 0;             // of ended documents
+  std::int64_t without_loss = 0;      // documents
+  bool has_weights = false;           // some token has no loss
+
+  void weigh(Tokens count, bool loss) {
+    if (count == 0) return;
+    has_weights = has_weights || !loss;
+    const std::uint64_t weight = loss ? 1 : 0;
+    if (weight != run.weight) {
+      runs->append(&run, sizeof(run));
+      run = {0, weight};
+    }
+    run.tokens += static_cast<std::uint64_t>(count);
+    if (loss) counted += document_tokens == 0 ? count - 1 : count;
+  }
+  void write_weights(const OutputFile& index);
 };
+
+// Those of an index that is whole; no file where all are 1.
+void IndexedDatasetWriter::State::write_weights(const OutputFile& index) {
+  if (!has_weights) {
+    runs.reset();
+    weights.reset();
+    return;
+  }
+  runs->append(&run, sizeof(run));
+  runs->flush();
+  const auto put = [&](const auto& value) { weights->append(&value, sizeof(value)); };
+  put(kWeightsMagic);
+  put(kWeightsVersion);
+  put(static_cast<std::uint64_t>(tokens));
+  const std::string hash = hash_file(SteadyFile(index.temporary_path()));
+  weights->append(hash.data(), hash.size());
+  const SteadyFile spool(runs->temporary_path());
+  for (std::uint64_t at = 0; at < spool.size(); at += sizeof(Run)) {
+    Run next;
+    spool.read(at, std::as_writable_bytes(std::span(&next, 1)));
+    const std::vector<std::byte> piece(std::min(next.tokens, kWeightsPiece),
+                                       static_cast<std::byte>(next.weight));
+    for (std::uint64_t left = next.tokens; left > 0; left -= std::min(left, kWeightsPiece)) {
+      weights->append(std::span(piece).first(std::min(left, kWeightsPiece)));
+    }
+  }
+  runs.reset();
+  weights->close();
+}
 
 IndexedDatasetWriter::IndexedDatasetWriter(std::string prefix, TokenDtype dtype,
                                            Tokens max_sequence) {
@@ -65,19 +131,25 @@ Tokens IndexedDatasetWriter::document_tokens() const { return state_->document_t
 std::int64_t IndexedDatasetWriter::documents() const { return state_->documents; }
 Tokens IndexedDatasetWriter::tokens() const { return state_->tokens; }
 
-void IndexedDatasetWriter::append(std::span<const std::int64_t> ids) {
+std::int64_t IndexedDatasetWriter::documents_without_loss() const { return state_->without_loss; }
+
+Tokens IndexedDatasetWriter::loss_tokens() const { return state_->loss_tokens; }
+bool IndexedDatasetWriter::has_weights() const { return state_->has_weights; }
+
+void IndexedDatasetWriter::append(std::span<const std::int64_t> ids, bool loss) {
   State& state = *state_;
   state.encoded.clear();
   append_encoded(state.dtype, ids, state.encoded);
-  append_bytes(state.encoded);
+  append_bytes(state.encoded, loss);
 }
 
-void IndexedDatasetWriter::append_bytes(std::span<const std::byte> encoded) {
+void IndexedDatasetWriter::append_bytes(std::span<const std::byte> encoded, bool loss) {
   State& state = *state_;
   INFINIPIPE_ASSERT(!state.finished, "append after finish");
   const auto size = static_cast<std::int64_t>(encoded.size());
   INFINIPIPE_ASSERT(size % state.width == 0, "half a token");
   state.data.append(encoded);
+  state.weigh(size / state.width, loss);
   state.document_tokens += size / state.width;
 }
 
@@ -94,6 +166,8 @@ void IndexedDatasetWriter::end_document() {
   } while (left > 0);
   if (sequences > 1) state.extra.emplace_back(state.documents, sequences - 1);
   state.sequences += sequences;
+  if (state.counted == 0 && state.document_tokens > 1) ++state.without_loss;
+  state.loss_tokens += std::exchange(state.counted, 0);
   state.tokens += std::exchange(state.document_tokens, 0);
   ++state.documents;
 }
@@ -143,12 +217,12 @@ void IndexedDatasetWriter::finish() {
   index.close();
   state.lengths.reset();
 
-  // An older index must not be seen with the new tokens.
-  if (::unlink(index.path().c_str()) != 0 && errno != ENOENT) {
-    throw RunError(index.path(),
-                   std::string("the older file cannot be removed: ") + std::strerror(errno));
-  }
+  state.write_weights(index);
+
+  remove_older(index.path());
+  if (!state.weights) remove_older(behind_links(state.prefix + ".weights"));
   sync_path(folder_of(index.path()));
+  if (state.weights) state.weights->commit();
   state.data.commit();
   index.commit();
   state.lock.reset();

@@ -110,12 +110,20 @@ InputFile::InputFile(std::string path) : path_(std::move(path)) {
   }
 }
 
+bool InputFile::is_parquet() const {
+  return !decoder_ && waiting().starts_with(kParquet) && ends_as_parquet(descriptor_);
+}
+
+std::int64_t InputFile::size() const {
+  struct stat info {};
+  return ::fstat(descriptor_, &info) == 0 ? info.st_size : 0;
+}
+
 std::string InputFile::unread_form() {
   if (!decoder_) {
     const std::string_view name = unread_format(waiting());
     if (!name.empty()) return "is a file of " + std::string(name);
-    const bool parquet = waiting().starts_with(kParquet) && ends_as_parquet(descriptor_);
-    return parquet ? "is a file of Parquet" : "";
+    return is_parquet() ? "is a file of Parquet" : "";
   }
   bool whole = false;
   while (!whole && start_.size() < kLookedAt) {

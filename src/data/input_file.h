@@ -22,9 +22,13 @@ class InputFile final {
   InputFile& operator=(const InputFile&) = delete;
 
   // What is wrong with a file that holds text in a form that is not read, told by the first bytes
-  // of the file and of what it holds: an archive, another compression, compressed twice, a table.
-  // Empty for any other. To be asked before read(); throws as that one.
+  // of the file and of what it holds: an archive, another compression, compressed twice, a table,
+  // Parquet Empty for any other. To be asked before read(); throws as that one.
   std::string unread_form();
+  bool is_compressed() const { return decoder_ != nullptr; }
+  // Whether the file, as it is stored, is one of Parquet: its two ends say so.
+  bool is_parquet() const;
+  std::int64_t size() const;  // of the file, as it is stored
 
   // Up to output.size() bytes, which is more than 0; 0 at the end. Throws InputError for a file
   // that cannot be read, is damaged, or ends within its compressed data.

@@ -60,8 +60,13 @@ std::string unescaped(std::string_view raw) {
 
 class FieldFinder final {
  public:
-  FieldFinder(std::string_view text, std::string_view field, std::string_view where)
-      : text_(text), field_(field), where_(where) {
+  FieldFinder(std::string_view text, std::string_view field, std::string_view where,
+              std::span<const std::string_view> others = {})
+      : text_(text),
+        field_(field),
+        where_(where),
+        names_(others.begin(), others.end()),
+        others_(others.size()) {
     if (field.find('.') == std::string_view::npos) return;
     for (std::string_view rest = field;;) {
       const std::size_t dot = rest.find('.');
@@ -72,6 +77,28 @@ class FieldFinder final {
   }
 
   std::string_view find() {
+    read_object();
+    return string_of(field_value());
+  }
+
+  JsonValues values() {
+    read_object();
+    JsonValues found{direct_, others_};
+    if (direct_.empty() && !steps_.empty()) {
+      const bool is_there = std::all_of(steps_.begin(), steps_.end(), [&](const Step& step) {
+        return &step == &steps_.back() || step.value.starts_with('{');
+      });
+      if (is_there) found.field = steps_.back().value;
+    }
+    if (found.field == "null") found.field = {};
+    for (std::string_view& other : found.others) {
+      if (other == "null") other = {};
+    }
+    return found;
+  }
+
+ private:
+  void read_object() {
     if (text_.starts_with(kByteOrderMark)) at_ = kByteOrderMark.size();
     skip_blanks();
     const std::size_t begin = at_;
@@ -82,10 +109,8 @@ class FieldFinder final {
     if (document.front() != '{') {
       complain("", shown(document), "an object with \"" + std::string(field_) + "\"");
     }
-    return string_of(field_value());
   }
 
- private:
   // A part of a name with dots, and what the document has there.
   struct Step {
     std::string_view name;
@@ -233,6 +258,10 @@ class FieldFinder final {
     std::string buffer;
     if (raw.find('\\') != std::string_view::npos) raw = buffer = unescaped(raw);
     if (depth == 0 && raw == field_) return {&direct_, kNotOnTheWay};
+    if (depth == 0) {
+      const auto name = std::find(names_.begin(), names_.end(), raw);
+      if (name != names_.end()) return {&others_[name - names_.begin()], kNotOnTheWay};
+    }
     if (depth < steps_.size() && raw == steps_[depth].name) {
       return {&steps_[depth].value, depth + 1};
     }
@@ -311,6 +340,8 @@ class FieldFinder final {
   std::string_view text_;
   std::string_view field_;
   std::string_view where_;
+  std::vector<std::string_view> names_;   // of what else is looked for
+  std::vector<std::string_view> others_;  // what these hold
   std::size_t at_ = 0;
   int nesting_ = 0;
   std::string_view direct_;          // value of the field of that very name; empty: none
@@ -323,6 +354,11 @@ class FieldFinder final {
 std::string_view find_json_string(std::string_view text, std::string_view field,
                                   std::string_view where) {
   return FieldFinder(text, field, where).find();
+}
+
+JsonValues find_json_values(std::string_view text, std::string_view field,
+                            std::span<const std::string_view> others, std::string_view where) {
+  return FieldFinder(text, field, where, others).values();
 }
 
 std::string_view JsonStringReader::next(std::size_t bytes) {

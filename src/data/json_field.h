@@ -1,9 +1,11 @@
-// One field of a JSON object, found in the text without building the document.
+// Fields of a JSON object, found in the text without building the document.
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace infinipipe {
 
@@ -15,6 +17,16 @@ namespace infinipipe {
 // and deep nesting; naming the field where it is missing or holds something else.
 std::string_view find_json_string(std::string_view text, std::string_view field,
                                   std::string_view where);
+
+// Checks the text in the same way. Values as they stand in the text; empty for what is not there
+// and for null.
+struct JsonValues {
+  std::string_view field;                // as find_json_string() finds it, of any type
+  std::vector<std::string_view> others;  // of these names in the object itself, in their order
+};
+// Throws InputError as find_json_string() does, but not for what is missing or of another type.
+JsonValues find_json_values(std::string_view text, std::string_view field,
+                            std::span<const std::string_view> others, std::string_view where);
 
 // The text of a string that find_json_string() returned, a part at a time. Not thread-safe.
 class JsonStringReader final {

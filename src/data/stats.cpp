@@ -11,6 +11,7 @@ namespace infinipipe {
 namespace {
 
 constexpr Tokens kKilo = 1024;
+constexpr Tokens kWeightsRead = 1 << 20;
 
 double share(double part, double whole) { return whole > 0.0 ? part / whole : 0.0; }
 
@@ -66,6 +67,19 @@ LengthStats length_stats(std::span<const Tokens> lengths) {
 LengthStats dataset_stats(const IndexedDataset& dataset) {
   LengthStats stats;
   for (const Tokens length : dataset.lengths()) stats.add(length);
+  if (!dataset.has_weights()) return stats;
+  Tokens all = 0;
+  for (std::int64_t document = 0; document < dataset.documents(); ++document) {
+    Tokens counted = 0;
+    for (Tokens at = 1;; at += kWeightsRead) {  // nothing predicts the first token
+      const std::vector<float> weights = dataset.weights(document, at, kWeightsRead);
+      if (weights.empty()) break;
+      counted += std::count(weights.begin(), weights.end(), 1.0F);
+    }
+    if (counted == 0) ++stats.documents_without_loss;
+    all += counted;
+  }
+  stats.loss_tokens = all;
   return stats;
 }
 
@@ -80,7 +94,13 @@ std::string format_stats(const LengthStats& stats) {
   std::string text = "documents  " + format_count(stats.documents) + "\ntokens     " +
                      format_count(stats.tokens) + "\nlength     " + format_count(stats.shortest) +
                      " to " + format_count(stats.longest) + ", mean " +
-                     format_count(static_cast<Tokens>(mean(stats) + 0.5)) + "\n\n";
+                     format_count(static_cast<Tokens>(mean(stats) + 0.5)) + "\n";
+  if (stats.loss_tokens) {
+    text += "loss       on " + format_count(*stats.loss_tokens) + " tokens (" +
+            percent(static_cast<double>(*stats.loss_tokens), static_cast<double>(stats.tokens)) +
+            "); " + format_count(stats.documents_without_loss) + " documents have none\n";
+  }
+  text += "\n";
   const auto row = [&](const std::string& name, const std::string& documents,
                        const std::string& document_share, const std::string& tokens,
                        const std::string& token_share, const std::string& attention) {
@@ -112,14 +132,19 @@ Json stats_json(const LengthStats& stats) {
                                              static_cast<double>(stats.tokens))},
                        {"attention_share", share(bucket.attention, stats.attention)}});
   }
-  return {{"format", "infinipipe.data_stats"},
-          {"version", 1},
-          {"documents", stats.documents},
-          {"tokens", stats.tokens},
-          {"mean", mean(stats)},
-          {"shortest", stats.shortest},
-          {"longest", stats.longest},
-          {"buckets", std::move(buckets)}};
+  Json json = {{"format", "infinipipe.data_stats"},
+               {"version", 1},
+               {"documents", stats.documents},
+               {"tokens", stats.tokens},
+               {"mean", mean(stats)},
+               {"shortest", stats.shortest},
+               {"longest", stats.longest},
+               {"buckets", std::move(buckets)}};
+  if (stats.loss_tokens) {
+    json["loss_tokens"] = *stats.loss_tokens;
+    json["documents_without_loss"] = stats.documents_without_loss;
+  }
+  return json;
 }
 
 }  // namespace infinipipe

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -27,6 +28,9 @@ struct LengthStats {
   double attention = 0.0;
   Tokens shortest = 0;
   Tokens longest = 0;
+  // Of a dataset with loss weights: tokens whose prediction counts, and the documents without one.
+  std::optional<Tokens> loss_tokens;
+  std::int64_t documents_without_loss = 0;
   // Under 1K, 1K to 2K, 2K to 4K, ... 64K to 128K, 128K and over; K = 1024.
   std::array<LengthBucket, 9> buckets;
 
@@ -44,7 +48,8 @@ std::string bucket_name(const LengthBucket& bucket);
 std::string format_stats(const LengthStats& stats);
 // {"format": "infinipipe.data_stats", "version": 1, "documents", "tokens", "mean", "shortest",
 //  "longest", "buckets": [{"low", "high" (null in the last), "documents", "tokens",
-//  "document_share", "token_share", "attention_share"}, ...]}; shares are of 1.
+//  "document_share", "token_share", "attention_share"}, ...]}; shares are of 1. With loss weights
+// also "loss_tokens" and "documents_without_loss".
 Json stats_json(const LengthStats& stats);
 
 }  // namespace infinipipe

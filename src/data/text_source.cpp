@@ -55,6 +55,7 @@ ContentKind content_kind(const std::string& path) {
     break;
   }
   if (name.ends_with(".jsonl") || name.ends_with(".ndjson")) return ContentKind::kJsonLines;
+  if (name.ends_with(".parquet")) return ContentKind::kParquet;
   return name.ends_with(".json") ? ContentKind::kJson : ContentKind::kText;
 }
 
@@ -111,9 +112,10 @@ void TextSource::count(const std::string& input) {
 std::optional<FolderWalk::File> TextSource::next_file(FolderWalk& walk) const {
   while (auto file = walk.next()) {
     const std::string path = absolute(file->path);
-    const bool own = path.starts_with(own_output_ + ".bin") ||
-                     path.starts_with(own_output_ + ".idx") ||
-                     path.starts_with(own_output_ + ".lengths");
+    const bool own =
+        path.starts_with(own_output_ + ".bin") || path.starts_with(own_output_ + ".idx") ||
+        path.starts_with(own_output_ + ".lengths") || path.starts_with(own_output_ + ".runs") ||
+        path.starts_with(own_output_ + ".weights");
     if (!own) return file;
   }
   return std::nullopt;
@@ -154,7 +156,11 @@ void TextSource::open(const std::string& path) {
     leave_out(error);
     return;
   }
-  if (const std::string form = file_->unread_form(); !form.empty()) {
+  ContentKind content = content_kind(path);
+  // One that is damaged has its name alone; compressed ones are refused by their form.
+  const bool rows = options_.format != InputFormat::kText && !file_->is_compressed() &&
+                    (content == ContentKind::kParquet || file_->is_parquet());
+  if (const std::string form = rows ? "" : file_->unread_form(); !form.empty()) {
     leave_out(InputError(path, form, "expected text or JSON, as it is or in gzip or Zstandard",
                          "convert it, or leave it out by --pattern"));
     return;
@@ -164,10 +170,15 @@ void TextSource::open(const std::string& path) {
   element_ = 0;
   scanner_ = {};
   reported_bytes_ = 0;
-  ContentKind content = content_kind(path);
   if (options_.format == InputFormat::kText) content = ContentKind::kText;
   if (options_.format == InputFormat::kJsonl) content = ContentKind::kJson;
-  kind_ = content == ContentKind::kText ? TextPiece::Kind::kText : TextPiece::Kind::kLines;
+  if (rows) {
+    kind_ = TextPiece::Kind::kRows;
+    parquet_.open(path, options_.text_field, kRowFields);
+    return;
+  }
+  const bool json = content == ContentKind::kJson || content == ContentKind::kJsonLines;
+  kind_ = json ? TextPiece::Kind::kLines : TextPiece::Kind::kText;
   if (content == ContentKind::kJson) start_json();
 }
 
@@ -217,11 +228,9 @@ std::optional<TextPiece> TextSource::next() {
     piece.kind = TextPiece::Kind::kLines;
     const bool opened = file_ != nullptr || open_next();
     if (file_ != nullptr) {
-      piece = kind_ == TextPiece::Kind::kText    ? next_part()
-              : kind_ == TextPiece::Kind::kLines ? next_lines()
-                                                 : next_elements();
-      piece.input_bytes = file_->stored_bytes() - reported_bytes_;
-      reported_bytes_ = file_->stored_bytes();
+      piece = next_piece();
+      piece.input_bytes = stored_bytes() - reported_bytes_;
+      reported_bytes_ = stored_bytes();
       const bool used_up = at_end_ && rest_.empty() && kind_ != TextPiece::Kind::kElements;
       if (finished_ || used_up) file_.reset();
     }
@@ -233,6 +242,34 @@ std::optional<TextPiece> TextSource::next() {
     if (holds) return piece;
     if (!opened) return std::nullopt;
   }
+}
+
+TextPiece TextSource::next_piece() {
+  switch (kind_) {
+    case TextPiece::Kind::kText:
+      return next_part();
+    case TextPiece::Kind::kLines:
+      return next_lines();
+    case TextPiece::Kind::kRows:
+      return next_rows();
+    case TextPiece::Kind::kElements:
+      return next_elements();
+  }
+  return {};
+}
+
+std::int64_t TextSource::stored_bytes() const {
+  return kind_ == TextPiece::Kind::kRows ? parquet_.bytes_read(file_->size())
+                                         : file_->stored_bytes();
+}
+
+TextPiece TextSource::next_rows() {
+  TextPiece piece;
+  piece.kind = TextPiece::Kind::kRows;
+  piece.first_line = parquet_.rows_read() + 1;
+  piece.text = parquet_.next(options_.piece_bytes);
+  at_end_ = piece.text.empty();
+  return piece;
 }
 
 TextPiece TextSource::next_part() {

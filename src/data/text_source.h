@@ -13,12 +13,13 @@
 #include "data/folder_walk.h"
 #include "data/input_file.h"
 #include "data/json_array.h"
+#include "data/parquet_reader.h"
 
 namespace infinipipe {
 
 // A part of a document that is a file, or whole JSON documents.
 struct TextPiece {
-  enum class Kind { kText, kLines, kElements };
+  enum class Kind { kText, kLines, kRows, kElements };
   struct Element {
     std::size_t bytes;    // of `text`, one after the other
     std::int64_t number;  // in its array, from 0
@@ -29,14 +30,14 @@ struct TextPiece {
   std::string text;
   std::string path;                   // of the file
   bool ends_document = true;          // of kText
-  std::int64_t first_line = 1;        // of kLines
+  std::int64_t first_line = 1;        // of kLines; of kRows the first row
   std::vector<Element> elements;      // of kElements
   std::int64_t input_bytes = 0;       // of the files as they are stored, read for it
   std::vector<std::string> problems;  // what was skipped on the way, where that is asked for
 };
 
 // How files are read, by their names: that of a compressed one without .gz, .zst or .zstd.
-enum class ContentKind { kText, kJsonLines, kJson };
+enum class ContentKind { kText, kJsonLines, kJson, kParquet };
 ContentKind content_kind(const std::string& path);
 
 // Reads files one after the other. Not thread-safe.
@@ -64,9 +65,12 @@ class TextSource final {
   void start_json();
   void fill(std::size_t bytes);  // reads until rest_ has so many or the file ends
   std::string take_rest(std::size_t bytes);
+  TextPiece next_piece();
   TextPiece next_part();
   TextPiece next_lines();
   TextPiece next_elements();
+  TextPiece next_rows();
+  std::int64_t stored_bytes() const;  // of the file, used so far
   void skip_line();
   void end_array();
   // Where bad lines stop the build, throws; else notes it.
@@ -92,6 +96,7 @@ class TextSource final {
   std::int64_t line_ = 1;     // number of the line at the start of rest_
   std::int64_t element_ = 0;  // of the array, the next one's number
   JsonArrayScanner scanner_;
+  ParquetReader parquet_;  // of kRows
   std::string rest_;
   std::int64_t reported_bytes_ = 0;  // of file_, in pieces that were given
   std::vector<std::string> problems_;

@@ -38,6 +38,12 @@ class ByteTokenizer final : public Tokenizer {
 
 }  // namespace
 
+ChatTokens Tokenizer::encode_chat(std::string_view, const std::string& where) const {
+  throw InputError(where, "holds messages, and the tokenizer " + name() + " has no chat template",
+                   "expected the folder of a model with a tokenizer.json and one",
+                   "give it by --tokenizer");
+}
+
 std::string tokenizer_file(const std::string& name) {
   std::error_code absent;
   if (!std::filesystem::is_directory(name, absent)) return name;

@@ -10,6 +10,13 @@
 
 namespace infinipipe {
 
+// A conversation's tokens, all of them: nothing is added before or behind.
+struct ChatTokens {
+  std::vector<std::int64_t> ids;
+  std::vector<std::uint8_t> loss;  // parallel to `ids`: 1 where predicting the token counts
+  bool joined_boundary = false;    // a prompt's ids are not how the whole begins
+};
+
 // Ids are 0 .. vocab_size() - 1, the end of a document included. All calls are thread-safe.
 class Tokenizer {
  public:
@@ -25,6 +32,11 @@ class Tokenizer {
 
   // No beginning and no end of document is added. Invalid UTF-8 is replaced where needs_utf8().
   virtual std::vector<std::int64_t> encode(std::string_view text) const = 0;
+  // A conversation as the model's own chat template has it. `request` is a JSON object with
+  // "messages", whose loss is on the assistant's turns, or with "prompt" and "completion", lists of
+  // messages, whose loss is on the second; "tools" and "chat_template_kwargs" go to the template.
+  // Throws InputError naming `where` for what the template refuses and where there is none.
+  virtual ChatTokens encode_chat(std::string_view request, const std::string& where) const;
   // Beginnings and ends of documents decode to nothing. Throws InputError for an id outside the
   // vocabulary.
   virtual std::string decode(std::span<const std::int64_t> ids) const = 0;

@@ -1,43 +1,13 @@
 # Encodes and decodes with Hugging Face's tokenizers for a parent process: text and ids go over stdin
-# and stdout. The program holds this file's text and runs it with python -I -c.
+# and stdout. worker_common.py comes before this; the program runs both with python -I -c.
 #
 # First comes one answer about the tokenizer: JSON, or what is wrong with it. Then, until stdin ends:
 #   e LENGTH text        ->  COUNT ids (u32 each)
 #   d COUNT ids          ->  LENGTH text
-# Numbers are u64, little-endian. An answer that begins with 2^64 - 1 is LENGTH and a message.
-import array
-import json
-import os
-import signal
-import struct
-import sys
-
-for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
-    signal.signal(getattr(signal, name), signal.SIG_IGN)  # the parent decides when to end
+#   c LENGTH rendered    ->  COUNT ids (u32 each), COUNT bytes, a byte
+# `rendered` is what chat_worker.py answered. Of its ids the bytes say 1 where they have loss; the last
+# one is 1 where a prompt's ids are not those that the whole begins with.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker is one thread
-
-source, sink = os.fdopen(0, "rb", 1 << 20), os.fdopen(os.dup(1), "wb", 1 << 20)
-os.dup2(2, 1)  # nothing else may write into the answers
-
-
-def answer(count, content):
-    sink.write(struct.pack("<Q", count))
-    sink.write(content)
-    sink.flush()
-
-
-def complain(message):
-    text = str(message).encode("utf-8", "replace")[:2000]
-    answer(2**64 - 1, struct.pack("<Q", len(text)) + text)
-
-
-def read_json(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
 
 
 def end_of(tokenizer, folder):
@@ -69,11 +39,23 @@ def begin_of(tokenizer):
     return []
 
 
-def read_exactly(count):
-    content = source.read(count)
-    if len(content) != count:
-        sys.exit(0)
-    return content
+def encode_chat(tokenizer, chat):
+    """Ids, loss and whether the prompt's ids are other ones. Special tokens are such."""
+    encoded = tokenizer.encode(chat["text"], add_special_tokens=False)
+    ids = encoded.ids
+    if "prompt" in chat:  # loss begins behind as many tokens as the prompt has alone
+        prompt = tokenizer.encode(chat["prompt"], add_special_tokens=False).ids
+        begin = min(len(prompt), len(ids))
+        return ids, bytes(begin) + b"\1" * (len(ids) - begin), ids[:len(prompt)] != prompt
+    loss = bytearray(len(ids))
+    spans = iter(chat["spans"])
+    span = next(spans, None)
+    for i, (begin, end) in enumerate(encoded.offsets):  # both in order
+        while span and begin >= span[1]:
+            span = next(spans, None)
+        if span and end > span[0]:
+            loss[i] = 1
+    return ids, bytes(loss), False
 
 
 def main(path, special_in_text):
@@ -94,13 +76,20 @@ def main(path, special_in_text):
         return complain(error)
     text = json.dumps(about).encode()
     answer(len(text), text)
-    while operation := source.read(1):
-        count, = struct.unpack("<Q", read_exactly(8))
+    for operation, count in requests():
         try:
             if operation == b"e":
                 text = read_exactly(count).decode("utf-8")
                 encoded = array.array("I", tokenizer.encode(text, add_special_tokens=False).ids)
                 answer(len(encoded), encoded.tobytes())
+            elif operation == b"c":
+                chat = json.loads(read_exactly(count))
+                tokenizer.encode_special_tokens = False
+                try:
+                    ids, loss, joined = encode_chat(tokenizer, chat)
+                finally:
+                    tokenizer.encode_special_tokens = not special_in_text
+                answer(len(ids), array.array("I", ids).tobytes() + loss + bytes([joined]))
             else:
                 ids = array.array("I", read_exactly(4 * count))
                 decoded = tokenizer.decode(ids.tolist(), skip_special_tokens=False).encode("utf-8")

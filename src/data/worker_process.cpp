@@ -1,11 +1,13 @@
 #include "data/worker_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -116,8 +118,25 @@ void WorkerProcess::write(std::span<const std::byte> bytes) {
   if (gone) fail();
 }
 
+void WorkerProcess::await_answer() {
+  using std::chrono::milliseconds;
+  while (true) {
+    const auto left =
+        std::chrono::ceil<milliseconds>(*deadline_ - std::chrono::steady_clock::now());
+    pollfd answer{output_, POLLIN, 0};
+    const int found =
+        ::poll(&answer, 1, static_cast<int>(std::max<milliseconds::rep>(0, left.count())));
+    if (found > 0 || (found < 0 && errno != EINTR)) return;
+    if (found < 0 || left.count() > 0) continue;
+    missed_deadline_ = true;
+    ::kill(pid_, SIGKILL);
+    throw RunError(program_, "did not answer in time");
+  }
+}
+
 void WorkerProcess::read(std::span<std::byte> bytes) {
   while (!bytes.empty()) {
+    if (deadline_) await_answer();
     const ssize_t done = ::read(output_, bytes.data(), bytes.size());
     if (done > 0) {
       bytes = bytes.subspan(static_cast<std::size_t>(done));

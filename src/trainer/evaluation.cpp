@@ -12,12 +12,13 @@ namespace {
 // Sums by powers of two.
 class Positions final {
  public:
-  void add(const std::vector<double>& losses, const std::vector<std::int64_t>& tokens) {
-    for (std::size_t at = 0; at + 1 < tokens.size(); ++at) {
+  // `weights` as a Batch has them.
+  void add(const std::vector<double>& losses, const std::vector<float>& weights) {
+    for (std::size_t at = 0; at + 1 < losses.size(); ++at) {
       const auto bucket = static_cast<std::size_t>(std::bit_width(at));
       if (bucket >= sums_.size()) sums_.resize(bucket + 1);
       sums_[bucket].loss += losses[at];
-      sums_[bucket].targets += 1.0;
+      sums_[bucket].targets += weights.empty() ? 1.0 : static_cast<double>(weights[at + 1]);
     }
   }
   std::vector<PositionLoss> result() const {
@@ -56,8 +57,10 @@ CorpusLosses evaluate_corpus(Engine& engine, const Planner& planner, const Batch
     request.step = static_cast<int>(first / per_step);
     request.forward_only = true;
     for (std::int64_t number = first; number < end; ++number) {
-      std::vector<std::int64_t> tokens = data.load_piece(data.corpus().piece(number));
-      if (tokens.empty()) continue;
+      const Corpus::Piece piece = data.corpus().piece(number);
+      if (piece.length == 0) continue;
+      std::vector<std::int64_t> tokens = data.load_piece(piece);
+      if (data.corpus().has_weights()) batch.weights.push_back(data.load_weights(piece));
       request.sequences.push_back(static_cast<Tokens>(tokens.size()));
       result.tokens += request.sequences.back();
       batch.sequences.push_back(std::move(tokens));
@@ -68,12 +71,14 @@ CorpusLosses evaluate_corpus(Engine& engine, const Planner& planner, const Batch
     total += step.loss * step.target_weight;
     result.targets += step.target_weight;
     for (std::size_t i = 0; i < batch.sequences.size(); ++i) {
-      positions.add(step.token_losses[i], batch.sequences[i]);
+      positions.add(step.token_losses[i],
+                    batch.weights.empty() ? std::vector<float>() : batch.weights[i]);
     }
     progress(end, total / result.targets);
   }
   if (result.targets == 0.0) {
-    throw InputError(data.corpus().sets().front().dataset->prefix(), "no document has two tokens",
+    throw InputError(data.corpus().sets().front().dataset->prefix(),
+                     "no document has a token to predict that has loss",
                      "expected something to predict");
   }
   result.loss = total / result.targets;

@@ -28,7 +28,7 @@ using EvaluationProgress = std::function<void(std::int64_t pieces, double loss)>
 std::int64_t evaluated_pieces(const Corpus& corpus, std::int64_t sequences);
 
 // Of the first `count` pieces, `per_step` at a time. Weights, moments and gradients stay as they
-// are. Throws InputError where no piece has two tokens, or an id lies outside the vocabulary.
+// are. Throws InputError where no piece has a target, or an id lies outside the vocabulary.
 CorpusLosses evaluate_corpus(Engine& engine, const Planner& planner, const BatchSource& data,
                              std::int64_t count, int per_step, const EvaluationProgress& progress);
 

@@ -16,6 +16,16 @@ namespace {
 constexpr std::uint64_t kSamples = 64;
 constexpr std::uint64_t kSampleBytes = 4096;
 
+void add_samples(StreamHash& hash, const SteadyFile& file) {
+  const std::uint64_t size = file.size();
+  for (std::uint64_t i = 0; i < kSamples; ++i) {
+    const std::uint64_t begin = size / kSamples * i;
+    hash.update(file, begin, std::min(kSampleBytes, size - begin));
+  }
+  const std::uint64_t end = std::min(kSampleBytes, size);
+  hash.update(file, size - end, end);
+}
+
 std::string text_of(const Json& identity, const char* key) {
   const auto found = identity.find(key);
   return found != identity.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -64,14 +74,8 @@ Json data_identity(const IndexedDataset& dataset) {
   StreamHash hash;
   const SteadyFile index(dataset.prefix() + ".idx");
   hash.update(index, 0, index.size());
-  const SteadyFile tokens(dataset.prefix() + ".bin");
-  const std::uint64_t size = tokens.size();
-  for (std::uint64_t i = 0; i < kSamples; ++i) {
-    const std::uint64_t begin = size / kSamples * i;
-    hash.update(tokens, begin, std::min(kSampleBytes, size - begin));
-  }
-  const std::uint64_t end = std::min(kSampleBytes, size);
-  hash.update(tokens, size - end, end);
+  add_samples(hash, SteadyFile(dataset.prefix() + ".bin"));
+  if (dataset.has_weights()) add_samples(hash, SteadyFile(dataset.prefix() + ".weights"));
   return {{"path", dataset.prefix()},
           {"documents", dataset.documents()},
           {"tokens", dataset.tokens()},

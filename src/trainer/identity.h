@@ -11,7 +11,8 @@
 namespace infinipipe {
 
 // "path", "documents", "tokens" and a "fingerprint": a hash over the whole index and over samples
-// of the tokens, some hundred kilobytes spread evenly, so that it is as quick for a large data set.
+// of the tokens and of the weights, where there are any, some hundred kilobytes spread evenly, so
+// that it is as quick for a large data set.
 Json data_identity(const IndexedDataset& dataset);
 // Of a run's data: that of its set, or "sets" with one for each of several, in order.
 Json data_identity(const Corpus& corpus);

@@ -15,6 +15,7 @@ std::string metrics_json(const StepMetrics& m) {
       {"lr", m.lr},
       {"tokens", m.tokens},
       {"sequences", m.sequences},
+      {"targets", m.targets},
       {"seconds", m.seconds},
       {"tokens_per_second", m.tokens_per_second},
       {"flops_per_second", m.flops_per_second},

@@ -344,12 +344,14 @@ StepMetrics TrainingRun::train_step(int step, PlanService& plans) {
   metrics.epochs = batches_.epochs(step + 1);
   Batch batch;
   batch.sequences = std::move(loaded.sequences);
+  batch.weights = std::move(loaded.weights);
 
   fill_plan_metrics(plan, metrics);
   metrics.plan_wait_seconds = ready.waited;
   metrics.plan_cpu_seconds = ready.processor;
   engine_.zero_grad();
-  const bool has_targets = batch.target_weight() > 0.0;
+  metrics.targets = batch.target_weight();
+  const bool has_targets = metrics.targets > 0.0;
   if (has_targets) {
     const StepResult result = engine_.run(plan, batch);
     update(step, result, metrics);

@@ -28,11 +28,17 @@ Validation::Validation(const TrainConfig& config)
       corpus_(data_of(config)),
       data_(corpus_, config.training, config.model.vocab_size),
       count_(evaluated_pieces(corpus_, config.eval.sequences)) {
+  bool has_target = false;
   for (std::int64_t number = 0; number < count_; ++number) {
-    lengths_.push_back(static_cast<Tokens>(data_.load_piece(corpus_.piece(number)).size()));
+    const Corpus::Piece piece = corpus_.piece(number);
+    lengths_.push_back(static_cast<Tokens>(data_.load_piece(piece).size()));
+    if (has_target || piece.length < 2) continue;
+    const std::vector<float> weights = data_.load_weights(piece);  // the first is never predicted
+    has_target =
+        std::any_of(weights.begin() + 1, weights.end(), [](float each) { return each > 0.0F; });
   }
-  if (*std::max_element(lengths_.begin(), lengths_.end()) < 2) {
-    throw InputError(config.eval.data, "no document has two tokens",
+  if (!has_target) {
+    throw InputError(config.eval.data, "no document has a token to predict that has loss",
                      "expected something to predict", "set eval.data to another data set");
   }
 }

@@ -53,6 +53,7 @@ struct StepMetrics {
   ByRemadeLevel<std::int64_t> recomputed_by_level{};  // of these, by what they keep
   bool skipped = false;                               // the update was left out
   std::string skipped_because;  // kNoTargets: no work was done; kNotFinite: the loss or the norm
+  double targets = 0.0;         // tokens whose prediction counts in the loss
   int truncated_sequences = 0;
   Tokens truncated_tokens = 0;
   int split_sequences = 0;             // parts of longer documents

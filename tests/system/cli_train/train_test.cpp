@@ -16,6 +16,7 @@
 #include "infinipipe/base/json.h"
 #include "infinipipe/cost/profile.h"
 #include "support/file_size_limit.h"
+#include "support/tokenizer_json.h"
 #include "system/cli_plan/program.h"
 
 namespace infinipipe {
@@ -423,6 +424,47 @@ TEST_F(TrainCommand, AFullDiskFailsTheRun) {
   refuse({}, 1, "model.safetensors: cannot be written: File too large; check the disk");
   EXPECT_FALSE(std::filesystem::exists(path("run/checkpoints/latest")));
   EXPECT_FALSE(std::filesystem::exists(path("run/checkpoints/step-000003")));
+}
+
+// Documents of "<|u|>q<|a|>answer<|e|>" and the like, with loss on the answer and its end alone.
+TEST_F(TrainCommand, ConversationsTrainOnTheAssistantsTurnsAlone) {
+  write("model/tokenizer.json", ascii_tokenizer({"<|u|>", "<|a|>", "<|e|>"}).dump());
+  write("model/chat_template.jinja",
+        "{% for m in messages %}<|{{ m.role[0] }}|>{{ m.content }}{% if m.role == \"assistant\" %}"
+        "<|e|>{% endif %}{% endfor %}");
+  std::string rows;
+  for (int i = 0; i < 8; ++i) {
+    rows +=
+        R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ")" +
+        std::string(static_cast<std::size_t>(i), 'x') + "\"}]}\n";
+  }
+  write("rows.jsonl", rows);
+  const Outcome build =
+      run({"data", "build", "--input", "rows.jsonl", "--tokenizer", "model", "--out", "chat"});
+  ASSERT_EQ(build.code, 0) << build.error;
+  // The template has no beginning of an answer, so that <|a|> is of the turn: <|a|>, i times x,
+  // <|e|>.
+  const int targets = 8 * 2 + 28;
+  EXPECT_THAT(build.out, HasSubstr("chat.weights: 8 documents"));
+  EXPECT_THAT(build.out, HasSubstr(std::to_string(targets) + " tokens have loss"));
+  EXPECT_THAT(run({"data", "stats", "chat"}).out,
+              HasSubstr("on " + std::to_string(targets) + " tokens"));
+
+  const Outcome trained = run(train(
+      {"--data.path", "chat", "--training.sequences_per_step", "8", "--training.steps", "2"}));
+  ASSERT_EQ(trained.code, 0) << trained.error;
+  for (const std::string& line : lines_of(read("run/metrics.jsonl"))) {
+    EXPECT_EQ(parse_json(line, "metrics")["targets"], targets);
+  }
+  const Json eval =
+      parse_json(run({"eval", "--checkpoint", "run/checkpoints", "--json", "-"}).out, "eval");
+  EXPECT_EQ(eval["targets"], targets);
+  // The same tokens with other weights are other data.
+  std::filesystem::remove(path("chat.weights"));
+  const Outcome resumed = run(train({"--data.path", "chat", "--training.sequences_per_step", "8",
+                                     "--training.steps", "3", "--resume"}));
+  EXPECT_EQ(resumed.code, 0) << resumed.error;
+  EXPECT_THAT(resumed.error, HasSubstr("chat is another data set than chat"));
 }
 
 }  // namespace

@@ -69,6 +69,31 @@ TEST_F(BatchSourceTest, LoadsWhatTheSamplerSays) {
   }
 }
 
+TEST_F(BatchSourceTest, WeightsAreParallelToTheSequences) {
+  IndexedDatasetWriter writer(in("b"), TokenDtype::kInt32);
+  for (const std::int64_t length : lengths_) {  // loss from the middle on
+    writer.append(Ids(static_cast<std::size_t>(length / 2), 1), false);
+    writer.append(Ids(static_cast<std::size_t>(length - length / 2), 1));
+    writer.end_document();
+  }
+  writer.finish();
+  const IndexedDataset data(in("b"));
+  const Sampler sampler(data.documents(), 10, 3);
+  const LoadedBatch batch = BatchSource(data, sampler, 9, 100).load(1);
+  ASSERT_EQ(batch.weights.size(), batch.sequences.size());
+  for (std::size_t i = 0; i < batch.sequences.size(); ++i) {
+    const auto length =
+        static_cast<std::size_t>(lengths_[static_cast<std::size_t>(batch.documents[i])]);
+    ASSERT_EQ(batch.weights[i].size(), batch.sequences[i].size());
+    for (std::size_t j = 0; j < batch.weights[i].size(); ++j) {
+      EXPECT_EQ(batch.weights[i][j], j < length / 2 ? 0.0F : 1.0F) << i << " " << j;
+    }
+  }
+  build();
+  const IndexedDataset plain(in("a"));
+  EXPECT_THAT(BatchSource(plain, sampler, 9, 100).load(1).weights, IsEmpty());
+}
+
 TEST_F(BatchSourceTest, CutsAtTheCapAndCounts) {
   const Corpus all = corpus(9);
   const BatchSource source(all, training(10, 3), 100);  // a step is an epoch

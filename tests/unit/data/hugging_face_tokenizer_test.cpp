@@ -8,6 +8,7 @@
 #include "data/build.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/data/indexed_dataset.h"
+#include "support/tokenizer_json.h"
 #include "test_support.h"
 
 namespace infinipipe {
@@ -18,47 +19,9 @@ using ::testing::HasSubstr;
 
 // Bytes as letters of their own, "ab" as one, two special tokens, and <s> before every text.
 Json small_tokenizer() {
-  Json vocabulary = {{"a", 0}, {"b", 1}, {"ab", 2}, {"<", 3},
-                     {"s", 4}, {">", 5}, {"Ġ", 6},  {"/", 7}};
-  const auto special = [](int id, const char* text) {
-    return Json{{"id", id},        {"content", text},     {"single_word", false}, {"lstrip", false},
-                {"rstrip", false}, {"normalized", false}, {"special", true}};
-  };
-  return {{"version", "1.0"},
-          {"truncation", nullptr},
-          {"padding", nullptr},
-          {"added_tokens", {special(8, "<s>"), special(9, "</s>")}},
-          {"normalizer", nullptr},
-          {"pre_tokenizer",
-           {{"type", "ByteLevel"},
-            {"add_prefix_space", false},
-            {"trim_offsets", true},
-            {"use_regex", true}}},
-          {"post_processor",
-           {{"type", "TemplateProcessing"},
-            {"single",
-             {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
-              {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
-            {"pair",
-             {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
-              {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}}},
-            {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {8}}, {"tokens", {"<s>"}}}}}}}},
-          {"decoder",
-           {{"type", "ByteLevel"},
-            {"add_prefix_space", true},
-            {"trim_offsets", true},
-            {"use_regex", true}}},
-          {"model",
-           {{"type", "BPE"},
-            {"dropout", nullptr},
-            {"unk_token", nullptr},
-            {"continuing_subword_prefix", nullptr},
-            {"end_of_word_suffix", nullptr},
-            {"fuse_unk", false},
-            {"byte_fallback", false},
-            {"ignore_merges", false},
-            {"vocab", vocabulary},
-            {"merges", Json::array({Json::array({"a", "b"})})}}}};
+  return tokenizer_json(
+      {{"a", 0}, {"b", 1}, {"ab", 2}, {"<", 3}, {"s", 4}, {">", 5}, {"Ġ", 6}, {"/", 7}},
+      Json::array({Json::array({"a", "b"})}), {"<s>", "</s>"}, "<s>");
 }
 
 class HuggingFaceTokenizerTest : public FolderTest {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "base/hash.h"
 #include "test_support.h"
 
 namespace infinipipe {
@@ -169,6 +170,31 @@ TEST_F(IndexedDatasetTest, AFilesNameInPlaceOfThePrefixIsExplained) {
 }
 
 // With a memory map these reads would end the process by a signal.
+TEST_F(IndexedDatasetTest, WeightsMustBeOfThisIndex) {
+  const std::string good = "IPWEIGHT" + raw(std::uint64_t{1}, std::uint64_t{6}) +
+                           hash_hex(read_file(in("a.idx"))) + std::string("\0\1\1\0\0\7", 6);
+  EXPECT_FALSE(IndexedDataset(in("a")).has_weights());
+  EXPECT_THAT(IndexedDataset(in("a")).weights(0), IsEmpty());
+  put("a.weights", good);
+  const IndexedDataset data(in("a"));
+  EXPECT_THAT(data.weights(0), ElementsAre(0.0F, 1.0F));
+  EXPECT_THAT(data.weights(1, 1, 2), ElementsAre(0.0F, 0.0F));
+  EXPECT_THAT(error_of([&] { data.weights(1); }), HasSubstr("token 5 has weight 7"));
+
+  const auto refusal_of = [&](const std::string& content) {
+    put("a.weights", content);
+    return refusal();
+  };
+  EXPECT_THAT(refusal_of(""), HasSubstr("does not start with IPWEIGHT"));
+  EXPECT_THAT(refusal_of("X" + good.substr(1)), HasSubstr("does not start with IPWEIGHT"));
+  EXPECT_THAT(refusal_of(good.substr(0, 8) + "\2" + good.substr(9)), HasSubstr("version is 2"));
+  EXPECT_THAT(refusal_of(good.substr(0, 16) + "\7" + good.substr(17)), HasSubstr("is of 7 tokens"));
+  EXPECT_THAT(refusal_of(good + "x"), HasSubstr("has 63 bytes"));
+  std::string other = good;
+  other[24] = 'x';
+  EXPECT_THAT(refusal_of(other), HasSubstr("is of another index"));
+}
+
 TEST_F(IndexedDatasetTest, FilesThatAreCutShortWhileTheyAreReadAreNamed) {
   const IndexedDataset data(in("a"));
   EXPECT_THAT(data.read(1), ElementsAre(9, 10, 11, 12));

@@ -1,3 +1,4 @@
+#include "base/hash.h"
 #include "base/random.h"
 #include "infinipipe/data/indexed_dataset.h"
 #include "support/file_size_limit.h"
@@ -63,6 +64,57 @@ TEST_F(IndexedDatasetWriterTest, ALongDocumentTakesSeveralSequences) {
   EXPECT_EQ(data.sequences(), 1 + 1 + 3 + 1 + 2);
   EXPECT_THAT(data.lengths(), ElementsAre(3, 4, 9, 0, 8));
   EXPECT_THAT(data.read(2), ElementsAre(9, 9, 9, 9, 9, 9, 9, 9, 9));
+}
+
+TEST_F(IndexedDatasetWriterTest, WeightsAreWrittenByteByByteAndOnlyWhereTheyDiffer) {
+  const auto write = [&](bool first) {
+    IndexedDatasetWriter writer(in("a"), TokenDtype::kUint8);
+    writer.append(Ids{1, 2}, first);
+    writer.append(Ids{3});
+    writer.end_document();
+    writer.append(Ids{4}, first);
+    writer.end_document();
+    writer.append(Ids{5, 6}, first);
+    writer.end_document();
+    EXPECT_EQ(writer.has_weights(), !first);
+    EXPECT_EQ(writer.loss_tokens(), first ? 3 : 1) << "nothing predicts a document's first token";
+    EXPECT_EQ(writer.documents_without_loss(), first ? 0 : 1) << "one token has none anyway";
+    writer.finish();
+  };
+  write(false);
+  EXPECT_THAT(files(), ElementsAre("a.bin", "a.idx", "a.weights"));
+  const std::string index = read_file(in("a.idx"));
+  EXPECT_EQ(read_file(in("a.weights")), "IPWEIGHT" + raw(std::uint64_t{1}, std::uint64_t{6}) +
+                                            hash_hex(index) + std::string("\0\0\1\0\0\0", 6));
+  write(true);
+  EXPECT_THAT(files(), ElementsAre("a.bin", "a.idx")) << "the older weights are gone";
+  EXPECT_EQ(read_file(in("a.idx")), index);
+}
+
+TEST_F(IndexedDatasetWriterTest, RandomWeightsComeBack) {
+  Random random(5);
+  std::vector<std::vector<float>> documents(300);
+  IndexedDatasetWriter writer(in("a"), TokenDtype::kUint16, 100);
+  for (auto& weights : documents) {
+    for (std::int64_t parts = random.between(0, 4); parts > 0; --parts) {
+      const auto count = static_cast<std::size_t>(random.between(0, 400));
+      const bool loss = random.between(0, 1) == 1;
+      writer.append(Ids(count, 7), loss);
+      weights.insert(weights.end(), count, loss ? 1.0F : 0.0F);
+    }
+    writer.end_document();
+  }
+  writer.finish();
+  const IndexedDataset data(in("a"));
+  ASSERT_TRUE(data.has_weights());
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    const auto document = static_cast<std::int64_t>(i);
+    ASSERT_EQ(data.weights(document), documents[i]) << i;
+    const auto begin = std::min<std::size_t>(3, documents[i].size());
+    const auto end = std::min<std::size_t>(13, documents[i].size());
+    ASSERT_EQ(data.weights(document, 3, 10),
+              std::vector<float>(documents[i].begin() + begin, documents[i].begin() + end));
+  }
 }
 
 TEST_F(IndexedDatasetWriterTest, WithoutFinishNothingIsLeft) {

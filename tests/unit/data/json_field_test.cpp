@@ -2,6 +2,7 @@
 // field holds.
 #include "data/json_field.h"
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -163,6 +164,23 @@ TEST(JsonField, AgreesWithTheParserOfWholeDocuments) {
   }
   EXPECT_GT(accepted, 500);
   EXPECT_GT(refused, 5000);
+}
+
+TEST(JsonValues, AreFoundBesideTheFieldWhateverTheyHold) {
+  constexpr std::array<std::string_view, 3> kOthers = {"list", "none", "gone"};
+  const auto of = [&](std::string_view text, std::string_view field) {
+    return find_json_values(text, field, kOthers, "here");
+  };
+  const std::string_view text =
+      R"({"a": {"b": 7, "list": "inner"}, "l\u0069st": [{"x": 1}], "none": null})";
+  EXPECT_EQ(of(text, "a.b").field, "7");
+  EXPECT_EQ(of(text, "a.c").field, "");
+  EXPECT_EQ(of(text, "b.a").field, "");
+  EXPECT_EQ(of(text, "none").field, "");
+  EXPECT_EQ(of(text, "list").field, R"([{"x": 1}])");
+  EXPECT_THAT(of(text, "a.b").others, ::testing::ElementsAre(R"([{"x": 1}])", "", ""));
+  EXPECT_THROW(of(R"({"list": 1, "list": 2})", "a"), InputError);
+  EXPECT_THROW(of("[]", "a"), InputError);
 }
 
 }  // namespace

@@ -106,5 +106,23 @@ TEST_F(StatsTest, ADatasetsDocumentsAreCounted) {
   EXPECT_EQ(stats.longest, 5000) << "documents, not the sequences that store them";
 }
 
+TEST_F(StatsTest, TokensWithLossAreCountedWhereThereAreWeights) {
+  IndexedDatasetWriter writer(in("a"), TokenDtype::kUint8);
+  writer.append(std::vector<std::int64_t>(4, 1), false);
+  writer.append(std::vector<std::int64_t>(6, 1));
+  writer.end_document();
+  writer.append(std::vector<std::int64_t>(10, 1), false);
+  writer.end_document();
+  writer.append(std::vector<std::int64_t>(5, 1));
+  writer.end_document();
+  writer.finish();
+  const LengthStats stats = dataset_stats(IndexedDataset(in("a")));
+  EXPECT_EQ(stats.loss_tokens, 6 + 4) << "nothing predicts a document's first token";
+  EXPECT_EQ(stats.documents_without_loss, 1);
+  EXPECT_THAT(format_stats(stats), HasSubstr("loss       on 10 tokens (40.0%); 1 documents have"));
+  EXPECT_EQ(stats_json(stats)["loss_tokens"], 10);
+  EXPECT_FALSE(stats_json(LengthStats()).contains("loss_tokens"));
+}
+
 }  // namespace
 }  // namespace infinipipe

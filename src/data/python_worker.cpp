@@ -1,0 +1,108 @@
+#include "data/python_worker.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+#include <utility>
+
+#include "data/worker_programs.h"
+
+namespace infinipipe {
+namespace {
+
+constexpr std::uint64_t kMaxAnswer = std::uint64_t{1} << 36;  // more is no answer
+constexpr std::uint64_t kComplaint = ~std::uint64_t{0};
+constexpr std::size_t kMostWorkers = 32;
+
+// The Python that INFINIPIPE_PYTHON names, else set-up's own, else whatever there is.
+std::string python() {
+  const char* const named = std::getenv("INFINIPIPE_PYTHON");
+  if (named != nullptr && *named != '\0') return named;
+  std::error_code absent;
+  return std::filesystem::exists(kSetUpPython, absent) ? kSetUpPython : "python3";
+}
+
+std::vector<std::string> command(const char* program, const std::vector<std::string>& arguments) {
+  std::vector<std::string> all = {python(), "-I", "-c", std::string(kCommonWorker) + program};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  return all;
+}
+
+}  // namespace
+
+RunError missing_package(const std::string& where, const std::string& package,
+                         const std::string& needed_for, const std::string& pin) {
+  return {
+      where, "the Python package " + package + " is missing from " + python(),
+      "expected it for " + needed_for,
+      "run tools/setup.sh, or pip install " + pin + " and name that Python in INFINIPIPE_PYTHON"};
+}
+
+PythonWorker::PythonWorker(const char* program, const std::vector<std::string>& arguments)
+    : process_(command(program, arguments)) {
+  about_.resize(answer());
+  read(std::span(about_));
+}
+
+std::uint64_t PythonWorker::ask(char operation, std::uint64_t count,
+                                std::span<const std::byte> content) {
+  process_.write(std::as_bytes(std::span(&operation, 1)));
+  process_.write(std::as_bytes(std::span(&count, 1)));
+  process_.write(content);
+  return answer();
+}
+
+std::string PythonWorker::ask_text(char operation, std::uint64_t count, std::string_view content) {
+  std::string text(ask(operation, count, std::as_bytes(std::span(content))), '\0');
+  read(std::span(text));
+  return text;
+}
+
+std::uint64_t PythonWorker::answer() {
+  std::uint64_t count = 0;
+  read(std::span(&count, 1));
+  if (count != kComplaint) {
+    if (count > kMaxAnswer) throw RunError(python(), "the worker gives no sense");
+    return count;
+  }
+  std::uint64_t length = 0;
+  read(std::span(&length, 1));
+  std::string message(std::min<std::uint64_t>(length, 2000), '\0');
+  read(std::span(message));
+  throw InputError("", message);
+}
+
+std::unique_ptr<PythonWorker> WorkerPool::take() {
+  std::unique_lock lock(mutex_);
+  const std::size_t most =
+      std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, kMostWorkers);
+  changed_.wait(lock, [&] { return !idle_.empty() || workers_ < most; });
+  if (!idle_.empty()) {
+    std::unique_ptr<PythonWorker> worker = std::move(idle_.back());
+    idle_.pop_back();
+    return worker;
+  }
+  ++workers_;
+  lock.unlock();
+  try {
+    return start_();
+  } catch (...) {
+    give_back(nullptr);
+    throw;
+  }
+}
+
+void WorkerPool::give_back(std::unique_ptr<PythonWorker> worker) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (worker == nullptr) {
+      --workers_;
+    } else {
+      idle_.push_back(std::move(worker));
+    }
+  }
+  changed_.notify_one();
+}
+
+}  // namespace infinipipe
