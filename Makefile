@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
 TIMED := @tools/timed.sh
 
-.PHONY: help setup build program install sbom tests benchmarks test train bench paper peers interop soak \
+.PHONY: help setup build program install sbom tests benchmarks test train bench paper peers interop extend extension soak \
   format lint plan-only asan tsan soak-sanitizers cuda corpus clean clean-runs distclean
 
 help:  ## this list
@@ -49,7 +49,7 @@ benchmarks: setup  ## build the benchmarks
 test: tests  ## set up, build, run all tests
 	$(TIMED) tests ctest --preset $(PRESET) -j $(JOBS)
 
-train: program corpus  ## train a small Llama on Debian's Go sources over 2 pipeline stages
+train: program corpus  ## train a small Llama on Debian's Go sources, then extend its context
 	$(TIMED) train tools/train-default.sh $(BINARY)
 
 corpus: program  ## the default corpus as an indexed dataset under corpus/
@@ -63,6 +63,12 @@ peers: benchmarks  ## side by side with PyTorch's pipelining (about an hour a ro
 
 interop: program  ## against transformers: models in and out, logits, training steps (10 minutes)
 	$(TIMED) interop tools/interop.sh $(BINARY)
+
+extend: program  ## a real model, SmolLM2-135M, from 8,192 to 16,384 tokens (about an hour)
+	$(TIMED) extend examples/smollm2/extend.sh $(BINARY)
+
+extension: program corpus  ## three seeds of `make train`'s two phases, with and without YaRN (a quarter of an hour)
+	$(TIMED) extension tools/extension.sh $(BINARY)
 
 paper:  ## the paper's evaluation on simulated clusters, into docs/paper (no LibTorch)
 	$(TIMED) set-up tools/setup.sh plan-only

@@ -15,8 +15,10 @@ run() {  # NAME [ARGUMENT ...]; a build without LibTorch has the planner's alone
 run bench_planner
 run bench_runtime
 if [ -f corpus/go.idx ]; then
-  run bench_training configs/default.toml --steps 9
-  run bench_dtype configs/default.toml --steps 60
-  run bench_reach configs/default.toml --model.preset 25m --data.max_sequence_length 65536
+  # Documents as they are, of uneven lengths.
+  uneven="--data.long_documents cut --training.sequences_per_step 4"
+  run bench_training configs/default.toml --steps 9 $uneven --data.max_sequence_length 2048
+  run bench_dtype configs/default.toml --steps 60 $uneven --data.max_sequence_length 2048
+  run bench_reach configs/default.toml --model.preset 25m $uneven --data.max_sequence_length 65536
 fi
 [ -n "$found" ] || { echo "error: bench: no benchmark in $build/benchmarks; build it first" >&2; exit 2; }

@@ -20,6 +20,11 @@ std::string result_text(const BuildOptions& build, const BuildResult& result) {
                      " tokens (" + std::string(token_dtype_name(result.dtype)) + "), the longest " +
                      format_count(result.longest) + ", from " + format_count(result.files) +
                      " files of " + format_bytes(static_cast<Bytes>(result.bytes)) + "\n";
+  if (result.held_out_documents > 0) {
+    text += "  " + build.output + kHeldOut +
+            ".bin, .idx: " + format_count(result.held_out_documents) + " documents more, " +
+            format_count(result.held_out_tokens) + " tokens, held out\n";
+  }
   const auto remark = [&](std::int64_t count, const std::string& what) {
     if (count > 0) text += "  " + format_count(count) + " " + what + "\n";
   };
@@ -74,6 +79,9 @@ Command data_build_command() {
         flags.text("--out", "PREFIX", build.output, "PREFIX.bin and PREFIX.idx are written")
             .writes({".bin", ".idx", ".weights"})
             .required = true;
+        flags.integer("--hold-out", "N", build.hold_out_every, 2,
+                      "of every N documents the last goes into PREFIX-held-out instead, to judge "
+                      "training by (default: none)");
         flags.texts("--pattern", "GLOB", build.patterns,
                     "files to take: *.go fits names, a/*.go paths below the folder; may be "
                     "given again");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <thread>
 
 #include "base/file.h"
@@ -29,6 +30,10 @@ void check(const BuildOptions& options) {
     throw InputError("data build: out", "found \"" + options.output + "\"",
                      "expected the prefix of a .bin and a .idx file");
   }
+  if (options.hold_out_every < 0 || options.hold_out_every == 1) {
+    throw InputError("data build: hold-out", "found " + std::to_string(options.hold_out_every),
+                     "expected 2 or more: of so many documents the last is held out");
+  }
   if (options.threads < 0) {
     throw InputError("data build: threads", "found " + std::to_string(options.threads),
                      "expected 0 (all cores) or more");
@@ -44,13 +49,18 @@ class DocumentWriter final {
  public:
   DocumentWriter(const BuildOptions& options, TokenDtype dtype, std::int64_t end_of_document,
                  BuildResult& result)
-      : writer_(options.output, dtype), end_(end_of_document), result_(result) {}
+      : writer_(options.output, dtype),
+        hold_out_every_(options.hold_out_every),
+        end_(end_of_document),
+        result_(result) {
+    if (hold_out_every_ > 0) held_out_.emplace(options.output + kHeldOut, dtype);
+  }
 
   void write(const EncodedPiece& piece) {
     std::span<const std::byte> bytes = piece.bytes;
     for (const EncodedPiece::Part& part : piece.parts) {
       const std::size_t size = static_cast<std::size_t>(part.tokens) * token_width(writer_.dtype());
-      writer_.append_bytes(bytes.first(size), part.loss);
+      current().append_bytes(bytes.first(size), part.loss);
       bytes = bytes.subspan(size);
       invalid_bytes_ += part.invalid_bytes;
       if (part.ends_document) end_document(part);
@@ -66,26 +76,40 @@ class DocumentWriter final {
     result_.has_weights = writer_.has_weights();
     result_.loss_tokens = writer_.loss_tokens();
     result_.documents_without_loss = writer_.documents_without_loss();
+    if (held_out_) held_out_->finish();  // first: whoever waits for the one has both
     writer_.finish();
   }
 
  private:
+  // Where the document that is being written goes.
+  IndexedDatasetWriter& current() {
+    if (!held_out_) return writer_;
+    const std::int64_t before = result_.documents + result_.held_out_documents;
+    return (before + 1) % hold_out_every_ == 0 ? *held_out_ : writer_;
+  }
+
   void end_document(const EncodedPiece::Part& part) {
     if (invalid_bytes_ > 0) ++result_.invalid_utf8_documents;
     result_.invalid_utf8_bytes += invalid_bytes_;
     invalid_bytes_ = 0;
-    if (writer_.document_tokens() == 0) {
+    IndexedDatasetWriter& writer = current();
+    if (writer.document_tokens() == 0) {
       ++result_.empty_documents;
       return;
     }
-    if (part.adds_end) writer_.append(std::array{end_}, part.loss);
-    result_.longest = std::max(result_.longest, writer_.document_tokens());
-    writer_.end_document();
+    if (part.adds_end) writer.append(std::array{end_}, part.loss);
+    result_.longest = std::max(result_.longest, writer.document_tokens());
+    writer.end_document();
     result_.documents = writer_.documents();
     result_.tokens = writer_.tokens();
+    if (!held_out_) return;
+    result_.held_out_documents = held_out_->documents();
+    result_.held_out_tokens = held_out_->tokens();
   }
 
   IndexedDatasetWriter writer_;
+  std::optional<IndexedDatasetWriter> held_out_;
+  std::int64_t hold_out_every_;
   std::int64_t end_;
   BuildResult& result_;
   std::int64_t invalid_bytes_ = 0;  // of the document that is being written
@@ -131,7 +155,8 @@ BuildResult build_dataset(const BuildOptions& options) {
       writer.write(*piece);
       result.bytes += piece->input_bytes;
       text_bytes += piece->text_bytes;
-      options.progress({result.documents, result.bytes, source.total_bytes(), text_bytes});
+      options.progress({result.documents + result.held_out_documents, result.bytes,
+                        source.total_bytes(), text_bytes});
     }
   }
   if (result.documents == 0) {
@@ -144,6 +169,11 @@ BuildResult build_dataset(const BuildOptions& options) {
         options.inputs.front(),
         "none of its " + std::to_string(result.empty_documents) + " documents has any text" + bad,
         "expected at least one");
+  }
+  if (options.hold_out_every > 0 && result.held_out_documents == 0) {
+    throw InputError(
+        "data build: hold-out", "found " + std::to_string(result.documents) + " documents",
+        "expected at least " + std::to_string(options.hold_out_every), "hold out one of fewer");
   }
   writer.finish();
   return result;

@@ -39,6 +39,9 @@ std::string progress_line(const BuildProgress& progress);
 struct BuildOptions {
   std::vector<std::string> inputs;    // folders and files, in this order
   std::string output;                 // prefix of .bin and .idx; its folder is made
+  // Of every so many documents the last goes into a second dataset, output + kHeldOut, to judge by;
+  // 0: all go into one.
+  std::int64_t hold_out_every = 0;
   std::vector<std::string> patterns;  // "*.go" fits file names, "a/*.go" paths below the folder,
                                       // any of them; empty: every file
   std::string tokenizer = "byte";     // as for make_tokenizer(), like
@@ -55,10 +58,14 @@ struct BuildOptions {
   std::function<void(const BuildProgress&)> progress = [](const BuildProgress&) {};
 };
 
+inline constexpr const char* kHeldOut = "-held-out";
+
 struct BuildResult {
   std::int64_t files = 0;
-  std::int64_t documents = 0;  // written
-  Tokens tokens = 0;           // an end of document for each included
+  std::int64_t documents = 0;  // written, less those held out
+  Tokens tokens = 0;           // of these, an end of document for each included
+  std::int64_t held_out_documents = 0;
+  Tokens held_out_tokens = 0;
   Tokens longest = 0;
   bool has_weights = false;  // some tokens have no loss: .weights was written
   Tokens loss_tokens = 0;    // those that are predicted and have loss

@@ -427,16 +427,30 @@ TEST(Nearest, FindsTypingMistakesOnly) {
 
 // What the repository offers to start from.
 TEST(Config, TheFilesInConfigsAreWhole) {
+  // The second phase's model is what the first phase leaves.
+  const std::string configs = INFINIPIPE_GOLDEN "/../../configs";
+  const std::string folder = ::testing::TempDir() + "/infinipipe_first_phase";
+  const TrainConfig first = read_config(configs + "/default.toml");
+  make_folder(folder);
+  write_file(folder + "/config.json", model_to_json(first.model).dump());
   int files = 0;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(INFINIPIPE_GOLDEN "/../../configs")) {
-    const TrainConfig config = read_config(entry.path().string());
+  for (const auto& entry : std::filesystem::directory_iterator(configs)) {
+    std::string text = read_file(entry.path().string());
+    const std::size_t from = text.find("\"" + first.checkpoint.path + "\"  # weights alone");
+    if (from != std::string::npos) text.replace(from + 1, first.checkpoint.path.size(), folder);
+    TrainConfig config = config_from_toml(text, entry.path().string());
+    config.settle();
     EXPECT_NO_THROW(config.check()) << entry.path();
+    if (!config.model_from.empty()) {
+      EXPECT_EQ(config.model.hidden_size, first.model.hidden_size);
+      EXPECT_EQ(config.data.max_sequence_length, 8 * first.data.max_sequence_length);
+      EXPECT_EQ(config.model.max_position_embeddings, config.data.max_sequence_length);
+    }
     EXPECT_FALSE(config.data.path.empty()) << entry.path();
     EXPECT_FALSE(config.checkpoint.path.empty()) << entry.path();
     ++files;
   }
-  EXPECT_GE(files, 2);
+  EXPECT_GE(files, 3);
 }
 
 }  // namespace

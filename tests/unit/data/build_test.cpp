@@ -31,6 +31,30 @@ TEST_F(BuildTest, AFileIsADocumentInTheOrderOfPaths) {
   EXPECT_EQ(result.dtype, TokenDtype::kUint16);
 }
 
+TEST_F(BuildTest, HoldsOutTheLastOfSoManyDocuments) {
+  std::string lines;
+  for (const char* text : {"a", "b", "", "c", "d", "e", "f", "g"}) {  // an empty one is none
+    lines += R"({"text":")" + std::string(text) + "\"}\n";
+  }
+  put("text/a.jsonl", lines);
+  options_.hold_out_every = 3;
+  const BuildResult result = build_dataset(options_);
+  EXPECT_THAT(built(), ElementsAre("a", "b", "d", "e", "g"));
+  EXPECT_EQ(result.documents, 5);
+  EXPECT_EQ(result.held_out_documents, 2);
+  EXPECT_EQ(result.held_out_tokens, 4);
+  const IndexedDataset held_out(options_.output + kHeldOut);
+  ASSERT_EQ(held_out.documents(), 2);
+  EXPECT_THAT(held_out.read(0), ElementsAre('c', 256));
+  EXPECT_THAT(held_out.read(1), ElementsAre('f', 256));
+  options_.hold_out_every = 8;
+  EXPECT_THAT(error_of([&] { build_dataset(options_); }),
+              HasSubstr("found 7 documents, expected at least 8"));
+  EXPECT_THAT(built(), ElementsAre("a", "b", "d", "e", "g")) << "the earlier one stays";
+  options_.hold_out_every = 1;
+  EXPECT_THAT(error_of([&] { build_dataset(options_); }), HasSubstr("expected 2 or more"));
+}
+
 TEST_F(BuildTest, PatternsChooseFiles) {
   put("text/a.go", "a.go");
   put("text/a.c", "a.c");
