@@ -75,7 +75,7 @@ Schedule Deepspeed::schedule(const DeviceGroupCost& cost, const std::vector<Toke
   std::vector<Filled> filled;
   for (const Bin& bin : bins) {
     if (bin.empty()) continue;
-    filled.push_back({{}, &bin});
+    filled.push_back({cost.no_load(), &bin});
     for (const int i : bin) filled.back().load.add(sequences[static_cast<std::size_t>(i)]);
   }
   // Alike bins run together.

@@ -56,7 +56,7 @@ Line line_of(const Cost& cost) {
 }  // namespace
 
 DeviceGroupCost::DeviceGroupCost(const SystemContext& context, int degree, int recompute)
-    : degree_(degree), recompute_(recompute) {
+    : degree_(degree), recompute_(recompute), window_(context.profile.sliding_window) {
   INFINIPIPE_ASSERT(degree >= 1 && recompute >= 0 && recompute <= context.layers,
                     "a group of no devices or of too many recomputed layers");
   const StageId stage;

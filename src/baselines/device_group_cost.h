@@ -7,23 +7,25 @@
 #include <span>
 
 #include "baselines/system.h"
+#include "core/attention_pairs.h"
 #include "infinipipe/cost/cost_model.h"
 
 namespace infinipipe {
 
 // What a group's time depends on.
 struct GroupLoad {
-  double token2 = 0.0;  // sum of squared lengths
+  double token2 = 0.0;  // sum of squared lengths, less what the window hides
   Tokens tokens = 0;
   int sequences = 0;
+  Tokens window = 0;  // the model's sliding_window; 0: none
 
   void add(Tokens length) {
-    token2 += static_cast<double>(length) * static_cast<double>(length);
+    token2 += attention_token2(0, length, window);
     tokens += length;
     ++sequences;
   }
   void remove(Tokens length) {
-    token2 -= static_cast<double>(length) * static_cast<double>(length);
+    token2 -= attention_token2(0, length, window);
     tokens -= length;
     --sequences;
   }
@@ -40,10 +42,12 @@ class DeviceGroupCost final {
   // Tokens that a group holds at once: whole tokens a device. Never above 2^50.
   Tokens capacity() const { return capacity_; }
 
+  // The load of a group without sequences.
+  GroupLoad no_load() const { return {.window = window_}; }
   // Forward and backward of one sequence without the group's constant.
   Seconds sequence(Tokens length) const {
     const auto n = static_cast<double>(length);
-    return token2_ * n * n + token_ * n + slice_;
+    return token2_ * attention_token2(n, window_) + token_ * n + slice_;
   }
   Seconds constant() const { return constant_; }
   // Compute and all-to-all of a micro-batch.
@@ -64,6 +68,7 @@ class DeviceGroupCost final {
   int degree_;
   int recompute_;
   Tokens capacity_ = 0;
+  Tokens window_ = 0;
   double token2_ = 0.0;
   double token_ = 0.0;
   double slice_ = 0.0;

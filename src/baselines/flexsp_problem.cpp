@@ -153,7 +153,8 @@ Groups Solver::open(const Configuration& configuration) const {
   Groups groups;
   for (std::size_t c = configuration.size(); c-- > 0;) {
     for (int i = 0; i < configuration[c]; ++i) {
-      groups.all.push_back({.choice = static_cast<int>(c), .members = {}, .load = {}});
+      groups.all.push_back(
+          {.choice = static_cast<int>(c), .members = {}, .load = costs_[c].no_load()});
     }
   }
   return groups;

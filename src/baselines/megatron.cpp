@@ -41,8 +41,8 @@ class Megatron final : public StaticSystem {
 
 // All devices busy without a bubble, or the longest sequence alone.
 Seconds Megatron::bound(const MegatronCost& cost, const std::vector<Tokens>& sequences) const {
-  GroupLoad all;
-  GroupLoad longest;
+  GroupLoad all = cost.no_load();
+  GroupLoad longest = cost.no_load();
   longest.add(*std::max_element(sequences.begin(), sequences.end()));
   for (const Tokens length : sequences) all.add(length);
   return kRoundingGuard *
@@ -59,7 +59,7 @@ SystemResult Megatron::step(const MegatronCost& cost, const std::vector<Tokens>&
   };
   std::vector<Filled> filled;
   for (const Bin& bin : bins) {
-    filled.push_back({{}, &bin});
+    filled.push_back({cost.no_load(), &bin});
     for (const int i : bin) filled.back().load.add(sequences[static_cast<std::size_t>(i)]);
   }
   std::stable_sort(filled.begin(), filled.end(), [&](const Filled& a, const Filled& b) {

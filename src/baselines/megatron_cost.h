@@ -15,6 +15,8 @@ class MegatronCost final {
 
   const MegatronSetting& setting() const { return setting_; }
   int group() const { return setting_.tensor * setting_.context; }
+  // The load of a micro-batch without sequences.
+  GroupLoad no_load() const { return {.window = model_.profile().sliding_window}; }
   // A packed micro-batch on a stage. Compute, activations and recomputation are those of the cost
   // model with a degree of tensor x context. Two things are added for each layer and direction.
   // First, two all-gathers and two reduce-scatters of the chunk's hidden states over the tensor

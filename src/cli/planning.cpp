@@ -58,11 +58,14 @@ PlanningInput planning_input(const ConfigFlags& flags, std::int64_t fallback_lay
   take(model.num_attention_heads, agreed.num_attention_heads, defaults.num_attention_heads);
   take(model.num_key_value_heads, agreed.num_key_value_heads, defaults.num_key_value_heads);
   take(model.vocab_size, agreed.vocab_size, defaults.vocab_size);
+  model.sliding_window = agreed.sliding_window;
+  config.settle();
   flags.check(config);
   if (estimate) {
     input.profile = estimated_profile(model, config.training.dtype);
   } else {
     input.profile.heads = agreed.heads();
+    input.profile.sliding_window = agreed.sliding_window;
   }
   return input;
 }

@@ -250,6 +250,9 @@ void add_model(Table& t) {
   t.choice("model.model_type", kFamilies, INFINIPIPE_FIELD(model.family));
   t.integer("model.max_position_embeddings", "the context that the model is for; 0: not said",
             INFINIPIPE_FIELD(model.max_position_embeddings));
+  t.integer("model.sliding_window",
+            "each token sees itself and the sliding_window - 1 tokens before it; 0: all",
+            INFINIPIPE_FIELD(model.sliding_window));
 
   t.choice("model.rope.type", kRopeTypes, INFINIPIPE_FIELD(model.rope.type));
   t.number("model.rope.factor", "how many times longer the context becomes",

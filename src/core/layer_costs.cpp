@@ -1,5 +1,7 @@
 #include "core/layer_costs.h"
 
+#include "core/attention_pairs.h"
+
 namespace infinipipe {
 namespace {
 
@@ -36,14 +38,13 @@ double head_flops_per_token(const ModelSpec& model) {
 
 double training_flops(const ModelSpec& model, std::span<const Tokens> sequences) {
   double tokens = 0.0;
-  double squares = 0.0;
+  double token2 = 0.0;
   for (const Tokens length : sequences) {
-    const auto n = static_cast<double>(length);
-    tokens += n;
-    squares += n * n;
+    tokens += static_cast<double>(length);
+    token2 += attention_token2(0, length, model.sliding_window);
   }
   const double attention =
-      layer_flops_per_token2(model) * static_cast<double>(model.num_hidden_layers) * squares;
+      layer_flops_per_token2(model) * static_cast<double>(model.num_hidden_layers) * token2;
   return 6.0 * static_cast<double>(matmul_parameters(model)) * tokens + 3.0 * attention;
 }
 

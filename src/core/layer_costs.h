@@ -22,14 +22,15 @@ constexpr double kAttentionBackward = 2.5;
 std::int64_t layer_matmul_parameters(const ModelSpec& model);
 std::int64_t matmul_parameters(const ModelSpec& model);
 
-// FLOPs of one forward: of a layer per token, and per token^2 ((C + s)^2 - C^2 of each slice); of
-// the head's projection per token.
+// FLOPs of one forward: of a layer per token, and per token^2 (core/attention_pairs.h); of the
+// head's projection per token.
 double layer_flops_per_token(const ModelSpec& model);
 double layer_flops_per_token2(const ModelSpec& model);
 double head_flops_per_token(const ModelSpec& model);
 
 // FLOPs of a training step for MFU: 6 x matmul_parameters x tokens + 3 x forward causal attention
-// (2 x query_width x layers x sum s^2); recomputation does not count. By that convention
+// (2 x query_width x layers x sum s^2, or what a sliding window leaves of the s^2);
+// recomputation does not count. By that convention
 // attention's backward counts twice its forward, not kAttentionBackward times.
 double training_flops(const ModelSpec& model, std::span<const Tokens> sequences);
 

@@ -107,19 +107,70 @@ void refuse_other_maths(const JsonView& json) {
   }
 }
 
-// Qwen's sliding_window counts only beside use_sliding_window.
-void refuse_windows(const JsonView& json) {
-  constexpr const char* kExpected = "full attention in every layer";
-  if (json.boolean_or("use_sliding_window", true) && json.has("sliding_window")) {
-    const bool all_seen =
-        json.has("max_position_embeddings") &&
-        json.at("sliding_window").integer() >= json.at("max_position_embeddings").integer();
-    if (!all_seen) json.at("sliding_window").fail(kExpected);
+constexpr const char* kFullAttention = "full_attention";
+constexpr const char* kSlidingAttention = "sliding_attention";
+// What transformers takes where config.json does not say.
+constexpr std::int64_t kDefaultWindow = 4096;
+constexpr std::int64_t kDefaultFullLayers = 28;
+
+// A family that says with use_sliding_window and by layer whether its window counts: Qwen's.
+bool slides_by_layer(const FamilyRow& family) {
+  return family.windows && family.value != ModelFamily::kMistral;
+}
+
+// Whether config.json lets layers slide; all must do the same. `window`: the one that they would
+// have.
+bool all_layers_slide(const JsonView& json, std::int64_t window) {
+  constexpr const char* kExpected = "all layers with the sliding window, or none";
+  const bool hides = json.integer_or("max_position_embeddings", 0, 0) <= 0 ||
+                     window < json.at("max_position_embeddings").integer();
+  if (json.has("layer_types")) {
+    std::string first;
+    bool mixed = false;
+    json.at("layer_types").for_each([&](const JsonView& type) {
+      const std::string found = type.string();
+      if (found != kFullAttention && found != kSlidingAttention) type.fail(kExpected);
+      if (first.empty()) first = found;
+      if (found == first) return;
+      if (hides) type.fail(kExpected);
+      mixed = true;
+    });
+    return !mixed && first == kSlidingAttention;
   }
-  if (!json.has("layer_types")) return;
-  json.at("layer_types").for_each([&](const JsonView& type) {
-    if (type.string() != "full_attention") type.fail(kExpected);
-  });
+  const std::int64_t full = json.integer_or("max_window_layers", kDefaultFullLayers, 0);
+  if (full == 0) return true;
+  if (full < json.at("num_hidden_layers").integer(1) && hides) {
+    json.at("max_window_layers").fail(kExpected);
+  }
+  return false;
+}
+
+// 0: every token sees all before it. As transformers: Mistral's window counts wherever it is
+// not null, Qwen's beside use_sliding_window and in the layers that are said to slide.
+std::int64_t read_window(const JsonView& json, const FamilyRow& family) {
+  constexpr const char* kName = "sliding_window";
+  if (!family.windows) {
+    const bool hides = json.has(kName) && json.boolean_or("use_sliding_window", true) &&
+                       (!json.has("max_position_embeddings") ||
+                        json.at(kName).integer() < json.at("max_position_embeddings").integer());
+    if (hides) {
+      json.at(kName).fail(std::string("full attention with model_type ") + family.name);
+    }
+    if (json.has("layer_types")) {
+      json.at("layer_types").for_each([&](const JsonView& type) {
+        if (type.string() != kFullAttention) {
+          type.fail(std::string("full attention with model_type ") + family.name);
+        }
+      });
+    }
+    return 0;
+  }
+  const bool said = json.json().find(kName) != json.json().end();
+  if (said && !json.has(kName)) return 0;  // null
+  if (slides_by_layer(family) && !json.boolean_or("use_sliding_window", false)) return 0;
+  const std::int64_t window = json.integer_or(kName, kDefaultWindow, 1);
+  if (slides_by_layer(family) && !all_layers_slide(json, window)) return 0;
+  return window;
 }
 
 // rope_theta stands at the top in older files and in rope_parameters in current ones; a scaling in
@@ -202,7 +253,6 @@ ModelSpec model_from_json(const JsonView& json) {
   if (!json.json().is_object()) json.fail("a Hugging Face config.json object");
   const FamilyRow& family = row_of(read_family(json));
   refuse_other_maths(json);
-  refuse_windows(json);
   const auto size = [&](const char* name) { return json.at(name).integer(1); };
   ModelSpec model;
   model.family = family.value;
@@ -220,6 +270,7 @@ ModelSpec model_from_json(const JsonView& json) {
   model.head_dim = json.integer_or("head_dim", family.head_dim, 0);
   model.max_position_embeddings = json.integer_or("max_position_embeddings", 0, 0);
   read_rope(json, model);
+  model.sliding_window = read_window(json, family);
   model.rms_norm_eps = json.number_or("rms_norm_eps", 1e-6);
   model.initializer_range = json.number_or("initializer_range", 0.02);
   model.tie_word_embeddings = json.boolean_or("tie_word_embeddings", false);
@@ -250,6 +301,17 @@ Json model_to_json(const ModelSpec& model) {
                {"tie_word_embeddings", model.tie_word_embeddings}};
   if (model.max_position_embeddings > 0) {
     json["max_position_embeddings"] = model.max_position_embeddings;
+  }
+  if (const FamilyRow& family = row_of(model.family); family.windows) {
+    const bool slides = model.sliding_window > 0;
+    json["sliding_window"] = slides ? Json(model.sliding_window) : Json(nullptr);
+    if (slides_by_layer(family)) {
+      json["use_sliding_window"] = slides;
+      if (slides) json["max_window_layers"] = 0;
+      json["layer_types"] =
+          std::vector<std::string>(static_cast<std::size_t>(model.num_hidden_layers),
+                                   slides ? kSlidingAttention : kFullAttention);
+    }
   }
   // Current readers take rope_parameters; those before transformers 5 rope_theta and rope_scaling.
   Json scaling = rope_to_json(model.rope);

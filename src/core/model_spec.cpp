@@ -150,6 +150,10 @@ void ModelSpec::settle_context(const ModelSpec& before) {
   }
 }
 
+void ModelSpec::settle_family() {
+  if (sliding_window > 0 && family == ModelFamily::kLlama) family = ModelFamily::kMistral;
+}
+
 void ModelSpec::check() const {
   require_range("vocab_size", vocab_size, 1, std::int64_t{1} << 31);
   require_range("hidden_size", hidden_size, 1, 1 << 20);
@@ -175,6 +179,11 @@ void ModelSpec::check() const {
                      "expected at most " + number_text(kMostInitializerRange));
   }
   require_range("max_position_embeddings", max_position_embeddings, 0, std::int64_t{1} << 50);
+  require_range("sliding_window", sliding_window, 0, std::int64_t{1} << 31);
+  if (sliding_window > 0 && !row_of(family).windows) {
+    throw InputError("model.sliding_window", "found " + std::to_string(sliding_window),
+                     std::string("expected 0 with model_type ") + to_string(family));
+  }
   rope.check();
   if (rope.type == RopeType::kDynamic && max_position_embeddings == 0) {
     throw InputError("model.max_position_embeddings", "found 0 with dynamic RoPE",

@@ -258,6 +258,8 @@ Json replica_json(const Replica& replica) {
   return {{"pipelines", std::move(pipelines)}, {"instructions", std::move(instructions)}};
 }
 
+constexpr const char* kWindow = "sliding_window";
+
 // What a reader of version 1 would misread, by name.
 Json required_json(const Plan& plan) {
   Json names = Json::array();
@@ -267,6 +269,7 @@ Json required_json(const Plan& plan) {
       names.push_back(kKeepLevels[i].plan_field);
     }
   }
+  if (plan.sliding_window > 0) names.push_back(kWindow);
   return names;
 }
 
@@ -297,6 +300,7 @@ Json decided_json(const Plan& plan) {
       {"replicas", std::move(replicas)},
       {"memory", {{"bytes_per_stage", number_json(plan.bytes_per_stage)}}},
       {"profile_hash", plan.profile_hash}};
+  if (plan.sliding_window > 0) json[kWindow] = plan.sliding_window;
   if (Json required = required_json(plan); !required.empty()) {
     json["version"] = 2;
     json["requires"] = std::move(required);
@@ -382,11 +386,12 @@ void check_plan_format(const Json& json, const std::string& where) {
   if (version == 1) return;
   document.at("requires").for_each([](const JsonView& entry) {
     const std::string name = entry.string();
-    std::string known;
+    std::string known = kWindow;
+    if (name == kWindow) return;
     for (const KeepLevel& level : kKeepLevels) {
       if (!level.needs_version_2) continue;
       if (name == level.plan_field) return;
-      known += (known.empty() ? "" : ", ") + std::string(level.plan_field);
+      known += ", " + std::string(level.plan_field);
     }
     entry.fail("\"" + name + "\"", "what this version knows: " + known, "use a newer infinipipe");
   });
@@ -404,6 +409,9 @@ Plan plan_from_json(const Json& json, const std::string& where, HashCheck hash_c
                    "at most " + std::to_string(kMostSequences));
   }
   plan.sequences = document.at("sequences").integers(1, kMaxTokens);
+  if (document.has(kWindow)) {
+    plan.sliding_window = document.at(kWindow).integer(0, kMaxTokens);
+  }
   plan.parallelism = read_parallelism(document.at("parallelism"));
   document.at("stages").for_each([&](const JsonView& entry) {
     const JsonView layers = entry.at("layers");
@@ -463,9 +471,10 @@ Json plan_to_json(const Plan& plan) {
 void write_plan(const std::string& path, const Plan& plan) {
   const Json json = plan_to_json(plan);
   std::string text = "{";
-  constexpr const char* kOrder[] = {
-      "format", "version",  "requires",  "planner",    "step",   "sequences",    "parallelism",
-      "stages", "replicas", "predicted", "stage_pace", "memory", "profile_hash", "hash"};
+  constexpr const char* kOrder[] = {"format", "version",      "requires",  "planner",
+                                    "step",   "sequences",    kWindow,     "parallelism",
+                                    "stages", "replicas",     "predicted", "stage_pace",
+                                    "memory", "profile_hash", "hash"};
   bool first = true;
   for (const std::string key : kOrder) {
     if (!json.contains(key)) continue;

@@ -4,20 +4,19 @@
 #include <string>
 #include <utility>
 
+#include "core/attention_pairs.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
 
 ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
-                       const std::vector<bool>& cut) {
+                       const std::vector<bool>& cut, Tokens window) {
   ChunkShape shape;
   shape.slices = static_cast<int>(chunk.slices.size());
   for (const Slice& slice : chunk.slices) {
-    const auto begin = static_cast<double>(slice.begin);
-    const auto end = static_cast<double>(slice.end);
-    shape.token2 += end * end - begin * begin;
+    shape.token2 += attention_token2(slice.begin, slice.end, window);
     shape.tokens += slice.tokens();
-    shape.context += slice.begin;
+    shape.context += attention_context(slice.begin, window);
     if (!cut[slice.sequence.index()]) continue;
     shape.cut_tokens = slice.tokens();
     const Tokens whole = sequences[slice.sequence.index()];
@@ -226,7 +225,16 @@ CostModel plan_cost(const Profile& profile, const Plan& plan) {
                          " that the profile's figures are for (its model.num_hidden_layers)",
                      "use the profile that the plan was made with");
   }
-  return CostModel(at_pace(profile, plan.stage_pace), plan.parallelism, plan.stages);
+  if (const Tokens window = profile.model.sliding_window;
+      window > 0 && plan.sliding_window > 0 && plan.sliding_window != window) {
+    throw InputError("plan", "found a sliding window of " + std::to_string(plan.sliding_window),
+                     "expected the " + std::to_string(window) +
+                         " that the profile's figures are for (its model.sliding_window)",
+                     "use the profile that the plan was made with");
+  }
+  Profile paced = at_pace(profile, plan.stage_pace);
+  if (plan.sliding_window > 0) paced.sliding_window = plan.sliding_window;
+  return CostModel(std::move(paced), plan.parallelism, plan.stages);
 }
 
 }  // namespace infinipipe

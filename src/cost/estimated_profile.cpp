@@ -37,6 +37,7 @@ Profile estimated_profile(const ModelSpec& model, Dtype dtype, double flops_per_
   profile.dtype = to_string(dtype);
   profile.model = profile_model(model);
   profile.heads = profile.model.heads();
+  profile.sliding_window = model.sliding_window;
   const double token_seconds = layers * layer_flops_per_token(model) / flops_per_second;
   const double token2_seconds = layers * layer_flops_per_token2(model) / flops_per_second;
   profile.forward = {token2_seconds, token_seconds, layers * kLayerCallSeconds,

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <utility>
 
+#include "core/attention_pairs.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -118,11 +119,11 @@ void Bound::count_work() {
   const double L = layers_;
   const DirectionCost& f = profile_.forward;
   const DirectionCost& b = profile_.backward;
-  double squares = 0.0;
+  double token2_sum = 0.0;
   for (const Tokens length : sequences_) {
     const auto n = static_cast<double>(length);
     total_tokens_ += n;
-    squares += n * n;
+    token2_sum += attention_token2(0, length, profile_.sliding_window);
   }
   const auto count = static_cast<double>(sequences_.size());
   if (parallelism_.sequence_parallel > 1) {
@@ -139,7 +140,7 @@ void Bound::count_work() {
   chunk_forward_ = f.seconds_per_chunk / L / divided;
   chunk_backward_ = forward_only_ ? 0.0 : b.seconds_per_chunk / L / divided;
   layer_chunk_ = chunk_forward_ + chunk_backward_;
-  layer_work_ = layer(f, squares, total_tokens_, count);
+  layer_work_ = layer(f, token2_sum, total_tokens_, count);
   least_forward_ = layer(f, 1.0, 1.0, 1.0) + chunk_forward_;
   const PerTokenPair& embedding = profile_.embedding;
   const PerTokenPair& head = profile_.head;
@@ -153,7 +154,7 @@ void Bound::count_work() {
   message_ = profile_.links.p2p_seconds +
              profile_.links.p2p_bytes_per_token / degree_ / profile_.links.p2p_bytes_per_second;
   if (forward_only_) return;
-  layer_work_ += layer(b, squares, total_tokens_, count);
+  layer_work_ += layer(b, token2_sum, total_tokens_, count);
   const double weight = profile_.backward_weight_seconds_per_token >= 0.0
                             ? profile_.backward_weight_seconds_per_token
                             : 0.5 * b.seconds_per_token;
@@ -215,19 +216,24 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const auto& whole_layer = profile_.remake[index_of(Keep::kInput)];
   const DirectionCost& f = whole_layer ? whole_layer->cost : profile_.forward;
 
-  // One layer of x tokens without context, made again from its input, takes square x^2 + linear x.
+  // One layer of x tokens without context, made again from its input, takes square t(x) + linear x;
+  // t(x) is x^2, or less beyond the window.
   const double square = f.seconds_per_token2 / L / degree_;
   const double linear = f.seconds_per_token / L / degree_ + all_to_all_;
 
   // The least seconds that save so many bytes. There are two means. A layer that keeps its input
-  // alone saves `full` bytes for each token, and x such tokens take a x^2 + b x seconds. A layer
-  // that keeps something beside its input saves less, and takes at least what every token pays: it
-  // is `partly`.
-  const auto cheapest = [&](Bytes bytes, double full, const Partly& partly, double a,
-                            double b) -> Seconds {
+  // alone saves `full` bytes for each token, and x such tokens take a x^2 + b x seconds; beyond
+  // `straight` tokens each takes as long as the last one before. A layer that keeps something
+  // beside its input saves less, and takes at least what every token pays: it is `partly`.
+  const auto cheapest = [&](Bytes bytes, double full, const Partly& partly, double a, double b,
+                            double straight) -> Seconds {
     const double most = n * layers;  // tokens of layers
     if (bytes > most * full * (1.0 + 1e-12)) return kInfinity;
-    const auto input_seconds = [&](double count) { return count * (a * count + b); };
+    const auto input_seconds = [&](double count) {
+      if (count <= straight) return count * (a * count + b);
+      const double last = a * (2.0 * straight - layers) + b;
+      return straight * (a * straight + b) + (count - straight) * last;
+    };
     const double all = bytes / full;
     const double part = partly.saves;
     if (part <= 0.0) return input_seconds(all);
@@ -240,9 +246,14 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
     const double count = a > 0.0       ? std::clamp(worth / (2.0 * a), low, all)
                          : worth > 0.0 ? all
                                        : low;
-    const double rest = std::max(0.0, (bytes - count * full) / part);
-    return (input_seconds(count) + rest * around) *
-           (1.0 - 1e-9);  // for the digits that `low` has lost
+    const auto seconds = [&](double inputs) {
+      const double rest = std::max(0.0, (bytes - inputs * full) / part);
+      return (input_seconds(inputs) + rest * around) *
+             (1.0 - 1e-9);  // for the digits that `low` has lost
+    };
+    if (all <= straight) return seconds(count);
+    // Beyond `straight` the sum is a line, so that it is least here or at an end of it.
+    return std::min({seconds(std::clamp(count, low, std::max(low, straight))), seconds(all)});
   };
 
   // The sequence stays whole, in one chunk. Its backward holds the chunk's activations and those of
@@ -256,9 +267,11 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
     const Bytes over = kept + remake_bytes - budget;
     const double recomputed = std::ceil(over / (n * saved_) * (1.0 - 1e-12));
     if (recomputed <= layers) {
+      const double per_token =
+          square * (attention_token2(0, tokens, profile_.sliding_window) / n) + linear;
       whole = whole_part_.saves > 0.0 ? cheapest(std::min(over, n * layers * saved_), saved_,
-                                                 whole_part_, 0.0, square * n + linear)
-                                      : recomputed * n * (square * n + linear);
+                                                 whole_part_, 0.0, per_token, kInfinity)
+                                      : recomputed * n * per_token;
     }
   }
 
@@ -270,7 +283,9 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   if (cut_kept > budget && cut_saved_ > 0.0) {
     // Tokens with the shortest context are the cheapest to make again. All layers recompute the
     // same.
-    cut = cheapest(cut_kept - budget, cut_saved_, cut_part_, square / layers, linear);
+    const double window = static_cast<double>(profile_.sliding_window);
+    cut = cheapest(cut_kept - budget, cut_saved_, cut_part_, square / layers, linear,
+                   window > 0.0 ? window * layers : kInfinity);
   }
   return std::min(whole, cut);
 }

@@ -193,6 +193,7 @@ Profile profile_from_json(const Json& json, const std::string& where) {
   profile.dtype = root.at("dtype").string();
   if (root.has("model")) profile.model = read_model(root.at("model"));
   profile.heads = profile.model.heads();
+  profile.sliding_window = profile.model.sliding_window;
   visit_numbers(profile, [&](const std::string& path, double& value) {
     if (path != kLinkSpeed) value = number_of(follow(root, path));
   });
@@ -254,8 +255,8 @@ Profile read_profile(const std::string& path) {
 }
 
 ProfileModel profile_model(const ModelSpec& model) {
-  return {model.num_hidden_layers, model.hidden_size, model.num_attention_heads,
-          model.num_key_value_heads, model.vocab_size};
+  return {model.num_hidden_layers,   model.hidden_size, model.num_attention_heads,
+          model.num_key_value_heads, model.vocab_size,  model.sliding_window};
 }
 
 ProfileModel agreed_model(const ProfileModel& given, const Profile& profile,

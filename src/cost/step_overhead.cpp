@@ -104,7 +104,7 @@ class Overhead final {
     Seconds sum = 0.0;
     for (const Instruction& i : replica.instructions.at(stage.index())) {
       const Chunk& chunk = replica.chunk(i);
-      const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut_);
+      const ChunkShape shape = cost_.shape(chunk, plan_.sequences, cut_);
       ChunkShape without = shape;
       without.token2 = 0.0;
       without.context = 0;
@@ -126,7 +126,7 @@ class Overhead final {
     Seconds sum = 0.0;
     for (const Instruction& i : replica.instructions.at(stage.index())) {
       const Chunk& chunk = replica.chunk(i);
-      const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut_);
+      const ChunkShape shape = cost_.shape(chunk, plan_.sequences, cut_);
       const Seconds recompute = cost_.recompute(stage, shape, chunk.kept_on(stage));
       switch (i.op) {
         case Op::kForward:

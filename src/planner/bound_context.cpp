@@ -115,6 +115,11 @@ Plan BoundContext::start(const PlanRequest& request) const {
   plan.stages = cost_.stages();
   plan.bytes_per_stage = limit_;
   plan.profile_hash = profile_hash_;
+  // A window that hides nothing of this batch is none: such a plan is the same with or without it.
+  const Tokens window = cost_.profile().sliding_window;
+  const bool hides = std::any_of(plan.sequences.begin(), plan.sequences.end(),
+                                 [window](Tokens length) { return window > 0 && window < length; });
+  if (hides) plan.sliding_window = window;
   Replica empty;
   empty.instructions.resize(plan.stages.size());
   plan.replicas.assign(static_cast<std::size_t>(plan.parallelism.data_parallel), empty);

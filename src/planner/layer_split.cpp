@@ -6,6 +6,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "core/attention_pairs.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -65,7 +66,7 @@ class StageOptions final {
  private:
   StageOption option(int p, int l) const {
     constexpr Tokens kLength = 8192;
-    const ChunkShape chunk{.token2 = static_cast<double>(kLength) * static_cast<double>(kLength),
+    const ChunkShape chunk{.token2 = attention_token2(0, kLength, profile_.sliding_window),
                            .tokens = kLength,
                            .slices = 1};
     const int stages = parallelism_.stages;

@@ -7,6 +7,7 @@ namespace infinipipe {
 PlanContext plan_context(const TrainConfig& config, Profile profile) {
   PlanContext context;
   context.profile = std::move(profile);
+  context.profile.sliding_window = config.model.sliding_window;
   context.layers = static_cast<int>(config.model.num_hidden_layers);
   context.parallelism = {config.parallelism.stages, config.parallelism.sequence_parallel,
                          config.parallelism.data_parallel};

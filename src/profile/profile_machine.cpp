@@ -9,6 +9,7 @@
 
 #include "base/random.h"
 #include "base/statistics.h"
+#include "core/attention_pairs.h"
 #include "core/layer_costs.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
@@ -105,7 +106,9 @@ class Measurement final {
       double sum = 0.0;
       for (const Tokens length : lengths) {
         const auto n = static_cast<double>(length);
-        sum += (1.0 + kAttentionBackward) * token2 * n * n + (1.0 + kMatmulBackward) * token * n;
+        sum += (1.0 + kAttentionBackward) * token2 *
+                   attention_token2(n, options_.model.sliding_window) +
+               (1.0 + kMatmulBackward) * token * n;
       }
       // Recomputation adds up to a third.
       return 1.15 * sum * static_cast<double>(options_.model.num_hidden_layers);
@@ -178,7 +181,8 @@ class Measurement final {
       engine_.zero_grad();
       updates_.push_back(since(update));
       note(result);
-      for (InstructionSample sample : samples_of(plan, result.trace, 0)) {
+      for (InstructionSample sample :
+           samples_of(plan, result.trace, 0, options_.model.sliding_window)) {
         sample.chunk = number[static_cast<std::size_t>(sample.chunk)];
         samples.push_back(sample);
       }

@@ -13,7 +13,8 @@ Keep level_of(const InstructionSample& sample) {
   return sample.keeping.remade() > 0 ? sample.keeping.of_layer(0) : Keep::kInput;
 }
 
-std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk) {
+std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk,
+                                          Tokens window) {
   INFINIPIPE_ASSERT(trace.memory.size() == 2 * trace.events.size(),
                     "a measured trace has two memory samples an instruction");
   const std::vector<bool> cut = plan.cut_sequences();
@@ -31,7 +32,7 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
                    static_cast<int>(event.instruction.chunk.index());
     sample.stage = event.stage;
     sample.op = event.instruction.op;
-    sample.shape = chunk_shape(chunk, plan.sequences, cut);
+    sample.shape = chunk_shape(chunk, plan.sequences, cut, window);
     sample.kind = to_string(chunk.kind);
     sample.context = chunk.context();
     sample.keeping = chunk.kept_on(event.stage);

@@ -31,7 +31,8 @@ Keep level_of(const InstructionSample& sample);
 
 // The samples of a measured step. Events and memory samples (two an event) as the engine writes
 // them. `first_chunk`: the design's number of the plan's chunk 0.
-std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk);
+std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk,
+                                          Tokens window = 0);
 
 // Joins the rounds: samples of the same chunk, stage, op and recomputation become one, in the order
 // in which they first appear. Times are medians. Recomputation has no part in `seconds`, so its

@@ -17,7 +17,8 @@ namespace infinipipe {
 class FlatReplica final {
  public:
   // `cut` as Plan::cut_sequences().
-  FlatReplica(const Plan& plan, const Replica& replica, const std::vector<bool>& cut);
+  FlatReplica(const Plan& plan, const Replica& replica, const std::vector<bool>& cut,
+              const CostModel& cost);
 
   const Replica& replica() const { return *replica_; }
   std::size_t size() const { return shapes_.size(); }

@@ -97,7 +97,8 @@ void check_shape(const Plan& plan, const CostModel& cost) {
 
 }  // namespace
 
-FlatReplica::FlatReplica(const Plan& plan, const Replica& replica, const std::vector<bool>& cut)
+FlatReplica::FlatReplica(const Plan& plan, const Replica& replica, const std::vector<bool>& cut,
+                         const CostModel& cost)
     : replica_(&replica) {
   std::size_t count = 0;
   for (const Pipeline& pipeline : replica.pipelines) {
@@ -108,7 +109,7 @@ FlatReplica::FlatReplica(const Plan& plan, const Replica& replica, const std::ve
   chunks_.reserve(count);
   for (const Pipeline& pipeline : replica.pipelines) {
     for (const Chunk& chunk : pipeline.chunks) {
-      shapes_.push_back(chunk_shape(chunk, plan.sequences, cut));
+      shapes_.push_back(cost.shape(chunk, plan.sequences, cut));
       chunks_.push_back(&chunk);
     }
   }
@@ -127,7 +128,7 @@ Simulation simulate(const Plan& plan, const CostModel& cost) {
   ReplicaRun slowest;
   std::vector<Bytes> peaks(plan.stages.size(), 0.0);
   for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
-    const FlatReplica flat(plan, plan.replicas[r], cut);
+    const FlatReplica flat(plan, plan.replicas[r], cut, cost);
     TraceRecorder recorder(cost, ReplicaId(r), result.trace);
     ReplicaRun run = run_replica(flat, cost, recorder);
     for (std::size_t p = 0; p < peaks.size(); ++p) {
@@ -158,7 +159,7 @@ void require_fits(const Plan& plan, const CostModel& cost, Bytes limit) {
   if (limit <= 0.0) return;
   const std::vector<bool> cut = plan.cut_sequences();
   for (std::size_t r = 0; r < plan.replicas.size(); ++r) {
-    const FlatReplica flat(plan, plan.replicas[r], cut);
+    const FlatReplica flat(plan, plan.replicas[r], cut, cost);
     NoRecorder recorder;
     const ReplicaRun run = run_replica(flat, cost, recorder);
     const auto worst = std::max_element(
@@ -184,7 +185,7 @@ void require_fits(const Plan& plan, const CostModel& cost, Bytes limit) {
 Evaluation SimulatorEvaluator::evaluate(const Plan& plan, const CostModel& cost,
                                         ReplicaId replica) const {
   check_shape(plan, cost);
-  const FlatReplica flat(plan, plan.replicas.at(replica.index()), plan.cut_sequences());
+  const FlatReplica flat(plan, plan.replicas.at(replica.index()), plan.cut_sequences(), cost);
   NoRecorder recorder;
   const ReplicaRun run = run_replica(flat, cost, recorder);
   Evaluation result;

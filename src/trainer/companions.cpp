@@ -57,12 +57,6 @@ Json hugging_face_config(const TrainConfig& config, const Companions& companions
   }
   Json json = companions.config;
   json.update(model_to_json(model));
-  // Attention is full here, however long the context has become.
-  const auto window = json.find("sliding_window");
-  if (window != json.end() && window->is_number() && json.value("use_sliding_window", true) &&
-      window->get<double>() < static_cast<double>(model.max_position_embeddings)) {
-    *window = nullptr;
-  }
   json["dtype"] = dtype;        // current readers
   json["torch_dtype"] = dtype;  // those before transformers 4.56
   json.emplace("use_cache", true);

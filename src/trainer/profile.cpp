@@ -60,6 +60,12 @@ void require_profile_of(const TrainConfig& config, const Profile& profile, const
   // A run's memory and times are only as true as its profile: figures for another model or type
   // would break its budget.
   agreed_model(profile_model(config.model), profile, where);
+  if (config.model.sliding_window == 0 && profile.model.sliding_window > 0) {
+    throw InputError("model.sliding_window", "found 0",
+                     "expected " + std::to_string(profile.model.sliding_window) +
+                         ", which the figures of " + where + " are for",
+                     "use a profile of this model");
+  }
   const std::string dtype = to_string(config.training.dtype);
   if (profile.dtype != dtype) {
     throw InputError("training.dtype", "found " + dtype,
@@ -109,6 +115,7 @@ Profile resolve_profile(const TrainConfig& config,
   if (!config.cluster.profile.empty()) {
     Profile profile = read_profile(config.cluster.profile);
     require_profile_of(config, profile, config.cluster.profile, log);
+    profile.sliding_window = config.model.sliding_window;
     return profile;
   }
   const std::string path = cached_profile_path(config);

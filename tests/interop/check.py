@@ -206,6 +206,8 @@ def main():
             for tied in (False, True):
                 if options.family not in (None, family) or options.rope not in (None, rope):
                     continue
+                if family in models.PLAIN_ROPE and rope != "default":
+                    continue
                 name = f"{family}.{rope}{'.tied' if tied else ''}"
                 count += 1
                 # Half of the models come in bfloat16, half in shards.

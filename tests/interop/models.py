@@ -12,7 +12,11 @@ FAMILIES = {
     "mistral": (MistralConfig, MistralForCausalLM, {"sliding_window": None, "head_dim": 20}),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM, {}),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 20}),
+    "mistral_window": (MistralConfig, MistralForCausalLM, {"sliding_window": 50, "head_dim": 20}),
+    "qwen2_window": (Qwen2Config, Qwen2ForCausalLM, {
+        "use_sliding_window": True, "sliding_window": 50, "max_window_layers": 0}),
 }
+PLAIN_ROPE = {"mistral_window", "qwen2_window"}  # RoPE does not hang on the window
 ROPES = {
     "default": {"rope_type": "default"},
     "linear": {"rope_type": "linear", "factor": 4.0},

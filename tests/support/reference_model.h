@@ -66,8 +66,10 @@ class ReferenceModel {
            rotated * (both.sin() * factor).to(x.scalar_type());
   }
 
-  // Causal attention; q [S, H, d], k and v [S, Hkv, d] -> [S, H * d].
-  static at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  // Causal attention, and with a window > 0 of the last `window` keys alone; q [S, H, d], k and v
+  // [S, Hkv, d] -> [S, H * d].
+  static at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                              std::int64_t window = 0) {
     const std::int64_t length = q.size(0), heads = q.size(1), group = heads / k.size(1);
     const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(2)));
     const at::Tensor keys = k.repeat_interleave(group, 1).permute({1, 2, 0});    // [H, d, S]
@@ -78,10 +80,12 @@ class ReferenceModel {
     for (std::int64_t begin = 0; begin < length; begin += kBlock) {
       const std::int64_t end = std::min(begin + kBlock, length);
       at::Tensor scores = at::matmul(queries.slice(1, begin, end), keys.slice(2, 0, end)) * scale;
-      const at::Tensor future =
-          at::arange(end, q.options().requires_grad(false).dtype(at::kLong)).unsqueeze(0) >
-          at::arange(begin, end, q.options().requires_grad(false).dtype(at::kLong)).unsqueeze(1);
-      scores = scores.masked_fill(future, -std::numeric_limits<double>::infinity());
+      const auto options = q.options().requires_grad(false).dtype(at::kLong);
+      const at::Tensor key = at::arange(end, options).unsqueeze(0);
+      const at::Tensor query = at::arange(begin, end, options).unsqueeze(1);
+      at::Tensor hidden = key > query;
+      if (window > 0) hidden = hidden | (key <= query - window);
+      scores = scores.masked_fill(hidden, -std::numeric_limits<double>::infinity());
       parts.push_back(at::matmul(scores.softmax(-1), values.slice(1, 0, end)));
     }
     return at::cat(parts, 1).permute({1, 0, 2}).reshape({length, heads * q.size(2)});
@@ -109,7 +113,8 @@ class ReferenceModel {
     const at::Tensor q = rope(project("q", model_.num_attention_heads), frequencies);
     const at::Tensor k = rope(project("k", model_.num_key_value_heads), frequencies);
     const at::Tensor v = project("v", model_.num_key_value_heads);
-    const at::Tensor middle = x + at::matmul(attention(q, k, v), get("self_attn.o_proj").t());
+    const at::Tensor middle =
+        x + at::matmul(attention(q, k, v, model_.sliding_window), get("self_attn.o_proj").t());
     const at::Tensor second = rms_norm(middle, get("post_attention_layernorm"), eps);
     const at::Tensor gate = at::matmul(second, get("mlp.gate_proj").t());
     const at::Tensor up = at::matmul(second, get("mlp.up_proj").t());

@@ -150,7 +150,10 @@ struct TrainConfig {
 
   // Says of the model what follows from its preset or folder and the keys that changed it
   // (ModelSpec::settle_context). Calling it again changes nothing.
-  void settle() { model.settle_context(model_before); }
+  void settle() {
+    model.settle_context(model_before);
+    model.settle_family();
+  }
 
   // Values that no key allows alone or together. Throws InputError("config: section.key", ...).
   void check() const;

@@ -23,6 +23,7 @@ struct FamilyRow {
   const char* architecture;  // the class of transformers that reads it
   bool qkv_bias = false;     // queries, keys and values have biases
   bool qk_norm = false;      // each head's query and key is normed before RoPE
+  bool windows = false;      // attention may slide
   // What transformers takes where config.json does not say; 0: num_attention_heads, and
   // hidden_size / num_attention_heads.
   std::int64_t num_key_value_heads = 0;
@@ -34,20 +35,23 @@ inline constexpr std::array<FamilyRow, 4> kFamilies = {{
     {ModelFamily::kLlama, "llama", "Llama 2 to 3.3, SmolLM2, TinyLlama", "LlamaForCausalLM"},
     {.value = ModelFamily::kMistral,
      .name = "mistral",
-     .line = "Mistral without a sliding window",
+     .line = "Mistral",
      .architecture = "MistralForCausalLM",
+     .windows = true,
      .num_key_value_heads = 8},
     {.value = ModelFamily::kQwen2,
      .name = "qwen2",
      .line = "Qwen2, Qwen2.5",
      .architecture = "Qwen2ForCausalLM",
      .qkv_bias = true,
+     .windows = true,
      .num_key_value_heads = 32},
     {.value = ModelFamily::kQwen3,
      .name = "qwen3",
      .line = "Qwen3",
      .architecture = "Qwen3ForCausalLM",
      .qk_norm = true,
+     .windows = true,
      .num_key_value_heads = 32,
      .head_dim = 128},
 }};
@@ -82,6 +86,7 @@ struct ModelSpec {
   ModelFamily family = ModelFamily::kLlama;
   std::int64_t max_position_embeddings = 0;  // the context it is for; 0: not said
   RopeScaling rope = {};
+  std::int64_t sliding_window = 0;  // token i sees keys j with i - window < j <= i; 0: all j <= i
 
   std::int64_t resolved_head_dim() const {
     return head_dim > 0 ? head_dim : hidden_size / num_attention_heads;
@@ -102,14 +107,17 @@ struct ModelSpec {
   // that the model is for becomes `factor` times the original, unless it was set too.
   void settle_context(const ModelSpec& before);
 
+  // Llama's layer with a sliding window is Mistral's: the family becomes that.
+  void settle_family();
+
   // Throws InputError("model", ...) for sizes that cannot be.
   void check() const;
   bool operator==(const ModelSpec&) const = default;
 };
 
 // Hugging Face config.json. What changes the results and no family here has is refused by its name:
-// another model_type, activation, bias, RoPE type, a sliding window, quantization. A missing
-// model_type means Llama.
+// another model_type, activation, bias, RoPE type, a sliding window in some layers only,
+// quantization. A missing model_type means Llama.
 ModelSpec model_from_json(const JsonView& json);
 // Fields under the names that current readers and older ones know.
 Json model_to_json(const ModelSpec& model);

@@ -167,6 +167,9 @@ struct Plan {
   PlannerReport planner;
   int step = 0;
   std::vector<Tokens> sequences;  // length of each sequence of the batch
+  // The model's sliding_window, by which attention's work was counted; 0: none, or one that hides
+  // nothing of these sequences.
+  Tokens sliding_window = 0;
   Parallelism parallelism;
   std::vector<LayerRange> stages;  // contiguous from 0
   std::vector<Replica> replicas;

@@ -11,16 +11,18 @@ namespace infinipipe {
 
 // What a chunk's cost depends on.
 struct ChunkShape {
-  double token2 = 0.0;  // sum over slices of (C+s)^2 - C^2
+  // Sum over slices of (C+s)^2 - C^2; of a model with a sliding window, what that hides left out.
+  double token2 = 0.0;
   Tokens tokens = 0;
   int slices = 0;
   Tokens cut_tokens = 0;           // of its slice of a cut sequence; 0 if it has none
   Tokens cut_sequence_tokens = 0;  // whole length of that sequence, where this is its last slice
-  Tokens context = 0;              // tokens before its slices, all together
+  Tokens context = 0;              // tokens before its slices that these read, all together
 };
 
+// `window`: the model's sliding_window; 0: none.
 ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
-                       const std::vector<bool>& cut);
+                       const std::vector<bool>& cut, Tokens window = 0);
 
 // A profile bound to a parallelism and a layer split. Immutable; safe to share between threads.
 // Throws InputError where a needed degree's bandwidth is absent, or where stage_speed names another
@@ -35,6 +37,11 @@ class CostModel final {
   int stage_count() const { return static_cast<int>(stages_.size()); }
   int layers(StageId stage) const { return stages_[stage.index()].count(); }
   int total_layers() const { return stages_.back().end; }
+  // chunk_shape() with the profile's window.
+  ChunkShape shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
+                   const std::vector<bool>& cut) const {
+    return chunk_shape(chunk, sequences, cut, profile_.sliding_window);
+  }
 
   // Seconds of one instruction without recomputation.
   Seconds forward(StageId stage, const ChunkShape& chunk) const;
@@ -140,8 +147,8 @@ class CostModel final {
 };
 
 // The cost model that a plan was made with, from the profile that it was made from: the plan's
-// layout and pace. Throws InputError where the plan keeps attention and the profile does not know
-// what that costs, and where the profile is for a model of another number of layers.
+// layout, pace and window. Throws InputError where the plan keeps attention and the profile does
+// not know what that costs, and where the profile is for a model of another number of layers.
 CostModel plan_cost(const Profile& profile, const Plan& plan);
 
 // Inline: a search asks for these millions of times.

@@ -17,7 +17,7 @@ namespace infinipipe {
 
 // Seconds of the forward or of the backward of all layers, on one device (sequence parallel 1).
 struct DirectionCost {
-  double seconds_per_token2 = 0.0;  // times (C+s)^2 - C^2
+  double seconds_per_token2 = 0.0;  // times ChunkShape::token2
   double seconds_per_token = 0.0;
   double seconds_per_chunk = 0.0;
   double seconds_per_slice = 0.0;
@@ -87,6 +87,7 @@ struct ProfileModel {
   std::int64_t num_attention_heads = 0;
   std::int64_t num_key_value_heads = 0;
   std::int64_t vocab_size = 0;
+  std::int64_t sliding_window = 0;  // 0 where it has none, too
 
   // As many key-value heads as query heads where only these are said.
   HeadCounts heads() const {
@@ -107,6 +108,7 @@ inline constexpr ProfileModelField kProfileModelFields[] = {
     {"num_attention_heads", &ProfileModel::num_attention_heads},
     {"num_key_value_heads", &ProfileModel::num_key_value_heads},
     {"vocab_size", &ProfileModel::vocab_size},
+    {"sliding_window", &ProfileModel::sliding_window},
 };
 
 struct Profile {
@@ -116,6 +118,7 @@ struct Profile {
   ProfileModel model;  // all 0: the file has none
   // The model's, where `model` says them or the user did. Not written, and not hashed.
   HeadCounts heads;
+  Tokens sliding_window = 0;  // 0: none
   DirectionCost forward;
   DirectionCost backward;
   PerTokenPair embedding;

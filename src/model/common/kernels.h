@@ -37,6 +37,7 @@ struct Heads {
   std::int64_t query = 0;
   std::int64_t key_value = 0;
   std::int64_t dim = 0;
+  std::int64_t window = 0;  // query i sees keys j with i - window < j <= i; 0: all j <= i
 
   std::int64_t query_width() const { return query * dim; }
   std::int64_t kv_width() const { return key_value * dim; }

@@ -22,7 +22,7 @@ void KvStore::append(SequenceId sequence, int layer, Tokens begin, at::Tensor ke
   list.push_back({begin, begin + key.size(0), std::move(key), std::move(value), {}, {}});
 }
 
-std::span<KvBlock> KvStore::before(SequenceId sequence, int layer, Tokens begin) {
+std::span<KvBlock> KvStore::before(SequenceId sequence, int layer, Tokens begin, Tokens window) {
   if (begin == 0) return {};
   const auto found = blocks_.find({sequence, layer});
   INFINIPIPE_ASSERT(found != blocks_.end(), "a slice has context, but no keys are stored");
@@ -31,7 +31,9 @@ std::span<KvBlock> KvStore::before(SequenceId sequence, int layer, Tokens begin)
   while (count < list.size() && list[count].end <= begin) ++count;
   INFINIPIPE_ASSERT(count > 0 && list[count - 1].end == begin,
                     "stored keys do not cover the slice's context");
-  return {list.data(), count};
+  std::size_t first = 0;
+  while (window > 0 && first < count && list[first].end <= begin - window + 1) ++first;
+  return {list.data() + first, count - first};
 }
 
 KvBlock KvStore::take(SequenceId sequence, int layer, Tokens begin) {

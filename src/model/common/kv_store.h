@@ -39,9 +39,10 @@ class KvStore final {
   // Appends the block of tokens [begin, end); the sequence's blocks must end at `begin`.
   void append(SequenceId sequence, int layer, Tokens begin, at::Tensor key, at::Tensor value);
 
-  // The blocks that cover [0, begin), oldest first; empty for begin 0. Valid until the next call
-  // that changes the store. Asserts that all are there.
-  std::span<KvBlock> before(SequenceId sequence, int layer, Tokens begin);
+  // The blocks that cover [0, begin), oldest first; empty for begin 0. With a window only those
+  // that a token at `begin` or later sees some of: the last window - 1 tokens. Valid until the next
+  // call that changes the store. Asserts that all are there.
+  std::span<KvBlock> before(SequenceId sequence, int layer, Tokens begin, Tokens window = 0);
 
   // Removes and returns the block that starts at `begin`, which must be the sequence's newest in
   // that layer: backwards run from the last slice to the first.

@@ -134,7 +134,7 @@ std::vector<AttentionSlice> StageModel::Impl::forward_slices(const ChunkWork& ch
     AttentionSlice next;
     next.begin = row;
     next.end = row += slice.tokens();
-    next.context = store.before(slice.sequence, layer, slice.begin);
+    next.context = store.before(slice.sequence, layer, slice.begin, options.model.sliding_window);
     slices.push_back(std::move(next));
   }
   return slices;

@@ -22,6 +22,7 @@ ChunkSeconds chunk_seconds(const CostModel& cost, bool forward_only) {
   constexpr Tokens kTokens = Tokens{1} << 20;
   constexpr int kSlices = 1 << 20;
   ChunkSeconds result;
+  result.window = cost.profile().sliding_window;
   result.per_chunk = mean(ChunkShape{});
   const auto slope = [&](const ChunkShape& shape, double count) {
     const double difference = mean(shape) - result.per_chunk;

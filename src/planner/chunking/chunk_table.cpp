@@ -33,7 +33,7 @@ ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequ
   std::vector<Bytes> reserve(static_cast<std::size_t>(stages), 0.0);
   for (int k = 0; k < chunks; ++k) {
     const Chunk& chunk = chunking.chunks[static_cast<std::size_t>(k)];
-    const ChunkShape shape = chunk_shape(chunk, sequences, cut);
+    const ChunkShape shape = cost.shape(chunk, sequences, cut);
     transfer[static_cast<std::size_t>(k)] = cost.transfer(shape.tokens);
     for (int p = 0; p < stages; ++p) {
       const StageId stage(p);

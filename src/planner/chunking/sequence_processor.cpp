@@ -13,13 +13,18 @@ namespace infinipipe {
 
 namespace {
 
-// The x >= 0 with per_token2 x^2 + per_token x = seconds: how many tokens without context take so
-// long.
+// How many tokens without context take so long: the x >= 0 with per_token2 x^2 + per_token x =
+// seconds, or, where that is beyond the window, the x on the line that the time follows there.
 double tokens_of(Seconds seconds, const ChunkSeconds& cost) {
   if (seconds <= 0.0) return 0.0;
   if (cost.per_token2 <= 0.0) return cost.per_token > 0.0 ? seconds / cost.per_token : 0.0;
   const double root = std::sqrt(cost.per_token * cost.per_token + 4.0 * cost.per_token2 * seconds);
-  return 2.0 * seconds / (cost.per_token + root);  // no cancellation
+  const double tokens = 2.0 * seconds / (cost.per_token + root);  // no cancellation
+  const auto window = static_cast<double>(cost.window);
+  if (cost.window <= 0 || tokens <= window) return tokens;
+  const Seconds within = cost.per_token2 * window * window + cost.per_token * window;
+  const double slope = cost.per_token2 * (2.0 * window - 1.0) + cost.per_token;
+  return window + (seconds - within) / slope;
 }
 
 // A machine whose tokens cost nothing is cut by tokens.
@@ -36,8 +41,10 @@ std::vector<Tokens> context_mesh(Tokens longest, Tokens slices, Tokens cap,
   // The end of a slice that begins at `at` and takes so many seconds; at least one token, at most
   // cap.
   const auto end_of = [&](double at, Seconds seconds) {
-    const Seconds before = cost.per_token2 * at * at + cost.per_token * at;
-    const double end = tokens_of(before + std::max(0.0, seconds - cost.per_context * at), cost);
+    const Seconds before =
+        cost.per_token2 * attention_token2(at, cost.window) + cost.per_token * at;
+    const double read = attention_context(at, cost.window);
+    const double end = tokens_of(before + std::max(0.0, seconds - cost.per_context * read), cost);
     return std::clamp(end, at + 1.0, at + static_cast<double>(cap));
   };
   const auto reaches = [&](Seconds seconds) {

@@ -149,7 +149,7 @@ class Refill final {
     for (std::size_t q = 0; q < pipelines.size(); ++q) {
       for (std::size_t k = 0; k < pipelines[q].chunks.size(); ++k) {
         const Chunk& chunk = pipelines[q].chunks[k];
-        const ChunkShape shape = chunk_shape(chunk, plan_.sequences, cut_);
+        const ChunkShape shape = context_.cost().shape(chunk, plan_.sequences, cut_);
         const std::vector<Point> steps = worth_stopping_at(points(stage, shape));
         for (std::size_t i = 1; i < steps.size(); ++i) {
           const Bytes bytes = steps[i].kept - steps[i - 1].kept;

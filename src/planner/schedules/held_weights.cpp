@@ -19,7 +19,7 @@ struct Shapes {
       if (chunk.kind != ChunkKind::kBatched) cut[chunk.slices.at(0).sequence.index()] = true;
     }
     for (const Chunk& chunk : pipeline.chunks) {
-      chunks.push_back(chunk_shape(chunk, sequences, cut));
+      chunks.push_back(cost.shape(chunk, sequences, cut));
       transfer.push_back(cost.transfer(chunks.back().tokens));
     }
   }

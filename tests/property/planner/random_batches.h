@@ -150,6 +150,10 @@ inline Case random_case(std::uint64_t seed, int most_sequences, int most_stages,
     Random more(seed, 4);
     context.profile.remake[index_of(Keep::kMlpInput)] = random_mlp(more, context.profile);
   }
+  if (seed % 7 > 4) {
+    Random more(seed, 5);
+    context.profile.sliding_window = more.between(1, most_tokens);
+  }
   result.request.sequences = random_lengths(random, most_sequences, most_tokens);
   result.request.step = static_cast<int>(seed % 1000);
   if (random.uniform() < 0.7) {

@@ -163,6 +163,16 @@ class NaiveChecker {
     arrived_[message] = link_free[link];
   }
 
+  // (C+s)^2 - C^2 of tokens [begin, end) that see all before them; those that see the window's
+  // `most` tokens alone count 2 most - 1 each.
+  double square(double begin, double end) const {
+    if (plan_.sliding_window == 0) return end * end - begin * begin;
+    const auto most = static_cast<double>(plan_.sliding_window);
+    const double some = std::min(begin, most), all = std::min(end, most);
+    return all * all - some * some +
+           (2.0 * most - 1.0) * (std::max(end, most) - std::max(begin, most));
+  }
+
   // One direction's time of the chunk on l of L layers, without embedding and head.
   double layers_seconds(const char* direction, const Instruction& i, double l) const {
     const Json& d = profile_.at(direction);
@@ -171,8 +181,10 @@ class NaiveChecker {
     for (const Slice& s : replica_.chunk(i).slices) {
       const auto c = static_cast<double>(s.begin);
       const auto n = static_cast<double>(s.end - s.begin);
-      token2 += (c + n) * (c + n) - c * c;
-      contexts += c;
+      token2 += square(c, c + n);
+      contexts += plan_.sliding_window > 0
+                      ? std::min(c, static_cast<double>(plan_.sliding_window) - 1.0)
+                      : c;
     }
     const auto slices = static_cast<double>(replica_.chunk(i).slices.size());
     double time = (token2 * d["seconds_per_token2"].get<double>() +

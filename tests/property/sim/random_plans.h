@@ -227,6 +227,7 @@ inline Plan random_plan(Random& random, const RandomShape& shape) {
     }
     random_instructions(random, plan.replicas[r], shape.stages, shape.backward);
   }
+  if (pick(random, 0, 2) == 0) plan.sliding_window = random.between(1, shape.longest);
   return plan;
 }
 

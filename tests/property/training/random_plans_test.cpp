@@ -20,7 +20,8 @@ struct Case {
   Batch batch;
 };
 
-// 1 to 40 sequences of 1 to 3,000 tokens, mostly short; 1 to 4 stages; K from 1 to 8.
+// 1 to 40 sequences of 1 to 3,000 tokens, mostly short; 1 to 4 stages; K from 1 to 8; for half of
+// the models that may have one, a sliding window.
 Case make_case(Random& random) {
   Case c;
   RandomPlanOptions options;
@@ -75,6 +76,9 @@ Case make_case(Random& random) {
   if (c.model.rope.type != RopeType::kDefault) c.model.rope.factor = 4.0;
   if (row_of(c.model.rope.type).original) c.model.rope.original_max_position_embeddings = 16;
   c.model.max_position_embeddings = 32;
+  if (row_of(c.model.family).windows && random.between(0, 1) == 1) {
+    c.model.sliding_window = random.between(1, most);
+  }
   return c;
 }
 

@@ -143,8 +143,9 @@ TEST(ModelSpec, ReadsHuggingFaceConfigs) {
   EXPECT_THAT(refusal(R"({"rope_scaling": {"rope_type": "yarn", "factor": 0.5}})"),
               HasSubstr("model.rope.factor: found 0.5"));
   EXPECT_THAT(refusal(R"({"rope_scaling": "yarn"})"), HasSubstr("expected an object"));
-  EXPECT_THAT(refusal(R"({"sliding_window": 4096})"),
-              HasSubstr("sliding_window: found 4096, expected full attention in every layer"));
+  EXPECT_THAT(
+      refusal(R"({"sliding_window": 4096})"),
+      HasSubstr("sliding_window: found 4096, expected full attention with model_type llama"));
   EXPECT_THAT(refusal(R"({"layer_types": ["full_attention", "sliding_attention"]})"),
               HasSubstr("layer_types[1]: found \"sliding_attention\""));
   EXPECT_THAT(refusal(R"({"quantization_config": {"bits": 4}})"), HasSubstr("quantization_config"));
@@ -184,15 +185,68 @@ TEST(ModelSpec, FamiliesTakeTheirOwnDefaults) {
   }
 }
 
-// A window that reaches over the whole context, or that the model does not use, hides nothing.
-TEST(ModelSpec, WindowsThatHideNothingAreTaken) {
-  Json json = model_to_json(model_preset("qwen2.5-7b"));
-  json["sliding_window"] = 131072;
-  EXPECT_NO_THROW(model_from_json(JsonView(json, "config.json")));
-  json["sliding_window"] = 4096;
-  json["use_sliding_window"] = false;
-  json["layer_types"] = {"full_attention", "full_attention"};
-  EXPECT_NO_THROW(model_from_json(JsonView(json, "config.json")));
+// The window of a family's config.json with some fields changed.
+std::int64_t window_of(const char* preset, const char* family, const std::string& patch) {
+  Json json = model_to_json(model_preset(preset));
+  json.erase("layer_types");
+  json.erase("sliding_window");
+  json["model_type"] = family;
+  for (const auto& [name, value] : Json::parse(patch).items()) json[name] = value;
+  return model_from_json(JsonView(json, "config.json")).sliding_window;
+}
+
+// As transformers reads them.
+TEST(ModelSpec, SlidingWindowsCountWhereTransformersCountsThem) {
+  const auto mistral = [](const char* patch) { return window_of("tiny", "mistral", patch); };
+  EXPECT_EQ(mistral(R"({"sliding_window": 77})"), 77);
+  EXPECT_EQ(mistral(R"({"sliding_window": null})"), 0);
+  EXPECT_EQ(mistral("{}"), 4096);
+  const auto qwen = [](const char* patch) { return window_of("qwen2.5-7b", "qwen2", patch); };
+  EXPECT_EQ(qwen(R"({"sliding_window": 77, "use_sliding_window": null})"), 0);
+  EXPECT_EQ(qwen(R"({"sliding_window": 77, "use_sliding_window": false,
+                     "layer_types": ["full_attention"]})"),
+            0);
+  EXPECT_EQ(qwen(R"({"sliding_window": 77, "use_sliding_window": true})"), 0) << "28 full layers";
+  EXPECT_EQ(qwen(R"({"sliding_window": 77, "use_sliding_window": true, "max_window_layers": 0})"),
+            77);
+  EXPECT_EQ(qwen(R"({"sliding_window": 77, "use_sliding_window": true,
+                     "layer_types": ["sliding_attention", "sliding_attention"]})"),
+            77);
+  // In some layers only, it may hide nothing within the context that the model is for.
+  EXPECT_EQ(qwen(R"({"sliding_window": 131072, "use_sliding_window": true, "max_window_layers": 5,
+                     "max_position_embeddings": 131072})"),
+            0);
+  EXPECT_THAT(
+      error_of([&] {
+        qwen(R"({"sliding_window": 77, "use_sliding_window": true, "max_window_layers": 5})");
+      }),
+      HasSubstr(
+          "max_window_layers: found 5, expected all layers with the sliding window, or none"));
+  EXPECT_THAT(error_of([&] {
+                qwen(R"({"sliding_window": 77, "use_sliding_window": true,
+             "layer_types": ["full_attention", "sliding_attention"]})");
+              }),
+              HasSubstr("layer_types[1]: found \"sliding_attention\""));
+}
+
+TEST(ModelSpec, SlidingWindowsAreWrittenAndReadAgain) {
+  ModelSpec model = model_preset("tiny");
+  for (const FamilyRow& family : kFamilies) {
+    if (!family.windows) continue;
+    model.family = family.value;
+    model.head_dim = 32;
+    for (const std::int64_t window : {0, 1, 5000}) {
+      model.sliding_window = window;
+      const Json json = model_to_json(model);
+      EXPECT_EQ(model_from_json(JsonView(json, "again")), model) << family.name;
+    }
+  }
+  model.family = ModelFamily::kLlama;
+  EXPECT_THAT(error_of([&] { model.check(); }),
+              HasSubstr("model.sliding_window: found 5000, expected 0 with model_type llama"));
+  model.settle_family();
+  EXPECT_EQ(model.family, ModelFamily::kMistral) << "Llama's layer with a window";
+  model.check();
 }
 
 TEST(ModelSpec, EveryScalingOfRopeIsWrittenAndReadAgain) {

@@ -168,6 +168,17 @@ TEST(PlanJson, ALevelThatVersion1WouldMisreadNeedsVersion2) {
   EXPECT_THAT(error_of(json), HasSubstr("version: found 3"));
 }
 
+TEST(PlanJson, ASlidingWindowIsADecisionThatNeedsVersion2) {
+  Plan plan = full_plan();
+  const std::string before = plan_hash(plan);
+  plan.sliding_window = 30;
+  EXPECT_NE(plan_hash(plan), before);
+  const Json json = plan_to_json(plan);
+  EXPECT_EQ(json["version"], 2);
+  EXPECT_EQ(json["requires"], Json({"sliding_window"}));
+  EXPECT_EQ(plan_from_json(json, "p").sliding_window, 30);
+}
+
 TEST(PlanJson, RefusesAChangedPlanUnlessAskedNotTo) {
   Json json = plan_to_json(full_plan());
   json["sequences"][0] = 301;

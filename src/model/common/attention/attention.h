@@ -1,6 +1,7 @@
 // Causal attention of a chunk's slices: each slice attends to itself (causal) and to the stored
-// blocks of its sequence before it; slices of one chunk never see each other. Scores are never
-// materialised as a whole.
+// blocks of its sequence before it; slices of one chunk never see each other. With Heads::window a
+// query sees that many keys at most, itself included, and work on others is left out. Scores are
+// never materialised as a whole.
 //
 // A slice with context is computed piece by piece: causal pieces (own keys) and full ones (stored
 // keys), joined by their log-sum-exps; the backward runs each piece with the joined output and
@@ -21,7 +22,7 @@ namespace infinipipe {
 struct AttentionSlice {
   std::int64_t begin = 0;  // rows of the chunk
   std::int64_t end = 0;
-  std::span<KvBlock> context;  // covers all earlier tokens of the sequence
+  std::span<KvBlock> context;  // covers all earlier tokens that a query sees; ends at the slice
   at::Tensor key_grad;         // what later slices added for this slice's keys; undefined: nothing
   at::Tensor value_grad;
 };

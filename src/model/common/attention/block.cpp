@@ -3,10 +3,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/flip.h>
 #include <ATen/ops/log_sigmoid.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -144,11 +146,147 @@ void context_backward(const Inputs& own, const Forward& result, const at::Tensor
   }
 }
 
+// --- with a sliding window ---------------------------------------------------------------------
+
+// A part of a slice's attention that needs no mask but the causal one: queries [row, row + rows) of
+// the slice against keys [key, key + keys).
+struct Piece {
+  enum class Mask {
+    kCausal,    // query i of the piece sees its keys j <= i
+    kFull,      // each query sees each key
+    kReversed,  // query i sees its keys j >= i: causal, once both are reversed
+  };
+  Mask mask;
+  std::int64_t row, rows, key, keys;
+};
+
+// The pieces of `rows` queries that stand behind `before` < window keys. Queries whose window
+// reaches the first key see all before them. The others are taken in blocks of at most `window`: a
+// block's own keys are causal; of those before it the last window - block are seen by all, and the
+// block - 1 before these by ever fewer. A row's first piece is a causal one.
+std::vector<Piece> windowed_pieces(std::int64_t rows, std::int64_t before, std::int64_t window) {
+  std::vector<Piece> pieces;
+  const auto add = [&](Piece::Mask mask, std::int64_t row, std::int64_t count, std::int64_t key,
+                       std::int64_t keys) {
+    if (count > 0 && keys > 0) pieces.push_back({mask, row, count, key, keys});
+  };
+  const std::int64_t first = std::min(rows, window - before);
+  add(Piece::Mask::kCausal, 0, first, before, first);
+  add(Piece::Mask::kFull, 0, first, 0, before);
+  for (std::int64_t row = first; row < rows;) {
+    const std::int64_t block = std::min(window, rows - row);
+    const std::int64_t own = before + row;
+    add(Piece::Mask::kCausal, row, block, own, block);
+    add(Piece::Mask::kFull, row, block, own - (window - block), window - block);
+    add(Piece::Mask::kReversed, row, block - 1, own - window + 1, block - 1);
+    row += block;
+  }
+  return pieces;
+}
+
+// A slice with the keys that its queries see, in one run.
+struct WindowedSlice {
+  std::int64_t before = 0;  // keys of the context among them
+  at::Tensor query, key, value;
+};
+
+WindowedSlice windowed(const Inputs& own, std::span<const KvBlock> context, std::int64_t window) {
+  std::vector<at::Tensor> keys, values;
+  std::int64_t before = 0;
+  for (const KvBlock& block : context) {
+    const std::int64_t size = block.end - block.begin;
+    const std::int64_t seen =
+        std::clamp<std::int64_t>(block.end - (context.back().end - window + 1), 0, size);
+    if (seen == 0) continue;
+    keys.push_back(split_heads(block.key.narrow(0, size - seen, seen), own.query.size(2)));
+    values.push_back(split_heads(block.value.narrow(0, size - seen, seen), own.query.size(2)));
+    before += seen;
+  }
+  if (before == 0) return {0, own.query, own.key, own.value};
+  keys.push_back(own.key);
+  values.push_back(own.value);
+  return {before, own.query, at::cat(keys, 0), at::cat(values, 0)};
+}
+
+// Rows of x as the piece's kernel takes them, and back.
+at::Tensor taken(const at::Tensor& x, const Piece& piece, bool key) {
+  const at::Tensor part =
+      key ? x.narrow(0, piece.key, piece.keys) : x.narrow(0, piece.row, piece.rows);
+  return piece.mask == Piece::Mask::kReversed ? part.flip({0}) : part;
+}
+at::Tensor given_back(const at::Tensor& x, const Piece& piece) {
+  return piece.mask == Piece::Mask::kReversed ? x.flip({0}) : x;
+}
+
+Inputs inputs_of(const WindowedSlice& slice, const Piece& piece) {
+  return {taken(slice.query, piece, false), taken(slice.key, piece, true),
+          taken(slice.value, piece, true), piece.mask != Piece::Mask::kFull};
+}
+
+Forward windowed_forward(const WindowedSlice& slice, std::int64_t window) {
+  const auto type = slice.query.scalar_type();
+  const auto options = slice.query.options().dtype(accumulate_dtype(type));
+  const std::int64_t rows = slice.query.size(0);
+  Forward total{at::empty(slice.query.sizes(), options),
+                at::empty({rows, slice.query.size(1)}, options)};
+  std::int64_t joined_rows = 0;
+  for (const Piece& piece : windowed_pieces(rows, slice.before, window)) {
+    const Forward part = forward_block(inputs_of(slice, piece));
+    Forward rows_of_total{total.output.narrow(0, piece.row, piece.rows),
+                          total.lse.narrow(0, piece.row, piece.rows)};
+    if (piece.row >= joined_rows) {
+      rows_of_total.output.copy_(part.output);
+      rows_of_total.lse.copy_(part.lse);
+      joined_rows = piece.row + piece.rows;
+    } else {
+      join(rows_of_total, {given_back(part.output, piece), given_back(part.lse, piece)});
+    }
+  }
+  total.output = total.output.to(type);
+  return total;
+}
+
+// Gradients in acc; those of the context's keys are added to its blocks.
+Backward windowed_backward(const Inputs& own, const Forward& joint, const at::Tensor& output_grad,
+                           std::span<KvBlock> context, std::int64_t window) {
+  const WindowedSlice slice = windowed(own, context, window);
+  const auto acc = accumulate_dtype(own.query.scalar_type());
+  const auto zeros = [acc](const at::Tensor& like) {
+    return at::zeros(like.sizes(), like.options().dtype(acc));
+  };
+  Backward sum{zeros(slice.query), zeros(slice.key), zeros(slice.value)};
+  for (const Piece& piece : windowed_pieces(slice.query.size(0), slice.before, window)) {
+    const Forward rows{taken(joint.output, piece, false), taken(joint.lse, piece, false)};
+    const Backward part =
+        backward_block(inputs_of(slice, piece), rows, taken(output_grad, piece, false));
+    sum.query.narrow(0, piece.row, piece.rows).add_(given_back(part.query, piece));
+    sum.key.narrow(0, piece.key, piece.keys).add_(given_back(part.key, piece));
+    sum.value.narrow(0, piece.key, piece.keys).add_(given_back(part.value, piece));
+  }
+  std::int64_t end = slice.before;
+  for (std::size_t i = context.size(); i-- > 0 && end > 0;) {
+    KvBlock& block = context[i];
+    const std::int64_t size = block.end - block.begin, seen = std::min(end, size);
+    end -= seen;
+    const auto rows = [&](const at::Tensor& x) { return x.narrow(0, end, seen).flatten(1); };
+    add_to_rows(block.key_grad, rows(sum.key), block.key, size - seen, acc);
+    add_to_rows(block.value_grad, rows(sum.value), block.value, size - seen, acc);
+  }
+  const std::int64_t own_rows = own.key.size(0);
+  sum.key = sum.key.narrow(0, slice.before, own_rows);
+  sum.value = sum.value.narrow(0, slice.before, own_rows);
+  return sum;
+}
+
 }  // namespace
 
 AttentionResult forward(const kernels::Heads& heads, const kernels::QueryKeyValue& qkv,
                         std::span<const AttentionSlice> slices) {
   const auto& [query, key, value] = qkv;
+  const auto attend = [&](const Inputs& own, std::span<const KvBlock> context) {
+    return heads.window > 0 ? windowed_forward(windowed(own, context, heads.window), heads.window)
+                            : slice_forward(own, context);
+  };
   const auto inputs = [&](const AttentionSlice& slice) {
     const auto part = [&](const at::Tensor& x) {
       return split_heads(x.narrow(0, slice.begin, slice.end - slice.begin), heads.dim);
@@ -156,14 +294,14 @@ AttentionResult forward(const kernels::Heads& heads, const kernels::QueryKeyValu
     return Inputs{part(query), part(key), part(value), true};
   };
   if (slices.size() == 1) {
-    const Forward only = slice_forward(inputs(slices[0]), slices[0].context);
+    const Forward only = attend(inputs(slices[0]), slices[0].context);
     return {only.output.reshape(query.sizes()), only.lse.contiguous()};
   }
   AttentionResult result{at::empty(query.sizes(), query.options()),
                          at::empty({query.size(0), heads.query},
                                    query.options().dtype(accumulate_dtype(query.scalar_type())))};
   for (const AttentionSlice& slice : slices) {
-    const Forward part = slice_forward(inputs(slice), slice.context);
+    const Forward part = attend(inputs(slice), slice.context);
     const std::int64_t size = slice.end - slice.begin;
     split_heads(result.output.narrow(0, slice.begin, size), heads.dim).copy_(part.output);
     result.lse.narrow(0, slice.begin, size).copy_(part.lse);
@@ -178,7 +316,7 @@ kernels::QueryKeyValue backward(const kernels::Heads& heads, const at::Tensor& o
   const auto acc = accumulate_dtype(type);
   bool sums = false;  // some slice adds up several parts
   for (const AttentionSlice& slice : slices)
-    sums = sums || !slice.context.empty() || slice.key_grad.defined();
+    sums = sums || heads.window > 0 || !slice.context.empty() || slice.key_grad.defined();
 
   kernels::QueryKeyValue grad;
   for (AttentionSlice& slice : slices) {
@@ -188,8 +326,10 @@ kernels::QueryKeyValue backward(const kernels::Heads& heads, const at::Tensor& o
     const Inputs own{part(saved.query), part(saved.key), part(saved.value), true};
     const Forward joint{part(result.output), rows(result.lse)};
     const at::Tensor incoming = part(output_grad);
-    Backward own_grad = backward_block(own, joint, incoming);
-    if (!slice.context.empty()) {
+    Backward own_grad = heads.window > 0
+                            ? windowed_backward(own, joint, incoming, slice.context, heads.window)
+                            : backward_block(own, joint, incoming);
+    if (heads.window == 0 && !slice.context.empty()) {
       own_grad.query = own_grad.query.to(acc);
       context_backward(own, joint, incoming, slice.context, own_grad.query);
     }

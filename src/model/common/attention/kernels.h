@@ -22,7 +22,8 @@ struct Narrow {
 // is widened tile by tile, so that no copy of them has to be held.
 
 // A run of keys [count, dim] that a slice attends to: an earlier block, all of it visible, or its
-// own keys, of which query i sees the first i + 1. Rows are Item::key_stride apart.
+// own keys, of which query i sees the first i + 1. Of either a sliding window hides the first
+// `hidden` + i keys from query i. Rows are Item::key_stride apart.
 template <class Scalar, class In = Scalar>
 struct Keys {
   const In* key;
@@ -31,7 +32,10 @@ struct Keys {
   Scalar* value_grad;
   std::int64_t count;
   bool causal;
+  std::int64_t hidden;  // below 0: none of the first queries misses any; kNoWindow: no query does
 };
+
+constexpr std::int64_t kNoWindow = -(std::int64_t{1} << 60);
 
 // Queries of one slice that share one key head: `members` heads lie side by side in a row.
 template <class Scalar, class In = Scalar>
@@ -46,6 +50,7 @@ struct Item {
   const Keys<Scalar, In>* keys;  // the slice's own come last
   std::int64_t key_runs;
   std::int64_t key_stride;
+  bool window;  // some run hides keys from some query
 };
 
 // At most kForwardRows rows.

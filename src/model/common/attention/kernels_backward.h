@@ -42,11 +42,11 @@ Index backward_scratch(Index, Index dim) {
   return BackwardScratch<Scalar>(dim, none).end - none;
 }
 
-// Scores become probabilities, and gradients of probabilities those of scores; zeros from `count`
-// to `width`.
+// Scores become probabilities, and gradients of probabilities those of scores; zeros up to `hidden`
+// and from `count` to `width`.
 template <class Scalar>
-INFINIPIPE_FORCE void gradient_row(Scalar* probability, Scalar* grad, Index count, Index width,
-                                   Scalar lse2, Scalar delta) {
+INFINIPIPE_FORCE void gradient_row(Scalar* probability, Scalar* grad, Index hidden, Index count,
+                                   Index width, Scalar lse2, Scalar delta) {
   constexpr Index kLanes = Simd<Scalar>::kLanes;
   for (Index j = 0; j < count; j += kLanes) {
     Vector<Scalar> p = at(probability + j) - lse2;
@@ -56,6 +56,8 @@ INFINIPIPE_FORCE void gradient_row(Scalar* probability, Scalar* grad, Index coun
   }
   fill<Scalar>(probability, count, width, 0);
   fill<Scalar>(grad, count, width, 0);
+  fill<Scalar>(probability, 0, hidden, 0);
+  fill<Scalar>(grad, 0, hidden, 0);
 }
 
 // One tile of keys against one tile of queries of one head.
@@ -66,6 +68,7 @@ struct BackwardTile {
   Index member, row, rows;  // queries [row, row + rows) of the slice
   Index columns;            // keys in the tile
   Index visible;            // that the first query sees; may be < 1
+  Index hidden;             // of these, that a window hides from the first query; may be < 1
   bool causal;
   bool first;  // query_grad starts here
 
@@ -73,6 +76,9 @@ struct BackwardTile {
   INFINIPIPE_FORCE Index seen(Index i) const {
     return causal ? most(0, least(columns, visible + i)) : columns;
   }
+
+  // Of these, keys that the window hides from query i.
+  INFINIPIPE_FORCE Index missed(Index i) const { return most(0, least(columns, hidden + i)); }
 
   void run() const {
     const Index dim = item.dim, padded = scratch.padded, stride = scratch.stride;
@@ -86,12 +92,13 @@ struct BackwardTile {
     for (Index c = 0; c < columns; c += kBlockRows) {
       const Index height = least(kBlockRows, columns - c);
       const Index from = causal ? least(rows, most(0, c + 1 - visible)) : 0;
+      const Index to = least(rows, c + height - hidden);  // later queries see none of these keys
       const Scalar* p = scratch.probability + from * stride + c;
       const Scalar* g = scratch.score_grad + from * stride + c;
-      strip(height, padded, rows - from, p, Index(1), stride, scratch.incoming + from * padded,
+      strip(height, padded, to - from, p, Index(1), stride, scratch.incoming + from * padded,
             padded, scratch.value_grad + c * padded, padded, true);
-      strip(height, padded, rows - from, g, Index(1), stride, scratch.queries + from * padded,
-            padded, scratch.key_grad + c * padded, padded, true);
+      strip(height, padded, to - from, g, Index(1), stride, scratch.queries + from * padded, padded,
+            scratch.key_grad + c * padded, padded, true);
     }
   }
 
@@ -100,20 +107,29 @@ struct BackwardTile {
     Scalar* probability = scratch.probability + r * stride;
     Scalar* grad = scratch.score_grad + r * stride;
     const Index last = seen(r + height - 1);
-    // What key strips may read.
-    const Index width = least(stride, round_up(last, Simd<Scalar>::kLanes) + kBlockRows);
-    score_strip(height, last, dim, scratch.queries + r * padded, padded, scratch.key_panels,
-                probability, stride);
-    score_strip(height, last, dim, scratch.incoming + r * padded, padded, scratch.value_panels,
-                grad, stride);
+    // Panels of keys that the whole strip may not see are left out.
+    const Index skipped = missed(r) / Simd<Scalar>::kWidth * Simd<Scalar>::kWidth;
+    // What key strips may read: beyond the last key, and before the first panel.
+    const Index width = least(stride, round_up(last, Simd<Scalar>::kLanes) + kBlockRows) - skipped;
+    for (Index i = 0; i < height && skipped > 0; ++i) {
+      fill<Scalar>(probability + i * stride, most(0, skipped - kBlockRows), skipped, 0);
+      fill<Scalar>(grad + i * stride, most(0, skipped - kBlockRows), skipped, 0);
+    }
+    probability += skipped;
+    grad += skipped;
+    score_strip(height, last - skipped, dim, scratch.queries + r * padded, padded,
+                scratch.key_panels + skipped * dim, probability, stride);
+    score_strip(height, last - skipped, dim, scratch.incoming + r * padded, padded,
+                scratch.value_panels + skipped * dim, grad, stride);
     for (Index i = 0; i < height; ++i) {
       const Index query = row + r + i;
       const Index at_row = query * item.lse_stride + member;
-      gradient_row(probability + i * stride, grad + i * stride, seen(r + i), width,
-                   item.lse[at_row] * kLog2e<Scalar>, item.delta[at_row]);
+      gradient_row(probability + i * stride, grad + i * stride, missed(r + i) - skipped,
+                   seen(r + i) - skipped, width, item.lse[at_row] * kLog2e<Scalar>,
+                   item.delta[at_row]);
     }
-    strip(height, padded, last, grad, stride, Index(1), scratch.keys, padded, scratch.query_grad,
-          padded, false);
+    strip(height, padded, last - skipped, grad, stride, Index(1), scratch.keys + skipped * padded,
+          padded, scratch.query_grad, padded, false);
     for (Index i = 0; i < height; ++i) {
       Scalar* to = item.query_grad + (row + r + i) * item.query_stride + member * dim;
       const Scalar* from = scratch.query_grad + i * padded;
@@ -152,11 +168,20 @@ void backward(const BackwardItem<Scalar, In>& item, Scalar* memory) {
   const BackwardScratch<Scalar> scratch(dim, memory);
   const Index padded = scratch.padded;
   deltas(item);
-  bool first_tile = true;
+  // The first tile writes all queries' gradients, and others add; but with a window it is not seen
+  // by all.
+  bool first_tile = !item.window;
+  if (item.window) {
+    for (Index row = 0; row < length; ++row)
+      fill<Scalar>(item.query_grad + row * item.query_stride, 0, item.members * dim, 0);
+  }
   for (Index run = 0; run < item.key_runs; ++run) {
     const Keys<Scalar, In>& keys = item.keys[run];
     for (Index first = 0; first < keys.count; first += kBackwardKeys) {
       const Index columns = least(kBackwardKeys, keys.count - first);
+      const Index begin = keys.causal ? first : 0;
+      const Index end = least(length, first + columns - keys.hidden);  // of queries that see some
+      if (begin >= end) continue;
       const Index offset = first * item.key_stride;
       pack_panels(keys.key + offset, item.key_stride, columns, dim, scratch.key_panels);
       pack_panels(keys.value + offset, item.key_stride, columns, dim, scratch.value_panels);
@@ -164,10 +189,17 @@ void backward(const BackwardItem<Scalar, In>& item, Scalar* memory) {
       fill<Scalar>(scratch.key_grad, 0, columns * padded, 0);
       fill<Scalar>(scratch.value_grad, 0, columns * padded, 0);
       for (Index m = 0; m < item.members; ++m) {
-        for (Index row = keys.causal ? first : 0; row < length; row += kBackwardRows) {
-          BackwardTile<Scalar, In>{
-              item,    scratch,         m,           row,       least(kBackwardRows, length - row),
-              columns, row + 1 - first, keys.causal, first_tile}
+        for (Index row = begin; row < end; row += kBackwardRows) {
+          BackwardTile<Scalar, In>{item,
+                                   scratch,
+                                   m,
+                                   row,
+                                   least(kBackwardRows, end - row),
+                                   columns,
+                                   row + 1 - first,
+                                   keys.hidden + row - first,
+                                   keys.causal,
+                                   first_tile}
               .run();
         }
       }

@@ -52,14 +52,15 @@ INFINIPIPE_FORCE Scalar powers(Scalar* row, Index count, Index whole, Scalar shi
 }
 
 // A strip of softmaxes in progress meets one more tile of keys: scores become powers, those that a
-// row may not see (from least(columns, visible + i) on, up to `width`) zero. Moves maximum and sum
-// on and rescales output.
+// row may not see (the first hidden + i, and from least(columns, visible + i) on, up to `width`)
+// zero. Moves maximum and sum on and rescales output.
 template <class Scalar>
 struct SoftmaxStrip {
   Scalar *scores, *maximum, *sum, *output;
   Index scores_stride, padded;  // padded: of output
 
-  INFINIPIPE_FORCE void run(Index rows, Index columns, Index visible, Index width) const {
+  INFINIPIPE_FORCE void run(Index rows, Index columns, Index visible, Index hidden,
+                            Index width) const {
     constexpr Index kLanes = Simd<Scalar>::kLanes;
     constexpr Scalar kNothing = -__builtin_huge_val();
     Scalar top[kBlockRows];
@@ -67,13 +68,20 @@ struct SoftmaxStrip {
       Scalar* row = scores + i * scores_stride;
       const Index count = least(columns, visible + i), whole = round_up(count, kLanes);
       fill(row, count, whole, kNothing);
+      fill(row, 0, least(count, hidden + i), kNothing);
       top[i] = greatest(row, whole, maximum[i]);
     }
     for (Index i = 0; i < rows; ++i) {
       Scalar* row = scores + i * scores_stride;
       const Index count = least(columns, visible + i);
+      if (hidden + i >= count) {
+        fill<Scalar>(row, 0, width, 0);
+        continue;
+      }
+      // What is hidden adds less to the sum than its last digit, where that is at least 1.
       const Scalar added = powers(row, count, round_up(count, kLanes), top[i]);
       fill<Scalar>(row, count, width, 0);
+      fill<Scalar>(row, 0, hidden + i, 0);
       if (top[i] == maximum[i]) {
         sum[i] += added;
         continue;
@@ -130,7 +138,10 @@ void forward(const ForwardItem<Scalar, In>& item, Scalar* memory) {
   for (Index run = 0; run < item.key_runs; ++run) {
     const Keys<Scalar, In>& keys = item.keys[run];
     const Index limit = keys.causal ? item.end : keys.count;
-    for (Index first = 0; first < limit; first += kForwardKeys) {
+    // Of the item's queries the first one sees the earliest keys. Tiles begin where strips do, so
+    // that of the slice's own keys either all queries of a strip see some in a tile or none does.
+    const Index seen_from = most(0, keys.hidden + item.begin) / kBlockRows * kBlockRows;
+    for (Index first = seen_from; first < limit; first += kForwardKeys) {
       const Index columns = least(kForwardKeys, limit - first);
       pack_panels(keys.key + first * item.key_stride, item.key_stride, columns, dim, scratch.keys);
       pack_rows(keys.value + first * item.key_stride, item.key_stride, columns, dim, padded,
@@ -140,16 +151,20 @@ void forward(const ForwardItem<Scalar, In>& item, Scalar* memory) {
           const Index height = least(kBlockRows, rows - r);
           const Index visible = keys.causal ? item.begin + r + 1 - first : columns;
           const Index seen = least(columns, visible + height - 1);
-          if (visible <= 0) continue;
+          const Index hidden = keys.hidden + item.begin + r - first;
+          if (visible <= 0 || hidden >= seen) continue;
           const Index row = m * rows + r;
-          score_strip(height, seen, dim, scratch.queries + row * padded, padded, scratch.keys,
-                      scratch.scores, kForwardKeys);
+          // Panels of keys that the whole strip may not see are left out.
+          const Index from = most(0, hidden) / Simd<Scalar>::kWidth * Simd<Scalar>::kWidth;
+          score_strip(height, seen - from, dim, scratch.queries + row * padded, padded,
+                      scratch.keys + from * dim, scratch.scores, kForwardKeys);
           SoftmaxStrip<Scalar>{scratch.scores,    scratch.maximum + row,
                                scratch.sum + row, scratch.output + row * padded,
                                kForwardKeys,      padded}
-              .run(height, columns, visible, seen);
-          strip(height, padded, seen, scratch.scores, kForwardKeys, Index(1), scratch.values,
-                padded, scratch.output + row * padded, padded, true);
+              .run(height, columns - from, visible - from, hidden - from, seen - from);
+          strip(height, padded, seen - from, scratch.scores, kForwardKeys, Index(1),
+                scratch.values + from * padded, padded, scratch.output + row * padded, padded,
+                true);
         }
       }
     }

@@ -50,14 +50,19 @@ In* written(const at::Tensor& tensor) {
 // forward.
 template <class Scalar, class In>
 std::vector<Keys<Scalar, In>> keys_of(const AttentionSlice& slice, const QueryKeyValue& own,
-                                      const QueryKeyValue* grad) {
+                                      const QueryKeyValue* grad, Tokens window) {
   const auto writable = [grad](const at::Tensor& tensor) {
     return grad != nullptr ? tensor.mutable_data_ptr<Scalar>() : nullptr;
+  };
+  // Of keys that begin so many tokens before the slice.
+  const auto hidden = [window](Tokens before) {
+    return window > 0 ? before - window + 1 : attention_kernels::kNoWindow;
   };
   std::vector<Keys<Scalar, In>> all;
   for (const KvBlock& block : slice.context) {
     all.push_back({stored<In>(block.key), stored<In>(block.value), writable(block.key_grad),
-                   writable(block.value_grad), block.end - block.begin, false});
+                   writable(block.value_grad), block.end - block.begin, false,
+                   hidden(slice.context.back().end - block.begin)});
   }
   const std::int64_t offset = slice.begin * own.key.size(1);
   Keys<Scalar, In> last{stored<In>(own.key) + offset,
@@ -65,7 +70,8 @@ std::vector<Keys<Scalar, In>> keys_of(const AttentionSlice& slice, const QueryKe
                         nullptr,
                         nullptr,
                         slice.end - slice.begin,
-                        true};
+                        true,
+                        hidden(0)};
   if (grad != nullptr) {
     last.key_grad = grad->key.mutable_data_ptr<Scalar>() + offset;
     last.value_grad = grad->value.mutable_data_ptr<Scalar>() + offset;
@@ -100,6 +106,7 @@ Item<Scalar, In> item_of(const Heads& heads, const AttentionSlice& slice, const 
   item.keys = keys.data();
   item.key_runs = static_cast<std::int64_t>(keys.size());
   item.key_stride = heads.kv_width();
+  item.window = heads.window > 0;
   return item;
 }
 
@@ -134,7 +141,8 @@ void forward_typed(const Heads& heads, const QueryKeyValue& inputs,
   keys.reserve(slices.size() * static_cast<std::size_t>(heads.key_value));
   for (std::int64_t head = 0; head < heads.key_value; ++head) {
     for (const AttentionSlice& slice : slices) {
-      keys.push_back(of_head(keys_of<Scalar, In>(slice, inputs, nullptr), head * heads.dim));
+      keys.push_back(
+          of_head(keys_of<Scalar, In>(slice, inputs, nullptr, heads.window), head * heads.dim));
       const std::int64_t offset = slice.begin * heads.query_width() + head * members * heads.dim;
       ForwardItem<Scalar, In> item{
           item_of(heads, slice, stored<In>(inputs.query) + offset, keys.back()),
@@ -163,7 +171,7 @@ void backward_typed(const Heads& heads, const at::Tensor& output_grad, const Que
   const at::Tensor delta = at::empty_like(result.lse);
   std::vector<std::vector<Keys<Scalar, In>>> by_slice;
   for (const AttentionSlice& slice : slices)
-    by_slice.push_back(keys_of<Scalar, In>(slice, saved, &grad));
+    by_slice.push_back(keys_of<Scalar, In>(slice, saved, &grad, heads.window));
   const auto slice_count = static_cast<std::int64_t>(slices.size());
   const Kernels<Scalar, In>& kernels = attention_kernels::best<Scalar, In>();
   run_items<Scalar>(

@@ -68,7 +68,8 @@ void LayerSaved::keep(Keep level) {
 }
 
 DecoderLayer::DecoderLayer(const ModelSpec& model, LayerParameters weights, const WorkClock& clock)
-    : heads_{model.num_attention_heads, model.num_key_value_heads, model.resolved_head_dim()},
+    : heads_{model.num_attention_heads, model.num_key_value_heads, model.resolved_head_dim(),
+             model.sliding_window},
       eps_(model.rms_norm_eps),
       weights_(std::move(weights)),
       clock_(clock) {}

@@ -42,6 +42,21 @@ TEST(KvStore, KeepsBlocksInOrder) {
   EXPECT_TRUE(store.empty());
 }
 
+// The token at 12 sees itself and window - 1 before it.
+TEST(KvStore, LeavesOutBlocksThatTheWindowHides) {
+  KvStore store;
+  const SequenceId id(0);
+  for (const Tokens begin : {0, 4, 8}) store.append(id, 0, begin, rows(4), rows(4));
+  const auto first_seen = [&](Tokens window) { return store.before(id, 0, 12, window)[0].begin; };
+  EXPECT_EQ(first_seen(0), 0);
+  EXPECT_EQ(first_seen(10), 0);
+  EXPECT_EQ(first_seen(9), 4);
+  EXPECT_EQ(first_seen(6), 4);
+  EXPECT_EQ(first_seen(5), 8);
+  EXPECT_EQ(first_seen(2), 8);
+  EXPECT_TRUE(store.before(id, 0, 12, 1).empty());
+}
+
 TEST(KvStore, CatchesOrderMistakes) {
   KvStore store;
   const SequenceId id(1);

@@ -59,6 +59,26 @@ TEST(SliceMesh, EqualTimeSlicesGetShorterWithContext) {
   }
 }
 
+// Behind the window no token costs more than the one before: slices of equal time have equally
+// many.
+TEST(SliceMesh, SlicesBehindAWindowAreOfEqualTimeAndLength) {
+  ChunkSeconds cost = kCost;
+  cost.window = 4000;
+  for (const double per_context : {0.0, 0.05 * cost.per_token}) {
+    cost.per_context = per_context;
+    const auto mesh = slice_mesh(100000, 8, 0, cost);
+    ASSERT_EQ(mesh.size(), 8u);
+    EXPECT_EQ(mesh.back(), 100000);
+    const Seconds first = cost.slice(0, mesh[0]);
+    const Tokens second = mesh[1] - mesh[0];
+    for (std::size_t k = 1; k < mesh.size(); ++k) {
+      EXPECT_NEAR(cost.slice(mesh[k - 1], mesh[k]), first, first * 1e-3 + cost.per_context * 4000);
+      EXPECT_NEAR(static_cast<double>(mesh[k] - mesh[k - 1]), static_cast<double>(second), 8.0);
+    }
+    EXPECT_GT(mesh[0], second) << "its first tokens see less";
+  }
+}
+
 TEST(SliceMesh, SlicesThatPayForTheirContextAreOfEqualTimeToo) {
   ChunkSeconds cost = kCost;
   cost.per_context = 0.05 * cost.per_token;

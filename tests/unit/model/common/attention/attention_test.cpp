@@ -70,7 +70,7 @@ struct Oracle {
       return x.to(at::kDouble).view({length, -1, heads.dim}).clone().requires_grad_(true);
     };
     const at::Tensor q = leaf(inputs.query), k = leaf(inputs.key), v = leaf(inputs.value);
-    const at::Tensor out = ReferenceModel::attention(q, k, v);
+    const at::Tensor out = ReferenceModel::attention(q, k, v, heads.window);
     (out * output_grad.to(at::kDouble)).sum().backward();
     output = out.detach();
     grad = {q.grad().flatten(1), k.grad().flatten(1), v.grad().flatten(1)};
@@ -79,7 +79,9 @@ struct Oracle {
             q.detach().transpose(0, 1),
             k.detach().repeat_interleave(heads.query / heads.key_value, 1).permute({1, 2, 0})) /
         std::sqrt(static_cast<double>(heads.dim));
-    const at::Tensor hidden = at::ones({length, length}, at::dtype(at::kBool)).triu(1);
+    const at::Tensor all = at::ones({length, length}, at::dtype(at::kBool));
+    at::Tensor hidden = all.triu(1);
+    if (heads.window > 0) hidden = hidden | all.tril(-heads.window);
     lse = scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()).logsumexp(2).t();
   }
 };
@@ -132,6 +134,17 @@ TEST_P(AttentionTest, CutSequencesEqualPlainAttention) {
     check_cuts(GetParam(), heads, 300, {3, 9, 20, 50, 51, 100, 200}, at::kDouble, 1e-12);
   }
   check_cuts(GetParam(), {2, 1, 16}, 1400, {260, 1300}, at::kDouble, 1e-12);
+}
+
+// Windows from one token to more than the sequence has, around the sizes of tiles and strips.
+TEST_P(AttentionTest, WindowsEqualMaskedAttention) {
+  for (const std::int64_t window : {1, 6, 31, 192, 299, 1000}) {
+    const Heads heads{4, 2, 10, window};
+    check_cuts(GetParam(), heads, 300, {}, at::kDouble, 1e-12);
+    check_cuts(GetParam(), heads, 300, {3, 9, 20, 50, 51, 100, 200}, at::kDouble, 1e-12);
+  }
+  check_cuts(GetParam(), {2, 1, 16, 500}, 1400, {260, 1300}, at::kDouble, 1e-12);
+  check_cuts(GetParam(), {2, 1, 32, 100}, 1400, {260, 1300}, at::kFloat, 3e-6);
 }
 
 TEST_P(AttentionTest, SinglePrecisionStaysNear) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -20,6 +21,7 @@ using Index = std::int64_t;
 struct Problem {
   Index members, dim, length;
   std::vector<Index> context;  // lengths of earlier blocks
+  Index window = 0;            // 0: none
 };
 
 constexpr Index kMargin = 3;  // columns of others on either side
@@ -61,9 +63,12 @@ struct Data {
       key_grad.emplace_back(n, p.dim, random, 1);  // what was there before is added to
       value_grad.emplace_back(n, p.dim, random, 1);
     }
+    Index before = std::accumulate(p.context.begin(), p.context.end(), Index{0});
     for (std::size_t i = 0; i < lengths.size(); ++i) {
       runs.push_back({key[i].data(), value[i].data(), key_grad[i].data(), value_grad[i].data(),
-                      lengths[i], i + 1 == lengths.size()});
+                      lengths[i], i + 1 == lengths.size(),
+                      p.window > 0 ? before - p.window + 1 : kNoWindow});
+      before -= lengths[i];
     }
   }
 
@@ -78,6 +83,7 @@ struct Data {
     all.keys = runs.data();
     all.key_runs = static_cast<Index>(runs.size());
     all.key_stride = key[0].stride();
+    all.window = problem.window > 0;
     return all;
   }
 
@@ -106,7 +112,7 @@ struct Reference {
   std::vector<std::vector<std::vector<double>>> key_grad, value_grad;
 
   explicit Reference(Data<Scalar>& data) {
-    const auto& [members, dim, length, context] = data.problem;
+    const auto& [members, dim, length, context, window] = data.problem;
     const auto zeros = [](Index rows, Index columns) {
       return std::vector(static_cast<std::size_t>(rows),
                          std::vector<double>(static_cast<std::size_t>(columns), 0.0));
@@ -137,9 +143,13 @@ struct Reference {
     };
     std::vector<Place> seen;
     double top = -std::numeric_limits<double>::infinity();
+    const std::vector<Index>& context = data.problem.context;
+    Index position = 0, query = std::accumulate(context.begin(), context.end(), i);
     for (std::size_t b = 0; b < data.key.size(); ++b) {
       const bool own = b + 1 == data.key.size();
       for (Index k = 0; k < (own ? i + 1 : data.key[b].rows); ++k) {
+        const Index back = query - position++;
+        if (data.problem.window > 0 && back >= data.problem.window) continue;
         double score = 0.0;
         for (Index j = 0; j < dim; ++j)
           score += static_cast<double>(data.query.at(i, m * dim + j)) * data.key[b].at(k, j);
@@ -218,13 +228,21 @@ class AttentionKernelsTest : public ::testing::TestWithParam<std::string> {
         {1, 4, 1, {}},     {2, 64, 5, {}},         {2, 64, 97, {}},    {1, 64, 401, {}},
         {2, 64, 390, {7}}, {3, 20, 130, {64, 33}}, {2, 80, 50, {200}}, {4, 128, 33, {390, 1}},
         {1, 8, 800, {}},   {2, 16, 6, {1, 1, 1}},  {1, 6, 200, {500}}};
-    for (const Problem& problem : problems) {
+    std::vector<Problem> all = problems;
+    for (const Index window : {1, 50}) {
+      for (Problem problem : problems) {
+        problem.window = window;
+        all.push_back(problem);
+      }
+    }
+    for (const Problem& problem : all) {
       Data<Scalar> data(problem, random, spread);
       Data<Scalar> before = data;
       const Reference<Scalar> expected(before);
       data.run(*loops);
-      const std::string where =
-          "length " + std::to_string(problem.length) + ", dim " + std::to_string(problem.dim);
+      const std::string where = "length " + std::to_string(problem.length) + ", dim " +
+                                std::to_string(problem.dim) + ", window " +
+                                std::to_string(problem.window);
       EXPECT_LT(difference(data.output, expected.output), tolerance) << where;
       EXPECT_LT(difference(data.query_grad, expected.query_grad), tolerance) << where;
       EXPECT_TRUE(same_margins(data.output, before.output)) << where;
