@@ -191,7 +191,8 @@ std::int64_t window_of(const char* preset, const char* family, const std::string
   json.erase("layer_types");
   json.erase("sliding_window");
   json["model_type"] = family;
-  for (const auto& [name, value] : Json::parse(patch).items()) json[name] = value;
+  const Json changes = Json::parse(patch);
+  for (const auto& [name, value] : changes.items()) json[name] = value;
   return model_from_json(JsonView(json, "config.json")).sliding_window;
 }
 
