@@ -77,21 +77,25 @@ TEST_F(BatchSourceTest, WeightsAreParallelToTheSequences) {
     writer.end_document();
   }
   writer.finish();
-  const IndexedDataset data(in("b"));
-  const Sampler sampler(data.documents(), 10, 3);
-  const LoadedBatch batch = BatchSource(data, sampler, 9, 100).load(1);
+  build();  // the other set has none: all of its tokens have loss
+  DataConfig config;
+  config.path = in("b") + ":1," + in("a") + ":1";
+  config.max_sequence_length = 9;
+  config.long_documents = LongDocuments::kSplit;
+  const Corpus both(config);
+  const LoadedBatch batch = BatchSource(both, training(20, 3), 100).load(1);
   ASSERT_EQ(batch.weights.size(), batch.sequences.size());
   for (std::size_t i = 0; i < batch.sequences.size(); ++i) {
-    const auto length =
-        static_cast<std::size_t>(lengths_[static_cast<std::size_t>(batch.documents[i])]);
+    const Corpus::Piece piece = both.piece(batch.documents[i]);
     ASSERT_EQ(batch.weights[i].size(), batch.sequences[i].size());
     for (std::size_t j = 0; j < batch.weights[i].size(); ++j) {
-      EXPECT_EQ(batch.weights[i][j], j < length / 2 ? 0.0F : 1.0F) << i << " " << j;
+      const Tokens at = piece.begin + static_cast<Tokens>(j);
+      const bool loss = piece.set == 1 || at >= piece.document_length / 2;
+      EXPECT_EQ(batch.weights[i][j], loss ? 1.0F : 0.0F) << i << " " << j;
     }
   }
-  build();
-  const IndexedDataset plain(in("a"));
-  EXPECT_THAT(BatchSource(plain, sampler, 9, 100).load(1).weights, IsEmpty());
+  const Corpus plain = corpus(9);
+  EXPECT_THAT(BatchSource(plain, training(10, 3), 100).load(1).weights, IsEmpty());
 }
 
 TEST_F(BatchSourceTest, CutsAtTheCapAndCounts) {
