@@ -74,7 +74,7 @@ TEST_F(CommandLine, HelpShowsEveryKeyOfItsSections) {
     const bool shown = help.find("\n  --" + key.name + " ") != std::string::npos;
     const std::string section = key.section();
     const bool expected = section != "data" && section != "optimizer" && section != "runtime" &&
-                          section != "checkpoint" && section != "metrics";
+                          section != "checkpoint" && section != "metrics" && section != "eval";
     EXPECT_EQ(shown, expected) << key.name;
   }
 }
