@@ -17,7 +17,7 @@ train() {
     --metrics.path "$runs/$name.jsonl" --training.max_minutes 0 --eval.data '' "$@"
 }
 judge() {  # NAME
-  "$binary" eval -q --checkpoint "$runs/$1" --data corpus/go-held-out --sequences 60 \
+  "$binary" eval -q --checkpoint "$runs/$1" --data corpus/go-held-out --sequences 400 \
     --data.max_sequence_length 2048 --json "$runs/$1.json"
 }
 for seed in "$@"; do

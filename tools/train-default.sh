@@ -17,7 +17,7 @@ say "Phase 1: from nothing, at a context of 256 bytes"
 
 # Both are judged by the same documents, cut in parts of 2,048 bytes: what stands at a position is then
 # not what stands at a document's begin.
-judge() { "$binary" eval -q --data "$held_out" --sequences 60 --data.max_sequence_length 2048 "$@"; }
+judge() { "$binary" eval -q --data "$held_out" --sequences 400 --data.max_sequence_length 2048 "$@"; }
 say "Its loss by position, up to 2,048 bytes"
 judge --checkpoint runs/default/checkpoints --by-position --json runs/default/before.json
 
