@@ -216,7 +216,16 @@ void add_model(Table& t) {
         if (value == c.model_from) return;  // a resumed run has it from its checkpoint
         if (!value.empty()) {
           const std::string folder = model_folder(value);
+          // A flag's folder takes the place of a file's; what the file makes of RoPE is meant
+          // still.
+          const bool replaces = !c.model_from.empty() || !c.model_preset.empty();
+          const ModelSpec earlier = c.model;
+          const ModelSpec earlier_before = c.model_before;
           c.model = c.model_before = read_model(folder);
+          if (replaces && !(earlier.rope == earlier_before.rope)) c.model.rope = earlier.rope;
+          if (replaces && earlier.rope_theta != earlier_before.rope_theta) {
+            c.model.rope_theta = earlier.rope_theta;
+          }
           c.model_preset.clear();
           if (c.data.tokenizer == DataConfig{}.tokenizer) {  // nobody has said another
             const std::string own = tokenizer_in(folder);

@@ -426,6 +426,30 @@ TEST(Nearest, FindsTypingMistakesOnly) {
 }
 
 // What the repository offers to start from.
+TEST(Config, AnotherFolderKeepsWhatWasMadeOfRope) {
+  const std::string folders = ::testing::TempDir() + "/infinipipe_two_folders";
+  for (const int width : {64, 128}) {
+    const std::string folder = folders + "/" + std::to_string(width);
+    make_folder(folder);
+    ModelSpec model;
+    model.hidden_size = width;
+    model.max_position_embeddings = width;
+    write_file(folder + "/config.json", model_to_json(model).dump());
+  }
+  TrainConfig config = config_from_toml(
+      "[model]\nfrom = \"" + folders + "/64\"\n[model.rope]\ntype = \"yarn\"\nfactor = 8.0\n",
+      "config.toml");
+  set_configs(config, {{"model.from", folders + "/128"}}, "command line");
+  config.settle();
+  EXPECT_EQ(config.model.hidden_size, 128);
+  EXPECT_EQ(config.model.rope.type, RopeType::kYarn);
+  EXPECT_EQ(config.model.rope.factor, 8.0);
+  EXPECT_EQ(config.model.rope.original_max_position_embeddings, 128);
+  EXPECT_EQ(config.model.max_position_embeddings, 1024);
+  set_configs(config, {{"model.rope.type", "default"}}, "command line");
+  EXPECT_EQ(config.model.rope.type, RopeType::kDefault);
+}
+
 TEST(Config, TheFilesInConfigsAreWhole) {
   // The second phase's model is what the first phase leaves.
   const std::string configs = INFINIPIPE_GOLDEN "/../../configs";
