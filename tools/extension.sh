@@ -16,10 +16,7 @@ train() {
   "$binary" train -q --config "$config" --overwrite --checkpoint.path "$runs/$name" \
     --metrics.path "$runs/$name.jsonl" --training.max_minutes 0 --eval.data '' "$@"
 }
-judge() {  # NAME
-  "$binary" eval -q --checkpoint "$runs/$1" --data corpus/go-held-out --sequences 400 \
-    --data.max_sequence_length 2048 --json "$runs/$1.json"
-}
+judge() { tools/judge.sh "$binary" "$runs/$1" --json "$runs/$1.json"; }  # NAME
 for seed in "$@"; do
   train "short-$seed" configs/default.toml --training.seed "$seed"
   judge "short-$seed"

@@ -6,7 +6,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 binary=$1; shift
-held_out=corpus/go-held-out
 mkdir -p runs/default runs/extend
 say() { printf '\n== %s\n' "$*"; }
 # Each time anew, unless it is told to go on.
@@ -15,17 +14,14 @@ case " $* " in *" --resume "*) fresh= ;; *) fresh=--overwrite ;; esac
 say "Phase 1: from nothing, at a context of 256 bytes"
 "$binary" train --config configs/default.toml --plan-dir runs/default/plans $fresh "$@"
 
-# Both are judged by the same documents, cut in parts of 2,048 bytes: what stands at a position is then
-# not what stands at a document's begin.
-judge() { "$binary" eval -q --data "$held_out" --sequences 400 --data.max_sequence_length 2048 "$@"; }
 say "Its loss by position, up to 2,048 bytes"
-judge --checkpoint runs/default/checkpoints --by-position --json runs/default/before.json
+tools/judge.sh "$binary" runs/default/checkpoints --by-position --json runs/default/before.json
 
 say "Phase 2: the same model, 8 times the context, with YaRN"
 "$binary" train --config configs/extend.toml --plan-dir runs/extend/plans $fresh "$@"
 
 say "Loss by position, before and after"
-judge --checkpoint runs/extend/checkpoints --by-position --json runs/extend/after.json \
+tools/judge.sh "$binary" runs/extend/checkpoints --by-position --json runs/extend/after.json \
   --picture runs/extend/position.html --beside runs/default/before.json
 python3 tools/position_words.py 256 2048 runs/default/before.json runs/extend/after.json
 

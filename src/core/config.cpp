@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "base/number_text.h"
 #include "base/utf8.h"
@@ -193,6 +194,17 @@ class Table final {
 #define INFINIPIPE_FIELD(path) \
   [](auto& c) -> auto& { return c.path; }  // NOLINT(bugprone-macro-parentheses)
 
+// A flag's preset or folder takes the place of a file's; what the file makes of that model's RoPE
+// is meant still.
+void replace_model(TrainConfig& c, const ModelSpec& model) {
+  const bool replaces = !c.model_from.empty() || !c.model_preset.empty();
+  const ModelSpec earlier = std::exchange(c.model, model);
+  const ModelSpec before = std::exchange(c.model_before, model);
+  if (!replaces) return;
+  if (!(earlier.rope == before.rope)) c.model.rope = earlier.rope;
+  if (earlier.rope_theta != before.rope_theta) c.model.rope_theta = earlier.rope_theta;
+}
+
 void add_model(Table& t) {
   t.add(
       "model.preset",
@@ -201,7 +213,7 @@ void add_model(Table& t) {
       ConfigType::kText, [](const TrainConfig& c) { return c.model_preset; },
       [](TrainConfig& c, const std::string& value) {
         if (!value.empty()) {
-          c.model = c.model_before = model_preset(value);
+          replace_model(c, model_preset(value));
           c.model_from.clear();
         }
         c.model_preset = value;
@@ -216,16 +228,7 @@ void add_model(Table& t) {
         if (value == c.model_from) return;  // a resumed run has it from its checkpoint
         if (!value.empty()) {
           const std::string folder = model_folder(value);
-          // A flag's folder takes the place of a file's; what the file makes of RoPE is meant
-          // still.
-          const bool replaces = !c.model_from.empty() || !c.model_preset.empty();
-          const ModelSpec earlier = c.model;
-          const ModelSpec earlier_before = c.model_before;
-          c.model = c.model_before = read_model(folder);
-          if (replaces && !(earlier.rope == earlier_before.rope)) c.model.rope = earlier.rope;
-          if (replaces && earlier.rope_theta != earlier_before.rope_theta) {
-            c.model.rope_theta = earlier.rope_theta;
-          }
+          replace_model(c, read_model(folder));
           c.model_preset.clear();
           if (c.data.tokenizer == DataConfig{}.tokenizer) {  // nobody has said another
             const std::string own = tokenizer_in(folder);
@@ -489,13 +492,15 @@ const ConfigKey* find_config_key(std::string_view name) {
   return nullptr;
 }
 
+void refuse_key(std::string_view key, std::string_view where) {
+  const std::string prefix = where.empty() ? "" : std::string(where) + ": ";
+  throw InputError(prefix + std::string(key), "unknown key", advice(key));
+}
+
 void set_config(TrainConfig& config, std::string_view key, const std::string& value,
                 std::string_view where) {
   const ConfigKey* const known = find_config_key(key);
-  if (known == nullptr) {
-    const std::string prefix = where.empty() ? "" : std::string(where) + ": ";
-    throw InputError(prefix + std::string(key), "unknown key", advice(key));
-  }
+  if (known == nullptr) refuse_key(key, where);
   try {
     require_text(key, value);
     known->set(config, value);

@@ -106,10 +106,6 @@ void check_eval(const EvalConfig& eval) {
 void TrainConfig::check() const {
   try {
     model.check();
-  } catch (const InputError& error) {
-    throw InputError("config", error.what());
-  }
-  try {
     data.sets();
   } catch (const InputError& error) {
     throw InputError("config", error.what());

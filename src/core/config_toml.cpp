@@ -207,10 +207,11 @@ bool is_section(const std::string& name) {
                      [&](const ConfigKey& key) { return key.section() == name; });
 }
 
-void set_from_node(TrainConfig& config, const std::string& name, const toml::node& node,
-                   const std::string& where) {
+// A key's value as text. Throws InputError for an unknown key and for another type.
+std::string text_of_node(const std::string& name, const toml::node& node,
+                         const std::string& where) {
   const ConfigKey* const key = find_config_key(name);
-  if (key == nullptr) set_config(config, name, {}, where);  // throws, naming the nearest key
+  if (key == nullptr) refuse_key(name, where);
   std::optional<std::string> text;
   try {
     text = as_text(node, key->type);
@@ -221,25 +222,18 @@ void set_from_node(TrainConfig& config, const std::string& name, const toml::nod
     throw InputError(where + ": " + name, std::string("found ") + type_name(node.type()),
                      std::string("expected ") + expected_type(key->type));
   }
-  set_config(config, name, *text, where);
+  return *text;
 }
 
-void read_section(TrainConfig& config, const std::string& section, const toml::table& table,
-                  const std::string& where) {
-  for (const ConfigKey& key : config_keys()) {
-    if (!key.whole_model || key.section() != section) continue;
-    if (const toml::node* const node = table.get(key.name.substr(section.size() + 1))) {
-      set_from_node(config, key.name, *node, where);
-    }
-  }
+// The values of a section and of those within it.
+void read_section(const std::string& section, const toml::table& table, const std::string& where,
+                  ConfigValues& values) {
   for (const auto& [key, node] : table) {
     const std::string name = section + "." + std::string(key.str());
-    const ConfigKey* const known = find_config_key(name);
-    if (known != nullptr && known->whole_model) continue;
-    if (known == nullptr && is_section(name) && node.is_table()) {
-      read_section(config, name, *node.as_table(), where);
+    if (find_config_key(name) == nullptr && is_section(name) && node.is_table()) {
+      read_section(name, *node.as_table(), where, values);
     } else {
-      set_from_node(config, name, node, where);
+      values.emplace_back(name, text_of_node(name, node, where));
     }
   }
 }
@@ -293,12 +287,14 @@ TrainConfig config_from_toml(std::string_view text, const std::string& where, Tr
                        near.empty() ? "expected one of " + listed(sections, ", ")
                                     : "did you mean [" + near + "]?");
     }
-    if (!known) set_config(base, name, {}, where);  // throws, naming the nearest key
+    if (!known) refuse_key(name, where);
     if (!node.is_table()) {
       throw InputError(where + ": " + name, std::string("found ") + type_name(node.type()),
                        "expected the section [" + name + "]");
     }
-    read_section(base, name, *node.as_table(), where);
+    ConfigValues values;
+    read_section(name, *node.as_table(), where, values);
+    set_configs(base, values, where);
   }
   return base;
 }

@@ -13,12 +13,11 @@ ChatTemplate::ChatTemplate(std::string folder, std::chrono::milliseconds most_ti
 
 std::unique_ptr<PythonWorker> ChatTemplate::start() const {
   try {
-    return std::make_unique<PythonWorker>(kChatWorker, std::vector{folder_});
+    return std::make_unique<PythonWorker>(
+        kChatWorker, std::vector{folder_},
+        NeededPackage{"jinja2", kJinjaPin, "its chat template", folder_});
   } catch (const InputError& error) {
     const std::string_view what = error.what();
-    if (what.find("no module jinja2") != std::string_view::npos) {
-      throw missing_package(folder_, "jinja2", "its chat template", kJinjaPin);
-    }
     constexpr std::string_view kExpected =
         "expected chat_template.jinja, or chat_template in tokenizer_config.json";
     if (what.find("no template") != std::string_view::npos) {

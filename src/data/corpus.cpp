@@ -22,6 +22,13 @@ void LongDocumentCount::add(Tokens length, Tokens max_sequence_length) {
   behind_the_cut += length - max_sequence_length;
 }
 
+void LongDocumentCount::add(const LongDocumentCount& other) {
+  documents += other.documents;
+  parts += other.parts;
+  tokens += other.tokens;
+  behind_the_cut += other.behind_the_cut;
+}
+
 Corpus::Corpus(const DataConfig& config)
     : max_sequence_length_(config.max_sequence_length), long_documents_(config.long_documents) {
   if (max_sequence_length_ < 1) {
@@ -74,6 +81,12 @@ Corpus::Set Corpus::open(const WeightedData& data) const {
                      "raise data.max_sequence_length, or choose another data.long_documents");
   }
   return set;
+}
+
+LongDocumentCount Corpus::longer() const {
+  LongDocumentCount all;
+  for (const Set& set : sets_) all.add(set.longer);
+  return all;
 }
 
 bool Corpus::has_weights() const {

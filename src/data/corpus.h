@@ -21,6 +21,7 @@ struct LongDocumentCount {
 
   // Counts a document, which may be a short one. max_sequence_length >= 1.
   void add(Tokens length, Tokens max_sequence_length);
+  void add(const LongDocumentCount& other);
 };
 
 // What is drawn is called a *piece*: a document, or a part of one where long documents are split.
@@ -45,6 +46,7 @@ class Corpus final {
   };
   const std::vector<Set>& sets() const { return sets_; }
   std::int64_t pieces() const { return first_.back(); }
+  LongDocumentCount longer() const;              // of all sets
   bool has_weights() const;                      // some set has loss weights
   std::vector<SampledSet> sampled_sets() const;  // pieces and weights
   Tokens max_sequence_length() const { return max_sequence_length_; }

@@ -104,12 +104,9 @@ class HuggingFaceTokenizer final : public Tokenizer {
   std::unique_ptr<PythonWorker> start() const {
     try {
       return std::make_unique<PythonWorker>(
-          kTokenizerWorker,
-          std::vector<std::string>{file_, special_in_text_ ? "special" : "plain"});
+          kTokenizerWorker, std::vector<std::string>{file_, special_in_text_ ? "special" : "plain"},
+          NeededPackage{"tokenizers", kTokenizersPin, "a tokenizer.json", file_});
     } catch (const InputError& error) {
-      if (std::string_view(error.what()).find("no module tokenizers") != std::string_view::npos) {
-        throw missing_package(file_, "tokenizers", "a tokenizer.json", kTokenizersPin);
-      }
       throw InputError(file_, error.what(), "expected a tokenizer.json of Hugging Face's");
     }
   }

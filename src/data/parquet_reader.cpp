@@ -15,11 +15,8 @@ void ParquetReader::open(const std::string& path, const std::string& field,
   path_ = path;
   rows_read_ = 0;
   if (!worker_) {
-    try {
-      worker_.emplace(kParquetWorker, std::vector<std::string>{});
-    } catch (const InputError&) {
-      throw missing_package(path, "duckdb", "Parquet files", kDuckdbPin);
-    }
+    worker_.emplace(kParquetWorker, std::vector<std::string>{},
+                    NeededPackage{"duckdb", kDuckdbPin, "Parquet files", path});
   }
   Json request = {{"path", path}, {"field", field}, {"others", Json::array()}};
   for (const std::string_view name : others) request["others"].push_back(std::string(name));

@@ -31,17 +31,21 @@ std::vector<std::string> command(const char* program, const std::vector<std::str
 
 }  // namespace
 
-RunError missing_package(const std::string& where, const std::string& package,
-                         const std::string& needed_for, const std::string& pin) {
-  return {
-      where, "the Python package " + package + " is missing from " + python(),
-      "expected it for " + needed_for,
-      "run tools/setup.sh, or pip install " + pin + " and name that Python in INFINIPIPE_PYTHON"};
-}
-
-PythonWorker::PythonWorker(const char* program, const std::vector<std::string>& arguments)
+PythonWorker::PythonWorker(const char* program, const std::vector<std::string>& arguments,
+                           const NeededPackage& package)
     : process_(command(program, arguments)) {
-  about_.resize(answer());
+  try {
+    about_.resize(answer());
+  } catch (const InputError& error) {
+    const std::string missing = std::string("no module ") + package.name;
+    if (std::string_view(error.what()).find(missing) == std::string_view::npos) throw;
+    throw RunError(
+        package.where,
+        std::string("the Python package ") + package.name + " is missing from " + python(),
+        "expected it for " + package.needed_for,
+        std::string("run tools/setup.sh, or pip install ") + package.pin +
+            " and name that Python in INFINIPIPE_PYTHON");
+  }
   read(std::span(about_));
 }
 

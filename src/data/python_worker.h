@@ -17,16 +17,22 @@
 
 namespace infinipipe {
 
-// What an error says where a Python package is missing from the Python that workers run in.
-RunError missing_package(const std::string& where, const std::string& package,
-                         const std::string& needed_for, const std::string& pin);
+// A Python package that a worker cannot work without.
+struct NeededPackage {
+  const char* name;
+  const char* pin;
+  std::string needed_for;
+  std::string where;  // the file that it is needed for
+};
 
 // The protocol of worker_common.py. Not thread-safe.
 class PythonWorker final {
  public:
   // Runs worker_common.py and `program`, and takes its first answer. Throws InputError with what
-  // it says where it cannot work, and RunError where it cannot be started or ends.
-  PythonWorker(const char* program, const std::vector<std::string>& arguments);
+  // it says where it cannot work, and RunError where it cannot be started or ends, or where the
+  // package is missing from the Python that workers run in.
+  PythonWorker(const char* program, const std::vector<std::string>& arguments,
+               const NeededPackage& package);
 
   // Its first answer.
   const std::string& about() const { return about_; }

@@ -24,13 +24,7 @@ std::string set_line(const BatchSource& batches, std::size_t index) {
 }
 
 std::string long_documents_line(const Corpus& corpus) {
-  LongDocumentCount longer;
-  for (const Corpus::Set& set : corpus.sets()) {
-    longer.documents += set.longer.documents;
-    longer.parts += set.longer.parts;
-    longer.tokens += set.longer.tokens;
-    longer.behind_the_cut += set.longer.behind_the_cut;
-  }
+  const LongDocumentCount longer = corpus.longer();
   if (longer.documents == 0) return {};
   const std::string start = "data    " + format_count(longer.documents) + " documents of over " +
                             format_count(corpus.max_sequence_length()) + " tokens are ";
@@ -66,10 +60,7 @@ std::vector<std::string> data_lines(const BatchSource& batches) {
 }
 
 std::int64_t dropped_documents(const Corpus& corpus) {
-  std::int64_t dropped = 0;
-  if (corpus.long_documents() != LongDocuments::kDrop) return dropped;
-  for (const Corpus::Set& set : corpus.sets()) dropped += set.longer.documents;
-  return dropped;
+  return corpus.long_documents() == LongDocuments::kDrop ? corpus.longer().documents : 0;
 }
 
 }  // namespace infinipipe

@@ -143,17 +143,23 @@ void require_memory(const TrainConfig& config, const Survey& survey) {
   }
 }
 
+void require_plan(const Planner& planner, const PlanRequest& request, const std::string& where,
+                  const std::string& longest, Tokens tokens) {
+  try {
+    planner.plan(request);
+  } catch (const RunError& error) {
+    throw RunError(where, error.what(), "",
+                   longest + " has " + format_count(tokens) +
+                       " tokens (data.max_sequence_length); nothing was trained");
+  }
+}
+
 void require_fitting(const Planner& planner, const BatchSource& batches, const Survey& survey) {
   PlanRequest request;
   request.sequences = batches.lengths(survey.step);
   request.step = survey.step;
-  try {
-    planner.plan(request);
-  } catch (const RunError& error) {
-    throw RunError("step " + std::to_string(survey.step), error.what(), "",
-                   "its longest document has " + format_count(survey.longest) +
-                       " tokens (data.max_sequence_length); nothing was trained");
-  }
+  require_plan(planner, request, "step " + std::to_string(survey.step), "its longest document",
+               survey.longest);
 }
 
 }  // namespace infinipipe

@@ -49,8 +49,12 @@ void warn_of_small_vocabulary(const TrainConfig& config,
 // document's layers take by themselves: said without a profile, so before one is measured.
 void require_memory(const TrainConfig& config, const Survey& survey);
 
-// Throws what the planner does, and names the step, where its batch cannot fit whatever is
-// recomputed.
+// Throws what the planner does where a batch cannot fit whatever is recomputed, with `where` and
+// what is the longest of it: "its longest document", of so many tokens.
+void require_plan(const Planner& planner, const PlanRequest& request, const std::string& where,
+                  const std::string& longest, Tokens tokens);
+
+// The same of the step that draws the longest document.
 void require_fitting(const Planner& planner, const BatchSource& batches, const Survey& survey);
 
 }  // namespace infinipipe

@@ -168,7 +168,7 @@ TrainResult TrainingRun::run(int first) {
     try {
       metrics = train_step(step, plans);
     } catch (...) {
-      fail(step, result);
+      fail(step, result, std::current_exception());
     }
     const auto asked = [this] { return options_.stop != nullptr && options_.stop->load(); };
     const bool time_is_up = config_.training.max_minutes > 0.0 &&
@@ -200,15 +200,8 @@ TrainResult TrainingRun::run(int first) {
     result.steps_repeated = metrics.steps_repeated;
     result.seconds_lost = metrics.seconds_lost;
     result.goodput = metrics.goodput;
-    if (!std::isnan(metrics.eval_loss)) result.eval_loss = metrics.eval_loss;
     health_.observe(metrics, proven_);
-    if (broken != nullptr) {
-      try {
-        std::rethrow_exception(broken);
-      } catch (...) {
-        fail(step + 1, result);
-      }
-    }
+    if (broken != nullptr) fail(step + 1, result, broken);
     const bool by_request = asked();
     result.stopped = (by_request || time_is_up) && !is_last;
     result.skipped_at_end = health_.skipped_in_a_row();
@@ -295,18 +288,18 @@ void TrainingRun::save(int next_step, bool last, TrainResult& result) {
 }
 
 // The step failed: what was trained before it is saved first, where that is whole.
-void TrainingRun::fail(int step, TrainResult& result) {
+void TrainingRun::fail(int step, TrainResult& result, const std::exception_ptr& error) {
   ErrorKind kind = ErrorKind::kRun;
   std::string what = "an unknown exception";
   try {
-    throw;
-  } catch (const Error& error) {
-    kind = error.kind();
-    what = error.what();
+    std::rethrow_exception(error);
+  } catch (const Error& known) {
+    kind = known.kind();
+    what = known.what();
   } catch (const std::bad_alloc&) {
     what = "out of memory";
-  } catch (const std::exception& error) {
-    what = error.what();
+  } catch (const std::exception& other) {
+    what = other.what();
   }
   const std::string where = "step " + std::to_string(step);
   if (what.starts_with(where + ": ")) what.erase(0, where.size() + 2);
@@ -321,8 +314,8 @@ void TrainingRun::fail(int step, TrainResult& result) {
       if (unsaved_) save(step, false, result);
       next = newest_.empty() ? "no step before it went well"
                              : "the steps before it are saved in " + newest_;
-    } catch (const Error& error) {
-      next = std::string("the steps before it could not be saved: ") + error.what();
+    } catch (const Error& unsaved) {
+      next = std::string("the steps before it could not be saved: ") + unsaved.what();
     }
   } else if (resumed_) {
     next = "nothing was trained beyond " + newest_;

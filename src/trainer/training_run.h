@@ -1,6 +1,7 @@
 // One process's part of a run: the engine, plans made ahead, and the loop over steps.
 #pragma once
 
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -49,7 +50,7 @@ class TrainingRun final {
   void save(int next_step, bool last, TrainResult& result);
   void save_when_due(int next_step, bool last, TrainResult& result);
   void require_learning(const TrainResult& result) const;
-  [[noreturn]] void fail(int step, TrainResult& result);
+  [[noreturn]] void fail(int step, TrainResult& result, const std::exception_ptr& error);
   void warn_over_budget(int step, const Plan& plan, const std::vector<Bytes>& peaks) const;
 
   const TrainOptions& options_;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "infinipipe/base/error.h"
+#include "trainer/preflight.h"
 
 namespace infinipipe {
 
@@ -55,14 +56,9 @@ void Validation::plan_with(std::unique_ptr<Planner> planner) {
     const Tokens length = lengths_[static_cast<std::size_t>(i)];
     if (length > 0) request.sequences.push_back(length);
   }
-  try {
-    planner_->plan(request);
-  } catch (const RunError& error) {
-    throw RunError("config: eval.data", error.what(), "",
-                   "the longest sequence of " + config_.eval.data + " has " +
-                       format_count(lengths_[static_cast<std::size_t>(longest)]) +
-                       " tokens (data.max_sequence_length); nothing was trained");
-  }
+  require_plan(*planner_, request, "config: eval.data",
+               "the longest sequence of " + config_.eval.data,
+               lengths_[static_cast<std::size_t>(longest)]);
 }
 
 bool Validation::is_due(int next_step, bool last) const {

@@ -202,6 +202,9 @@ void set_config(TrainConfig& config, std::string_view key, const std::string& va
 using ConfigValues = std::vector<std::pair<std::string, std::string>>;  // key, text
 void set_configs(TrainConfig& config, const ConfigValues& values, std::string_view where);
 
+// Throws the InputError of set_config() for a key that is not there.
+[[noreturn]] void refuse_key(std::string_view key, std::string_view where);
+
 // The key of that name; null: there is none.
 const ConfigKey* find_config_key(std::string_view name);
 

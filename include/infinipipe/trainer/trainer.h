@@ -113,7 +113,6 @@ struct TrainResult {
   int steps = 0;            // of the whole run
   double first_loss = 0.0;  // of steps that were not skipped
   double last_loss = 0.0;
-  double eval_loss = std::numeric_limits<double>::quiet_NaN();  // the last; NaN: none
   int skipped = 0;
   int skipped_at_end = 0;           // in a row, for a loss or norm that is not finite
   Seconds plan_cpu_seconds = 0.0;   // processor time of planning, all steps

@@ -448,6 +448,10 @@ TEST(Config, AnotherFolderKeepsWhatWasMadeOfRope) {
   EXPECT_EQ(config.model.max_position_embeddings, 1024);
   set_configs(config, {{"model.rope.type", "default"}}, "command line");
   EXPECT_EQ(config.model.rope.type, RopeType::kDefault);
+  config = config_from_toml("[model]\npreset = \"3m\"\nrope_theta = 5e5\n", "config.toml");
+  set_configs(config, {{"model.preset", "25m"}}, "command line");
+  EXPECT_EQ(config.model.hidden_size, model_preset("25m").hidden_size);
+  EXPECT_EQ(config.model.rope_theta, 5e5);
 }
 
 TEST(Config, TheFilesInConfigsAreWhole) {
