@@ -18,15 +18,18 @@ struct CheckedMessage {
   Payload payload;
 };
 
-// receive() asserts that the message's description equals that of the posted receive.
+// receive() asserts that the message's description equals that of the posted receive, exchange()
+// that members mean the same call and the same number of elements.
 template <class Payload>
-class CheckedCommunicator final : public Communicator<Payload> {
+class CheckedCommunicator final : public Communicator<Payload>, private Group<Payload> {
  public:
   explicit CheckedCommunicator(std::unique_ptr<Communicator<CheckedMessage<Payload>>> inner)
       : inner_(std::move(inner)), expected_(static_cast<std::size_t>(inner_->stages()) * kFlows) {}
 
   StageId stage() const override { return inner_->stage(); }
   int stages() const override { return inner_->stages(); }
+  int replica() const override { return inner_->replica(); }
+  Group<Payload>& replicas() override { return *this; }
 
   void send(StageId to, Flow flow, const MessageInfo& info, Payload payload) override {
     INFINIPIPE_ASSERT(to.value() >= 0 && to.value() < stages() && to != stage(),
@@ -57,16 +60,49 @@ class CheckedCommunicator final : public Communicator<Payload> {
   void check() const override { inner_->check(); }
   void recover() override {
     for (auto& posted : expected_) posted.clear();
+    exchanges_ = 0;
     inner_->recover();
   }
 
  private:
+  int rank() const override { return inner_->replicas().rank(); }
+  int size() const override { return inner_->replicas().size(); }
+  std::vector<Payload> exchange(std::vector<Payload> give,
+                                std::span<const std::int64_t> counts) override {
+    // What a part is told of: which call of its giver, and how many elements its taker expects.
+    ++exchanges_;
+    std::vector<CheckedMessage<Payload>> told;
+    for (Payload& part : give) {
+      MessageInfo info;
+      info.step = exchanges_;
+      info.rows = elements(part);
+      told.push_back({info, std::move(part)});
+    }
+    std::vector<CheckedMessage<Payload>> came =
+        inner_->replicas().exchange(std::move(told), counts);
+    std::vector<Payload> parts;
+    for (std::size_t from = 0; from < came.size(); ++from) {
+      INFINIPIPE_ASSERT(came[from].info.step == exchanges_ && came[from].info.rows == counts[from],
+                        "replica " + std::to_string(from) + " gives " +
+                            std::to_string(came[from].info.rows) + " elements in exchange " +
+                            std::to_string(came[from].info.step) + ", expected " +
+                            std::to_string(counts[from]) + " in " + std::to_string(exchanges_));
+      parts.push_back(std::move(came[from].payload));
+    }
+    return parts;
+  }
+  static std::int64_t elements(const Payload& part) {
+    if constexpr (requires { part.numel(); }) return part.numel();
+    return 1;
+  }
+
   std::deque<MessageInfo>& expected(StageId from, Flow flow) {
     return expected_[from.index() * kFlows + static_cast<std::size_t>(flow)];
   }
 
   std::unique_ptr<Communicator<CheckedMessage<Payload>>> inner_;
   std::vector<std::deque<MessageInfo>> expected_;  // posted and not received
+  int exchanges_ = 0;                              // begun
 };
 
 }  // namespace infinipipe

@@ -27,13 +27,13 @@ void FailureState::clear() {
   set_.store(false, std::memory_order_release);
 }
 
-Collective::Collective(int stages, const FailureState* failure)
-    : failure_(failure), given_(static_cast<std::size_t>(stages)) {}
+Collective::Collective(int ranks, const FailureState* failure)
+    : failure_(failure), given_(static_cast<std::size_t>(ranks)) {}
 
-void Collective::all_reduce_sum(StageId stage, std::span<double> values) {
+void Collective::all_reduce_sum(int rank, std::span<double> values) {
   std::unique_lock lock(mutex_);
   if (failure_ != nullptr) failure_->check();
-  given_[stage.index()].assign(values.begin(), values.end());
+  given_[static_cast<std::size_t>(rank)].assign(values.begin(), values.end());
   const std::uint64_t round = round_;
   if (++arrived_ == given_.size()) {
     arrived_ = 0;
@@ -45,8 +45,8 @@ void Collective::all_reduce_sum(StageId stage, std::span<double> values) {
                   [&] { return round_ != round || (failure_ != nullptr && failure_->is_set()); });
     if (round_ == round) failure_->check();
   }
-  // The next round cannot complete before this stage arrives again: both are still this round's.
-  INFINIPIPE_ASSERT(agreed_, "stages give different counts to a collective");
+  // The next round cannot complete before this rank arrives again: both are still this round's.
+  INFINIPIPE_ASSERT(agreed_, "ranks give different counts to a collective");
   std::copy(sum_.begin(), sum_.end(), values.begin());
 }
 

@@ -1,4 +1,4 @@
-// Small collectives between the stage threads of one process, and the failure that they share.
+// Small collectives between the rank threads of one process, and the failure that they share.
 #pragma once
 
 #include <atomic>
@@ -13,7 +13,7 @@
 
 namespace infinipipe {
 
-// The first failure of a group of stages. Thread-safe.
+// The first failure of a group of ranks. Thread-safe.
 class FailureState final {
  public:
   // True if this was the first.
@@ -33,15 +33,15 @@ class FailureState final {
 // one, only the arrival of all ends a wait.
 class Collective final {
  public:
-  Collective(int stages, const FailureState* failure);
+  Collective(int ranks, const FailureState* failure);
 
-  // values[i] becomes the sum over stages 0, 1, ... in that order. Asserts equal counts.
-  void all_reduce_sum(StageId stage, std::span<double> values);
-  void barrier(StageId stage) { all_reduce_sum(stage, {}); }
+  // values[i] becomes the sum over ranks 0, 1, ... in that order. Asserts equal counts.
+  void all_reduce_sum(int rank, std::span<double> values);
+  void barrier(int rank) { all_reduce_sum(rank, {}); }
 
   // Lets waiters look at the failure again.
   void wake();
-  // Forgets arrivals that never completed. No stage may be waiting.
+  // Forgets arrivals that never completed. No rank may be waiting.
   void reset();
 
  private:
@@ -50,7 +50,7 @@ class Collective final {
   const FailureState* failure_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<std::vector<double>> given_;  // by stage
+  std::vector<std::vector<double>> given_;  // by rank
   std::vector<double> sum_;                 // of the last complete round
   bool agreed_ = true;                      // on the count, in the last complete round
   std::size_t arrived_ = 0;

@@ -1,12 +1,14 @@
-// The seam between stages. One object per stage; the payload is whatever the runtime computes with
-// (tensors), so that this module needs no tensor library. Implementations: threads of one process
-// (thread_communicator.h); processes can be added behind the same interface, because what a message
-// is follows from the plan on both sides and nothing else assumes a shared address space.
+// The seam between stages. One object per rank, which is one stage of one replica (rank_layout.h);
+// the payload is whatever the runtime computes with (tensors), so that this module needs no tensor
+// library. Implementations: threads of one process (thread_communicator.h); processes can be added
+// behind the same interface, because what a message is follows from the plan on both sides and
+// nothing else assumes a shared address space.
 #pragma once
 
 #include <chrono>
 #include <span>
 
+#include "comm/group.h"
 #include "comm/message.h"
 #include "infinipipe/base/ids.h"
 
@@ -19,7 +21,7 @@ struct Received {
 };
 
 // Used by the one thread that runs the stage, except for abort() and aborted(), which any thread
-// may call. Calls that block throw Aborted once any stage has called abort().
+// may call. Calls that block throw Aborted once any rank has called abort().
 template <class Payload>
 class Communicator {
  public:
@@ -27,6 +29,9 @@ class Communicator {
 
   virtual StageId stage() const = 0;
   virtual int stages() const = 0;
+  virtual int replica() const { return 0; }
+  // The ranks of this stage in all replicas. Messages below stay within a replica.
+  virtual Group<Payload>& replicas() = 0;
 
   // Hands the payload over and returns at once, whatever the receiver does. Messages of one flow to
   // one stage arrive in the order in which they were sent. The sender must not change the payload
@@ -38,20 +43,20 @@ class Communicator {
   // Blocks until that message is there. Asserts that a receive was posted.
   virtual Received<Payload> receive(StageId from, Flow flow) = 0;
 
-  // values[i] becomes the sum over all stages, added in stage order on every stage: the same bits
-  // everywhere and in every run. All stages must call it with equally many values.
+  // values[i] becomes the sum over all ranks, added in rank order on every rank: the same bits
+  // everywhere and in every run. All ranks must call it with equally many values.
   virtual void all_reduce_sum(std::span<double> values) = 0;
-  // Returns when all stages have called it.
+  // Returns when all ranks have called it.
   virtual void barrier() = 0;
 
-  // Wakes all stages with the failure. The first one counts; later ones are dropped.
+  // Wakes all ranks with the failure. The first one counts; later ones are dropped.
   virtual void abort(StageFailure failure) noexcept = 0;
   virtual bool aborted() const noexcept = 0;
   // Throws Aborted with the first failure if there is one.
   virtual void check() const = 0;
 
-  // Called by all stages after an abort: drops all messages and posted receives and forgets the
-  // failure. Returns when all stages have called it.
+  // Called by all ranks after an abort: drops all messages and posted receives and forgets the
+  // failure. Returns when all ranks have called it.
   virtual void recover() = 0;
 };
 

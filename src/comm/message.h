@@ -39,9 +39,10 @@ struct StageFailure {
   StageId stage;
   std::string where;  // the instruction; empty outside of instructions
   std::string what;
+  int replica = 0;
 };
 
-// Thrown by every blocking call of the other stages once a stage has failed.
+// Thrown by every blocking call of the other ranks once one has failed.
 class Aborted final : public std::runtime_error {
  public:
   explicit Aborted(StageFailure failure);

@@ -1,4 +1,4 @@
-// Communicator between the stage threads of one process: payloads are handed over, not copied.
+// Communicator between the rank threads of one process: payloads are handed over, not copied.
 #pragma once
 
 #include <algorithm>
@@ -9,106 +9,150 @@
 #include "comm/channel.h"
 #include "comm/collective.h"
 #include "comm/communicator.h"
+#include "comm/rank_layout.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
 
-// What the endpoints of one group share. Endpoints keep it alive.
+// What the endpoints of one run share. Endpoints keep it alive.
 template <class Payload>
 class ThreadGroup final {
  public:
-  explicit ThreadGroup(int stages)
-      : stages_(stages), collective_(stages, &failure_), recovery_(stages, nullptr) {
-    const auto count = static_cast<std::size_t>(stages) * static_cast<std::size_t>(stages) * kFlows;
-    channels_.reserve(count);
-    for (std::size_t i = 0; i < count; ++i)
-      channels_.push_back(std::make_unique<Channel<Payload>>(failure_));
+  explicit ThreadGroup(const RankLayout& layout)
+      : layout_(layout), collective_(layout.size(), &failure_), recovery_(layout.size(), nullptr) {
+    for (int rank = 0; rank < layout.size(); ++rank) {
+      messages_.push_back(make_channels(static_cast<std::size_t>(layout.stages) * kFlows));
+      pieces_.push_back(make_channels(static_cast<std::size_t>(layout.replicas)));
+    }
   }
 
-  int stages() const { return stages_; }
+  const RankLayout& layout() const { return layout_; }
   FailureState& failure() { return failure_; }
   Collective& collective() { return collective_; }
-  Channel<Payload>& channel(StageId from, StageId to, Flow flow) {
-    const auto stages = static_cast<std::size_t>(stages_);
-    return *channels_[(from.index() * stages + to.index()) * kFlows +
-                      static_cast<std::size_t>(flow)];
+  // Of messages from a rank to another stage of its replica.
+  Channel<Payload>& messages(int from, StageId to, Flow flow) {
+    return *messages_[static_cast<std::size_t>(from)]
+                     [to.index() * kFlows + static_cast<std::size_t>(flow)];
+  }
+  // Of pieces from a rank to the same stage of another replica.
+  Channel<Payload>& pieces(int from, int to_replica) {
+    return *pieces_[static_cast<std::size_t>(from)][static_cast<std::size_t>(to_replica)];
   }
 
   void abort(StageFailure failure) {
     if (!failure_.set(std::move(failure))) return;
-    for (auto& channel : channels_) channel->wake();
+    for_each_channel([](Channel<Payload>& channel) { channel.wake(); });
     collective_.wake();
   }
 
-  void recover(StageId stage) {
-    recovery_.barrier(stage);  // from here on no stage waits anywhere
-    if (stage == StageId(0)) {
-      for (auto& channel : channels_) channel->clear();
+  void recover(int rank) {
+    recovery_.barrier(rank);  // from here on no rank waits anywhere
+    if (rank == 0) {
+      for_each_channel([](Channel<Payload>& channel) { channel.clear(); });
       collective_.reset();
       failure_.clear();
     }
-    recovery_.barrier(stage);
+    recovery_.barrier(rank);
   }
 
  private:
-  int stages_;
+  using Channels = std::vector<std::unique_ptr<Channel<Payload>>>;
+
+  Channels make_channels(std::size_t count) const {
+    Channels channels;
+    for (std::size_t i = 0; i < count; ++i)
+      channels.push_back(std::make_unique<Channel<Payload>>(failure_));
+    return channels;
+  }
+  template <class Visit>
+  void for_each_channel(const Visit& visit) {
+    for (const std::vector<Channels>* all : {&messages_, &pieces_})
+      for (const Channels& of_rank : *all)
+        for (const auto& channel : of_rank) visit(*channel);
+  }
+
+  RankLayout layout_;
   FailureState failure_;
   Collective collective_;
-  Collective recovery_;  // works while a failure is set
-  std::vector<std::unique_ptr<Channel<Payload>>> channels_;
+  Collective recovery_;             // works while a failure is set
+  std::vector<Channels> messages_;  // by sender
+  std::vector<Channels> pieces_;    // by sender
 };
 
 template <class Payload>
-class ThreadCommunicator final : public Communicator<Payload> {
+class ThreadCommunicator final : public Communicator<Payload>, private Group<Payload> {
  public:
-  ThreadCommunicator(std::shared_ptr<ThreadGroup<Payload>> group, StageId stage)
+  ThreadCommunicator(std::shared_ptr<ThreadGroup<Payload>> group, int rank)
       : group_(std::move(group)),
-        stage_(stage),
-        posted_(static_cast<std::size_t>(group_->stages()) * kFlows, 0) {}
+        rank_(rank),
+        posted_(static_cast<std::size_t>(stages()) * kFlows, 0) {}
 
-  StageId stage() const override { return stage_; }
-  int stages() const override { return group_->stages(); }
+  StageId stage() const override { return layout().stage(rank_); }
+  int stages() const override { return layout().stages; }
+  int replica() const override { return layout().replica(rank_); }
+  Group<Payload>& replicas() override { return *this; }
 
   void send(StageId to, Flow flow, const MessageInfo&, Payload payload) override {
-    group_->channel(stage_, to, flow).push(std::move(payload));
+    group_->messages(rank_, to, flow).push(std::move(payload));
   }
   void post_receive(StageId from, Flow flow, const MessageInfo&) override { ++posted(from, flow); }
   Received<Payload> receive(StageId from, Flow flow) override {
     INFINIPIPE_ASSERT(posted(from, flow) > 0, "a receive that was not posted");
     --posted(from, flow);
-    return group_->channel(from, stage_, flow).pop();
+    return group_->messages(layout().rank(replica(), from), stage(), flow).pop();
   }
 
   void all_reduce_sum(std::span<double> values) override {
-    group_->collective().all_reduce_sum(stage_, values);
+    group_->collective().all_reduce_sum(rank_, values);
   }
-  void barrier() override { group_->collective().barrier(stage_); }
+  void barrier() override { group_->collective().barrier(rank_); }
 
   void abort(StageFailure failure) noexcept override { group_->abort(std::move(failure)); }
   bool aborted() const noexcept override { return group_->failure().is_set(); }
   void check() const override { group_->failure().check(); }
   void recover() override {
     std::fill(posted_.begin(), posted_.end(), 0);
-    group_->recover(stage_);
+    group_->recover(rank_);
   }
 
  private:
+  // The group of the stage's replicas.
+  int rank() const override { return replica(); }
+  int size() const override { return layout().replicas; }
+  std::vector<Payload> exchange(std::vector<Payload> give,
+                                std::span<const std::int64_t> counts) override {
+    INFINIPIPE_ASSERT(give.size() == counts.size() && std::ssize(give) == size(),
+                      "an exchange needs one part for each member");
+    for (int to = 0; to < size(); ++to) {
+      if (to != rank())
+        group_->pieces(rank_, to).push(std::move(give[static_cast<std::size_t>(to)]));
+    }
+    for (int from = 0; from < size(); ++from) {
+      if (from == rank()) continue;
+      auto& channel = group_->pieces(layout().rank(from, stage()), rank());
+      give[static_cast<std::size_t>(from)] = channel.pop().payload;
+    }
+    return give;
+  }
+
+  const RankLayout& layout() const { return group_->layout(); }
   int& posted(StageId from, Flow flow) {
     return posted_[from.index() * kFlows + static_cast<std::size_t>(flow)];
   }
 
   std::shared_ptr<ThreadGroup<Payload>> group_;
-  StageId stage_;
+  int rank_;
   std::vector<int> posted_;  // announced and not received, by stage and flow
 };
 
-// One endpoint per stage.
+// One endpoint per rank.
 template <class Payload>
-std::vector<std::unique_ptr<Communicator<Payload>>> make_thread_communicators(int stages) {
-  auto group = std::make_shared<ThreadGroup<Payload>>(stages);
+std::vector<std::unique_ptr<Communicator<Payload>>> make_thread_communicators(
+    const RankLayout& layout) {
+  auto group = std::make_shared<ThreadGroup<Payload>>(layout);
   std::vector<std::unique_ptr<Communicator<Payload>>> endpoints;
-  for (int p = 0; p < stages; ++p)
-    endpoints.push_back(std::make_unique<ThreadCommunicator<Payload>>(group, StageId(p)));
+  for (int rank = 0; rank < layout.size(); ++rank)
+    endpoints.push_back(std::make_unique<ThreadCommunicator<Payload>>(group, rank));
   return endpoints;
 }
 

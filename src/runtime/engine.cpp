@@ -50,9 +50,9 @@ void check_stages(const Engine::Options& options) {
 }
 
 std::vector<std::unique_ptr<TensorCommunicator>> make_communicators(int stages, bool check) {
-  if (!check) return make_thread_communicators<at::Tensor>(stages);
+  if (!check) return make_thread_communicators<at::Tensor>({stages, 1});
   std::vector<std::unique_ptr<TensorCommunicator>> endpoints;
-  for (auto& inner : make_thread_communicators<CheckedMessage<at::Tensor>>(stages))
+  for (auto& inner : make_thread_communicators<CheckedMessage<at::Tensor>>({stages, 1}))
     endpoints.push_back(std::make_unique<CheckedCommunicator<at::Tensor>>(std::move(inner)));
   return endpoints;
 }

@@ -19,7 +19,7 @@ using Endpoints = std::vector<std::unique_ptr<Communicator<Payload>>>;
 
 Endpoints checked(int stages) {
   Endpoints endpoints;
-  for (auto& inner : make_thread_communicators<CheckedMessage<Payload>>(stages))
+  for (auto& inner : make_thread_communicators<CheckedMessage<Payload>>({stages, 1}))
     endpoints.push_back(std::make_unique<CheckedCommunicator<Payload>>(std::move(inner)));
   return endpoints;
 }
@@ -36,7 +36,7 @@ MessageInfo info(int chunk) { return {1, PipelineId(0), ChunkId(chunk), 10, 4}; 
 class Communicators : public ::testing::TestWithParam<bool> {
  protected:
   Endpoints make(int stages) {
-    return GetParam() ? checked(stages) : make_thread_communicators<Payload>(stages);
+    return GetParam() ? checked(stages) : make_thread_communicators<Payload>({stages, 1});
   }
 };
 INSTANTIATE_TEST_SUITE_P(PlainAndChecked, Communicators, ::testing::Bool());
@@ -267,7 +267,7 @@ TEST(Collective, RefusesDifferentCounts) {
   std::atomic<int> refused{0};
   const auto call = [&](int stage, std::span<double> values) {
     try {
-      collective.all_reduce_sum(StageId(stage), values);
+      collective.all_reduce_sum(stage, values);
     } catch (const std::logic_error&) {
       ++refused;
     }
