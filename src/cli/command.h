@@ -21,11 +21,13 @@ struct Command {
   // Declares the flags and returns what runs after parsing; flag targets live in the returned
   // function (a shared_ptr to the command's own options).
   std::function<Run(Flags&)> setup;
+  bool by_ranks = false;  // several processes can share its work: `launch` starts it
 };
 
 // All commands of this build, in the order of the help.
 std::vector<Command> all_commands();
 
+Command launch_command();
 Command plan_command();
 Command validate_command();
 Command simulate_command();

@@ -4,7 +4,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <memory>
 
 #include "cli/help.h"
 #include "core/names.h"
@@ -152,6 +154,24 @@ void Parser::finish() {
   throw InputError(kWhere, text);
 }
 
+// Where the arguments end that are ours to understand: at "--" for a command that takes the rest,
+// which it gets.
+std::vector<std::string>::const_iterator end_of_own(
+    const std::vector<std::string>& arguments,
+    const std::vector<std::unique_ptr<Parser>>& parsers) {
+  const auto word = std::find_if(arguments.begin(), arguments.end(),
+                                 [](const std::string& each) { return !each.starts_with('-'); });
+  if (word == arguments.end()) return arguments.end();
+  for (const auto& parser : parsers) {
+    std::vector<std::string>* const rest = parser->flags.rest_target();
+    if (rest == nullptr || parser->command->name != *word) continue;
+    const auto end = std::find(word, arguments.end(), "--");
+    if (end != arguments.end()) rest->assign(end + 1, arguments.end());
+    return end;
+  }
+  return arguments.end();
+}
+
 std::string first_word(const std::string& name) { return name.substr(0, name.find(' ')); }
 
 [[noreturn]] void fail_command(const std::string& word, const std::vector<Command>& commands,
@@ -182,6 +202,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments,
   Parser top;  // the flags before a command
   add_common(app, top.quiet, top.verbose, top.help);
   app.add_flag("--version", version);
+  app.require_subcommand(0, 1);  // a second command's name is an argument too many
   struct Family {
     CLI::App* app = nullptr;
     bool quiet = false;
@@ -208,8 +229,9 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments,
     parser->declare();
     parsers.push_back(std::move(parser));
   }
+  const auto own_end = end_of_own(arguments, parsers);
   try {
-    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+    app.parse(std::vector<std::string>(std::reverse_iterator(own_end), arguments.rend()));
   } catch (const CLI::ParseError& error) {
     fail_parse(error);
   }

@@ -4,6 +4,7 @@ namespace infinipipe::cli {
 
 std::vector<Command> all_commands() {
   std::vector<Command> commands = torch_commands();
+  commands.push_back(launch_command());
   commands.push_back(plan_command());
   commands.push_back(validate_command());
   commands.push_back(simulate_command());

@@ -23,7 +23,8 @@ std::vector<Command> torch_commands() {
                                              "expected a build with -DINFINIPIPE_TORCH=ON",
                                              "run make build");
                           };
-                        }});
+                        },
+                        true});
   }
   return commands;
 }

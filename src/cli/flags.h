@@ -100,6 +100,14 @@ class Flags final {
     for (const auto& row : rows) list.entries.emplace_back(row.name, row.line);
   }
 
+  // What stands after "--", whatever it is; `name` stands for it in the usage.
+  void rest(std::string name, std::vector<std::string>& target) {
+    rest_name_ = std::move(name);
+    rest_ = &target;
+  }
+  const std::string& rest_name() const { return rest_name_; }
+  std::vector<std::string>* rest_target() const { return rest_; }
+
   // Any further argument or flag is taken and ignored.
   void ignore_rest() { ignores_rest_ = true; }
 
@@ -119,6 +127,8 @@ class Flags final {
   std::deque<Flag> flags_;  // references stay valid
   std::vector<HelpList> lists_;
   bool ignores_rest_ = false;
+  std::string rest_name_;
+  std::vector<std::string>* rest_ = nullptr;
   ConfigFlags* config_ = nullptr;
 };
 

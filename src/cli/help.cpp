@@ -51,7 +51,9 @@ std::string usage(const Command& command, const Flags& flags) {
   for (const Flag& flag : flags.all()) {
     if (flag.required && !flag.hidden) line += " " + label_of(flag);
   }
-  return line + " [options]\n";
+  line += " [options]";
+  if (!flags.rest_name().empty()) line += " -- " + flags.rest_name();
+  return line + '\n';
 }
 
 std::string common_options(std::size_t width) {

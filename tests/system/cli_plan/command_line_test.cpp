@@ -473,5 +473,18 @@ TEST_F(CommandLine, BadDataIsRefused) {
   expect_error({"data", "stats", "set"}, 2, "set.");
 }
 
+TEST_F(CommandLine, LaunchSaysMistakesOnce) {
+  expect_error({"launch", "-n", "0", "--", "train"}, 2, "at least 1");
+  expect_error({"launch", "-n", "2", "--"}, 2, "found no command");
+  expect_error({"launch", "-n", "2", "train"}, 2, "unexpected argument 'train'");
+  expect_error({"launch", "-n", "2", "--", "plan"}, 2, "unknown command 'plan'");
+  expect_error({"launch", "--ranks", "2", "--stages", "3", "--", "train"}, 2, "--stages");
+  if (!has_torch()) return;
+  expect_error({"launch", "-n", "2", "--", "train", "--stepz", "3"}, 2, "--stepz");
+  EXPECT_EQ(run({"launch", "-n", "2", "--", "train", "--help"}).out, run({"train", "--help"}).out);
+  EXPECT_THAT(run({"launch", "--help"}).out,
+              HasSubstr("launch -n, --ranks N [options] -- COMMAND"));
+}
+
 }  // namespace
 }  // namespace infinipipe
