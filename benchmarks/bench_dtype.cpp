@@ -36,7 +36,7 @@ class Run final {
         context_(plan_context(config_, bench_profile(config_))),
         stages_(stage_layers(context_)),
         planner_(make_paced_planner(context_, true)),
-        engine_(make_engine_options(config_, stages_)) {}
+        engine_(make_engine_options(config_, stages_, nullptr)) {}
 
   void step(int step, const std::vector<Tokens>& lengths, const LoadedBatch& loaded) {
     PlanRequest request;

@@ -32,7 +32,7 @@ class Bench final {
         unit_(unit),
         context_(plan_context(config_, bench_profile(config_))),
         stages_(stage_layers(context_)),
-        engine_(make_engine_options(config_, stages_)) {}
+        engine_(make_engine_options(config_, stages_, nullptr)) {}
 
   void run(const std::vector<double>& budgets) {
     const CostModel cost(context_.profile, context_.parallelism, stages_);

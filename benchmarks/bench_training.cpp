@@ -62,7 +62,7 @@ class Bench final {
         batches_(corpus_, config_.training, config_.model.vocab_size),
         context_(plan_context(config_, bench_profile(config_))),
         stages_(stage_layers(context_)),
-        engine_(make_engine_options(config_, stages_)) {}
+        engine_(make_engine_options(config_, stages_, nullptr)) {}
 
   void run() {
     warm_up();

@@ -1,6 +1,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "cli/over_ranks_torch.h"
 #include "cli/training_torch.h"
 #include "core/config_text.h"
 #include "infinipipe/base/json.h"
@@ -123,7 +124,14 @@ Command eval_command() {
                 .reads();
             flags.config(options->config,
                          {"data", "parallelism", "memory", "planner", "cluster", "runtime"});
-            return [options](Console& console) { run(*options, console); };
+            return [options](Console& console) {
+              over_ranks(
+                  console, [&] { return options->config.apply(); },
+                  [&](Ranks* ranks, const Launch*) {
+                    options->eval.ranks = ranks;
+                    run(*options, console);
+                  });
+            };
           }};
 }
 

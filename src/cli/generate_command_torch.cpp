@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "cli/over_ranks_torch.h"
 #include "cli/training_torch.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/trainer/trainer.h"
@@ -65,7 +66,14 @@ Command generate_command() {
                          "draw from the likeliest tokens that hold this probability (0.95)");
             flags.integer("--seed", "S", options->generate.seed, 0, "of the draw (1)");
             flags.config(options->config, {"runtime"});
-            return [options](Console& console) { run(*options, console); };
+            return [options](Console& console) {
+              over_ranks(
+                  console, [&] { return options->config.apply(); },
+                  [&](Ranks* ranks, const Launch*) {
+                    options->generate.ranks = ranks;
+                    run(*options, console);
+                  });
+            };
           }};
 }
 

@@ -3,12 +3,14 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/over_ranks_torch.h"
 #include "cli/training_torch.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/cost/profile.h"
 #include "profile/profile_machine.h"
 #include "report/residuals.h"
 #include "trainer/profile.h"
+#include "trainer/setup.h"
 
 namespace infinipipe::cli {
 namespace {
@@ -35,14 +37,16 @@ std::vector<ResidualPoint> points_of(const ProfileResult& result) {
   return points;
 }
 
-void run(const Options& options, Console& console) {
+void run(const Options& options, Console& console, Ranks* ranks) {
   if (options.out.empty()) {
     throw InputError("command line", "found no --out", "expected where to write the profile",
                      "--out profile.json");
   }
-  const TrainConfig config = options.config.resolve();
+  TrainConfig config = options.config.resolve();
+  settle_communicator(config, ranks);
   config.check();
-  ProfileOptions profile = profile_options(config);
+  require_runnable(config, ranks);
+  ProfileOptions profile = profile_options(config, ranks);
   profile.seconds = options.seconds;
   profile.progress = [&console](const std::string& what, double share) {
     console.progress(what + ", " + std::to_string(static_cast<int>(100.0 * share)) + "%");
@@ -74,7 +78,11 @@ Command profile_command() {
             flags.number("--seconds", "S", options->seconds, 1.0, 3600.0,
                          "to spend on measuring, roughly (default 60)");
             flags.config(options->config, {"model", "data", "training", "parallelism", "runtime"});
-            return [options](Console& console) { run(*options, console); };
+            return [options](Console& console) {
+              over_ranks(
+                  console, [&] { return options->config.apply(); },
+                  [&](Ranks* ranks, const Launch*) { run(*options, console, ranks); });
+            };
           }};
 }
 

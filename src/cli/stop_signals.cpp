@@ -10,6 +10,7 @@ namespace {
 
 std::atomic<bool> asked{false};
 std::atomic<bool> signalled{false};
+std::atomic<bool> silent{false};
 
 void say(std::string_view text) {
   [[maybe_unused]] const auto put = ::write(STDERR_FILENO, text.data(), text.size());
@@ -23,7 +24,7 @@ extern "C" void on_stop_signal(int signal) {
     std::raise(signal);  // taken when this returns
     return;
   }
-  say("\nstopping after this step; once more ends at once\n");
+  if (!silent.load()) say("\nstopping after this step; once more ends at once\n");
 }
 
 }  // namespace
@@ -45,6 +46,11 @@ void handle_stop_signals() {
   }
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+}
+
+void note_stop_signals() {
+  silent.store(true);
+  handle_stop_signals();
 }
 
 }  // namespace infinipipe::cli

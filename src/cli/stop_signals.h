@@ -15,5 +15,7 @@ void request_stop();
 // ignored stay ignored, as under nohup. SIGPIPE and SIGXFSZ are ignored: writing says what is
 // wrong.
 void handle_stop_signals();
+// The same in a process that another one drives: the flag is set, and nothing is said.
+void note_stop_signals();
 
 }  // namespace infinipipe::cli

@@ -9,8 +9,10 @@
 #include <string>
 #include <utility>
 
+#include "cli/over_ranks_torch.h"
 #include "cli/stop_signals.h"
 #include "cli/training_torch.h"
+#include "dist/launch_environment.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/trainer/trainer.h"
 
@@ -60,8 +62,13 @@ void say_how_it_went(const TrainResult& result, Console& console) {
                format_seconds(result.seconds_lost) + " lost");
 }
 
-void run(const Options& options, Console& console) {
+void run(const Options& options, Console& console, Ranks* ranks, const Launch* launch) {
   TrainOptions train_options;
+  train_options.ranks = ranks;
+  if (launch != nullptr) {
+    train_options.restarted = launch->restart > 0;
+    train_options.run_id = launch->run_id;
+  }
   train_options.config = options.resume ? options.config.apply() : options.config.resolve();
   train_options.configure = [&config = options.config](TrainConfig base) {
     if (config.given("parallelism.stages")) base.parallelism.layers_per_stage.reset();
@@ -118,7 +125,11 @@ Command train_command() {
         flags.config(options->config,
                      {"model", "data", "training", "optimizer", "parallelism", "memory", "planner",
                       "cluster", "runtime", "checkpoint", "metrics", "eval"});
-        return [options](Console& console) { run(*options, console); };
+        return [options](Console& console) {
+          over_ranks(
+              console, [&] { return options->config.apply(); },
+              [&](Ranks* ranks, const Launch* launch) { run(*options, console, ranks, launch); });
+        };
       }};
 }
 

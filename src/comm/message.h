@@ -40,6 +40,7 @@ struct StageFailure {
   std::string where;  // the instruction; empty outside of instructions
   std::string what;
   int replica = 0;
+  int lost_rank = -1;  // not -1: the failure is that this rank can no longer be reached
 };
 
 // Thrown by every blocking call of the other ranks once one has failed.

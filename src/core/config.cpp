@@ -77,8 +77,13 @@ std::vector<int> parse_integers(const std::string& name, const std::string& valu
 class Table final {
  public:
   // The value of a row of a table whose rows have a name, a value and a line for help.
+  // A name that people expect and that is no row, and what to do instead.
+  struct Absent {
+    const char* name = "";
+    const char* instead = "";
+  };
   template <class Rows, class Field>
-  void choice(const char* name, const Rows& rows, Field field) {
+  void choice(const char* name, const Rows& rows, Field field, const Absent& absent = {}) {
     std::vector<std::string> explained;
     for (const auto& row : rows) {
       explained.push_back(std::string(row.name) + " (" + row.line + ")");
@@ -86,7 +91,11 @@ class Table final {
     add(
         name, listed(explained), ConfigType::kText,
         [field](const TrainConfig& c) -> std::string { return to_string(field(c)); },
-        [field, &rows, key = std::string(name)](TrainConfig& c, const std::string& value) {
+        [field, &rows, absent, key = std::string(name)](TrainConfig& c, const std::string& value) {
+          if (!value.empty() && value == absent.name) {
+            throw InputError(key, quoted(value), "expected " + listed(names_of(rows)),
+                             absent.instead);
+          }
           field(c) = named(rows, value, key).value;
         });
   }
@@ -405,8 +414,8 @@ void add_planning(Table& t) {
 
 void add_running(Table& t) {
   t.choice("runtime.device", kDevices, INFINIPIPE_FIELD(runtime.device));
-  t.text("runtime.communicator", "threads; mpi and nccl are not in this build",
-         INFINIPIPE_FIELD(runtime.communicator));
+  t.choice("runtime.communicator", kCommunicators, INFINIPIPE_FIELD(runtime.communicator),
+           {"mpi", "mpirun starts the processes all the same, and they talk over gloo or nccl"});
   t.integer("runtime.threads_per_stage", "threads inside a stage's operations",
             INFINIPIPE_FIELD(runtime.threads_per_stage));
   t.boolean("runtime.pooled_allocator", "reuse CPU tensors' memory",
@@ -414,6 +423,9 @@ void add_running(Table& t) {
   t.number("runtime.stalled_after_seconds",
            "an instruction that takes longer ends the run, naming it; 0: never",
            INFINIPIPE_FIELD(runtime.stalled_after_seconds));
+  t.number("runtime.lost_after_seconds",
+           "a process of several that is silent for so long ends the run, naming it",
+           INFINIPIPE_FIELD(runtime.lost_after_seconds));
 
   t.text("checkpoint.path", "folder of the checkpoints; empty: none",
          INFINIPIPE_FIELD(checkpoint.path));

@@ -39,11 +39,6 @@ void within(const char* key, double value, double low, double under = HUGE_VAL,
   fail(key, number_text(value), expected);
 }
 
-void one_of(const char* key, const std::string& value, const std::vector<std::string>& known) {
-  if (std::find(known.begin(), known.end(), value) != known.end()) return;
-  refuse_name("config: " + std::string(key), "found '" + value + "'", value, known);
-}
-
 void check_split(const TrainConfig& config) {
   const std::int64_t layers = config.model.num_hidden_layers;
   const int stages = config.parallelism.stages;
@@ -159,9 +154,9 @@ void TrainConfig::check() const {
   between("cluster.devices", cluster.devices, 0, kMostDevices);
   between("cluster.devices_per_node", cluster.devices_per_node, 1, kMostDevices);
 
-  one_of("runtime.communicator", runtime.communicator, {"threads", "mpi", "nccl"});
   between("runtime.threads_per_stage", runtime.threads_per_stage, 1, kMostThreads);
   within("runtime.stalled_after_seconds", runtime.stalled_after_seconds, 0.0);
+  within("runtime.lost_after_seconds", runtime.lost_after_seconds, 1.0);
 
   at_least("checkpoint.every", checkpoint.every, 0);
   at_least("checkpoint.keep", checkpoint.keep, 1);

@@ -30,15 +30,14 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-ModelFolder::ModelFolder(const std::string& path) : path_(path) {
+ModelFolder::ModelFolder(const std::string& path) : path_(path), files_(path) {
   if (!fs::is_directory(path)) {
     throw InputError(path, "is no folder", "expected a folder with config.json and safetensors");
   }
   config_ = read_model_config(path);
   model_ = model_from_json(JsonView(config_, path + "/" + kModelConfigFile));
   if (fs::exists(path + "/" + kModelWeightsFile)) {
-    files_.push_back(std::make_unique<SafetensorsFile>(path + "/" + kModelWeightsFile));
-    add(*files_.back());
+    add(kModelWeightsFile);
   } else if (fs::exists(path + "/" + kModelIndexFile)) {
     open_shards();
   } else {
@@ -53,14 +52,8 @@ ModelFolder::ModelFolder(const std::string& path) : path_(path) {
   }
 }
 
-void ModelFolder::add(const SafetensorsFile& file) {
-  for (const StoredTensor& tensor : file.tensors()) {
-    const auto [place, fresh] = places_.try_emplace(tensor.info.name, Place{&file, &tensor});
-    if (fresh) continue;
-    throw InputError(file.path() + ": \"" + tensor.info.name.substr(0, 80) + "\"",
-                     "stands in " + place->second.file->path() + " too",
-                     "expected each tensor in one file");
-  }
+void ModelFolder::add(const std::string& file) {
+  files_.add(std::make_unique<const SafetensorsFile>(path_ + "/" + file));
 }
 
 void ModelFolder::open_shards() {
@@ -72,14 +65,11 @@ void ModelFolder::open_shards() {
     throw InputError(index, "names " + std::to_string(names.size()) + " files",
                      "expected at most " + std::to_string(kMostShards));
   }
-  for (const std::string& name : names) {
-    files_.push_back(std::make_unique<SafetensorsFile>(path_ + "/" + name));
-    add(*files_.back());
-  }
+  for (const std::string& name : names) add(name);
   for (const auto& [tensor, name] : listed) {
-    const auto place = places_.find(tensor);
+    const auto place = files_.places().find(tensor);
     const std::string expected = path_ + "/" + name;
-    if (place == places_.end()) {
+    if (place == files_.places().end()) {
       throw InputError(index + ": \"" + tensor.substr(0, 80) + "\"",
                        "names " + name + ", which does not hold it", "expected the file that does");
     }
@@ -89,20 +79,15 @@ void ModelFolder::open_shards() {
                        "expected the file that holds it");
     }
   }
-  for (const auto& [tensor, place] : places_) {
+  for (const auto& [tensor, place] : files_.places()) {
     if (listed.contains(tensor)) continue;
     throw InputError(place.file->path() + ": \"" + tensor.substr(0, 80) + "\"",
                      std::string("is not in ") + kModelIndexFile, "expected it to be listed");
   }
 }
 
-ModelFolder::Place ModelFolder::at(const std::string& name) const {
-  const auto place = places_.find(name);
-  if (place == places_.end()) {
-    throw InputError(path_, "has no tensor \"" + name.substr(0, 80) + "\"",
-                     "expected the weights that config.json describes");
-  }
-  return place->second;
+TensorFiles::Place ModelFolder::at(const std::string& name) const {
+  return files_.at(name, "expected the weights that config.json describes");
 }
 
 void ModelFolder::require_tensors_of(const ModelSpec& model) const {
@@ -110,7 +95,7 @@ void ModelFolder::require_tensors_of(const ModelSpec& model) const {
   const std::vector<ModelTensor> expected = model_tensors(model);
   for (const ModelTensor& tensor : expected) {
     known.insert(tensor.name);
-    const Place place = at(tensor.name);
+    const TensorFiles::Place place = at(tensor.name);
     const TensorInfo& found = place.tensor->info;
     const std::string where = place.file->path() + ": " + tensor.name;
     if (found.shape != tensor.shape) {
@@ -121,7 +106,7 @@ void ModelFolder::require_tensors_of(const ModelSpec& model) const {
   }
   std::string first;
   std::size_t others = 0;
-  for (const auto& [name, place] : places_) {
+  for (const auto& [name, place] : files_.places()) {
     if (known.contains(name) || is_ignored(name, model)) continue;
     if (others++ == 0) first = place.file->path() + ": " + name.substr(0, 80);
   }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/model_files.h"
-#include "data/safetensors.h"
+#include "data/tensor_files.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/core/model_spec.h"
 
@@ -35,21 +35,16 @@ class ModelFolder final {
   // embeddings) may be there.
   void require_tensors_of(const ModelSpec& model) const;
 
-  struct Place {
-    const SafetensorsFile* file;
-    const StoredTensor* tensor;
-  };
-  Place at(const std::string& name) const;  // throws InputError
+  TensorFiles::Place at(const std::string& name) const;  // throws InputError
 
  private:
   void open_shards();
-  void add(const SafetensorsFile& file);
+  void add(const std::string& file);
 
   std::string path_;
   Json config_;
   ModelSpec model_;
-  std::vector<std::unique_ptr<SafetensorsFile>> files_;
-  std::map<std::string, Place> places_;
+  TensorFiles files_;
 };
 
 // "[2, 3]".

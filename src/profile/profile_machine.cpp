@@ -78,6 +78,7 @@ class Measurement final {
     engine.pooled_allocator = options.pooled_allocator;
     engine.seed = options.seed;
     engine.longest = options.longest;
+    engine.ranks = options.ranks;
     return engine;
   }
 

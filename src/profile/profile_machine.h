@@ -13,6 +13,8 @@
 
 namespace infinipipe {
 
+class Ranks;
+
 struct ProfileOptions {
   ModelSpec model;
   std::vector<LayerRange> stages;  // contiguous over the model's layers
@@ -25,6 +27,7 @@ struct ProfileOptions {
   // So many groups of the design, in the least number of rounds, whatever the time; 0: as many as
   // `seconds` allows. What is measured of memory then depends on no clock.
   int groups = 0;
+  Ranks* ranks = nullptr;  // EngineOptions::ranks
   std::string code;  // version of what is measured, for the file's `measured_with`
   std::int64_t seed = 1;
   // One line at a time; what is done and how far it is (0..1).

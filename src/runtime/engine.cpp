@@ -1,32 +1,21 @@
 #include "runtime/engine.h"
 
 #include <algorithm>
+#include <exception>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
-#include "comm/checked_communicator.h"
-#include "comm/thread_communicator.h"
+#include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
-#include "model/common/dtype.h"
-#include "runtime/cuda_devices.h"
-#include "runtime/stage_thread.h"
+#include "runtime/rank_endpoints.h"
+#include "runtime/remote_ranks.h"
 
 namespace infinipipe {
 
 namespace {
-
-at::Device stage_device(Device device, std::size_t stage) {
-  const at::DeviceType type = device_type(device);
-  if (type == at::kCPU) return type;
-  const int devices = cuda_devices();
-  if (devices == 0) {
-    throw RunError("config: runtime.device", "found " + std::string(to_string(device)),
-                   "but this machine or build has no GPU",
-                   "use --runtime.device " + std::string(to_string(Device::kCpu)));
-  }
-  return at::Device(type, static_cast<at::DeviceIndex>(stage % static_cast<std::size_t>(devices)));
-}
 
 void check_stages(const Engine::Options& options) {
   if (options.threads_per_stage < 1) {
@@ -47,14 +36,6 @@ void check_stages(const Engine::Options& options) {
     throw InputError("engine: stages", "found " + std::to_string(next) + " layers",
                      "expected the model's " + std::to_string(options.model.num_hidden_layers));
   }
-}
-
-std::vector<std::unique_ptr<TensorCommunicator>> make_communicators(int stages, bool check) {
-  if (!check) return make_thread_communicators<at::Tensor>({stages, 1});
-  std::vector<std::unique_ptr<TensorCommunicator>> endpoints;
-  for (auto& inner : make_thread_communicators<CheckedMessage<at::Tensor>>({stages, 1}))
-    endpoints.push_back(std::make_unique<CheckedCommunicator<at::Tensor>>(std::move(inner)));
-  return endpoints;
 }
 
 void check_plan(const Plan& plan, const Engine::Options& options) {
@@ -130,98 +111,84 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input) {
 
 struct Engine::Impl {
   Options options;
-  std::vector<std::unique_ptr<StageThread>> stages;
+  RemoteRanks remote;
+  std::optional<LocalRanks> local;
   Tokens text_tokens = 0;  // of the text that goes on
-  double pool_keep = 0.0;  // free bytes that the pool may keep between steps
 
   explicit Impl(const Options& given);
+  ~Impl();
 
-  // Runs the job on all stages at once and waits for all. Throws what went wrong first, after all
-  // stages have recovered.
-  void on_all(const std::string& what, const std::function<void(StageExecutor&, std::size_t)>& job);
-  [[noreturn]] void fail(const std::string& what, const std::vector<std::exception_ptr>& thrown);
-  void trim_pool(const StepResult& result);
+  // Does it on all ranks at once and waits for all: replies by rank. Throws what went wrong first,
+  // after all ranks have recovered.
+  std::vector<Reply> on_all(const Command& command);
+  [[noreturn]] void fail(const std::string& part, const std::vector<LocalRanks::Outcome>& outcomes);
+  void end_remote();
   // After each of the `last` last tokens, [last, vocab].
   at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last, bool goes_on);
 };
 
-Engine::Impl::Impl(const Options& given) : options(given) {
+// The other processes make their ranks while this one makes its own, because communicators are made by
+// all together. An error of one is thrown after all have answered, so that no answer is left over.
+Engine::Impl::Impl(const Options& given) : options(given), remote(given.ranks) {
   options.model.check();
   check_stages(options);
-  memory::install();
-  memory::set_pooled(options.pooled_allocator);
-  const std::size_t count = options.stages.size();
-  std::vector<StageExecutor::Options> each(count);
-  for (std::size_t p = 0; p < count; ++p) {
-    StageModel::Options& model = each[p].model;
-    model.model = options.model;
-    model.layers = options.stages[p];
-    model.embedding = p == 0;
-    model.head = p + 1 == count;
-    model.dtype = scalar_type(options.dtype);
-    model.device = stage_device(options.device, p);
-    model.seed = options.seed;
-    model.head_block_tokens = options.head_block_tokens;
-    model.longest = options.longest;
-    model.time_parts = options.time_parts;
-    model.check_finite = options.check_finite;
-    each[p].optimizer = options.optimizer;
-    each[p].only = options.only;
-    each[p].total_steps = options.total_steps;
-    each[p].longest = options.longest;
-    each[p].before_instruction = options.before_instruction;
-  }
-  auto endpoints = make_communicators(static_cast<int>(count), options.check_messages);
-  for (std::size_t p = 0; p < count; ++p) {
-    auto endpoint = std::make_shared<std::unique_ptr<TensorCommunicator>>(std::move(endpoints[p]));
-    stages.push_back(std::make_unique<StageThread>(
-        options.threads_per_stage, [stage_options = each[p], endpoint] {
-          return std::make_unique<StageExecutor>(stage_options, std::move(*endpoint));
-        }));
-  }
+  remote.start_making(options);
   std::exception_ptr thrown;
-  for (auto& stage : stages) {
-    const std::exception_ptr error = stage->wait();
-    if (thrown == nullptr) thrown = error;
+  try {
+    local.emplace(options, make_endpoints(options));
+  } catch (...) {
+    thrown = std::current_exception();
   }
-  if (thrown != nullptr) std::rethrow_exception(thrown);
+  try {
+    remote.wait();
+  } catch (...) {
+    if (thrown == nullptr) thrown = std::current_exception();
+  }
+  if (thrown == nullptr) return;
+  end_remote();
+  std::rethrow_exception(thrown);
 }
 
-void Engine::Impl::on_all(const std::string& what,
-                          const std::function<void(StageExecutor&, std::size_t)>& job) {
-  for (std::size_t p = 0; p < stages.size(); ++p)
-    stages[p]->start([&job, p](StageExecutor& executor) { job(executor, p); });
-  std::vector<std::exception_ptr> thrown;
-  for (auto& stage : stages) thrown.push_back(stage->wait());
-  if (std::any_of(thrown.begin(), thrown.end(), [](const auto& e) { return e != nullptr; }))
-    fail(what, thrown);
+Engine::Impl::~Impl() { end_remote(); }
+
+void Engine::Impl::end_remote() {
+  try {
+    remote.start_ending();
+    remote.wait();
+  } catch (const std::exception&) {
+    // They are gone, and whoever noticed has said so.
+  }
 }
 
-void Engine::Impl::fail(const std::string& what, const std::vector<std::exception_ptr>& thrown) {
-  for (auto& stage : stages) stage->start([](StageExecutor& executor) { executor.recover(); });
-  for (auto& stage : stages) stage->wait();
-  for (const std::exception_ptr& each : thrown) {
-    if (each == nullptr) continue;
+std::vector<Reply> Engine::Impl::on_all(const Command& command) {
+  const TimePoint origin = std::chrono::steady_clock::now();
+  remote.start_command(command, origin);
+  local->start(command, origin);
+  std::vector<LocalRanks::Outcome> outcomes = local->wait();
+  if (std::any_of(outcomes.begin(), outcomes.end(),
+                  [](const LocalRanks::Outcome& each) { return each.thrown != nullptr; }))
+    fail(part_of(command), outcomes);
+  std::vector<Reply> replies;
+  for (LocalRanks::Outcome& outcome : outcomes) replies.push_back(std::move(outcome.reply));
+  for (Reply& reply : remote.wait_for_replies()) replies.push_back(std::move(reply));
+  return replies;
+}
+
+void Engine::Impl::fail(const std::string& part, const std::vector<LocalRanks::Outcome>& outcomes) {
+  if (options.ranks == nullptr) local->recover();
+  for (const LocalRanks::Outcome& outcome : outcomes) {
+    if (outcome.thrown == nullptr) continue;
     try {
-      std::rethrow_exception(each);
+      std::rethrow_exception(outcome.thrown);
     } catch (const Aborted& aborted) {
       const StageFailure& failure = aborted.failure();
-      std::string where = what + ": stage " + std::to_string(failure.stage.value());
+      std::string where = part + ": stage " + std::to_string(failure.stage.value());
       if (!failure.where.empty()) where += ", " + failure.where;
+      if (options.ranks != nullptr) options.ranks->fail(where, failure.what);
       throw RunError(where, failure.what);
     }
   }
-  throw RunError(what, "a stage failed without saying why");
-}
-
-// A pool that only grows would hold every length's blocks; one that is emptied would fault its
-// pages in again. So: twice what steps of late needed.
-void Engine::Impl::trim_pool(const StepResult& result) {
-  double transient = 0.0;
-  for (const Bytes bytes : result.peak_activation_bytes) transient += bytes;
-  constexpr double kAlways = 64.0 * (1 << 20);
-  pool_keep = std::max({0.9 * pool_keep, 2.0 * transient, kAlways});
-  memory::trim(static_cast<std::int64_t>(pool_keep));
+  throw RunError(part, "a stage failed without saying why");
 }
 
 Engine::Engine(const Options& options) : impl_(std::make_unique<Impl>(options)) {}
@@ -234,53 +201,52 @@ StepResult Engine::run(const Plan& plan, const Batch& batch) {
   require_fits(batch, plan, impl_->options.model.vocab_size);
   const StepInput input(plan, batch);
   INFINIPIPE_ASSERT(input.normalizer > 0.0, "a batch without targets must not be run");
-  std::vector<StageRun> runs(impl_->stages.size());
-  const TimePoint origin = std::chrono::steady_clock::now();
-  impl_->on_all("step " + std::to_string(plan.step),
-                [&](StageExecutor& stage, std::size_t p) { runs[p] = stage.run(input, origin); });
-  StepResult result = merge(std::move(runs), input);
-  impl_->trim_pool(result);
-  return result;
+  std::vector<StageRun> runs;
+  // The caller's plan and batch outlive the command.
+  const RunStep command{std::shared_ptr<const StepInput>(std::shared_ptr<void>(), &input)};
+  for (Reply& reply : impl_->on_all(command)) runs.push_back(std::get<StageRun>(std::move(reply)));
+  return merge(std::move(runs), input);
 }
 
 Engine::Update Engine::optimizer_step(int step) {
-  std::vector<StageExecutor::Update> each(impl_->stages.size());
-  impl_->on_all("step " + std::to_string(step), [&](StageExecutor& stage, std::size_t p) {
-    each[p] = stage.optimizer_step(step);  // the same on all stages but for what is not finite
-  });
-  Update update{each[0].grad_norm, each[0].lr, each[0].skipped, {}};
-  for (std::size_t p = 0; p < each.size() && update.not_finite.empty(); ++p) {
-    if (each[p].not_finite.empty()) continue;
-    update.not_finite = "stage " + std::to_string(p) + ", " + each[p].not_finite;
+  std::optional<Update> update;
+  const std::vector<Reply> replies = impl_->on_all(OptimizerStep{step});
+  for (std::size_t p = 0; p < replies.size(); ++p) {
+    // The same on all ranks but for what is not finite.
+    const auto& each = std::get<StageExecutor::Update>(replies[p]);
+    if (!update) update = Update{each.grad_norm, each.lr, each.skipped, {}};
+    if (update->not_finite.empty() && !each.not_finite.empty())
+      update->not_finite = "stage " + std::to_string(p) + ", " + each.not_finite;
   }
-  return update;
+  return *update;
 }
 
-void Engine::zero_grad() {
-  impl_->on_all("zero_grad", [](StageExecutor& stage, std::size_t) { stage.zero_grad(); });
-}
+void Engine::zero_grad() { impl_->on_all(ZeroGrad{}); }
 
-std::vector<StageStatus> Engine::status() const {
-  std::vector<StageStatus> all;
-  for (const auto& stage : impl_->stages) all.push_back(stage->executor()->status());
-  return all;
-}
+void Engine::state_changed() { impl_->on_all(StateChanged{}); }
 
-std::vector<Engine::StateTensor> Engine::state() {
-  std::vector<StateTensor> all;
-  for (std::size_t p = 0; p < impl_->stages.size(); ++p) {
-    StageExecutor& stage = *impl_->stages[p]->executor();
-    auto& parameters = stage.parameters();
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const AdamW::Moments& moments = stage.moments()[i];
-      all.push_back({StageId(p), &parameters[i], moments.exp_avg, moments.exp_avg_sq});
-    }
+std::vector<StageStatus> Engine::status() const { return impl_->local->status(); }
+
+std::vector<Engine::StateTensor> Engine::state() { return impl_->local->state(); }
+
+std::vector<Json> Engine::on_each_process(const ProcessJob& job, const Json& arguments,
+                                          const std::function<Json(LocalRanks&)>& here) {
+  impl_->remote.start_job(job, arguments);
+  std::vector<Json> values(1);
+  std::exception_ptr thrown;
+  try {
+    LocalRanks& local = *impl_->local;
+    values.front() = here ? here(local) : job.run(local, {0, impl_->remote.size() + 1}, arguments);
+  } catch (...) {
+    thrown = std::current_exception();
   }
-  return all;
-}
-
-void Engine::state_changed() {
-  impl_->on_all("state", [](StageExecutor& stage, std::size_t) { stage.state_changed(); });
+  try {
+    for (Json& value : impl_->remote.wait()) values.push_back(std::move(value));
+  } catch (...) {
+    if (thrown == nullptr) thrown = std::current_exception();
+  }
+  if (thrown != nullptr) std::rethrow_exception(thrown);
+  return values;
 }
 
 at::Tensor Engine::continue_text(const std::vector<std::int64_t>& tokens) {
@@ -291,7 +257,7 @@ at::Tensor Engine::continue_text(const std::vector<std::int64_t>& tokens) {
 
 void Engine::end_text() {
   impl_->text_tokens = 0;
-  impl_->on_all("text", [](StageExecutor& stage, std::size_t) { stage.forget_text(); });
+  impl_->on_all(ForgetText{});
 }
 
 at::Tensor Engine::all_logits(const std::vector<std::int64_t>& tokens) {
@@ -307,13 +273,8 @@ at::Tensor Engine::Impl::logits(const std::vector<std::int64_t>& tokens, Tokens 
   plan.sequences = {static_cast<Tokens>(tokens.size())};
   require_fits(batch, plan, options.model.vocab_size);
   INFINIPIPE_ASSERT(goes_on || text_tokens == 0, "another text goes on");
-  const Tokens begin = text_tokens;
-  at::Tensor result;
-  on_all("logits", [&](StageExecutor& stage, std::size_t p) {
-    at::Tensor mine = stage.logits(tokens, last, begin, goes_on);
-    if (p + 1 == stages.size()) result = mine.to(at::kCPU);
-  });
-  return result;
+  std::vector<Reply> replies = on_all(NextLogits{tokens, last, text_tokens, goes_on});
+  return std::get<at::Tensor>(std::move(replies.back()));
 }
 
 }  // namespace infinipipe

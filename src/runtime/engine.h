@@ -1,4 +1,5 @@
-// Runs plans on real stages: stage threads in this process over the Communicator seam.
+// Runs plans on real stages over the Communicator seam: threads of this process, or processes that
+// this one drives.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,6 +14,9 @@
 #include "infinipipe/core/trace.h"
 #include "model/common/stage_model.h"
 #include "runtime/batch.h"
+#include "runtime/engine_options.h"
+#include "runtime/local_ranks.h"
+#include "runtime/process_job.h"
 #include "runtime/stage_status.h"
 
 namespace infinipipe {
@@ -34,30 +38,10 @@ struct StepResult {
 
 class Engine final {
  public:
-  struct Options {
-    ModelSpec model;
-    std::vector<LayerRange> stages;
-    Dtype dtype = Dtype::kFloat32;
-    Device device = Device::kCpu;
-    int threads_per_stage = 1;
-    std::int64_t seed = 1;
-    // Constant tables are made for documents of so many tokens at once, so that memory does not
-    // grow with the first long one. Longer ones may come.
-    Tokens longest = 0;
-    OptimizerConfig optimizer;
-    std::vector<std::string> only;  // weights that are trained (TrainingConfig::only)
-    int total_steps = 1;            // for the learning-rate schedule
-    bool check_messages = false;    // checked communicator wrapper
-    bool pooled_allocator = true;
-    bool time_parts = false;    // fill StepResult::parts
-    bool check_finite = false;  // fill StepResult::not_finite and Update::not_finite
-    Tokens head_block_tokens = 1024;
-    // Called on a stage's thread before each of its instructions; what it throws fails the step as
-    // any other error would. For supervision and fault injection.
-    std::function<void(int step, StageId stage, const Instruction&)> before_instruction;
-  };
+  using Options = EngineOptions;
 
-  // Starts one thread per stage and makes the weights.
+  // Starts one thread per rank of this process, lets the other processes do the same, and makes the
+  // weights.
   explicit Engine(const Options& options);
   ~Engine();
 
@@ -66,7 +50,8 @@ class Engine final {
   // Forward and backward of a whole batch; gradients accumulate (call zero_grad first for a new
   // step). The plan must be valid and fit the engine's stages (require_valid is called). An
   // evaluation plan only fills loss. Throws RunError naming stage, instruction and step; the engine
-  // can go on with another step after zero_grad.
+  // can go on with another step after zero_grad. A failure in one of several processes ends all
+  // (Ranks::fail).
   StepResult run(const Plan& plan, const Batch& batch);
 
   // Clips by the global norm over all stages and applies AdamW with the schedule's rate for
@@ -81,17 +66,17 @@ class Engine final {
   Update optimizer_step(int step);
   void zero_grad();
 
-  // What each stage does now; for any thread.
+  // Does the job in every process at once; what each returns, this process's first. Throws the first
+  // error of a process after all are done. Where `here` is given it is what this process does instead.
+  std::vector<Json> on_each_process(const ProcessJob& job, const Json& arguments,
+                                    const std::function<Json(LocalRanks&)>& here = {});
+
+  // What each rank of this process does now; for any thread.
   std::vector<StageStatus> status() const;
 
-  // All stages' parameters in model order with their moments, for checkpoints and tests. The
-  // engine must be idle. After writing weights or moments call state_changed().
-  struct StateTensor {
-    StageId stage;
-    Parameter* parameter;
-    at::Tensor exp_avg;
-    at::Tensor exp_avg_sq;
-  };
+  // The parameters of this process's ranks, for tests and for what each process does (ProcessJob).
+  // After writing weights or moments call state_changed().
+  using StateTensor = LocalRanks::StateTensor;
   std::vector<StateTensor> state();
   void state_changed();
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/model_tensors.h"
+#include "dist/lost_connection.h"
 #include "infinipipe/base/error.h"
 #include "model/common/chunk_state.h"
 
@@ -117,6 +118,8 @@ auto StageExecutor::guarded(const Body& body) {
     return body();
   } catch (const Aborted&) {
     throw;
+  } catch (const LostConnection& lost) {
+    comm_->abort({stage_, current_work_, lost.what(), comm_->replica(), lost.rank()});
   } catch (const c10::Error& error) {
     comm_->abort({stage_, current_work_, error.what_without_backtrace()});
   } catch (const std::exception& error) {

@@ -1,10 +1,7 @@
 #include "trainer/checkpoint.h"
 
-#include <ATen/ops/_to_copy.h>
-
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -12,56 +9,17 @@
 #include "base/hash.h"
 #include "base/temporary_folder.h"
 #include "data/model_folder.h"
-#include "data/safetensors.h"
 #include "infinipipe/base/error.h"
-#include "trainer/weights.h"
+#include "infinipipe/base/steady_file.h"
 
 namespace infinipipe {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kModelFile = kModelWeightsFile;
-constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kTemporary = "tmp-step-";
 constexpr std::string_view kFromKey = "model.from";
-constexpr std::string_view kFirstMoment = "exp_avg.";
-constexpr std::string_view kSecondMoment = "exp_avg_sq.";
-
-// A logical tensor and where its values are.
-struct Named {
-  std::string name;
-  at::Tensor tensor;
-};
-
-void require_finite(const std::vector<Named>& tensors, const std::string& folder) {
-  for (const Named& named : tensors) {
-    if (all_finite(named.tensor)) continue;
-    throw NotFiniteError(folder, "not written: " + named.name + " has a value that is not finite",
-                         "expected finite weights and moments",
-                         "the run has diverged: go on from an earlier checkpoint, with a lower "
-                         "optimizer.lr");
-  }
-}
-
-// Returns the file's entry for the manifest.
-Json write_tensors(const std::string& folder, const char* file, const std::vector<Named>& tensors) {
-  std::vector<TensorInfo> infos;
-  for (const Named& named : tensors) {
-    infos.push_back(
-        {named.name, row_of(named.tensor.scalar_type()).stored, named.tensor.sizes().vec()});
-  }
-  const std::string path = folder + "/" + file;
-  SafetensorsWriter writer(path, infos, {{"format", "pt"}});
-  for (const Named& named : tensors) {
-    const at::Tensor values = named.tensor.detach().cpu().contiguous();
-    writer.write_tensor(named.name, {static_cast<const std::byte*>(values.const_data_ptr()),
-                                     static_cast<std::size_t>(values.nbytes())});
-  }
-  const std::string hash = writer.finish();
-  return {{"name", file}, {"hash", hash}, {"bytes", fs::file_size(path)}};
-}
 
 bool is_step_name(const std::string& name) {
   return name.size() >= 11 && name.size() < 24 && name.starts_with("step-") &&
@@ -221,28 +179,44 @@ Json write_companions(const std::string& folder, const TrainConfig& config,
   return {{"config", companions.config}, {"dtype", companions.dtype}, {"files", files}};
 }
 
+// The files with weights and moments, open, each found to have the hash that is listed.
+StateFiles open_state(const std::string& folder, const JsonView& listed) {
+  StateFiles state;
+  state.folder = folder;
+  const auto weights = std::make_shared<TensorFiles>(folder);
+  const auto moments = std::make_shared<TensorFiles>(folder);
+  listed.for_each([&](const JsonView& entry) {
+    const std::string name = entry.at("name").string();
+    const StateFile kind = state_file_kind(name);
+    if (kind == StateFile::kNone && name != kModelIndexFile)
+      entry.at("name").fail("a file with weights or moments");
+    auto file = std::make_shared<const SteadyFile>(folder + "/" + name);
+    require_hash(*file, entry.at("hash").string());
+    state.files.push_back({name, entry.at("hash").string(), file->size()});
+    if (kind == StateFile::kNone) return;
+    (kind == StateFile::kWeights ? weights : moments)
+        ->add(std::make_unique<const SafetensorsFile>(std::move(file)));
+  });
+  if (!weights->files().empty()) state.weights = weights;
+  if (!moments->files().empty()) state.moments = moments;
+  return state;
+}
+
 // Checks one step's folder, whose manifest has been read. Throws InputError naming the file that is
 // not whole.
 CheckpointInfo open_checkpoint(const std::string& folder, const Json& json) {
   const std::string manifest_path = folder + "/" + kManifestFile;
   const JsonView manifest(json, manifest_path);
   run_in(json, folder);  // a run without a name would be found out only later
-  std::map<std::string, std::shared_ptr<const SteadyFile>> files = {{kModelFile, nullptr},
-                                                                    {kOptimizerFile, nullptr}};
-  manifest.at("files").for_each([&](const JsonView& entry) {
-    const std::string name = entry.at("name").string();
-    const auto known = files.find(name);
-    if (known == files.end()) entry.at("name").fail("model.safetensors or optimizer.safetensors");
-    known->second = std::make_shared<const SteadyFile>(folder + "/" + name);
-    require_hash(*known->second, entry.at("hash").string());
-  });
   CheckpointInfo info;
   info.folder = folder;
+  info.state = open_state(folder, manifest.at("files"));
   info.next_step = static_cast<int>(manifest.at("next_step").integer(0, 1LL << 30));
-  for (const auto& [name, file] : files) {
-    // Weights alone are what an import makes, before any step.
-    if (file != nullptr || (name == kOptimizerFile && info.next_step == 0)) continue;
-    manifest.at("files").fail("no entry for " + name, "one for each file");
+  // Weights alone are what an import makes, before any step.
+  if (info.state.weights == nullptr || (info.state.moments == nullptr && info.next_step > 0)) {
+    manifest.at("files").fail(std::string("no entry for ") +
+                                  (info.state.weights == nullptr ? "weights" : "moments"),
+                              "one for each file");
   }
   if (!manifest.at("config").json().is_object()) manifest.at("config").fail("an object");
   ConfigValues values;
@@ -252,7 +226,9 @@ CheckpointInfo open_checkpoint(const std::string& folder, const Json& json) {
     if (key == kFromKey) info.config.model_from = values.back().second;
   }
   set_configs(info.config, values, manifest_path);
-  if (files.at(kOptimizerFile) != nullptr) {
+  // How its ranks talked says nothing of the next start.
+  info.config.runtime.communicator = CommunicatorKind::kAuto;
+  if (info.state.moments != nullptr) {
     info.sampler = manifest.at("sampler").json();
     if (manifest.at("sampler").at("step").integer() != info.next_step) {
       manifest.at("sampler").at("step").fail("next_step, " + std::to_string(info.next_step));
@@ -263,22 +239,7 @@ CheckpointInfo open_checkpoint(const std::string& folder, const Json& json) {
   };
   info.record = {part("planning"), part("run"), part("data"), part("tokenizer"),
                  open_companions(folder, manifest)};
-  info.weights = files.at(kModelFile);
-  info.moments = files.at(kOptimizerFile);
   return info;
-}
-
-// A moment, which is never rounded.
-at::Tensor read_moment(const SafetensorsFile& file, const std::string& name,
-                       const at::Tensor& like) {
-  const StoredTensor& stored = file.at(name);
-  const char* const expected = row_of(like.scalar_type()).stored;
-  if (stored.info.dtype != expected) {
-    throw InputError(file.path() + ": " + name, "found " + stored.info.dtype,
-                     std::string("expected ") + expected,
-                     "load it into the model it was saved from");
-  }
-  return read_weight(file, stored, like);
 }
 
 }  // namespace
@@ -323,24 +284,17 @@ std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_
                             const Rotation& rotation) {
   const std::string& path = config.checkpoint.path;
   make_folder(path);
-  std::vector<Named> weights;
-  std::vector<Named> moments;
-  for (const Engine::StateTensor& state : engine.state()) {
-    if (state.parameter->tied_copy) continue;  // the same tensor under its own name is there
-    const std::string& tensor = state.parameter->name;
-    weights.push_back({tensor, state.parameter->master});
-    moments.push_back({std::string(kFirstMoment) + tensor, state.exp_avg});
-    moments.push_back({std::string(kSecondMoment) + tensor, state.exp_avg_sq});
-  }
   const std::string future = path + "/" + step_name(next_step);
-  require_finite(weights, future);
-  require_finite(moments, future);
-  const char* const dtype = row_of(weights.front().tensor.scalar_type()).name;
-  std::string folder =
-      write_checkpoint(config, next_step, sampler, record, dtype, [&](const std::string& into) {
+  if (const std::string name = find_not_finite(engine); !name.empty()) {
+    throw NotFiniteError(future, "not written: " + name + " has a value that is not finite",
+                         "expected finite weights and moments",
+                         "the run has diverged: go on from an earlier checkpoint, with a lower "
+                         "optimizer.lr");
+  }
+  std::string folder = write_checkpoint(
+      config, next_step, sampler, record, state_dtype(engine), [&](const std::string& into) {
         Json files = Json::array();
-        files.push_back(write_tensors(into, kModelFile, weights));
-        files.push_back(write_tensors(into, kOptimizerFile, moments));
+        for (const CheckpointFile& file : write_state(engine, into)) files.push_back(to_json(file));
         return files;
       });
   remove_old(path, folder, config.checkpoint.keep, rotation);
@@ -351,9 +305,9 @@ std::string save_weights(const TrainConfig& config, const CheckpointRecord& reco
                          const std::string& dtype,
                          const std::function<std::string(const std::string&)>& write) {
   return write_checkpoint(config, 0, nullptr, record, dtype, [&](const std::string& into) {
-    const std::string file = into + "/" + kModelFile;
+    const std::string file = into + "/" + kModelWeightsFile;
     const std::string hash = write(file);
-    return Json::array({{{"name", kModelFile}, {"hash", hash}, {"bytes", fs::file_size(file)}}});
+    return Json::array({to_json(CheckpointFile{kModelWeightsFile, hash, fs::file_size(file)})});
   });
 }
 
@@ -430,33 +384,9 @@ CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>
 }
 
 void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer) {
-  const SafetensorsFile model(info.weights);
-  std::optional<SafetensorsFile> moments;
-  if (optimizer && info.moments != nullptr) moments.emplace(info.moments);
-
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // to, from: nothing changes until all fit
-  std::map<std::string, bool> used;
-  for (const Engine::StateTensor& state : engine.state()) {
-    if (state.parameter->tied_copy) continue;  // state_changed() brings it in line
-    const std::string& name = state.parameter->name;
-    used[name] = true;
-    copies.emplace_back(state.parameter->master,
-                        read_weight(model, model.at(name), state.parameter->master));
-    if (moments) {
-      copies.emplace_back(state.exp_avg,
-                          read_moment(*moments, std::string(kFirstMoment) + name, state.exp_avg));
-      copies.emplace_back(state.exp_avg_sq, read_moment(*moments, std::string(kSecondMoment) + name,
-                                                        state.exp_avg_sq));
-    }
-  }
-  for (const StoredTensor& stored : model.tensors()) {
-    if (!used.contains(stored.info.name)) {
-      throw InputError(model.path(), "tensor " + stored.info.name + " is not in the model",
-                       "expected the model it was saved from");
-    }
-  }
-  for (auto& [to, from] : copies) to.copy_(from);
-  engine.state_changed();
+  StateFiles state = info.state;
+  if (!optimizer) state.moments = nullptr;
+  read_state(engine, state);
 }
 
 }  // namespace infinipipe

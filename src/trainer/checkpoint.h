@@ -1,6 +1,7 @@
 // Checkpoints: logical tensors by their Hugging Face names, whatever the stages were.
 //
-// FOLDER/step-000100/model.safetensors      weights (masters)
+// FOLDER/step-000100/model.safetensors      weights (masters); of several processes one a process,
+//                    model-0000P-of-0000N.safetensors, and model.safetensors.index.json
 //                    optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME; none after an import
 //                    config.json            Hugging Face's: other tools open the folder as it is
 //                    tokenizer.json, ...    what came with the model (companions.h)
@@ -22,9 +23,9 @@
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
-#include "infinipipe/base/steady_file.h"
 #include "infinipipe/core/config.h"
 #include "runtime/engine.h"
+#include "trainer/checkpoint_state.h"
 #include "trainer/companions.h"
 
 namespace infinipipe {
@@ -51,9 +52,8 @@ struct CheckpointInfo {
   Json sampler;
   CheckpointRecord record;
   // The open files whose hashes were found right: what is loaded is what was checked, also where
-  // the folder is changed meanwhile.
-  std::shared_ptr<const SteadyFile> weights;
-  std::shared_ptr<const SteadyFile> moments;  // null: weights alone, before any step
+  // the folder is changed meanwhile. Without moments: weights alone, before any step.
+  StateFiles state;
 };
 
 // What else may go once `latest` names the new checkpoint.
@@ -62,7 +62,7 @@ struct Rotation {
   bool remove_others = false;  // what other runs left in the folder
 };
 
-// Writes the engine's state; returns the step's folder. Keeps this one and the `keep` - 1 newest of
+// Writes the engine's state; returns the step's folder, which all processes must see. Keeps this one and the `keep` - 1 newest of
 // this run before it, and removes what is older only after `latest` names the new one. Other runs'
 // and later steps are left alone, unless the rotation says otherwise.
 // On failure (RunError; NotFiniteError where a weight or moment is not finite, which is named)
@@ -101,11 +101,8 @@ bool has_checkpoints(const std::string& path);
 // or names a step that is not there. Throws InputError if none is left.
 CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>* notes = nullptr);
 
-// Loads weights, and moments if `optimizer` and it has any, into the engine, whatever its stages.
-// Names and shapes must fit exactly, moments' dtypes too (weights are rounded to the engine's), and
-// every value must be finite, or InputError names the tensor;
-// nothing is changed unless everything does. Throws RunError where a file was changed since it was
-// found whole.
+// Loads weights, and moments if `optimizer` and it has any, into the engine, whatever its stages, as
+// read_state() does.
 void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer);
 
 }  // namespace infinipipe

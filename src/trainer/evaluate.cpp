@@ -56,6 +56,7 @@ EvalResult evaluate(const EvalOptions& options) {
   TrainConfig config = checkpoint.config;
   if (options.configure) config = options.configure(std::move(config));
   if (!options.data.empty()) config.data.path = options.data;
+  settle_stages(config, options.ranks);
   if (options.stages) {
     config.parallelism.stages = *options.stages;
     config.parallelism.layers_per_stage.reset();
@@ -78,7 +79,7 @@ EvalResult evaluate(const EvalOptions& options) {
   // Forwards alone are not worth measuring the machine for.
   if (config.cluster.profile.empty()) config.cluster.profile = "estimate";
   const PlanContext context = plan_context(config, resolve_profile(config, options.log));
-  Engine engine(make_engine_options(config, stage_layers(context)));
+  Engine engine(make_engine_options(config, stage_layers(context), options.ranks));
   load_checkpoint(checkpoint, engine, false);
   options.loaded("loaded  " + checkpoint.folder + ", step " + std::to_string(checkpoint.next_step));
   const auto planner = make_judged_planner(context);

@@ -44,10 +44,18 @@ struct Shard {
   std::uint64_t bytes = 0;
 };
 
+// All tensors, file by file as they lie there.
+std::vector<StoredTensor> in_order(const TensorFiles& weights) {
+  std::vector<StoredTensor> all;
+  for (const auto& file : weights.files())
+    all.insert(all.end(), file->tensors().begin(), file->tensors().end());
+  return all;
+}
+
 // In order, each as full as the limit allows; a tensor over the limit has one of its own.
-std::vector<Shard> split(const SafetensorsFile& weights, const char* dtype, Bytes limit) {
+std::vector<Shard> split(const TensorFiles& weights, const char* dtype, Bytes limit) {
   std::vector<Shard> shards(1);
-  for (const StoredTensor& stored : weights.tensors()) {
+  for (const StoredTensor& stored : in_order(weights)) {
     TensorInfo info = stored.info;
     const std::uint64_t bytes =
         stored.bytes / tensor_dtype_width(info.dtype) * tensor_dtype_width(dtype);
@@ -67,15 +75,16 @@ std::vector<Shard> split(const SafetensorsFile& weights, const char* dtype, Byte
   return shards;
 }
 
-void write_shard(const SafetensorsFile& weights, const Shard& shard, const std::string& folder,
+void write_shard(const TensorFiles& weights, const Shard& shard, const std::string& folder,
                  ConversionProgress& progress) {
   SafetensorsWriter writer(folder + "/" + shard.name, shard.tensors, {{"format", "pt"}});
   for (const TensorInfo& info : shard.tensors) {
     const at::ScalarType dtype = weight_dtype(info.dtype, info.name);
-    read_pieces(weights, weights.at(info.name), [&](const at::Tensor& piece) {
+    const auto& [file, stored] = weights.places().at(info.name);
+    read_pieces(*file, *stored, [&, from = file](const at::Tensor& piece) {
       const at::Tensor rounded = piece.to(dtype);
       if (!all_finite(rounded)) {
-        throw InputError(weights.path() + ": " + info.name,
+        throw InputError(from->path() + ": " + info.name,
                          std::string("found a value that ") + row_of(dtype).name + " cannot hold",
                          "expected smaller ones", "use another --dtype");
       }
@@ -88,20 +97,9 @@ void write_shard(const SafetensorsFile& weights, const Shard& shard, const std::
 }
 
 Json index_of(const std::vector<Shard>& shards) {
-  std::uint64_t bytes = 0;
-  std::uint64_t parameters = 0;
-  Json map = Json::object();
-  for (const Shard& shard : shards) {
-    bytes += shard.bytes;
-    for (const TensorInfo& tensor : shard.tensors) {
-      map[tensor.name] = shard.name;
-      std::uint64_t count = 1;
-      for (const std::int64_t size : tensor.shape) count *= static_cast<std::uint64_t>(size);
-      parameters += count;
-    }
-  }
-  return {{"metadata", {{"total_parameters", parameters}, {"total_size", bytes}}},
-          {"weight_map", map}};
+  std::vector<std::pair<std::string, std::vector<TensorInfo>>> files;
+  for (const Shard& shard : shards) files.emplace_back(shard.name, shard.tensors);
+  return safetensors_index(files);
 }
 
 // What was trained in float32 from a bfloat16 model is one again.
@@ -127,10 +125,10 @@ ExportResult export_model(const ExportOptions& options) {
   const CheckpointInfo checkpoint = find_checkpoint(options.checkpoint, &notes);
   for (const std::string& note : notes) options.warn(note);
   const WeightDtype& dtype = export_dtype(options, checkpoint);
-  const SafetensorsFile weights(checkpoint.weights);
+  const TensorFiles& weights = *checkpoint.state.weights;
   const std::vector<Shard> shards = split(weights, dtype.stored, options.max_shard_bytes);
   Bytes total = 0.0;
-  for (const StoredTensor& stored : weights.tensors()) total += static_cast<Bytes>(stored.bytes);
+  for (const StoredTensor& stored : in_order(weights)) total += static_cast<Bytes>(stored.bytes);
 
   std::string out = options.out;
   while (out.size() > 1 && out.back() == '/') out.pop_back();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <vector>
 
 #include "base/random.h"
 #include "data/tokenizer.h"
@@ -12,6 +13,7 @@
 #include "trainer/checkpoint.h"
 #include "trainer/checkpoint_tokenizer.h"
 #include "trainer/continuation.h"
+#include "trainer/profile.h"
 #include "trainer/sampling.h"
 #include "trainer/setup.h"
 
@@ -70,8 +72,11 @@ std::string generate(const GenerateOptions& options) {
     }
   }
 
-  const LayerRange all{0, static_cast<int>(config.model.num_hidden_layers)};
-  Engine engine(make_engine_options(config, {all}));
+  settle_stages(config, options.ranks);
+  std::vector<LayerRange> stages = {{0, static_cast<int>(config.model.num_hidden_layers)}};
+  if (options.ranks != nullptr) stages = profile_options(config).stages;
+  if (options.ranks == nullptr) config.parallelism.stages = 1;
+  Engine engine(make_engine_options(config, stages, options.ranks));
   load_checkpoint(checkpoint, engine, false);
   options.loaded("loaded  " + checkpoint.folder + ", step " + std::to_string(checkpoint.next_step));
 

@@ -46,7 +46,7 @@ std::string copy_weights(const ModelFolder& folder, const ModelSpec& model, cons
   ConversionProgress progress(total, options.stop, options.log);
   SafetensorsWriter writer(file, infos, {{"format", "pt"}});
   for (const TensorInfo& info : infos) {
-    const ModelFolder::Place place = folder.at(info.name);
+    const TensorFiles::Place place = folder.at(info.name);
     read_pieces(*place.file, *place.tensor, [&](const at::Tensor& piece) {
       writer.write({static_cast<const std::byte*>(piece.const_data_ptr()),
                     static_cast<std::size_t>(piece.nbytes())});

@@ -24,12 +24,29 @@ StartingWeights open_starting_weights(const TrainConfig& config) {
   return start;
 }
 
-void load_starting_weights(const ModelFolder& folder, Engine& engine) {
-  for (const Engine::StateTensor& state : engine.state()) {
+namespace {
+
+Json load_from(LocalRanks& ranks, const ModelFolder& folder) {
+  for (const LocalRanks::StateTensor& state : ranks.state()) {
     if (state.parameter->tied_copy) continue;  // state_changed() brings it in line
-    const ModelFolder::Place place = folder.at(state.parameter->name);
+    const TensorFiles::Place place = folder.at(state.parameter->name);
     state.parameter->master.copy_(read_weight(*place.file, *place.tensor, state.parameter->master));
   }
+  return nullptr;
+}
+
+Json load_part(LocalRanks& ranks, const ProcessPlace&, const Json& arguments) {
+  return load_from(ranks, ModelFolder(arguments.at("folder").get<std::string>()));
+}
+
+}  // namespace
+
+const ProcessJob kLoadStartingWeights{"load_starting_weights", &load_part};
+
+void load_starting_weights(const ModelFolder& folder, Engine& engine) {
+  engine.on_each_process(kLoadStartingWeights,
+                         {{"folder", std::filesystem::absolute(folder.path()).string()}},
+                         [&](LocalRanks& ranks) { return load_from(ranks, folder); });
   engine.state_changed();
 }
 

@@ -22,7 +22,8 @@ struct StartingWeights {
 // anything is allocated for them.
 StartingWeights open_starting_weights(const TrainConfig& config);
 
-// Fills the engine's weights, tensor by tensor.
+// Fills the engine's weights, tensor by tensor: every process those of its ranks, from the same folder.
+extern const ProcessJob kLoadStartingWeights;
 void load_starting_weights(const ModelFolder& folder, Engine& engine);
 
 // "rope.type default -> yarn, rope.factor 1 -> 8"; empty where nothing differs.

@@ -42,7 +42,7 @@ void require_room(const TrainConfig& config) {
 }  // namespace
 
 void require_ready(const TrainOptions& options, const TrainConfig& config) {
-  require_runnable(config);
+  require_runnable(config, options.ranks);
   const PlanContext context =
       plan_context(config, estimated_profile(config.model, config.training.dtype));
   require_known_planner(context);

@@ -26,7 +26,7 @@ std::string cache_folder() {
 
 }  // namespace
 
-ProfileOptions profile_options(const TrainConfig& config) {
+ProfileOptions profile_options(const TrainConfig& config, Ranks* ranks) {
   ProfileOptions options;
   options.model = config.model;
   options.dtype = config.training.dtype;
@@ -49,6 +49,7 @@ std::string cached_profile_path(const TrainConfig& config) {
   key["stages"] = config.parallelism.stages;
   key["layers_per_stage"] = config.parallelism.layers_per_stage.value_or(std::vector<int>{});
   key["threads"] = config.runtime.threads_per_stage;
+  if (is_between_processes(config.runtime.communicator)) key["processes"] = true;
   key["pooled"] = config.runtime.pooled_allocator;
   key["longest"] = config.data.max_sequence_length;
   key["code"] = kCodeVersion;
@@ -108,7 +109,7 @@ void require_profile_of(const TrainConfig& config, const Profile& profile, const
 
 Profile resolve_profile(const TrainConfig& config,
                         const std::function<void(const std::string&)>& log, Seconds seconds,
-                        const std::atomic<bool>* stop) {
+                        const std::atomic<bool>* stop, Ranks* ranks) {
   if (config.cluster.profile == "estimate") {
     return estimated_profile(config.model, config.training.dtype);
   }
@@ -136,7 +137,7 @@ Profile resolve_profile(const TrainConfig& config,
       log(std::string("profile ") + error.what() + "; measuring again");
     }
   }
-  ProfileOptions options = profile_options(config);
+  ProfileOptions options = profile_options(config, ranks);
   options.seconds = seconds;
   log("profile none of this machine and model yet: measuring for about " +
       format_seconds(options.seconds));

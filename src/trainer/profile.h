@@ -11,9 +11,12 @@
 
 namespace infinipipe {
 
+class Ranks;
+
 // How a configuration's model is measured on this machine. Stages have the given layers, or equally
-// many. Throws InputError for stages that the layers cannot fill.
-ProfileOptions profile_options(const TrainConfig& config);
+// many, over the processes where there are several. Throws InputError for stages that the layers
+// cannot fill.
+ProfileOptions profile_options(const TrainConfig& config, Ranks* ranks = nullptr);
 
 // Whether a measured profile is for what the configuration runs. Throws InputError where it is of
 // another dtype or model; other threads, code or machine are warned of, once. Given and estimated
@@ -31,7 +34,8 @@ void require_profile_of(const TrainConfig& config, const Profile& profile, const
 inline constexpr Seconds kProfileSeconds = 60.0;
 Profile resolve_profile(const TrainConfig& config,
                         const std::function<void(const std::string&)>& log,
-                        Seconds seconds = kProfileSeconds, const std::atomic<bool>* stop = nullptr);
+                        Seconds seconds = kProfileSeconds, const std::atomic<bool>* stop = nullptr,
+                        Ranks* ranks = nullptr);
 
 // The cache's file for a configuration: $XDG_CACHE_HOME or ~/.cache, infinipipe/profiles/KEY.json.
 std::string cached_profile_path(const TrainConfig& config);

@@ -5,6 +5,7 @@
 #include "data/blend.h"
 #include "infinipipe/base/error.h"
 #include "profile/profile_machine.h"
+#include "trainer/run_record.h"
 
 namespace infinipipe {
 namespace {
@@ -40,10 +41,24 @@ bool is_another_run(const std::string& key, const TrainConfig& now, const TrainC
 
 std::string shown(const std::string& value) { return value.empty() ? "nothing" : value; }
 
+// Where a run goes on that a launcher starts again: from its newest checkpoint if it has written one.
+// With --overwrite the folder may still hold another run's, which are not its own.
+std::optional<CheckpointInfo> own_checkpoint(const TrainOptions& options) {
+  const std::string& path = options.config.checkpoint.path;
+  if (!has_checkpoints(path)) return std::nullopt;
+  std::vector<std::string> notes;
+  CheckpointInfo found = find_checkpoint(path, &notes);
+  for (const std::string& note : notes) options.warn(note);
+  const std::string run = run_record(found.record.run, found.folder + "/manifest.json").id;
+  if (options.overwrite && run != options.run_id) return std::nullopt;
+  return found;
+}
+
 }  // namespace
 
 std::optional<CheckpointInfo> checkpoint_to_resume(const TrainOptions& options) {
   const std::string& path = options.config.checkpoint.path;
+  if (options.restarted) return own_checkpoint(options);
   if (options.resume && options.overwrite) {
     throw InputError("command line", "found both --resume and --overwrite", "expected one of them");
   }
@@ -78,7 +93,7 @@ TrainConfig resumed_config(const TrainOptions& options, const CheckpointInfo& ch
   const TrainConfig& saved = checkpoint.config;
   TrainConfig config = options.configure ? options.configure(saved) : options.config;
   config.checkpoint.path = options.config.checkpoint.path;
-  const bool weights_alone = checkpoint.moments == nullptr;
+  const bool weights_alone = checkpoint.state.moments == nullptr;
   std::string changed;
   for (const ConfigKey& key : config_keys()) {
     const std::string now = key.get(config);

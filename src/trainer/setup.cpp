@@ -8,6 +8,7 @@
 #include <chrono>
 #include <thread>
 
+#include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
@@ -16,24 +17,77 @@
 
 namespace infinipipe {
 
-void require_runnable(const TrainConfig& config) {
+namespace {
+
+// Whether ranks talk as the configuration says.
+void require_communicator(const TrainConfig& config, const Ranks* ranks) {
+  const CommunicatorKind kind = config.runtime.communicator;
+  if (kind == CommunicatorKind::kAuto) return;
+  const std::string found = std::string("found ") + to_string(kind);
+  const bool threads = kind == CommunicatorKind::kThreads;
+  if (ranks == nullptr && !threads) {
+    throw InputError("config: runtime.communicator", found + " in a process that is alone",
+                     "expected several, started together",
+                     "infinipipe launch -n " + std::to_string(config.parallelism.stages) +
+                         " -- train ...; or see docs/launchers.md");
+  }
+  if (ranks != nullptr && threads) {
+    throw InputError("config: runtime.communicator",
+                     found + ", but " + std::to_string(ranks->size()) + " processes were started",
+                     "expected auto, or one process");
+  }
+  if (kind == CommunicatorKind::kNccl && config.runtime.device == Device::kCpu) {
+    throw InputError("config: runtime.communicator", found + " with --runtime.device cpu",
+                     "expected gloo, which moves tensors of the processor");
+  }
+}
+
+// Whether there is a process for each rank.
+void require_size(const TrainConfig& config, const Ranks& ranks) {
+  const Parallelism layout{config.parallelism.stages, config.parallelism.sequence_parallel,
+                           config.parallelism.data_parallel};
+  const int expected = layout.stages * layout.sequence_parallel * layout.data_parallel;
+  if (ranks.size() == expected) return;
+  throw InputError("config: parallelism",
+                   "found " + to_string(layout) + " (stages x sequence parallel x data parallel) in " +
+                       std::to_string(ranks.size()) + " processes",
+                   "expected " + std::to_string(expected) + " processes",
+                   "start as many, or set --parallelism.stages " + std::to_string(ranks.size()));
+}
+
+}  // namespace
+
+void settle_communicator(TrainConfig& config, const Ranks* ranks) {
+  CommunicatorKind& kind = config.runtime.communicator;
+  if (kind != CommunicatorKind::kAuto) return;
+  kind = ranks == nullptr                         ? CommunicatorKind::kThreads
+         : config.runtime.device == Device::kCuda ? CommunicatorKind::kNccl
+                                                  : CommunicatorKind::kGloo;
+}
+
+void settle_stages(TrainConfig& config, const Ranks* ranks) {
+  settle_communicator(config, ranks);
+  if (ranks == nullptr) return;
+  config.parallelism.stages = ranks->size();
+  config.parallelism.layers_per_stage.reset();
+}
+
+void require_runnable(const TrainConfig& config, const Ranks* ranks) {
   const auto require_one = [](const char* key, int found) {
     if (found == 1) return;
     throw InputError("config: " + std::string(key), "found " + std::to_string(found),
-                     "expected 1: this build runs pipelines of one process",
+                     "expected 1: this build runs pipelines alone",
                      "plan, simulate and compare take more");
   };
   require_one("parallelism.data_parallel", config.parallelism.data_parallel);
   require_one("parallelism.sequence_parallel", config.parallelism.sequence_parallel);
-  if (config.runtime.communicator != "threads") {
-    throw InputError("config: runtime.communicator", "found " + config.runtime.communicator,
-                     "expected threads", "this build has no other communicator");
-  }
+  require_communicator(config, ranks);
+  if (ranks != nullptr) require_size(config, *ranks);
 }
 
 Engine::Options make_engine_options(const TrainConfig& config,
-                                    const std::vector<LayerRange>& stages) {
-  require_runnable(config);
+                                    const std::vector<LayerRange>& stages, Ranks* ranks) {
+  require_runnable(config, ranks);
   Engine::Options options;
   options.model = config.model;
   options.stages = stages;
@@ -46,6 +100,8 @@ Engine::Options make_engine_options(const TrainConfig& config,
   options.optimizer = config.optimizer;
   options.only = config.training.only;
   options.total_steps = config.training.steps;
+  options.ranks = ranks;
+  options.nccl = config.runtime.communicator == CommunicatorKind::kNccl;
   return options;
 }
 

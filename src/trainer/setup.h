@@ -10,13 +10,22 @@
 
 namespace infinipipe {
 
+class Ranks;
+
+// Decides what "auto" means in this process.
+void settle_communicator(TrainConfig& config, const Ranks* ranks);
+// The same where a model only runs forward: of several processes each has a stage, whatever the stages
+// were that it was trained on.
+void settle_stages(TrainConfig& config, const Ranks* ranks);
+
 // Throws InputError for layouts that this build plans and simulates but cannot run: several
-// replicas, sequence parallelism, another communicator.
-void require_runnable(const TrainConfig& config);
+// replicas, sequence parallelism; for another number of processes than ranks, and a communicator that
+// does not fit them. `ranks` is null in a process that is alone.
+void require_runnable(const TrainConfig& config, const Ranks* ranks);
 
 // Throws what require_runnable() does.
 Engine::Options make_engine_options(const TrainConfig& config,
-                                    const std::vector<LayerRange>& stages);
+                                    const std::vector<LayerRange>& stages, Ranks* ranks);
 
 // Planner with the simulator as its judge.
 std::unique_ptr<Planner> make_judged_planner(const PlanContext& context);

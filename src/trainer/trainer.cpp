@@ -62,7 +62,9 @@ TrainingRun::Identity identity_of(const Corpus& corpus, const TrainConfig& confi
     compare_identity(identity.data, identity.tokenizer, checkpoint->record.data,
                      checkpoint->record.tokenizer, checkpoint->folder, options.warn);
   }
-  if (identity.record.id.empty()) identity.record.id = new_run().id;
+  if (identity.record.id.empty()) {
+    identity.record.id = options.run_id.empty() ? new_run().id : options.run_id;
+  }
   return identity;
 }
 
@@ -77,6 +79,7 @@ TrainResult train(const TrainOptions& options) {
   const std::optional<CheckpointInfo> checkpoint = checkpoint_to_resume(options);
   TrainConfig config = checkpoint ? resumed_config(options, *checkpoint) : options.config;
   config.settle();
+  settle_communicator(config, options.ranks);
   config.check();
   if (config.data.path.empty()) {
     throw InputError("config: data.path", "found nothing", "expected the prefix of a data set",
@@ -94,7 +97,7 @@ TrainResult train(const TrainOptions& options) {
     remove_half_written(folder);
   }
   int first = 0;
-  if (checkpoint && checkpoint->moments != nullptr) {
+  if (checkpoint && checkpoint->state.moments != nullptr) {
     first = static_cast<int>(
         batches.restore({checkpoint->sampler, checkpoint->folder + "/manifest.json", "sampler"}));
   }
@@ -108,7 +111,7 @@ TrainResult train(const TrainOptions& options) {
     require_memory(config, survey);
     warn_of_small_vocabulary(config, tokenizer, options.warn);
     if (checkpoint) profile = saved_profile(config, *checkpoint, options.log);
-    if (!profile) profile = resolve_profile(config, options.log, kProfileSeconds, options.stop);
+    if (!profile) profile = resolve_profile(config, options.log, kProfileSeconds, options.stop, options.ranks);
   } catch (const Stopped&) {
     return stopped_before(first, config, options);
   }

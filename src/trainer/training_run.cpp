@@ -43,7 +43,7 @@ std::string numbered(const std::string& folder, int step) { return folder + "/" 
 
 Engine::Options engine_options(const TrainOptions& options, const TrainConfig& config,
                                const std::vector<LayerRange>& stages) {
-  Engine::Options engine = make_engine_options(config, stages);
+  Engine::Options engine = make_engine_options(config, stages, options.ranks);
   engine.check_finite = config.training.check_finite;
   if (options.before_instruction) {
     engine.before_instruction = [&options](int step, StageId stage, const Instruction& each) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "infinipipe/base/units.h"
+#include "infinipipe/core/communicator_kind.h"
 #include "infinipipe/core/device.h"
 #include "infinipipe/core/dtype.h"
 #include "infinipipe/core/long_documents.h"
@@ -107,10 +108,12 @@ struct ClusterConfig {
 
 struct RuntimeConfig {
   Device device = Device::kCpu;
-  std::string communicator = "threads";
+  CommunicatorKind communicator = CommunicatorKind::kAuto;
   int threads_per_stage = 1;
   bool pooled_allocator = true;
   double stalled_after_seconds = 900.0;  // an instruction that takes longer ends the run; 0: never
+  // A process of several that is silent for so long ends the run.
+  double lost_after_seconds = 15.0;
 };
 
 struct CheckpointConfig {

@@ -17,6 +17,9 @@
 
 namespace infinipipe {
 
+// Processes that share the work (src/dist/ranks.h): this one drives them. Null: it is alone.
+class Ranks;
+
 // Why a step was skipped.
 inline constexpr const char* kNoTargets = "no targets";
 inline constexpr const char* kNotFinite = "not finite";
@@ -92,6 +95,11 @@ struct TrainOptions {
   bool overwrite = false;  // start afresh in a folder that holds another run's checkpoints
   std::string plan_dir;    // keep each step's plan.json here; empty: no
   std::string trace_dir;   // keep each step's measured trace here; empty: no
+  Ranks* ranks = nullptr;
+  // A launcher has started this run again after a failure: it goes on from its checkpoint where it has
+  // one, also with `overwrite`, which then only holds for other runs' checkpoints.
+  bool restarted = false;
+  std::string run_id;  // of the run where it begins here; empty: a random one
   // Messages for people, one line each; what must be heard, whatever else is not; and one call a
   // step.
   std::function<void(const std::string&)> log = [](const std::string&) {};
@@ -149,7 +157,8 @@ struct EvalOptions {
   std::string checkpoint;      // a checkpoint folder, or a folder of them
   std::string data;            // dataset prefix; empty: the checkpoint's own
   std::int64_t sequences = 0;  // documents from the first, or parts of split ones; 0: all
-  std::optional<int> stages;   // default: the checkpoint's
+  std::optional<int> stages;   // default: the checkpoint's; of several processes one each
+  Ranks* ranks = nullptr;
   // Where every document's logits are written too, as safetensors: "logits.7" [tokens, vocab]
   // of document 7, float64 for float64, else float32, and "tokens.7" int64; empty: nowhere. Each
   // document runs as one chunk.
@@ -220,6 +229,7 @@ struct GenerateOptions {
   double temperature = 0.8;  // 0: the likeliest token
   double top_p = 0.95;
   std::int64_t seed = 1;
+  Ranks* ranks = nullptr;                                                       // a stage for each
   Configure configure;                                                          // as for evaluate()
   std::function<void(const std::string&)> on_text = [](const std::string&) {};  // piece by piece
   std::function<void(const std::string&)> loaded = [](const std::string&) {};   // says what was

@@ -405,7 +405,7 @@ TEST_F(TrainCommand, BadCheckpointsAreOneLine) {
   expect_error({"generate", "--checkpoint", "run/checkpoints", "--top-p", "2"}, 2,
                "--top-p: found '2'");
   expect_error({"generate", "--checkpoint", "run/checkpoints", "--runtime.communicator", "mpi"}, 2,
-               "runtime.communicator: found mpi");
+               "runtime.communicator: found 'mpi'");
 
   const std::string file = "run/checkpoints/step-000003/model.safetensors";
   std::string bytes = read(file);

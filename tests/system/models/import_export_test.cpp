@@ -107,7 +107,7 @@ class ImportExportTest : public TrainingTest {
     const ModelFolder model(folder);
     std::map<std::string, std::pair<std::string, std::vector<std::byte>>> all;
     for (const ModelTensor& each : model_tensors(model.model())) {
-      const ModelFolder::Place place = model.at(each.name);
+      const TensorFiles::Place place = model.at(each.name);
       all[each.name] = {place.tensor->info.dtype, place.file->read(*place.tensor)};
     }
     return all;
@@ -291,7 +291,7 @@ TEST_F(ImportExportTest, WhatCannotBeIsRefused) {
 
 TEST_F(ImportExportTest, AValueThatIsNotFiniteIsNamed) {
   const ModelFolder model(hf());
-  const ModelFolder::Place place = model.at("model.norm.weight");
+  const TensorFiles::Place place = model.at("model.norm.weight");
   std::string bytes = read_file(place.file->path());
   bytes[place.tensor->offset] = '\x80';  // an infinity in bfloat16
   bytes[place.tensor->offset + 1] = '\x7f';

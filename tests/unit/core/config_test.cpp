@@ -358,7 +358,7 @@ TEST(Config, CheckRefusesWhatCannotBe) {
       {{{"cluster.devices", "-1"}}, "cluster.devices: found -1"},
       {{{"cluster.devices_per_node", "0"}}, "cluster.devices_per_node: found 0"},
       {{{"runtime.communicator", "thread"}},
-       "runtime.communicator: found 'thread', expected threads, mpi or nccl; did you mean "
+       "runtime.communicator: found 'thread', expected auto, threads, gloo or nccl; did you mean "
        "threads?"},
       {{{"runtime.threads_per_stage", "0"}}, "runtime.threads_per_stage: found 0"},
       {{{"checkpoint.every", "-1"}}, "checkpoint.every: found -1"},

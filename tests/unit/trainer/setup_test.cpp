@@ -19,7 +19,7 @@ TEST(EngineOptions, HoldWhatTheConfigurationSays) {
   config.optimizer.lr = 0.5;
   config.runtime.threads_per_stage = 3;
   config.runtime.pooled_allocator = false;
-  const Engine::Options options = make_engine_options(config, {{0, 2}, {2, 5}});
+  const Engine::Options options = make_engine_options(config, {{0, 2}, {2, 5}}, nullptr);
   EXPECT_EQ(options.model.num_hidden_layers, 5);
   EXPECT_EQ(options.stages, (std::vector<LayerRange>{{0, 2}, {2, 5}}));
   EXPECT_EQ(options.dtype, Dtype::kBfloat16);
@@ -33,12 +33,12 @@ TEST(EngineOptions, HoldWhatTheConfigurationSays) {
 
 TEST(EngineOptions, RefuseACommunicatorThatIsNotThere) {
   TrainConfig config;
-  config.runtime.communicator = "nccl";
+  config.runtime.communicator = CommunicatorKind::kNccl;
   try {
-    make_engine_options(config, {{0, 4}});
+    make_engine_options(config, {{0, 4}}, nullptr);
     FAIL() << "accepted";
   } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("runtime.communicator: found nccl, expected threads"));
+    EXPECT_THAT(error.what(), HasSubstr("runtime.communicator: found nccl in a process that is alone"));
   }
 }
 
@@ -46,20 +46,20 @@ TEST(EngineOptions, RefuseLayoutsThatOnlyPlanningKnows) {
   TrainConfig config;
   config.parallelism.data_parallel = 2;
   try {
-    require_runnable(config);
+    require_runnable(config, nullptr);
     FAIL() << "accepted";
   } catch (const InputError& error) {
     EXPECT_THAT(error.what(), HasSubstr("parallelism.data_parallel: found 2, expected 1"));
   }
   config.parallelism.data_parallel = 1;
-  require_runnable(config);
+  require_runnable(config, nullptr);
   config.parallelism.sequence_parallel = 4;
-  EXPECT_THROW(make_engine_options(config, {{0, 4}}), InputError);
+  EXPECT_THROW(make_engine_options(config, {{0, 4}}, nullptr), InputError);
 }
 
 TEST(MatmulSpeed, IsMeasured) {
   TrainConfig config;
-  EXPECT_GT(measured_matmul_flops(make_engine_options(config, {{0, 4}})), 0.0);
+  EXPECT_GT(measured_matmul_flops(make_engine_options(config, {{0, 4}}, nullptr)), 0.0);
 }
 
 }  // namespace

@@ -1,0 +1,117 @@
+#include "dist/ranks.h"
+
+#include <c10/util/Exception.h>
+
+#include <sstream>
+#include <utility>
+
+#include "infinipipe/base/error.h"
+
+namespace infinipipe {
+namespace {
+
+// The driver's word on how all watch each other, so that nobody is judged by two rules.
+std::string watch_text(const Ranks::Options& options) {
+  std::ostringstream text;
+  text.precision(17);
+  text << options.beat << ' ' << options.lost_after << ' ' << options.stalled_after;
+  return text.str();
+}
+
+void take_watch(const std::string& text, Ranks::Options& options) {
+  std::istringstream in(text);
+  in >> options.beat >> options.lost_after >> options.stalled_after;
+}
+
+}  // namespace
+
+Ranks::Ranks(const Launch& launch, const Options& options)
+    : options_(options), local_rank_(launch.local_rank), world_(launch, options.world) {
+  if (rank() == 0) {
+    for (int other = 1; other < size(); ++other) world_.send(other, watch_text(options_));
+  } else {
+    take_watch(world_.receive(0), options_);
+  }
+  Heartbeat::Options beat;
+  beat.rank = rank();
+  beat.size = size();
+  beat.beat = options_.beat;
+  beat.lost_after = options_.lost_after;
+  beat.stalled_after = options_.stalled_after;
+  beat.name = [this](int which) { return where(which); };
+  beat.end = options_.end;
+  heartbeat_ = std::make_unique<Heartbeat>(world_.new_store_client(), beat);
+}
+
+Ranks::Ranks(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size)
+    : local_rank_(rank), world_(store, rank, size, {}) {}
+
+Ranks::~Ranks() = default;
+
+std::string Ranks::where(int rank) const { return world_.where(rank); }
+
+void Ranks::send(int to, const std::string& bytes) {
+  try {
+    world_.send(to, bytes);
+  } catch (const LostConnection& connection) {
+    lost(connection);
+  }
+}
+
+std::string Ranks::receive(int from) {
+  try {
+    return world_.receive(from);
+  } catch (const LostConnection& connection) {
+    lost(connection);
+  }
+}
+
+void Ranks::at(int step, const std::string& place) {
+  step_.store(step);
+  if (heartbeat_ != nullptr) heartbeat_->at(step, place);
+}
+
+void Ranks::fail(const std::string& part, const std::string& what) { end_with(part, what); }
+
+void Ranks::fail(const std::string& part, const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const Aborted& aborted) {
+    fail(aborted.failure());
+    end_with(part, aborted.what());
+  } catch (const LostConnection& connection) {
+    lost(connection);
+  } catch (const c10::Error& error) {
+    end_with(part, error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    end_with(part, error.what());
+  } catch (...) {
+    end_with(part, "an unknown exception");
+  }
+}
+
+// Called where a stage's instruction failed. In a world without a heartbeat whoever waits for the stage
+// hears of it by its exception.
+void Ranks::fail(const StageFailure& failure) {
+  if (heartbeat_ == nullptr) return;
+  if (failure.lost_rank >= 0) heartbeat_->lost(failure.lost_rank);
+  std::string part = "step " + std::to_string(step_.load());
+  if (!failure.where.empty()) part += ", " + failure.where;
+  end_with(part, failure.what);
+}
+
+void Ranks::finish() {
+  if (heartbeat_ != nullptr) heartbeat_->finish();
+}
+
+void Ranks::end_with(const std::string& part, const std::string& what) {
+  if (heartbeat_ != nullptr) heartbeat_->fail(part, what);
+  throw RunError(part, what);
+}
+
+void Ranks::lost(const LostConnection& connection) {
+  if (heartbeat_ != nullptr) heartbeat_->lost(connection.rank());
+  throw connection;
+}
+
+}  // namespace infinipipe

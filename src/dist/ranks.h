@@ -1,0 +1,76 @@
+// One process's place among the processes of a run: the world that they share, and the heartbeat that
+// watches over them.
+#pragma once
+
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "comm/message.h"
+#include "dist/heartbeat.h"
+#include "dist/launch_environment.h"
+#include "dist/world.h"
+
+namespace infinipipe {
+
+// Rank 0 is the driver, the others serve it. What goes wrong between processes is nobody's to handle:
+// every call below that fails ends the process, with one line that names the rank at fault, and lets
+// the others end too. Thread-safe, but for send() and receive().
+class Ranks final {
+ public:
+  struct Options {
+    WorldOptions world;
+    Seconds beat = 1.0;
+    Seconds lost_after = 15.0;
+    Seconds stalled_after = 0.0;  // 0: never
+    // Prints the line, unless it is empty, and ends the process.
+    std::function<void(const std::string& line)> end;
+    // Called when another rank's process was asked to stop, as by a signal to all.
+    std::function<void()> stop_was_asked = [] {};
+  };
+
+  // Waits for all ranks. Throws what World throws.
+  Ranks(const Launch& launch, const Options& options);
+  // Of ranks that are threads of one process: nothing watches, and what fails is thrown (RunError).
+  Ranks(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size);
+  ~Ranks();
+  Ranks(const Ranks&) = delete;
+  Ranks& operator=(const Ranks&) = delete;
+
+  int rank() const { return world_.rank(); }
+  int size() const { return world_.size(); }
+  int local_rank() const { return local_rank_; }  // among those of this host
+  World& world() { return world_; }
+  std::string where(int rank) const;  // "rank 2 (stage 1, host b)"
+
+  // World::send() and receive(), for the process's main thread.
+  void send(int to, const std::string& bytes);
+  std::string receive(int from);
+
+  // What this rank does now, for messages; empty: it waits to be told.
+  void at(int step, const std::string& place);
+
+  // This rank cannot go on: `what` was wrong with `part` of the work.
+  [[noreturn]] void fail(const std::string& part, const std::string& what);
+  [[noreturn]] void fail(const std::string& part, const std::exception_ptr& thrown);
+  void fail(const StageFailure& failure);  // returns where nothing watches
+
+  void stop_was_asked() { options_.stop_was_asked(); }
+
+  // The orderly end, for each rank: from here on nobody is missed.
+  void finish();
+
+ private:
+  [[noreturn]] void end_with(const std::string& part, const std::string& what);
+  [[noreturn]] void lost(const LostConnection& connection);
+
+  Options options_;
+  int local_rank_ = 0;
+  World world_;
+  std::unique_ptr<Heartbeat> heartbeat_;  // null where ranks are threads
+  std::atomic<int> step_{0};
+};
+
+}  // namespace infinipipe

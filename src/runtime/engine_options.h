@@ -1,0 +1,43 @@
+// What an engine is made of; the same on every rank.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "infinipipe/core/config.h"
+#include "infinipipe/core/plan.h"
+
+namespace infinipipe {
+
+class Ranks;
+
+struct EngineOptions {
+  ModelSpec model;
+  std::vector<LayerRange> stages;
+  Dtype dtype = Dtype::kFloat32;
+  Device device = Device::kCpu;
+  int threads_per_stage = 1;
+  std::int64_t seed = 1;
+  // Constant tables are made for documents of so many tokens at once, so that memory does not
+  // grow with the first long one. Longer ones may come.
+  Tokens longest = 0;
+  OptimizerConfig optimizer;
+  std::vector<std::string> only;  // weights that are trained (TrainingConfig::only)
+  int total_steps = 1;            // for the learning-rate schedule
+  bool check_messages = false;    // checked communicator wrapper
+  bool pooled_allocator = true;
+  bool time_parts = false;    // fill StepResult::parts
+  bool check_finite = false;  // fill StepResult::not_finite and Update::not_finite
+  Tokens head_block_tokens = 1024;
+  // Called on a stage's thread before each of its instructions; what it throws fails the step as
+  // any other error would. For supervision and fault injection. Of this process's ranks only.
+  std::function<void(int step, StageId stage, const Instruction&)> before_instruction;
+  // The processes that share the work, one rank each; this one is rank 0. Null: all ranks are threads
+  // of this process. Must outlive the engine.
+  Ranks* ranks = nullptr;
+  bool nccl = false;  // with `ranks`: tensors go from GPU to GPU, else through the host
+};
+
+}  // namespace infinipipe

@@ -1,0 +1,151 @@
+#include "runtime/local_ranks.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "dist/ranks.h"
+#include "infinipipe/base/error.h"
+#include "model/common/dtype.h"
+#include "runtime/cuda_devices.h"
+
+namespace infinipipe {
+namespace {
+
+// `place`: which of this machine's ranks it is.
+at::Device rank_device(Device device, std::size_t place) {
+  const at::DeviceType type = device_type(device);
+  if (type == at::kCPU) return type;
+  const int devices = cuda_devices();
+  if (devices == 0) {
+    throw RunError("config: runtime.device", "found " + std::string(to_string(device)),
+                   "but this machine or build has no GPU",
+                   "use --runtime.device " + std::string(to_string(Device::kCpu)));
+  }
+  return at::Device(type, static_cast<at::DeviceIndex>(place % static_cast<std::size_t>(devices)));
+}
+
+StageExecutor::Options executor_options(const EngineOptions& options, StageId stage,
+                                        std::size_t place) {
+  StageExecutor::Options executor;
+  StageModel::Options& model = executor.model;
+  model.model = options.model;
+  model.layers = options.stages[stage.index()];
+  model.embedding = stage == StageId(0);
+  model.head = stage.index() + 1 == options.stages.size();
+  model.dtype = scalar_type(options.dtype);
+  model.device = rank_device(options.device, place);
+  model.seed = options.seed;
+  model.head_block_tokens = options.head_block_tokens;
+  model.longest = options.longest;
+  model.time_parts = options.time_parts;
+  model.check_finite = options.check_finite;
+  executor.optimizer = options.optimizer;
+  executor.only = options.only;
+  executor.total_steps = options.total_steps;
+  executor.longest = options.longest;
+  executor.before_instruction = options.before_instruction;
+  if (options.ranks != nullptr) {
+    executor.before_instruction = [ranks = options.ranks, then = options.before_instruction](
+                                      int step, StageId its_stage, const Instruction& instruction) {
+      ranks->at(step, to_string(instruction));
+      if (then) then(step, its_stage, instruction);
+    };
+  }
+  return executor;
+}
+
+}  // namespace
+
+LocalRanks::LocalRanks(const EngineOptions& options,
+                       std::vector<std::unique_ptr<TensorCommunicator>> endpoints) {
+  memory::install();
+  memory::set_pooled(options.pooled_allocator);
+  layout_.stages = static_cast<int>(options.stages.size());
+  for (std::size_t i = 0; i < endpoints.size(); ++i) {
+    const StageId stage = endpoints[i]->stage();
+    ranks_.push_back(layout_.rank(endpoints[i]->replica(), stage));
+    const std::size_t place =
+        options.ranks == nullptr ? i : static_cast<std::size_t>(options.ranks->local_rank());
+    auto endpoint = std::make_shared<std::unique_ptr<TensorCommunicator>>(std::move(endpoints[i]));
+    threads_.push_back(std::make_unique<StageThread>(
+        options.threads_per_stage,
+        [executor = executor_options(options, stage, place), endpoint] {
+          return std::make_unique<StageExecutor>(executor, std::move(*endpoint));
+        }));
+  }
+  std::exception_ptr thrown;
+  for (auto& thread : threads_) {
+    const std::exception_ptr error = thread->wait();
+    if (thrown == nullptr) thrown = error;
+  }
+  if (thrown != nullptr) std::rethrow_exception(thrown);
+}
+
+void LocalRanks::start(const Command& command, TimePoint origin) {
+  running_ = &command;
+  replies_.assign(size(), {});
+  for (std::size_t i = 0; i < size(); ++i) {
+    threads_[i]->start([this, i, origin](StageExecutor& executor) {
+      replies_[i] = execute(executor, *running_, origin);
+    });
+  }
+}
+
+std::vector<LocalRanks::Outcome> LocalRanks::wait() {
+  std::vector<Outcome> outcomes(size());
+  for (std::size_t i = 0; i < size(); ++i) outcomes[i].thrown = threads_[i]->wait();
+  for (std::size_t i = 0; i < size(); ++i) outcomes[i].reply = std::move(replies_[i]);
+  if (std::holds_alternative<RunStep>(*running_)) trim_pool(outcomes);
+  return outcomes;
+}
+
+void LocalRanks::recover() {
+  for (auto& thread : threads_)
+    thread->start([](StageExecutor& executor) { executor.recover(); });
+  for (auto& thread : threads_) thread->wait();
+}
+
+// A pool that only grows would hold every length's blocks; one that is emptied would fault its
+// pages in again. So: twice what steps of late needed.
+void LocalRanks::trim_pool(const std::vector<Outcome>& outcomes) {
+  double transient = 0.0;
+  for (const Outcome& outcome : outcomes) {
+    const auto* run = std::get_if<StageRun>(&outcome.reply);
+    if (run == nullptr) return;  // the step failed
+    transient += static_cast<double>(run->peak_activation_bytes);
+  }
+  constexpr double kAlways = 64.0 * (1 << 20);
+  pool_keep_ = std::max({0.9 * pool_keep_, 2.0 * transient, kAlways});
+  memory::trim(static_cast<std::int64_t>(pool_keep_));
+}
+
+std::vector<StageStatus> LocalRanks::status() const {
+  std::vector<StageStatus> all;
+  for (const auto& thread : threads_) all.push_back(thread->executor()->status());
+  return all;
+}
+
+void LocalRanks::keep_value(const at::Tensor& of, at::Tensor value) {
+  values_.emplace_back(of, std::move(value));
+}
+
+void LocalRanks::take_values() {
+  for (auto& [of, value] : values_) of.copy_(value);
+  forget_values();
+}
+
+std::vector<LocalRanks::StateTensor> LocalRanks::state() {
+  std::vector<StateTensor> all;
+  for (std::size_t r = 0; r < size(); ++r) {
+    StageExecutor& rank = *threads_[r]->executor();
+    auto& parameters = rank.parameters();
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const AdamW::Moments& moments = rank.moments()[i];
+      all.push_back(
+          {layout_.stage(ranks_[r]), &parameters[i], moments.exp_avg, moments.exp_avg_sq});
+    }
+  }
+  return all;
+}
+
+}  // namespace infinipipe

@@ -1,0 +1,36 @@
+#include "runtime/rank_endpoints.h"
+
+#include <utility>
+
+#include "comm/checked_communicator.h"
+#include "comm/rank_layout.h"
+#include "comm/thread_communicator.h"
+#include "dist/ranks.h"
+#include "model/common/dtype.h"
+
+namespace infinipipe {
+
+std::vector<std::unique_ptr<TensorCommunicator>> make_endpoints(const EngineOptions& options) {
+  const RankLayout layout{static_cast<int>(options.stages.size()), 1};
+  std::vector<std::unique_ptr<TensorCommunicator>> endpoints;
+  if (options.ranks != nullptr) {
+    CommunicatorOptions communicator;
+    communicator.activations = scalar_type(options.dtype);
+    communicator.parameters = options.dtype == Dtype::kFloat64 ? at::kDouble : at::kFloat;
+    communicator.device = device_type(options.device);
+    communicator.nccl = options.nccl;
+    communicator.check = options.check_messages;
+    communicator.on_failure = [ranks = options.ranks](const StageFailure& failure) {
+      ranks->fail(failure);
+    };
+    endpoints.push_back(options.ranks->world().communicator(layout, communicator));
+  } else if (options.check_messages) {
+    for (auto& inner : make_thread_communicators<CheckedMessage<at::Tensor>>(layout))
+      endpoints.push_back(std::make_unique<CheckedCommunicator<at::Tensor>>(std::move(inner)));
+  } else {
+    endpoints = make_thread_communicators<at::Tensor>(layout);
+  }
+  return endpoints;
+}
+
+}  // namespace infinipipe
