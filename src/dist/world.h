@@ -42,7 +42,7 @@ struct WorldOptions {
 // One object per rank, used by one thread, except for new_store_client(). Every rank makes one; the
 // constructor returns when all are there and can talk. It throws RunError, naming who did not come
 // or is there twice, and InputError, naming the hosts, where they run different code.
-// No object of it may outlive rank 0's but by what it takes to end: rank 0 has the store.
+// Rank 0 serves the store, so its object is the last that ends.
 class World final {
  public:
   World(const Launch& launch, WorldOptions options);
