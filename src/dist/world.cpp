@@ -273,6 +273,8 @@ std::string World::receive(int from) {
   return bytes;
 }
 
+c10::intrusive_ptr<c10d::Store> World::new_store_client() const { return connection_.new_client(); }
+
 std::unique_ptr<Communicator<at::Tensor>> World::communicator(const RankLayout& layout,
                                                               const CommunicatorOptions& options) {
   INFINIPIPE_ASSERT(layout.size() == size_, "a layout has one rank for each process");

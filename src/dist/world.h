@@ -66,8 +66,8 @@ class World final {
   std::string receive(int from);
 
   // A client of the store of its own, for the heartbeat, which must not wait for other calls. With
-  // a store that was given, that one. Any thread.
-  c10::intrusive_ptr<c10d::Store> new_store_client() const { return connection_.new_client(); }
+  // a store that was given, that one. Any thread. Who uses it includes c10d's Store.hpp.
+  c10::intrusive_ptr<c10d::Store> new_store_client() const;
 
   // For the stages and replicas of the layout, which has as many ranks as there are. All ranks
   // call it, with the same arguments but for the callback, as often as they like. The World must
