@@ -40,7 +40,7 @@ cmake_path(GET INFINIPIPE_HIGHS_LIBRARY FILENAME highs_name)
 set(public_headers FILES_MATCHING PATTERN "*.h")
 if(INFINIPIPE_TORCH)
   infinipipe_package(trainer infinipipe_training LINKS infinipipe_planning
-    MODULES comm model runtime profile trainer)
+    MODULES comm dist model runtime profile trainer)
   if(INFINIPIPE_CUDA)
     # Several gigabytes of libraries: they stay in the folders where the build found them.
     set(installed_torch ${INFINIPIPE_TORCH_FOLDERS})

@@ -2,7 +2,8 @@
 # measures and fits them, and how they are built.
 file(GLOB_RECURSE timed_sources CONFIGURE_DEPENDS
   "${PROJECT_SOURCE_DIR}/src/model/*" "${PROJECT_SOURCE_DIR}/src/runtime/*"
-  "${PROJECT_SOURCE_DIR}/src/comm/*" "${PROJECT_SOURCE_DIR}/src/profile/*"
+  "${PROJECT_SOURCE_DIR}/src/comm/*" "${PROJECT_SOURCE_DIR}/src/dist/*"
+  "${PROJECT_SOURCE_DIR}/src/profile/*"
   "${PROJECT_SOURCE_DIR}/src/cost/*"
   "${INFINIPIPE_SITE}/torch/include/torch/headeronly/version.h")
 list(FILTER timed_sources EXCLUDE REGEX "\\.md$")

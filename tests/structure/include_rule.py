@@ -26,7 +26,8 @@ PLANNING = {
 }
 RUNNING = {
     "model": {"base", "core", "comm"},
-    "runtime": {"base", "core", "comm", "model"},
+    "dist": {"base", "core", "comm"},
+    "runtime": {"base", "core", "comm", "dist", "model"},
     "profile": {"base", "core", "cost", "model", "runtime"},
 }
 RUNNING["trainer"] = set(PLANNING) | set(RUNNING)
@@ -39,7 +40,7 @@ SHARED_FOLDER = {"model": "common"}
 
 # third-party headers -> files that own them
 OWNERS = [
-    (re.compile(r"^(ATen|torch|c10)/"), re.compile(r"^src/(model|runtime|profile|trainer)/|^src/cli/\w+_torch\.cpp$")),
+    (re.compile(r"^(ATen|torch|c10)/"), re.compile(r"^src/(dist|model|runtime|profile|trainer)/|^src/cli/\w+_torch\.cpp$")),
     (re.compile(r"highs_c_api\.h$"), re.compile(r"^src/planner/recompute/milp\.cpp$")),
     (re.compile(r"^toml\+\+/"), re.compile(r"^src/core/config_toml\.cpp$")),
     (re.compile(r"^CLI/"), re.compile(r"^src/cli/")),
@@ -47,7 +48,9 @@ OWNERS = [
     (re.compile(r"^zlib\.h$"), re.compile(r"^src/data/gzip_decoder\.cpp$")),
     (re.compile(r"^zstd\.h$"), re.compile(r"^src/data/zstd_decoder\.cpp$")),
     (re.compile(r"^xxhash\.h$"), re.compile(r"^src/base/hash\.cpp$")),
-    (re.compile(r"^(mpi|nccl)\.h$"), re.compile(r"^src/comm/")),
+    (re.compile(r"^gloo/"), re.compile(r"^src/dist/(gloo\.cpp|gloo_headers/.*)$")),
+    (re.compile(r"^(mpi|nccl)\.h$|/ProcessGroupNCCL\.hpp$"), re.compile(r"^src/dist/nccl\.cpp$")),
+    (re.compile(r"/ProcessGroupGloo\.hpp$"), re.compile(r"^src/dist/gloo\.cpp$")),
 ]
 # What a public header may include beside ours and the standard library's.
 PUBLIC_THIRD_PARTY = {"nlohmann/json_fwd.hpp"}

@@ -1,0 +1,4 @@
+// Declarations of our own; see the README beside this folder.
+#pragma once
+
+#include <gloo/context.h>
