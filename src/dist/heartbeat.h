@@ -35,8 +35,8 @@ class Heartbeat final {
     Seconds stalled_after = 600.0;  // in which no rank moved; 0: never
     bool with_parent = true;        // end when the process that started this one has gone
     // "rank 5 (stage 2, host b)"
-    std::function<std::string(int rank)> name = [](int rank) {
-      return "rank " + std::to_string(rank);
+    std::function<std::string(int rank)> name = [](int which) {
+      return "rank " + std::to_string(which);
     };
     // Must end the process, after it has printed `line` unless that is empty: one rank says the
     // verdict, the others end in silence (all say it where rank 0 has gone, with the store). Called
