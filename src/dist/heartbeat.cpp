@@ -65,7 +65,8 @@ Heartbeat::~Heartbeat() {
 
 void Heartbeat::at(int step, std::string place) {
   const std::lock_guard lock(mutex_);
-  own_.step = step;
+  if (place.empty()) place = kIdle;
+  if (place != kIdle) own_.step = step;
   own_.place = std::move(place);
   ++own_.moves;
 }

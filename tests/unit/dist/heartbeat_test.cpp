@@ -105,6 +105,7 @@ INSTANTIATE_TEST_SUITE_P(Heartbeat, OnEachStore, ::testing::Bool());
 TEST_P(OnEachStore, ALostRankIsNamedInOneLine) {
   Ranks ranks(4, clients());
   ranks[2].at(17, "B0.2");
+  ranks[3].at(0, "");
   ASSERT_TRUE(ranks.quiet(4 * kBeat));  // a beat has told so
   ranks.kill(2);
   EXPECT_THAT(ranks.verdict(3), AllOf(HasSubstr("error: step 17: lost rank 2, silent for 1"),
@@ -182,13 +183,13 @@ TEST(Heartbeat, ARunThatMovesOrWaitsForACommandIsNotStalled) {
     ranks[1].at(4, "B0.0");  // one that moves is enough
     ASSERT_TRUE(ranks.quiet(0.1));
   }
-  for (int rank = 0; rank < 2; ++rank) ranks[rank].at(4, Heartbeat::kIdle);
+  for (int rank = 0; rank < 2; ++rank) ranks[rank].at(0, "");
   EXPECT_TRUE(ranks.quiet(1.0));
 }
 
 TEST(Heartbeat, ALongTextAndOddPlacesArrive) {
   Ranks ranks(2);
-  ranks[1].at(1, "");
+  ranks[1].at(1, " odd place ");
   ranks[1].fail("  two  blanks", std::string(5000, 'x'));
   EXPECT_THAT(ranks.verdict(2), HasSubstr(":   two  blanks: " + std::string(5000, 'x')));
 }
