@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
 TIMED := @tools/timed.sh
 
-.PHONY: help setup build program install sbom tests benchmarks test train bench paper peers interop extend extension soak \
+.PHONY: help setup build program install sbom tests benchmarks test train bench paper peers interop launchers extend extension soak \
   format lint plan-only asan tsan soak-sanitizers cuda corpus clean clean-runs distclean
 
 help:  ## this list
@@ -63,6 +63,9 @@ peers: benchmarks  ## side by side with PyTorch's pipelining (about an hour a ro
 
 interop: program  ## against transformers: models in and out, logits, training steps (10 minutes)
 	$(TIMED) interop tools/interop.sh $(BINARY)
+
+launchers: program  ## the lines of docs/launchers.md with torchrun, mpirun, Slurm and two hosts (as root)
+	$(TIMED) launchers tools/launchers.sh $(BINARY) $(LAUNCHERS)
 
 extend: program  ## a real model, SmolLM2-135M, from 8,192 to 16,384 tokens (about an hour)
 	$(TIMED) extend examples/smollm2/extend.sh $(BINARY)

@@ -13,7 +13,7 @@ namespace {
 struct Options {
   std::int64_t ranks = 0;
   std::int64_t max_restarts = 0;
-  double grace = Launch{}.grace;
+  double grace = LaunchOptions{}.grace;
   std::vector<std::string> command;
 };
 
@@ -32,7 +32,7 @@ void run(const Options& options, Console& console) {
     console.result(line.text);
     return;
   }
-  Launch launch;
+  LaunchOptions launch;
   launch.program.file = "/proc/self/exe";
   launch.program.arguments = options.command;
   launch.program.arguments.insert(launch.program.arguments.begin(), "infinipipe");

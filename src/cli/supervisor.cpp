@@ -93,7 +93,7 @@ std::string counted(int number, const std::string& what) {
 
 class Supervisor final {
  public:
-  explicit Supervisor(const Launch& launch) : launch_(launch), run_id_(random_id()) {}
+  explicit Supervisor(const LaunchOptions& launch) : launch_(launch), run_id_(random_id()) {}
 
   int run() {
     for (int restart = 0;; ++restart) {
@@ -281,7 +281,7 @@ class Supervisor final {
 
   Rank& at(int rank) { return ranks_[static_cast<std::size_t>(rank)]; }
 
-  const Launch& launch_;
+  const LaunchOptions& launch_;
   std::string run_id_;
   Signals signals_;
   RankOutput output_;
@@ -296,6 +296,6 @@ class Supervisor final {
 
 }  // namespace
 
-int supervise(const Launch& launch) { return Supervisor(launch).run(); }
+int supervise(const LaunchOptions& launch) { return Supervisor(launch).run(); }
 
 }  // namespace infinipipe::cli

@@ -6,7 +6,7 @@
 
 namespace infinipipe::cli {
 
-struct Launch {
+struct LaunchOptions {
   Program program;
   int ranks = 1;
   int max_restarts = 0;
@@ -31,6 +31,6 @@ struct Launch {
 // Says in a line on stderr: a rank killed by a signal or with an exit code of nobody's, a restart,
 // why there is none. Call it on the main thread of a process without other children. Throws
 // RunError where ranks cannot be started.
-int supervise(const Launch& launch);
+int supervise(const LaunchOptions& launch);
 
 }  // namespace infinipipe::cli

@@ -169,8 +169,9 @@ void World::say_hello() {
                        format_seconds(options_.hello_seconds) + ":" + missing,
                    "", "look at their output");
   }
-  for (int rank = 0; rank < size_; ++rank)
-    facts_.push_back(facts_from(store.get_to_str(hello_key(rank)), rank));
+  for (const std::vector<std::uint8_t>& said : store.multiGet(keys))
+    facts_.push_back(
+        facts_from(std::string(said.begin(), said.end()), static_cast<int>(facts_.size())));
   check_versions();
   if (rank_ == 0) warn_of_few_processors();
 }
@@ -207,8 +208,8 @@ void World::connect() {
   for (const RankFacts& other : facts_)
     if (is_loopback(address) && !is_loopback(other.address))
       address = address_towards(other.address, 1);
-  gloo_ = gloo_groups(address, options_.hello_seconds);
   try {
+    gloo_ = gloo_groups(address, options_.hello_seconds);
     control_ =
         gloo_(c10::make_intrusive<c10d::PrefixStore>("control", connection_.store), rank_, size_);
   } catch (const std::exception& error) {
@@ -271,6 +272,8 @@ std::string World::receive(int from) {
   }
   return bytes;
 }
+
+c10::intrusive_ptr<c10d::Store> World::new_store_client() const { return connection_.new_client(); }
 
 std::unique_ptr<Communicator<at::Tensor>> World::communicator(const RankLayout& layout,
                                                               const CommunicatorOptions& options) {

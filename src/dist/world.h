@@ -42,7 +42,7 @@ struct WorldOptions {
 // One object per rank, used by one thread, except for new_store_client(). Every rank makes one; the
 // constructor returns when all are there and can talk. It throws RunError, naming who did not come
 // or is there twice, and InputError, naming the hosts, where they run different code.
-// No object of it may outlive rank 0's but by what it takes to end: rank 0 has the store.
+// Rank 0 serves the store, so its object is the last that ends.
 class World final {
  public:
   World(const Launch& launch, WorldOptions options);
@@ -66,8 +66,8 @@ class World final {
   std::string receive(int from);
 
   // A client of the store of its own, for the heartbeat, which must not wait for other calls. With
-  // a store that was given, that one. Any thread.
-  c10::intrusive_ptr<c10d::Store> new_store_client() const { return connection_.new_client(); }
+  // a store that was given, that one. Any thread. Who uses it includes c10d's Store.hpp.
+  c10::intrusive_ptr<c10d::Store> new_store_client() const;
 
   // For the stages and replicas of the layout, which has as many ranks as there are. All ranks
   // call it, with the same arguments but for the callback, as often as they like. The World must

@@ -44,15 +44,15 @@ class SupervisorTest : public ::testing::Test {
       "progress() { echo \"$1\" >&\"$INFINIPIPE_PROGRESS_FD\"; }\n"
       "endless() { while :; do sleep 0.05; done; }\n";
 
-  static Launch launch(const std::string& script, int ranks = 2) {
-    Launch launch;
+  static LaunchOptions launch(const std::string& script, int ranks = 2) {
+    LaunchOptions launch;
     launch.program = {"/bin/bash", {"bash", "-c", kPrelude + script}};
     launch.ranks = ranks;
     return launch;
   }
 
   // supervise() in a process and folder of its own; `out` and `err` are files there unless given.
-  pid_t start(const Launch& launch, int out = -1) {
+  pid_t start(const LaunchOptions& launch, int out = -1) {
     const pid_t child = ::fork();
     if (child != 0) return child;
     if (::chdir(folder_.c_str()) != 0) ::_exit(99);
@@ -75,7 +75,7 @@ class SupervisorTest : public ::testing::Test {
             std::filesystem::exists(path("out")) ? read_file(path("out")) : "",
             read_file(path("err"))};
   }
-  Outcome run(const Launch& launch) { return finish(start(launch)); }
+  Outcome run(const LaunchOptions& launch) { return finish(start(launch)); }
 
   static bool eventually(const std::function<bool()>& holds) {
     for (int i = 0; i < 2000 && !holds(); ++i) {
@@ -159,7 +159,7 @@ TEST_F(SupervisorTest, DeathsAreNamed) {
 }
 
 TEST_F(SupervisorTest, AProgramThatIsNotThereIsAnErrorWithoutRestart) {
-  Launch none;
+  LaunchOptions none;
   none.program = {"/nowhere/program", {"program"}};
   none.max_restarts = 5;
   const Outcome all = run(none);
@@ -222,7 +222,7 @@ TEST_F(SupervisorTest, RestartsFollowFailuresThatMadeProgress) {
   };
   for (const auto& each : cases) {
     std::filesystem::remove(path("starts"));
-    Launch all = launch("[ $RANK = 1 ] || echo . >> starts\n" + each.script);
+    LaunchOptions all = launch("[ $RANK = 1 ] || echo . >> starts\n" + each.script);
     all.max_restarts = 3;
     const Outcome outcome = run(all);
     EXPECT_EQ(outcome.code, each.code) << each.script << '\n' << outcome.err;
@@ -231,7 +231,7 @@ TEST_F(SupervisorTest, RestartsFollowFailuresThatMadeProgress) {
 }
 
 TEST_F(SupervisorTest, RestartsAreSaid) {
-  Launch all = launch("[ $RANK = 1 ] || { progress 12; progress 17; exit 1; }");
+  LaunchOptions all = launch("[ $RANK = 1 ] || { progress 12; progress 17; exit 1; }");
   all.max_restarts = 3;
   EXPECT_EQ(run(all).err,
             "launch: restart 1 of 3, 17 steps done before\n"
@@ -242,7 +242,7 @@ TEST_F(SupervisorTest, EachStopSignalIsOneSigtermToEveryRank) {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) {
     SCOPED_TRACE(signal);
     for (const char* const file : {"up.0", "up.1"}) std::filesystem::remove(path(file));
-    Launch all = launch(
+    LaunchOptions all = launch(
         "trap 'echo term' TERM; touch up.$RANK\n"
         "await stop.$RANK; [ $RANK = 0 ] && exit 5; exit 0");
     all.max_restarts = 3;
@@ -263,7 +263,7 @@ TEST_F(SupervisorTest, EachStopSignalIsOneSigtermToEveryRank) {
 }
 
 TEST_F(SupervisorTest, TheSecondStopSignalKillsAll) {
-  Launch all = launch("trap '' TERM; touch up.$RANK; endless");
+  LaunchOptions all = launch("trap '' TERM; touch up.$RANK; endless");
   all.max_restarts = 3;
   const pid_t child = start(all);
   await("up.0");
@@ -287,7 +287,7 @@ TEST_F(SupervisorTest, AnIgnoredSignalStaysIgnored) {
 }
 
 TEST_F(SupervisorTest, WhoOutlivesAFailureIsEndedWithAllThatItStarted) {
-  Launch all = launch(
+  LaunchOptions all = launch(
       "trap '' TERM; sleep 1000 & echo $! > child.$RANK; echo $$ > self.$RANK\n"
       "await self.0; await self.1; [ $RANK = 1 ] && exit 1; endless");
   all.grace = 0.2;
