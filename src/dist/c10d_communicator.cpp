@@ -31,6 +31,7 @@ C10dCommunicator::C10dCommunicator(const RankLayout& layout, int rank, Communica
       options_(std::move(options)),
       transfers_(failure_, std::move(who)) {
   make_groups(make);
+  all_reduce_sum({});  // whoever leaves at once leaves nobody behind who still waits to connect
 }
 
 C10dCommunicator::~C10dCommunicator() = default;

@@ -208,20 +208,33 @@ void World::connect() {
   for (const RankFacts& other : facts_)
     if (is_loopback(address) && !is_loopback(other.address))
       address = address_towards(other.address, 1);
-  try {
-    gloo_ = gloo_groups(address, options_.hello_seconds);
-    control_ =
-        gloo_(c10::make_intrusive<c10d::PrefixStore>("control", connection_.store), rank_, size_);
-  } catch (const std::exception& error) {
-    const std::string reason = error.what();
-    throw RunError(where(rank_) + ", address " + address,
-                   "cannot connect to all other ranks: " + reason.substr(0, reason.find('\n')));
-  }
+  std::vector<int> all;
+  for (int rank = 0; rank < size_; ++rank) all.push_back(rank);
+  gloo_ = gloo_groups(address, options_.hello_seconds);
+  control_ = make_group(gloo_, "control", all);
   transfers_ = std::make_unique<Transfers>(no_failure_, [this](int rank) { return where(rank); });
-  measure_clocks();
+  meet();
 }
 
-void World::measure_clocks() {
+c10::intrusive_ptr<c10d::Backend> World::make_group(const GroupFactory& factory,
+                                                    const std::string& name,
+                                                    const std::vector<int>& ranks) const {
+  const auto own = std::find(ranks.begin(), ranks.end(), rank_) - ranks.begin();
+  try {
+    return factory(c10::make_intrusive<c10d::PrefixStore>(name, connection_.store),
+                   static_cast<int>(own), static_cast<int>(ranks.size()));
+  } catch (const std::exception& error) {
+    std::string others;
+    for (const int rank : ranks)
+      if (rank != rank_) others += (others.empty() ? "" : ", ") + where(rank);
+    const std::string reason = error.what();
+    throw RunError(where(rank_) + " cannot connect to " + others,
+                   reason.substr(0, reason.find('\n')), "",
+                   "look at their output, and whether all hosts reach each other at any port");
+  }
+}
+
+void World::meet() {
   clock_offsets_.assign(static_cast<std::size_t>(size_), 0);
   const int peers_end = rank_ == 0 ? size_ : 1;
   for (int peer = rank_ == 0 ? 1 : 0; peer < peers_end; ++peer) {
@@ -246,6 +259,12 @@ void World::measure_clocks() {
           *clock.const_data_ptr<double>() - (before + after) / 2;
     }
   }
+  // All have answered, so all are connected: whoever leaves from now on leaves nobody behind who
+  // still waits to connect.
+  for (int peer = 1; rank_ == 0 && peer < size_; ++peer)
+    transfers_->send(control(peer), one_number(at::kDouble));
+  if (rank_ != 0)
+    transfers_->wait(transfers_->post(control(0), one_number(at::kDouble)), control(0));
 }
 
 void World::send(int to, const std::string& bytes) {
@@ -281,10 +300,7 @@ std::unique_ptr<Communicator<at::Tensor>> World::communicator(const RankLayout& 
   const std::string prefix = "communicator" + std::to_string(communicators_++);
   const GroupFactory data = options.nccl ? nccl_groups() : gloo_;
   const MakeGroup make = [&](const std::string& name, const std::vector<int>& ranks, bool host) {
-    const auto own = std::find(ranks.begin(), ranks.end(), rank_) - ranks.begin();
-    return (host ? gloo_ : data)(
-        c10::make_intrusive<c10d::PrefixStore>(prefix + "/" + name, connection_.store),
-        static_cast<int>(own), static_cast<int>(ranks.size()));
+    return make_group(host ? gloo_ : data, prefix + "/" + name, ranks);
   };
   return std::make_unique<C10dCommunicator>(layout, rank_, options, make,
                                             [this](int rank) { return where(rank); });

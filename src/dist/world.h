@@ -81,7 +81,9 @@ class World final {
   void check_versions() const;
   void warn_of_few_processors() const;
   void connect();
-  void measure_clocks();
+  c10::intrusive_ptr<c10d::Backend> make_group(const GroupFactory& factory, const std::string& name,
+                                               const std::vector<int>& ranks) const;
+  void meet();  // and compare clocks
   Peer control(int rank) const { return {control_.get(), rank, rank}; }
 
   int rank_;
