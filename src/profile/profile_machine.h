@@ -19,6 +19,8 @@ struct ProfileOptions {
   Dtype dtype = Dtype::kFloat32;
   Device device = Device::kCpu;
   int threads_per_stage = 1;
+  // That training will have. One alone is measured, but all share the machine's memory.
+  int replicas = 1;
   bool pooled_allocator = true;  // Engine::Options
   Tokens longest = 16384;        // the longest document that training will see
   Seconds seconds = 60.0;        // to spend on measuring, roughly; the least is four rounds

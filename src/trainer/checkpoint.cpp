@@ -29,36 +29,39 @@ constexpr std::string_view kFromKey = "model.from";
 constexpr std::string_view kFirstMoment = "exp_avg.";
 constexpr std::string_view kSecondMoment = "exp_avg_sq.";
 
-// A logical tensor and where its values are.
+// A tensor of a file.
 struct Named {
   std::string name;
-  at::Tensor tensor;
+  at::Tensor like;  // its dtype and shape
 };
+// Hands over a tensor's values.
+using Take = std::function<void(const std::string& name, const at::Tensor& values)>;
 
-void require_finite(const std::vector<Named>& tensors, const std::string& folder) {
-  for (const Named& named : tensors) {
-    if (all_finite(named.tensor)) continue;
-    throw NotFiniteError(folder, "not written: " + named.name + " has a value that is not finite",
-                         "expected finite weights and moments",
-                         "the run has diverged: go on from an earlier checkpoint, with a lower "
-                         "optimizer.lr");
-  }
+void require_finite(const std::string& name, const at::Tensor& values, const std::string& folder) {
+  if (all_finite(values)) return;
+  throw NotFiniteError(folder, "not written: " + name + " has a value that is not finite",
+                       "expected finite weights and moments",
+                       "the run has diverged: go on from an earlier checkpoint, with a lower "
+                       "optimizer.lr");
 }
 
-// Returns the file's entry for the manifest.
-Json write_tensors(const std::string& folder, const char* file, const std::vector<Named>& tensors) {
+// `give` hands over every one of the tensors, one at a time, so that no more need be in one place.
+// Returns the file's entry for the manifest. `future`: the folder's name when it is complete.
+Json write_tensors(const std::string& folder, const char* file, const std::vector<Named>& tensors,
+                   const std::string& future, const std::function<void(const Take&)>& give) {
   std::vector<TensorInfo> infos;
   for (const Named& named : tensors) {
     infos.push_back(
-        {named.name, row_of(named.tensor.scalar_type()).stored, named.tensor.sizes().vec()});
+        {named.name, row_of(named.like.scalar_type()).stored, named.like.sizes().vec()});
   }
   const std::string path = folder + "/" + file;
   SafetensorsWriter writer(path, infos, {{"format", "pt"}});
-  for (const Named& named : tensors) {
-    const at::Tensor values = named.tensor.detach().cpu().contiguous();
-    writer.write_tensor(named.name, {static_cast<const std::byte*>(values.const_data_ptr()),
-                                     static_cast<std::size_t>(values.nbytes())});
-  }
+  give([&](const std::string& name, const at::Tensor& tensor) {
+    require_finite(name, tensor, future);
+    const at::Tensor values = tensor.detach().cpu().contiguous();
+    writer.write_tensor(name, {static_cast<const std::byte*>(values.const_data_ptr()),
+                               static_cast<std::size_t>(values.nbytes())});
+  });
   const std::string hash = writer.finish();
   return {{"name", file}, {"hash", hash}, {"bytes", fs::file_size(path)}};
 }
@@ -323,24 +326,35 @@ std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_
                             const Rotation& rotation) {
   const std::string& path = config.checkpoint.path;
   make_folder(path);
+  std::vector<Engine::StateTensor> states = engine.state();
+  // The same tensor under its own name is there.
+  std::erase_if(states, [](const auto& state) { return state.parameter->tied_copy; });
   std::vector<Named> weights;
   std::vector<Named> moments;
-  for (const Engine::StateTensor& state : engine.state()) {
-    if (state.parameter->tied_copy) continue;  // the same tensor under its own name is there
-    const std::string& tensor = state.parameter->name;
-    weights.push_back({tensor, state.parameter->master});
-    moments.push_back({std::string(kFirstMoment) + tensor, state.exp_avg});
-    moments.push_back({std::string(kSecondMoment) + tensor, state.exp_avg_sq});
+  for (const Engine::StateTensor& state : states) {
+    const Parameter& parameter = *state.parameter;
+    weights.push_back({parameter.name, parameter.master});
+    moments.push_back({std::string(kFirstMoment) + parameter.name, parameter.master});
+    moments.push_back({std::string(kSecondMoment) + parameter.name, parameter.master});
   }
+  const auto give_weights = [&](const Take& take) {
+    for (const Engine::StateTensor& state : states)
+      take(state.parameter->name, state.parameter->master);
+  };
+  const auto give_moments = [&](const Take& take) {
+    for (const Engine::StateTensor& state : states) {
+      const AdamW::Moments whole = engine.moments(state);
+      take(std::string(kFirstMoment) + state.parameter->name, whole.exp_avg);
+      take(std::string(kSecondMoment) + state.parameter->name, whole.exp_avg_sq);
+    }
+  };
   const std::string future = path + "/" + step_name(next_step);
-  require_finite(weights, future);
-  require_finite(moments, future);
-  const char* const dtype = row_of(weights.front().tensor.scalar_type()).name;
+  const char* const dtype = row_of(weights.front().like.scalar_type()).name;
   std::string folder =
       write_checkpoint(config, next_step, sampler, record, dtype, [&](const std::string& into) {
         Json files = Json::array();
-        files.push_back(write_tensors(into, kModelFile, weights));
-        files.push_back(write_tensors(into, kOptimizerFile, moments));
+        files.push_back(write_tensors(into, kModelFile, weights, future, give_weights));
+        files.push_back(write_tensors(into, kOptimizerFile, moments, future, give_moments));
         return files;
       });
   remove_old(path, folder, config.checkpoint.keep, rotation);
@@ -434,20 +448,22 @@ void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer)
   std::optional<SafetensorsFile> moments;
   if (optimizer && info.moments != nullptr) moments.emplace(info.moments);
 
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // to, from: nothing changes until all fit
+  struct Values {
+    Engine::StateTensor state;
+    at::Tensor master;
+    AdamW::Moments moments;
+  };
+  std::vector<Values> all;  // nothing changes until all fit
   std::map<std::string, bool> used;
   for (const Engine::StateTensor& state : engine.state()) {
     if (state.parameter->tied_copy) continue;  // state_changed() brings it in line
     const std::string& name = state.parameter->name;
+    const at::Tensor& like = state.parameter->master;
     used[name] = true;
-    copies.emplace_back(state.parameter->master,
-                        read_weight(model, model.at(name), state.parameter->master));
-    if (moments) {
-      copies.emplace_back(state.exp_avg,
-                          read_moment(*moments, std::string(kFirstMoment) + name, state.exp_avg));
-      copies.emplace_back(state.exp_avg_sq, read_moment(*moments, std::string(kSecondMoment) + name,
-                                                        state.exp_avg_sq));
-    }
+    Values& values = all.emplace_back(Values{state, read_weight(model, model.at(name), like), {}});
+    if (!moments) continue;
+    values.moments = {read_moment(*moments, std::string(kFirstMoment) + name, like),
+                      read_moment(*moments, std::string(kSecondMoment) + name, like)};
   }
   for (const StoredTensor& stored : model.tensors()) {
     if (!used.contains(stored.info.name)) {
@@ -455,7 +471,10 @@ void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer)
                        "expected the model it was saved from");
     }
   }
-  for (auto& [to, from] : copies) to.copy_(from);
+  for (const Values& values : all) {
+    values.state.parameter->master.copy_(values.master);
+    if (moments) engine.set_moments(values.state, values.moments);
+  }
   engine.state_changed();
 }
 

@@ -71,6 +71,7 @@ std::string generate(const GenerateOptions& options) {
   }
 
   const LayerRange all{0, static_cast<int>(config.model.num_hidden_layers)};
+  config.parallelism.data_parallel = 1;  // one text is one replica's work
   Engine engine(make_engine_options(config, {all}));
   load_checkpoint(checkpoint, engine, false);
   options.loaded("loaded  " + checkpoint.folder + ", step " + std::to_string(checkpoint.next_step));

@@ -32,6 +32,7 @@ ProfileOptions profile_options(const TrainConfig& config) {
   options.dtype = config.training.dtype;
   options.device = config.runtime.device;
   options.threads_per_stage = config.runtime.threads_per_stage;
+  options.replicas = config.parallelism.data_parallel;
   options.pooled_allocator = config.runtime.pooled_allocator;
   options.longest = config.data.max_sequence_length;
   options.code = kCodeVersion;
@@ -50,6 +51,7 @@ std::string cached_profile_path(const TrainConfig& config) {
   key["layers_per_stage"] = config.parallelism.layers_per_stage.value_or(std::vector<int>{});
   key["threads"] = config.runtime.threads_per_stage;
   key["pooled"] = config.runtime.pooled_allocator;
+  if (config.parallelism.data_parallel > 1) key["replicas"] = config.parallelism.data_parallel;
   key["longest"] = config.data.max_sequence_length;
   key["code"] = kCodeVersion;
   return cache_folder() + "/" + hash_json(key).substr(0, 16) + ".json";

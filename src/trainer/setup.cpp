@@ -17,14 +17,11 @@
 namespace infinipipe {
 
 void require_runnable(const TrainConfig& config) {
-  const auto require_one = [](const char* key, int found) {
-    if (found == 1) return;
-    throw InputError("config: " + std::string(key), "found " + std::to_string(found),
-                     "expected 1: this build runs pipelines of one process",
+  if (const int found = config.parallelism.sequence_parallel; found != 1) {
+    throw InputError("config: parallelism.sequence_parallel", "found " + std::to_string(found),
+                     "expected 1: this build runs pipelines and replicas of them",
                      "plan, simulate and compare take more");
-  };
-  require_one("parallelism.data_parallel", config.parallelism.data_parallel);
-  require_one("parallelism.sequence_parallel", config.parallelism.sequence_parallel);
+  }
   if (config.runtime.communicator != "threads") {
     throw InputError("config: runtime.communicator", "found " + config.runtime.communicator,
                      "expected threads", "this build has no other communicator");
@@ -37,6 +34,7 @@ Engine::Options make_engine_options(const TrainConfig& config,
   Engine::Options options;
   options.model = config.model;
   options.stages = stages;
+  options.replicas = config.parallelism.data_parallel;
   options.dtype = config.training.dtype;
   options.device = config.runtime.device;
   options.threads_per_stage = config.runtime.threads_per_stage;
@@ -53,8 +51,8 @@ std::unique_ptr<Planner> make_judged_planner(const PlanContext& context) {
   return make_planner(context, std::make_shared<SimulatorEvaluator>(context.limit()));
 }
 
-double devices_at_work(Device device, std::size_t stages) {
-  const auto count = static_cast<double>(stages);
+double devices_at_work(Device device, std::size_t ranks) {
+  const auto count = static_cast<double>(ranks);
   return device == Device::kCpu ? count : std::min(count, static_cast<double>(cuda_devices()));
 }
 

@@ -10,8 +10,8 @@
 
 namespace infinipipe {
 
-// Throws InputError for layouts that this build plans and simulates but cannot run: several
-// replicas, sequence parallelism, another communicator.
+// Throws InputError for layouts that this build plans and simulates but cannot run: sequence
+// parallelism, another communicator.
 void require_runnable(const TrainConfig& config);
 
 // Throws what require_runnable() does.
@@ -21,9 +21,9 @@ Engine::Options make_engine_options(const TrainConfig& config,
 // Planner with the simulator as its judge.
 std::unique_ptr<Planner> make_judged_planner(const PlanContext& context);
 
-// How many of what measured_matmul_flops() measures work at once: each stage has threads of its own
-// on the processor; GPUs may be fewer than stages.
-double devices_at_work(Device device, std::size_t stages);
+// How many of what measured_matmul_flops() measures work at once: each stage of each replica (a
+// rank) has threads of its own on the processor; GPUs may be fewer.
+double devices_at_work(Device device, std::size_t ranks);
 
 // Matrix multiplication speed of one stage's threads on its device in the compute dtype, FLOP/s:
 // the median of a few products, short ones on the processor. What MFU is measured against.

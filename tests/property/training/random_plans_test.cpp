@@ -20,12 +20,30 @@ struct Case {
   Batch batch;
 };
 
-// 1 to 40 sequences of 1 to 3,000 tokens, mostly short; 1 to 4 stages; K from 1 to 8; for half of
-// the models that may have one, a sliding window.
+// Of half of the chunks any part of the layers that run again has another level than the input's.
+void vary_keeping(Random& random, Replica& replica) {
+  for (Pipeline& pipeline : replica.pipelines) {
+    for (Chunk& chunk : pipeline.chunks) {
+      if (random.between(0, 1) == 0) continue;
+      for (Keeping& keeping : chunk.keeping) {
+        for (const KeepLevel& level : kKeepLevels) {
+          if (level.plan_field == nullptr) continue;
+          const auto more = static_cast<int>(random.between(0, keeping[Keep::kInput]));
+          keeping[level.keep] += more;
+          keeping[Keep::kInput] -= more;
+        }
+      }
+    }
+  }
+}
+
+// 1 to 40 sequences of 1 to 3,000 tokens, mostly short; 1 to 4 stages of 1 or 2 replicas; K from 1
+// to 8; for half of the models that may have one, a sliding window.
 Case make_case(Random& random) {
   Case c;
   RandomPlanOptions options;
   options.stages = static_cast<int>(random.between(1, 4));
+  options.replicas = static_cast<int>(random.between(1, 2));
   options.layers = options.stages + static_cast<int>(random.between(0, 2));
   options.max_slices = static_cast<int>(random.between(1, 8));
   options.cut_share = random.uniform();
@@ -47,20 +65,7 @@ Case make_case(Random& random) {
   c.model.tie_word_embeddings = random.between(0, 1) == 1;
   if (random.between(0, 1) == 1) c.model.num_key_value_heads = 2;
   c.plan = random_plan(random, lengths, options);
-  for (Pipeline& pipeline : c.plan.replicas[0].pipelines) {
-    for (Chunk& chunk : pipeline.chunks) {
-      if (random.between(0, 1) == 0) continue;
-      for (Keeping& keeping : chunk.keeping) {
-        // Any part of the layers that run again has another level than the input's.
-        for (const KeepLevel& level : kKeepLevels) {
-          if (level.plan_field == nullptr) continue;
-          const auto more = static_cast<int>(random.between(0, keeping[Keep::kInput]));
-          keeping[level.keep] += more;
-          keeping[Keep::kInput] -= more;
-        }
-      }
-    }
-  }
+  for (Replica& replica : c.plan.replicas) vary_keeping(random, replica);
   c.batch = random_batch(random, lengths, c.model.vocab_size);
   if (random.between(0, 3) == 0) {
     for (const auto& tokens : c.batch.sequences) {
@@ -114,25 +119,29 @@ TEST(RandomPlans, AreValidAndOfEveryKind) {
   int ops[4] = {};
   int pipelines = 0;
   int recomputed = 0;
+  int idle = 0;  // replicas without a sequence
   for (int i = 0; i < 300; ++i) {
     const Case c = make_case(random);
     const auto problem = validate(c.plan);
     ASSERT_FALSE(problem.has_value()) << "case " << i << ": " << problem->message;
-    const Replica& replica = c.plan.replicas[0];
-    pipelines += replica.pipelines.size() > 1 ? 1 : 0;
-    for (const Pipeline& pipeline : replica.pipelines) {
-      for (const Chunk& chunk : pipeline.chunks) {
-        ++kinds[static_cast<int>(chunk.kind)];
-        recomputed += chunk.keeping[0].remade();
+    for (const Replica& replica : c.plan.replicas) {
+      pipelines += replica.pipelines.size() > 1 ? 1 : 0;
+      idle += replica.pipelines.empty() ? 1 : 0;
+      for (const Pipeline& pipeline : replica.pipelines) {
+        for (const Chunk& chunk : pipeline.chunks) {
+          ++kinds[static_cast<int>(chunk.kind)];
+          recomputed += chunk.keeping[0].remade();
+        }
       }
+      for (const auto& list : replica.instructions)
+        for (const Instruction& instruction : list) ++ops[static_cast<int>(instruction.op)];
     }
-    for (const auto& list : replica.instructions)
-      for (const Instruction& instruction : list) ++ops[static_cast<int>(instruction.op)];
   }
   for (const int count : kinds) EXPECT_GT(count, 100);
   for (const int count : ops) EXPECT_GT(count, 1000);
   EXPECT_GT(pipelines, 100);
   EXPECT_GT(recomputed, 1000);
+  EXPECT_GT(idle, 10);
 }
 
 TEST(RandomPlans, EqualAutogradInFloat64) {
