@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "base/progress.h"
 #include "cli/over_ranks_torch.h"
 #include "cli/stop_signals.h"
 #include "cli/training_torch.h"
@@ -82,6 +83,7 @@ void run(const Options& options, Console& console, Ranks* ranks, const Launch* l
   train_options.warn = [&console](const std::string& line) { console.warn(line); };
   train_options.on_step = [&console](const StepMetrics& metrics) {
     console.info(step_line(metrics));
+    report_progress(metrics.step + 1);
     if (!std::isnan(metrics.eval_loss)) console.info(eval_line(metrics));
   };
   train_options.stop = &stop_flag();

@@ -363,7 +363,7 @@ void add_planning(Table& t) {
   t.integer("parallelism.sequence_parallel",
             "devices that share every stage's tokens; train runs 1",
             INFINIPIPE_FIELD(parallelism.sequence_parallel));
-  t.integer("parallelism.data_parallel", "replicas of the pipeline; train runs 1",
+  t.integer("parallelism.data_parallel", "replicas of the pipeline, each with a share of the batch",
             INFINIPIPE_FIELD(parallelism.data_parallel));
   t.integers_or_auto("parallelism.layers_per_stage", "layers of each stage (3,5), or auto",
                      INFINIPIPE_FIELD(parallelism.layers_per_stage));

@@ -27,7 +27,7 @@ const char* to_string(MemoryPurpose purpose) {
   return "unknown";
 }
 
-double Trace::bubble() const {
+ReplicaId Trace::slowest() const {
   std::optional<ReplicaId> slowest;
   Seconds end = 0.0;
   for (const TraceEvent& event : events) {
@@ -36,10 +36,15 @@ double Trace::bubble() const {
     slowest = event.replica;
     end = event.end;
   }
+  return slowest.value_or(ReplicaId(0));
+}
+
+double Trace::bubble() const {
+  const ReplicaId replica = slowest();
   std::vector<StagePrediction> stages;
   for (const TraceEvent& event : events) {
     stages.resize(std::max(stages.size(), event.stage.index() + 1));
-    if (event.replica != *slowest) continue;
+    if (event.replica != replica) continue;
     StagePrediction& stage = stages[event.stage.index()];
     stage.compute += event.end - event.begin - event.recompute;
     stage.recompute += event.recompute;

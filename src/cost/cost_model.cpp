@@ -25,6 +25,13 @@ ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
   return shape;
 }
 
+double state_shards(const MemoryCost& memory, const Parallelism& parallelism) {
+  const double degree = parallelism.sequence_parallel;
+  const double replicas = parallelism.data_parallel;
+  if (memory.state_sharded_over_all) return degree * parallelism.stages * replicas;
+  return degree * replicas / (replicas - memory.state_optimizer_share * (replicas - 1.0));
+}
+
 CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<LayerRange> stages)
     : profile_(std::move(profile)), parallelism_(parallelism), stages_(std::move(stages)) {
   INFINIPIPE_ASSERT(!stages_.empty(), "a cost model needs at least one stage");
@@ -58,9 +65,7 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
   head_kept_per_token_ = memory.head_bytes_per_token / degree;
   transfer_per_token_ =
       profile_.links.p2p_bytes_per_token / degree / profile_.links.p2p_bytes_per_second;
-  const double shards = memory.state_sharded_over_all
-                            ? degree * parallelism_.stages * parallelism_.data_parallel
-                            : degree;
+  const double shards = state_shards(memory, parallelism_);
 
   for (std::size_t p = 0; p < count; ++p) {
     const bool first = p == 0;

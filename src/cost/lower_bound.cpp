@@ -169,9 +169,7 @@ void Bound::count_work() {
 
 Bytes Bound::available(int layers, End end) const {
   const MemoryCost& memory = profile_.memory;
-  const double shards = memory.state_sharded_over_all
-                            ? degree_ * parallelism_.stages * parallelism_.data_parallel
-                            : degree_;
+  const double shards = state_shards(memory, parallelism_);
   const Bytes states = layers * memory.state_bytes_per_layer +
                        (end.first ? memory.state_embedding_bytes : 0.0) +
                        (end.last ? memory.state_head_bytes : 0.0);
@@ -508,12 +506,11 @@ LowerBound bound_of(const Profile& profile, const Parallelism& parallelism, int 
   const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
   const Parallelism alone{parallelism.stages, parallelism.sequence_parallel, 1};
   Profile one = profile;
-  if (one.memory.state_sharded_over_all) {
-    // States stay sharded over all replicas.
-    one.memory.state_bytes_per_layer /= parallelism.data_parallel;
-    one.memory.state_embedding_bytes /= parallelism.data_parallel;
-    one.memory.state_head_bytes /= parallelism.data_parallel;
-  }
+  // States stay shared out over all replicas.
+  const double shards = state_shards(one.memory, {.data_parallel = parallelism.data_parallel});
+  one.memory.state_bytes_per_layer /= shards;
+  one.memory.state_embedding_bytes /= shards;
+  one.memory.state_head_bytes /= shards;
   const LowerBound single =
       Bound(one, alone, layers, std::span(&longest, 1), limit, forward_only).find(split);
   if (single.seconds > all.seconds) {

@@ -5,6 +5,7 @@
 #include <sstream>
 #include <utility>
 
+#include "dist/fault_injection.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -41,6 +42,7 @@ Ranks::Ranks(const Launch& launch, const Options& options)
   beat.name = [this](int which) { return where(which); };
   beat.end = options_.end;
   heartbeat_ = std::make_unique<Heartbeat>(world_.new_store_client(), beat);
+  maybe_fail(rank(), -1, "hello");
 }
 
 Ranks::Ranks(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size)
@@ -68,8 +70,12 @@ std::string Ranks::receive(int from) {
 
 void Ranks::at(int step, const std::string& place) {
   step_.store(step);
-  if (heartbeat_ != nullptr) heartbeat_->at(step, place);
+  if (heartbeat_ == nullptr) return;
+  heartbeat_->at(step, place);
+  maybe_fail(rank(), step, place);
 }
+
+void Ranks::idle() { at(step_.load(), Heartbeat::kIdle); }
 
 void Ranks::fail(const std::string& part, const std::string& what) { end_with(part, what); }
 
@@ -90,8 +96,8 @@ void Ranks::fail(const std::string& part, const std::exception_ptr& thrown) {
   }
 }
 
-// Called where a stage's instruction failed. In a world without a heartbeat whoever waits for the stage
-// hears of it by its exception.
+// Called where a stage's instruction failed. In a world without a heartbeat whoever waits for the
+// stage hears of it by its exception.
 void Ranks::fail(const StageFailure& failure) {
   if (heartbeat_ == nullptr) return;
   if (failure.lost_rank >= 0) heartbeat_->lost(failure.lost_rank);

@@ -1,5 +1,5 @@
-// One process's place among the processes of a run: the world that they share, and the heartbeat that
-// watches over them.
+// One process's place among the processes of a run: the world that they share, and the heartbeat
+// that watches over them.
 #pragma once
 
 #include <atomic>
@@ -15,9 +15,9 @@
 
 namespace infinipipe {
 
-// Rank 0 is the driver, the others serve it. What goes wrong between processes is nobody's to handle:
-// every call below that fails ends the process, with one line that names the rank at fault, and lets
-// the others end too. Thread-safe, but for send() and receive().
+// Rank 0 is the driver, the others serve it. What goes wrong between processes is nobody's to
+// handle: every call below that fails ends the process, with one line that names the rank at fault,
+// and lets the others end too. Thread-safe, but for send() and receive().
 class Ranks final {
  public:
   struct Options {
@@ -49,8 +49,10 @@ class Ranks final {
   void send(int to, const std::string& bytes);
   std::string receive(int from);
 
-  // What this rank does now, for messages; empty: it waits to be told.
+  // What this rank does now, for messages. Throws what fault injection wants.
   void at(int step, const std::string& place);
+  // It waits to be told.
+  void idle();
 
   // This rank cannot go on: `what` was wrong with `part` of the work.
   [[noreturn]] void fail(const std::string& part, const std::string& what);

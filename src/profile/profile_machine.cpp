@@ -241,8 +241,8 @@ class Measurement final {
     profile.machine = machine_name(options_.device);
     profile.links.p2p_seconds = quantile(latencies_, 0.5);
     profile.links.p2p_bytes_per_second = 1e12;  // handed over, not copied
-    profile.device_memory_bytes =
-        machine_bytes_per_stage(static_cast<int>(options_.stages.size()), options_.device);
+    profile.device_memory_bytes = machine_bytes_per_stage(
+        static_cast<int>(options_.stages.size()) * options_.replicas, options_.device);
     profile.step_seconds = quantile(updates_, 0.5);
     profile.memory.workspace_bytes = workspace_;
     profile.memory.state_constant_bytes = 0.0;

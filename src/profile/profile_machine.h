@@ -21,6 +21,8 @@ struct ProfileOptions {
   Dtype dtype = Dtype::kFloat32;
   Device device = Device::kCpu;
   int threads_per_stage = 1;
+  // That training will have. One alone is measured, but all share the machine's memory.
+  int replicas = 1;
   bool pooled_allocator = true;  // Engine::Options
   Tokens longest = 16384;        // the longest document that training will see
   Seconds seconds = 60.0;        // to spend on measuring, roughly; the least is four rounds
@@ -28,7 +30,7 @@ struct ProfileOptions {
   // `seconds` allows. What is measured of memory then depends on no clock.
   int groups = 0;
   Ranks* ranks = nullptr;  // EngineOptions::ranks
-  std::string code;  // version of what is measured, for the file's `measured_with`
+  std::string code;        // version of what is measured, for the file's `measured_with`
   std::int64_t seed = 1;
   // One line at a time; what is done and how far it is (0..1).
   std::function<void(const std::string&)> log = [](const std::string&) {};

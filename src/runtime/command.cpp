@@ -28,6 +28,7 @@ Reply execute(StageExecutor& rank, const Command& command, TimePoint origin) {
             return {};
           },
           [&](const NextLogits& text) -> Reply {
+            if (rank.replica() > 0) return at::Tensor();  // one text is one replica's work
             const at::Tensor logits = rank.logits(text.tokens, text.last, text.begin, text.goes_on);
             return logits.defined() ? logits.to(at::kCPU) : logits;
           },

@@ -22,6 +22,10 @@ void check_stages(const Engine::Options& options) {
     throw InputError("config: runtime.threads_per_stage",
                      "found " + std::to_string(options.threads_per_stage), "expected at least 1");
   }
+  if (options.replicas < 1) {
+    throw InputError("config: parallelism.data_parallel",
+                     "found " + std::to_string(options.replicas), "expected at least 1");
+  }
   int next = 0;
   for (const LayerRange& range : options.stages) {
     if (range.begin != next || range.count() < 1) {
@@ -46,10 +50,11 @@ void check_plan(const Plan& plan, const Engine::Options& options) {
                          std::to_string(options.model.num_hidden_layers) + " layers",
                      "plan for the stages that the run was started with");
   }
-  if (plan.replicas.size() != 1) {
+  if (static_cast<int>(plan.replicas.size()) != options.replicas) {
     throw InputError("plan: parallelism.data_parallel",
-                     "found " + std::to_string(plan.replicas.size()), "this version runs 1 replica",
-                     "plan with --parallelism.data_parallel 1");
+                     "found " + std::to_string(plan.replicas.size()),
+                     "expected the engine's " + std::to_string(options.replicas),
+                     "plan for the replicas that the run was started with");
   }
   if (plan.parallelism.sequence_parallel != 1) {
     throw InputError("plan: parallelism.sequence_parallel",
@@ -58,17 +63,30 @@ void check_plan(const Plan& plan, const Engine::Options& options) {
   }
 }
 
-// Merges what the stages measured; times count from the first forward's start.
-StepResult merge(std::vector<StageRun> runs, const StepInput& input) {
+// What an evaluation says of each token: a sequence is in one replica.
+void merge_terms(std::vector<std::vector<double>>& all, std::vector<std::vector<double>> terms) {
+  all.resize(std::max(all.size(), terms.size()));
+  for (std::size_t i = 0; i < terms.size(); ++i)
+    if (!terms[i].empty()) all[i] = std::move(terms[i]);
+}
+
+// Merges what the ranks measured; times count from the first forward's start.
+StepResult merge(std::vector<StageRun> runs, const StepInput& input, const RankLayout& layout) {
   StepResult result;
   result.target_weight = input.normalizer;
-  result.loss = runs.back().loss / input.normalizer;
-  result.token_losses = std::move(runs.back().terms);
+  const StageId last(layout.stages - 1);
+  for (int r = 0; r < layout.replicas; ++r) {
+    StageRun& run = runs[static_cast<std::size_t>(layout.rank(r, last))];
+    result.loss += run.loss;
+    merge_terms(result.token_losses, std::move(run.terms));
+  }
+  result.loss /= input.normalizer;
   Seconds first_seen = std::numeric_limits<Seconds>::infinity();
-  for (std::size_t p = 0; p < runs.size(); ++p) {
-    if (runs[p].not_finite.empty() || runs[p].not_finite_at >= first_seen) continue;
-    first_seen = runs[p].not_finite_at;
-    result.not_finite = "stage " + std::to_string(p) + ", " + runs[p].not_finite;
+  for (std::size_t rank = 0; rank < runs.size(); ++rank) {
+    const StageRun& run = runs[rank];
+    if (run.not_finite.empty() || run.not_finite_at >= first_seen) continue;
+    first_seen = run.not_finite_at;
+    result.not_finite = layout.name(static_cast<int>(rank)) + ", " + run.not_finite;
   }
   Trace& trace = result.trace;
   trace.source = "measured";
@@ -99,10 +117,22 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input) {
       sample.at -= start;
       trace.memory.push_back(sample);
     }
-    result.peak_bytes.push_back(static_cast<Bytes>(run.peak_bytes));
-    result.peak_activation_bytes.push_back(static_cast<Bytes>(run.peak_activation_bytes));
-    result.largest_allocation.push_back(static_cast<Bytes>(run.largest_allocation));
-    result.parts.push_back(run.parts);
+  }
+  const auto stages = static_cast<std::size_t>(layout.stages);
+  for (auto* bytes :
+       {&result.peak_bytes, &result.peak_activation_bytes, &result.largest_allocation})
+    bytes->assign(stages, 0.0);
+  result.parts.resize(stages);
+  for (std::size_t rank = 0; rank < runs.size(); ++rank) {
+    const StageRun& run = runs[rank];
+    const std::size_t p = layout.stage(static_cast<int>(rank)).index();
+    const auto most = [p](std::vector<Bytes>& all, std::int64_t bytes) {
+      all[p] = std::max(all[p], static_cast<Bytes>(bytes));
+    };
+    most(result.peak_bytes, run.peak_bytes);
+    most(result.peak_activation_bytes, run.peak_activation_bytes);
+    most(result.largest_allocation, run.largest_allocation);
+    result.parts[p] += run.parts;
   }
   return result;
 }
@@ -127,8 +157,9 @@ struct Engine::Impl {
   at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last, bool goes_on);
 };
 
-// The other processes make their ranks while this one makes its own, because communicators are made by
-// all together. An error of one is thrown after all have answered, so that no answer is left over.
+// The other processes make their ranks while this one makes its own, because communicators are made
+// by all together. An error of one is thrown after all have answered, so that no answer is left
+// over.
 Engine::Impl::Impl(const Options& given) : options(given), remote(given.ranks) {
   options.model.check();
   check_stages(options);
@@ -163,8 +194,15 @@ void Engine::Impl::end_remote() {
 std::vector<Reply> Engine::Impl::on_all(const Command& command) {
   const TimePoint origin = std::chrono::steady_clock::now();
   remote.start_command(command, origin);
-  local->start(command, origin);
-  std::vector<LocalRanks::Outcome> outcomes = local->wait();
+  std::vector<LocalRanks::Outcome> outcomes;
+  try {
+    local->start(command, origin);
+    outcomes = local->wait();
+  } catch (...) {
+    // The other processes have begun, and wait for this one.
+    if (options.ranks != nullptr) options.ranks->fail(part_of(command), std::current_exception());
+    throw;
+  }
   if (std::any_of(outcomes.begin(), outcomes.end(),
                   [](const LocalRanks::Outcome& each) { return each.thrown != nullptr; }))
     fail(part_of(command), outcomes);
@@ -182,7 +220,7 @@ void Engine::Impl::fail(const std::string& part, const std::vector<LocalRanks::O
       std::rethrow_exception(outcome.thrown);
     } catch (const Aborted& aborted) {
       const StageFailure& failure = aborted.failure();
-      std::string where = part + ": stage " + std::to_string(failure.stage.value());
+      std::string where = part + ": " + local->layout().name(failure.replica, failure.stage);
       if (!failure.where.empty()) where += ", " + failure.where;
       if (options.ranks != nullptr) options.ranks->fail(where, failure.what);
       throw RunError(where, failure.what);
@@ -205,20 +243,24 @@ StepResult Engine::run(const Plan& plan, const Batch& batch) {
   // The caller's plan and batch outlive the command.
   const RunStep command{std::shared_ptr<const StepInput>(std::shared_ptr<void>(), &input)};
   for (Reply& reply : impl_->on_all(command)) runs.push_back(std::get<StageRun>(std::move(reply)));
-  return merge(std::move(runs), input);
+  return merge(std::move(runs), input, impl_->local->layout());
 }
 
 Engine::Update Engine::optimizer_step(int step) {
-  std::optional<Update> update;
   const std::vector<Reply> replies = impl_->on_all(OptimizerStep{step});
-  for (std::size_t p = 0; p < replies.size(); ++p) {
-    // The same on all ranks but for what is not finite.
-    const auto& each = std::get<StageExecutor::Update>(replies[p]);
-    if (!update) update = Update{each.grad_norm, each.lr, each.skipped, {}};
-    if (update->not_finite.empty() && !each.not_finite.empty())
-      update->not_finite = "stage " + std::to_string(p) + ", " + each.not_finite;
+  const RankLayout& layout = impl_->local->layout();
+  // The same on all ranks but for what is not finite.
+  const auto of = [&](int rank) -> const StageExecutor::Update& {
+    return std::get<StageExecutor::Update>(replies[static_cast<std::size_t>(rank)]);
+  };
+  Update update{of(0).grad_norm, of(0).lr, of(0).skipped, {}};
+  for (int p = 0; p < layout.stages; ++p) {
+    for (int r = 0; r < layout.replicas && update.not_finite.empty(); ++r) {
+      const std::string& found = of(layout.rank(r, StageId(p))).not_finite;
+      if (!found.empty()) update.not_finite = layout.name(r, StageId(p)) + ", " + found;
+    }
   }
-  return *update;
+  return update;
 }
 
 void Engine::zero_grad() { impl_->on_all(ZeroGrad{}); }
@@ -227,7 +269,13 @@ void Engine::state_changed() { impl_->on_all(StateChanged{}); }
 
 std::vector<StageStatus> Engine::status() const { return impl_->local->status(); }
 
-std::vector<Engine::StateTensor> Engine::state() { return impl_->local->state(); }
+std::vector<Engine::StateTensor> Engine::state(int replica) { return impl_->local->state(replica); }
+
+AdamW::Moments Engine::moments(const StateTensor& tensor) { return impl_->local->moments(tensor); }
+
+void Engine::set_moments(const StateTensor& tensor, const AdamW::Moments& whole) {
+  impl_->local->set_moments(tensor, whole);
+}
 
 std::vector<Json> Engine::on_each_process(const ProcessJob& job, const Json& arguments,
                                           const std::function<Json(LocalRanks&)>& here) {
@@ -236,7 +284,7 @@ std::vector<Json> Engine::on_each_process(const ProcessJob& job, const Json& arg
   std::exception_ptr thrown;
   try {
     LocalRanks& local = *impl_->local;
-    values.front() = here ? here(local) : job.run(local, {0, impl_->remote.size() + 1}, arguments);
+    values.front() = here ? here(local) : job.run(local, arguments);
   } catch (...) {
     thrown = std::current_exception();
   }
@@ -274,7 +322,9 @@ at::Tensor Engine::Impl::logits(const std::vector<std::int64_t>& tokens, Tokens 
   require_fits(batch, plan, options.model.vocab_size);
   INFINIPIPE_ASSERT(goes_on || text_tokens == 0, "another text goes on");
   std::vector<Reply> replies = on_all(NextLogits{tokens, last, text_tokens, goes_on});
-  return std::get<at::Tensor>(std::move(replies.back()));
+  const RankLayout& layout = local->layout();
+  const int rank = layout.rank(0, StageId(layout.stages - 1));
+  return std::get<at::Tensor>(std::move(replies[static_cast<std::size_t>(rank)]));
 }
 
 }  // namespace infinipipe

@@ -26,12 +26,13 @@ struct StepResult {
   double target_weight = 0.0;
   // Of an evaluation: weight x cross-entropy of each token's prediction, by sequence and position.
   std::vector<std::vector<double>> token_losses;
-  Trace trace;                               // measured
-  std::vector<Bytes> peak_bytes;             // per stage, live tensor bytes at their peak
+  Trace trace;  // measured
+  // Per stage, the largest over replicas.
+  std::vector<Bytes> peak_bytes;             // live tensor bytes at their peak
   std::vector<Bytes> peak_activation_bytes;  // the same less weights, gradients and optimizer
-  std::vector<Bytes> largest_allocation;     // per stage, of one tensor
-  std::vector<PartTimes> parts;              // per stage; zero unless Options::time_parts
-  // With Options::check_finite: stage and layer of the first tensor that was not finite; empty:
+  std::vector<Bytes> largest_allocation;     // of one tensor
+  std::vector<PartTimes> parts;  // per stage, summed over replicas; zero unless Options::time_parts
+  // With Options::check_finite: rank and layer of the first tensor that was not finite; empty:
   // none
   std::string not_finite;
 };
@@ -48,36 +49,40 @@ class Engine final {
   const Options& options() const;
 
   // Forward and backward of a whole batch; gradients accumulate (call zero_grad first for a new
-  // step). The plan must be valid and fit the engine's stages (require_valid is called). An
-  // evaluation plan only fills loss. Throws RunError naming stage, instruction and step; the engine
-  // can go on with another step after zero_grad. A failure in one of several processes ends all
-  // (Ranks::fail).
+  // step). The plan must be valid and fit the engine's stages and replicas (require_valid is
+  // called). An evaluation plan only fills loss. Throws RunError naming rank, instruction and step;
+  // the engine can go on with another step after zero_grad. A failure in one of several processes
+  // ends all (Ranks::fail).
   StepResult run(const Plan& plan, const Batch& batch);
 
-  // Clips by the global norm over all stages and applies AdamW with the schedule's rate for
-  // `step` (0-based). Returns the gradient norm before clipping. A norm that is not finite leaves
-  // weights and moments untouched.
+  // Sums gradients over replicas, clips by the global norm over all stages and applies AdamW with
+  // the schedule's rate for `step` (0-based). Returns the gradient norm before clipping. A norm
+  // that is not finite leaves weights and moments untouched. With several replicas zero_grad must
+  // come before the next run.
   struct Update {
     double grad_norm = 0.0;
     double lr = 0.0;
     bool skipped = false;
-    std::string not_finite;  // skipped, with check_finite: the first such gradient by stage
+    std::string not_finite;  // skipped, with check_finite: the first such gradient, by stage
   };
   Update optimizer_step(int step);
   void zero_grad();
 
-  // Does the job in every process at once; what each returns, this process's first. Throws the first
-  // error of a process after all are done. Where `here` is given it is what this process does instead.
+  // Does the job in every process at once; what each returns, this process's first. Throws the
+  // first error of a process after all are done. Where `here` is given it is what this process does
+  // instead.
   std::vector<Json> on_each_process(const ProcessJob& job, const Json& arguments,
                                     const std::function<Json(LocalRanks&)>& here = {});
 
   // What each rank of this process does now; for any thread.
   std::vector<StageStatus> status() const;
 
-  // The parameters of this process's ranks, for tests and for what each process does (ProcessJob).
-  // After writing weights or moments call state_changed().
+  // LocalRanks' calls of the same names, on the ranks of this process: for tests, and where all
+  // ranks are in it.
   using StateTensor = LocalRanks::StateTensor;
-  std::vector<StateTensor> state();
+  std::vector<StateTensor> state(int replica = 0);
+  AdamW::Moments moments(const StateTensor& tensor);
+  void set_moments(const StateTensor& tensor, const AdamW::Moments& whole);
   void state_changed();
 
   // Logits [tokens, vocab] after each of the tokens; runs them as one evaluation chunk.

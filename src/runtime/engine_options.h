@@ -16,6 +16,7 @@ class Ranks;
 struct EngineOptions {
   ModelSpec model;
   std::vector<LayerRange> stages;
+  int replicas = 1;
   Dtype dtype = Dtype::kFloat32;
   Device device = Device::kCpu;
   int threads_per_stage = 1;
@@ -34,8 +35,8 @@ struct EngineOptions {
   // Called on a stage's thread before each of its instructions; what it throws fails the step as
   // any other error would. For supervision and fault injection. Of this process's ranks only.
   std::function<void(int step, StageId stage, const Instruction&)> before_instruction;
-  // The processes that share the work, one rank each; this one is rank 0. Null: all ranks are threads
-  // of this process. Must outlive the engine.
+  // The processes that share the work, one rank each; this one is rank 0. Null: all ranks are
+  // threads of this process. Must outlive the engine.
   Ranks* ranks = nullptr;
   bool nccl = false;  // with `ranks`: tensors go from GPU to GPU, else through the host
 };

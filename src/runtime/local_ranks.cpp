@@ -57,10 +57,11 @@ StageExecutor::Options executor_options(const EngineOptions& options, StageId st
 }  // namespace
 
 LocalRanks::LocalRanks(const EngineOptions& options,
-                       std::vector<std::unique_ptr<TensorCommunicator>> endpoints) {
+                       std::vector<std::unique_ptr<TensorCommunicator>> endpoints)
+    : processes_(options.ranks) {
   memory::install();
   memory::set_pooled(options.pooled_allocator);
-  layout_.stages = static_cast<int>(options.stages.size());
+  layout_ = {static_cast<int>(options.stages.size()), options.replicas};
   for (std::size_t i = 0; i < endpoints.size(); ++i) {
     const StageId stage = endpoints[i]->stage();
     ranks_.push_back(layout_.rank(endpoints[i]->replica(), stage));
@@ -68,8 +69,7 @@ LocalRanks::LocalRanks(const EngineOptions& options,
         options.ranks == nullptr ? i : static_cast<std::size_t>(options.ranks->local_rank());
     auto endpoint = std::make_shared<std::unique_ptr<TensorCommunicator>>(std::move(endpoints[i]));
     threads_.push_back(std::make_unique<StageThread>(
-        options.threads_per_stage,
-        [executor = executor_options(options, stage, place), endpoint] {
+        options.threads_per_stage, [executor = executor_options(options, stage, place), endpoint] {
           return std::make_unique<StageExecutor>(executor, std::move(*endpoint));
         }));
   }
@@ -82,6 +82,7 @@ LocalRanks::LocalRanks(const EngineOptions& options,
 }
 
 void LocalRanks::start(const Command& command, TimePoint origin) {
+  if (processes_ != nullptr) processes_->at(step_of(command), name_of(command));
   running_ = &command;
   replies_.assign(size(), {});
   for (std::size_t i = 0; i < size(); ++i) {
@@ -96,12 +97,12 @@ std::vector<LocalRanks::Outcome> LocalRanks::wait() {
   for (std::size_t i = 0; i < size(); ++i) outcomes[i].thrown = threads_[i]->wait();
   for (std::size_t i = 0; i < size(); ++i) outcomes[i].reply = std::move(replies_[i]);
   if (std::holds_alternative<RunStep>(*running_)) trim_pool(outcomes);
+  if (processes_ != nullptr) processes_->idle();
   return outcomes;
 }
 
 void LocalRanks::recover() {
-  for (auto& thread : threads_)
-    thread->start([](StageExecutor& executor) { executor.recover(); });
+  for (auto& thread : threads_) thread->start([](StageExecutor& executor) { executor.recover(); });
   for (auto& thread : threads_) thread->wait();
 }
 
@@ -121,31 +122,59 @@ void LocalRanks::trim_pool(const std::vector<Outcome>& outcomes) {
 
 std::vector<StageStatus> LocalRanks::status() const {
   std::vector<StageStatus> all;
-  for (const auto& thread : threads_) all.push_back(thread->executor()->status());
-  return all;
-}
-
-void LocalRanks::keep_value(const at::Tensor& of, at::Tensor value) {
-  values_.emplace_back(of, std::move(value));
-}
-
-void LocalRanks::take_values() {
-  for (auto& [of, value] : values_) of.copy_(value);
-  forget_values();
-}
-
-std::vector<LocalRanks::StateTensor> LocalRanks::state() {
-  std::vector<StateTensor> all;
-  for (std::size_t r = 0; r < size(); ++r) {
-    StageExecutor& rank = *threads_[r]->executor();
-    auto& parameters = rank.parameters();
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const AdamW::Moments& moments = rank.moments()[i];
-      all.push_back(
-          {layout_.stage(ranks_[r]), &parameters[i], moments.exp_avg, moments.exp_avg_sq});
-    }
+  for (std::size_t i = 0; i < size(); ++i) {
+    all.push_back(threads_[i]->executor()->status());
+    all.back().who = layout_.name(ranks_[i]);
   }
   return all;
+}
+
+LocalRanks::Part LocalRanks::part() const {
+  if (static_cast<int>(size()) == layout_.size()) return {};
+  return {layout_.stage(ranks_.front()).value(), layout_.stages,
+          layout_.replica(ranks_.front()) == 0};
+}
+
+std::vector<LocalRanks::StateTensor> LocalRanks::state(int replica) {
+  if (replica < 0) replica = layout_.replica(ranks_.front());
+  std::vector<StateTensor> all;
+  for (std::size_t r = 0; r < size(); ++r) {
+    if (layout_.replica(ranks_[r]) != replica) continue;
+    auto& parameters = threads_[r]->executor()->parameters();
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+      all.push_back({layout_.stage(ranks_[r]), i, &parameters[i]});
+  }
+  return all;
+}
+
+// Runs the job on the stage's ranks that are here. Throws the first error.
+void LocalRanks::on_stage(StageId stage, const std::function<void(StageExecutor&)>& job) {
+  std::exception_ptr thrown;
+  for (std::size_t r = 0; r < size(); ++r)
+    if (layout_.stage(ranks_[r]) == stage) threads_[r]->start(job);
+  for (std::size_t r = 0; r < size(); ++r) {
+    if (layout_.stage(ranks_[r]) != stage) continue;
+    const std::exception_ptr error = threads_[r]->wait();
+    if (thrown == nullptr) thrown = error;
+  }
+  if (thrown == nullptr) return;
+  if (static_cast<int>(size()) == layout_.size()) recover();
+  std::rethrow_exception(thrown);
+}
+
+AdamW::Moments LocalRanks::moments(const StateTensor& tensor) {
+  AdamW::Moments whole;
+  on_stage(tensor.stage, [&](StageExecutor& rank) {
+    AdamW::Moments gathered = rank.gather_moments(tensor.index);
+    if (rank.replica() == 0) whole = std::move(gathered);
+  });
+  return whole;
+}
+
+void LocalRanks::set_moments(const StateTensor& tensor, const AdamW::Moments& whole) {
+  on_stage(tensor.stage, [&](StageExecutor& rank) {
+    rank.scatter_moments(tensor.index, rank.replica() == 0 ? whole : AdamW::Moments());
+  });
 }
 
 }  // namespace infinipipe

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <exception>
+#include <functional>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "comm/rank_layout.h"
@@ -40,32 +40,47 @@ class LocalRanks final {
   // What each rank does now; for any thread.
   std::vector<StageStatus> status() const;
 
-  // The parameters of this process's ranks in model order with their moments. The ranks must be
-  // idle. After writing weights or moments all ranks must run StateChanged.
+  // Which part of the model this process keeps on disk: all where it has all ranks; one stage of
+  // them where each rank is a process, of which those of replica 0 write.
+  struct Part {
+    int index = 0;
+    int count = 1;
+    bool writes = true;
+  };
+  Part part() const;
+
+  // The parameters of this process's stages in model order, of one replica: -1, the first that is
+  // here. The ranks must be idle. After writing masters of replica 0, or moments, all ranks must
+  // run StateChanged: only then do the other replicas have them.
   struct StateTensor {
     StageId stage;
+    std::size_t index = 0;  // among the stage's
     Parameter* parameter;
-    at::Tensor exp_avg;
-    at::Tensor exp_avg_sq;
   };
-  std::vector<StateTensor> state();
+  std::vector<StateTensor> state(int replica = -1);
 
-  // Values that are to replace tensors once it is known that all can: keep_value() remembers one,
-  // take_values() copies all and forgets them.
-  void keep_value(const at::Tensor& of, at::Tensor value);
-  void take_values();
-  void forget_values() { values_.clear(); }
+  // Each replica has the moments of a part of the tensor; these are all of them, in its shape,
+  // where replica 0 is, and undefined elsewhere. Of one replica it is the ranks' own memory, of
+  // several a copy. Every process that has the stage must call it, for one tensor after the other.
+  AdamW::Moments moments(const StateTensor& tensor);
+  // The opposite; `whole` counts where replica 0 is.
+  void set_moments(const StateTensor& tensor, const AdamW::Moments& whole);
+
+  // What one job keeps for the next.
+  std::vector<at::Tensor>& kept() { return kept_; }
 
  private:
+  void on_stage(StageId stage, const std::function<void(StageExecutor&)>& job);
   void trim_pool(const std::vector<Outcome>& outcomes);
 
+  Ranks* processes_;  // EngineOptions::ranks
   RankLayout layout_;
   std::vector<int> ranks_;
   std::vector<std::unique_ptr<StageThread>> threads_;
   const Command* running_ = nullptr;
   std::vector<Reply> replies_;  // written by the ranks' threads while a command runs
-  std::vector<std::pair<at::Tensor, at::Tensor>> values_;  // of, value
-  double pool_keep_ = 0.0;      // free bytes that the pool may keep between steps
+  std::vector<at::Tensor> kept_;
+  double pool_keep_ = 0.0;  // free bytes that the pool may keep between steps
 };
 
 }  // namespace infinipipe

@@ -76,16 +76,18 @@ double sum_of_squares(const at::Tensor& tensor) {
   return sum;
 }
 
-AdamW::AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters)
-    : config_(config), parameters_(parameters) {
-  for (const Parameter& parameter : parameters_)
-    moments_.push_back({at::zeros_like(parameter.master), at::zeros_like(parameter.master)});
+AdamW::AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters, int rank, int size)
+    : config_(config), parameters_(parameters), rank_(rank), size_(size) {
+  for (const Parameter& parameter : parameters_) {
+    const at::Tensor part = own(parameter.master);
+    moments_.push_back({at::zeros_like(part), at::zeros_like(part)});
+  }
 }
 
 double AdamW::gradient_squares() const {
   double sum = 0.0;
   for (const Parameter& parameter : parameters_)
-    if (parameter.trained && !parameter.tied_copy) sum += sum_of_squares(parameter.grad);
+    if (parameter.trained && !parameter.tied_copy) sum += sum_of_squares(own(parameter.grad));
   return sum;
 }
 
@@ -96,6 +98,8 @@ void AdamW::step(int step, double lr, double factor) {
     const Parameter& parameter = parameters_[i];
     if (!parameter.trained) continue;
     const Moments& moments = moments_[i];
+    const at::Tensor master = own(parameter.master);
+    const at::Tensor grad = own(parameter.grad);
     loops::AdamWNumbers numbers;
     numbers.factor = factor;
     numbers.beta1 = config_.beta1;
@@ -104,24 +108,22 @@ void AdamW::step(int step, double lr, double factor) {
     numbers.keep = parameter.decay ? 1.0 - lr * config_.weight_decay : 1.0;
     numbers.rate = lr / correction1;
     numbers.root = 1.0 / std::sqrt(correction2);
-    if (!parameter.master.device().is_cpu()) {
-      device_loops::adamw(parameter.master, parameter.grad, moments.exp_avg, moments.exp_avg_sq,
-                          numbers);
+    if (!master.device().is_cpu()) {
+      device_loops::adamw(master, grad, moments.exp_avg, moments.exp_avg_sq, numbers);
       continue;
     }
-    const auto update = [&](auto* weight, const auto* grad, auto* exp_avg, auto* exp_avg_sq) {
-      at::parallel_for(0, parameter.master.numel(), kBlock,
-                       [&](std::int64_t begin, std::int64_t end) {
-                         loops::adamw(weight + begin, grad + begin, exp_avg + begin,
-                                      exp_avg_sq + begin, end - begin, numbers);
-                       });
+    const auto update = [&](auto* weight, const auto* gradient, auto* exp_avg, auto* exp_avg_sq) {
+      at::parallel_for(0, master.numel(), kBlock, [&](std::int64_t begin, std::int64_t end) {
+        loops::adamw(weight + begin, gradient + begin, exp_avg + begin, exp_avg_sq + begin,
+                     end - begin, numbers);
+      });
     };
-    if (parameter.master.scalar_type() == at::kDouble) {
-      update(parameter.master.mutable_data_ptr<double>(), parameter.grad.const_data_ptr<double>(),
+    if (master.scalar_type() == at::kDouble) {
+      update(master.mutable_data_ptr<double>(), grad.const_data_ptr<double>(),
              moments.exp_avg.mutable_data_ptr<double>(),
              moments.exp_avg_sq.mutable_data_ptr<double>());
     } else {
-      update(parameter.master.mutable_data_ptr<float>(), parameter.grad.const_data_ptr<float>(),
+      update(master.mutable_data_ptr<float>(), grad.const_data_ptr<float>(),
              moments.exp_avg.mutable_data_ptr<float>(),
              moments.exp_avg_sq.mutable_data_ptr<float>());
     }

@@ -8,6 +8,7 @@
 
 #include "infinipipe/core/config.h"
 #include "model/common/stage_model.h"
+#include "runtime/shards.h"
 
 namespace infinipipe {
 
@@ -25,29 +26,37 @@ double clip_factor(const OptimizerConfig& config, double grad_norm);
 // result does not depend on the number of threads.
 double sum_of_squares(const at::Tensor& tensor);
 
-// Moments are of the master's dtype. One per stage; parameters must outlive it.
+// One per stage of a replica; parameters must outlive it. Of `size` replicas number `rank` owns a
+// part of each tensor (shards.h), has moments for that alone and updates it alone: the caller sums
+// gradients to their owners before, and shares the masters out after.
 class AdamW final {
  public:
-  AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters);
+  AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters, int rank = 0,
+        int size = 1);
 
+  // Of the own part of each of `parameters`: flat, of the master's dtype.
   struct Moments {
     at::Tensor exp_avg;
     at::Tensor exp_avg_sq;
   };
-  std::vector<Moments>& moments() { return moments_; }  // as `parameters`
+  std::vector<Moments>& moments() { return moments_; }
 
-  // Sum of squares of the stage's trained gradients. Tied copies are left out: they count on the
-  // stage that holds the original.
+  // Sum of squares of the own parts of the stage's trained gradients. Tied copies are left out:
+  // they count on the stage that holds the original.
   double gradient_squares() const;
 
-  // One update of every trained master from its gradient times `factor` (the gradient stays as it
-  // is), with decoupled weight decay where Parameter::decay. Bias corrections use step + 1. The
-  // caller refreshes bfloat16 copies (StageModel::weights_changed).
+  // One update of the own part of every trained master from its gradient times `factor` (the
+  // gradient stays as it is), with decoupled weight decay where Parameter::decay. Bias corrections
+  // use step + 1. The caller refreshes bfloat16 copies (StageModel::weights_changed).
   void step(int step, double lr, double factor);
 
  private:
+  at::Tensor own(const at::Tensor& tensor) const { return owned_part(tensor, rank_, size_); }
+
   OptimizerConfig config_;
   std::vector<Parameter>& parameters_;
+  int rank_;
+  int size_;
   std::vector<Moments> moments_;
 };
 

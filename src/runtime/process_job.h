@@ -8,18 +8,12 @@
 
 namespace infinipipe {
 
-// Of the processes that a run has, the one that a job runs in.
-struct ProcessPlace {
-  int index = 0;
-  int count = 1;
-};
-
-// The driver names the job to the others, who look it up in the table that serve() was given. What it
-// throws reaches the driver's caller as an Error of the same kind, after all processes have done
+// The driver names the job to the others, who look it up in the table that serve() was given. What
+// it throws reaches the driver's caller as an Error of the same kind, after all processes have done
 // theirs; the run can go on.
 struct ProcessJob {
   const char* name;
-  Json (*run)(LocalRanks& ranks, const ProcessPlace& place, const Json& arguments);
+  Json (*run)(LocalRanks& ranks, const Json& arguments);
 };
 
 }  // namespace infinipipe

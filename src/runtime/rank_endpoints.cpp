@@ -11,7 +11,7 @@
 namespace infinipipe {
 
 std::vector<std::unique_ptr<TensorCommunicator>> make_endpoints(const EngineOptions& options) {
-  const RankLayout layout{static_cast<int>(options.stages.size()), 1};
+  const RankLayout layout{static_cast<int>(options.stages.size()), options.replicas};
   std::vector<std::unique_ptr<TensorCommunicator>> endpoints;
   if (options.ranks != nullptr) {
     CommunicatorOptions communicator;

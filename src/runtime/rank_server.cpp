@@ -25,7 +25,7 @@ class Server final {
 
   void run() {
     for (;;) {
-      ranks_.at(0, {});
+      ranks_.idle();
       const Json message = wire::from_bytes(ranks_.receive(0));
       const auto what = message.at("do").get<std::string>();
       if (what == kLeave) return;
@@ -57,7 +57,7 @@ class Server final {
                                   [&](const ProcessJob* each) { return each->name == name; });
     INFINIPIPE_ASSERT(job != options_.jobs.end(), "a job that this process does not know");
     ranks_.at(0, name);
-    return (*job)->run(*local_, {ranks_.rank(), ranks_.size()}, message.at("arguments"));
+    return (*job)->run(*local_, message.at("arguments"));
   }
 
   Json make(const Json& json) {
@@ -68,13 +68,20 @@ class Server final {
     return nullptr;
   }
 
+  // Other ranks wait for what this one does not send: an error is the end of all.
   Json command(const Json& json) {
-    const Command command = wire::command_from_json(json);
-    ranks_.at(step_of(command), name_of(command));
+    std::string part = "a command";
+    LocalRanks::Outcome outcome;
     const TimePoint origin = std::chrono::steady_clock::now();
-    local_->start(command, origin);
-    LocalRanks::Outcome outcome = std::move(local_->wait().front());
-    if (outcome.thrown != nullptr) ranks_.fail(part_of(command), outcome.thrown);
+    try {
+      const Command command = wire::command_from_json(json);
+      part = part_of(command);
+      local_->start(command, origin);
+      outcome = std::move(local_->wait().front());
+    } catch (...) {
+      outcome.thrown = std::current_exception();
+    }
+    if (outcome.thrown != nullptr) ranks_.fail(part, outcome.thrown);
     Json reply = wire::reply_to_json(outcome.reply);
     reply["origin"] = std::chrono::duration<double>(origin.time_since_epoch()).count();
     return reply;

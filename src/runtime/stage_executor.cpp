@@ -22,8 +22,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// How many receives are announced before they are needed.
-constexpr std::size_t kPostedAhead = 4;
+// How many receives are announced before they are needed. Between processes each has its buffer
+// from then on: the one that is needed next, and another that comes in meanwhile.
+constexpr std::size_t kPostedAhead = 2;
 
 Seconds seconds(Clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
@@ -78,7 +79,9 @@ StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommu
     parameter.trained = is_trained(name, options_.only);
   }
   const MemoryScope scope(meter_, MemoryPurpose::kOptimizer);
-  optimizer_ = std::make_unique<AdamW>(options_.optimizer, model_->parameters());
+  const TensorGroup& replicas = comm_->replicas();
+  optimizer_ = std::make_unique<AdamW>(options_.optimizer, model_->parameters(), replicas.rank(),
+                                       replicas.size());
 }
 
 // The matrix library takes its workspace on a device with its first product, and keeps it.
@@ -99,7 +102,7 @@ StageExecutor::~StageExecutor() {
 
 void StageExecutor::begin_work(int step) {
   const std::lock_guard lock(status_mutex_);
-  status_ = {true, current_work_, step, status_.begun + 1};
+  status_ = {true, current_work_, step, status_.begun + 1, {}};
 }
 
 void StageExecutor::end_work() {
@@ -121,11 +124,11 @@ auto StageExecutor::guarded(const Body& body) {
   } catch (const LostConnection& lost) {
     comm_->abort({stage_, current_work_, lost.what(), comm_->replica(), lost.rank()});
   } catch (const c10::Error& error) {
-    comm_->abort({stage_, current_work_, error.what_without_backtrace()});
+    comm_->abort({stage_, current_work_, error.what_without_backtrace(), replica()});
   } catch (const std::exception& error) {
-    comm_->abort({stage_, current_work_, error.what()});
+    comm_->abort({stage_, current_work_, error.what(), replica()});
   } catch (...) {
-    comm_->abort({stage_, current_work_, "an unknown exception"});
+    comm_->abort({stage_, current_work_, "an unknown exception", replica()});
   }
   end_work();
   comm_->check();  // throws
@@ -134,7 +137,7 @@ auto StageExecutor::guarded(const Body& body) {
 
 StageRun StageExecutor::run(const StepInput& input, TimePoint origin) {
   return guarded([&] {
-    const Replica& replica = input.plan.replicas.at(0);
+    const Replica& replica = input.plan.replicas.at(static_cast<std::size_t>(this->replica()));
     Step step{input, replica, replica.instructions.at(stage_.index()), origin, {}, {}, 0, {},
               {},    0};
     {
@@ -216,6 +219,7 @@ void StageExecutor::interpret(Step& step) {
 void StageExecutor::record(Step& step, const Instruction& instruction, TimePoint ready,
                            TimePoint begin, TimePoint end) {
   TraceEvent& event = step.result.events.emplace_back();
+  event.replica = ReplicaId(replica());
   event.stage = stage_;
   event.instruction = instruction;
   event.ready = seconds(ready - step.origin);
@@ -255,6 +259,7 @@ void StageExecutor::send(Step& step, StageId to, Flow flow, const Instruction& i
                          at::Tensor tensor) {
   synchronize();  // the message is complete when it is handed over
   TransferEvent& transfer = step.result.transfers.emplace_back();
+  transfer.replica = ReplicaId(replica());
   transfer.from = stage_;
   transfer.to = to;
   transfer.producer = instruction;
@@ -360,10 +365,12 @@ MemoryByPurpose StageExecutor::bytes_now(const Step& step, const at::Tensor& rec
 // that.
 void StageExecutor::sample(Step& step, Op op, const MemoryByPurpose& before, std::int64_t peak) {
   MemorySample during;
+  during.replica = ReplicaId(replica());
   during.stage = stage_;
   during.at = step.result.events.back().begin;
   during.bytes = before;
   MemorySample after;
+  after.replica = during.replica;
   after.stage = stage_;
   after.at = step.result.events.back().end;
   after.bytes = bytes_now(step, {});
@@ -390,14 +397,18 @@ void StageExecutor::exchange_tied(bool copy) {
   INFINIPIPE_ASSERT(found != parameters.end(), "tied embeddings need a copy on the last stage");
   const auto& moments = optimizer_->moments()[static_cast<std::size_t>(found - parameters.begin())];
   const at::Tensor& grad = found->grad;
-  const MessageInfo info{0, {}, {}, grad.size(0), grad.size(1)};
-  const auto receive = [&] {
-    comm_->post_receive(peer, Flow::kParameter, info);
-    return comm_->receive(peer, Flow::kParameter).payload.to(options_.model.device);
+  const auto info = [](const at::Tensor& tensor) {
+    return MessageInfo{0, {}, {}, tensor.numel(), 1};
+  };
+  const auto receive = [&](const at::Tensor& like) {
+    comm_->post_receive(peer, Flow::kParameter, info(like));
+    return comm_->receive(peer, Flow::kParameter)
+        .payload.to(options_.model.device)
+        .view(like.sizes());
   };
   const auto give = [&](const at::Tensor& tensor) {
     synchronize();
-    comm_->send(peer, Flow::kParameter, info, tensor);
+    comm_->send(peer, Flow::kParameter, info(tensor), tensor);
   };
   // Neither side may change a tensor that it has handed over before the other has read it. The sum
   // that comes back shows the last stage that its gradient was read; everything else stays as it is
@@ -407,14 +418,32 @@ void StageExecutor::exchange_tied(bool copy) {
       give(tensor);
   } else if (copy) {
     for (const at::Tensor& tensor : {found->master, moments.exp_avg, moments.exp_avg_sq})
-      tensor.copy_(receive());
+      tensor.copy_(receive(tensor));
   } else if (first()) {
-    grad.add_(receive());
+    grad.add_(receive(grad));
     give(grad);
   } else {
     give(grad);
-    grad.copy_(receive());
+    grad.copy_(receive(grad));
   }
+}
+
+void StageExecutor::sum_gradients() {
+  TensorGroup& replicas = comm_->replicas();
+  if (replicas.size() == 1) return;
+  synchronize();
+  // A tied gradient may still be read where it was handed to.
+  if (options_.model.model.tie_word_embeddings) comm_->barrier();
+  for (const Parameter& parameter : model_->parameters())
+    if (parameter.trained) sum_to_owners(replicas, parameter.grad);
+}
+
+void StageExecutor::share_weights() {
+  TensorGroup& replicas = comm_->replicas();
+  if (replicas.size() == 1) return;
+  synchronize();
+  for (const Parameter& parameter : model_->parameters())
+    if (parameter.trained) share_owned(replicas, parameter.master);
 }
 
 StageExecutor::Update StageExecutor::optimizer_step(int step) {
@@ -422,6 +451,7 @@ StageExecutor::Update StageExecutor::optimizer_step(int step) {
   return guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
     exchange_tied(/*copy=*/false);
+    sum_gradients();
     double squares = optimizer_->gradient_squares();
     comm_->all_reduce_sum({&squares, 1});
     Update update;
@@ -431,6 +461,7 @@ StageExecutor::Update StageExecutor::optimizer_step(int step) {
     if (!update.skipped) {
       begin_work(step);
       optimizer_->step(step, update.lr, clip_factor(options_.optimizer, update.grad_norm));
+      share_weights();
       model_->weights_changed();
       end_work();
     } else if (options_.model.check_finite) {
@@ -449,9 +480,39 @@ void StageExecutor::state_changed() {
   current_work_ = "loading weights";
   guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
+    synchronize();
+    for (const Parameter& parameter : model_->parameters())
+      if (!parameter.tied_copy) copy_from_first(comm_->replicas(), parameter.master);
     exchange_tied(/*copy=*/true);
     model_->weights_changed();
     comm_->barrier();
+  });
+}
+
+AdamW::Moments StageExecutor::gather_moments(std::size_t parameter) {
+  current_work_ = "gathering moments";
+  return guarded([&] {
+    const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
+    synchronize();
+    const at::Tensor& like = model_->parameters().at(parameter).master;
+    const auto whole = [&](const at::Tensor& own) {
+      const at::Tensor flat = gather_to_first(comm_->replicas(), own, like.numel());
+      return flat.defined() ? flat.view(like.sizes()) : flat;
+    };
+    const AdamW::Moments& own = optimizer_->moments().at(parameter);
+    return AdamW::Moments{whole(own.exp_avg), whole(own.exp_avg_sq)};
+  });
+}
+
+void StageExecutor::scatter_moments(std::size_t parameter, const AdamW::Moments& whole) {
+  current_work_ = "loading moments";
+  guarded([&] {
+    const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
+    const std::int64_t count = model_->parameters().at(parameter).master.numel();
+    const AdamW::Moments& own = optimizer_->moments().at(parameter);
+    scatter_from_first(comm_->replicas(), whole.exp_avg, own.exp_avg, count);
+    scatter_from_first(comm_->replicas(), whole.exp_avg_sq, own.exp_avg_sq, count);
+    synchronize();
   });
 }
 

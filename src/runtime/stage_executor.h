@@ -1,5 +1,5 @@
-// One stage: its model, stores, optimizer and memory meter, and the interpreter of its instruction
-// list. Lives on one thread; the engine owns one per stage.
+// One stage of one replica: its model, stores, optimizer and memory meter, and the interpreter of
+// its instruction list. Lives on one thread; the engine owns one per rank.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -31,7 +31,7 @@ using InstructionHook = std::function<void(int step, StageId stage, const Instru
 
 // What a stage measured in one step. Seconds are from the origin given to run().
 struct StageRun {
-  double loss = 0.0;  // last stage: sum of weight x cross-entropy over the batch
+  double loss = 0.0;  // last stage: sum of weight x cross-entropy over the replica's share
   // Last stage, evaluation: each token's part of that sum, by sequence and position.
   std::vector<std::vector<double>> terms;
   std::vector<TraceEvent> events;
@@ -64,7 +64,8 @@ class StageExecutor final {
   StageExecutor(const StageExecutor&) = delete;
   StageExecutor& operator=(const StageExecutor&) = delete;
 
-  // Runs the stage's list of a valid plan. Receives are posted ahead. Fails as guarded() does.
+  // Runs the stage's list of the own replica in a valid plan. Receives are posted ahead. Fails as
+  // guarded() does.
   StageRun run(const StepInput& input, TimePoint origin);
 
   struct Update {
@@ -74,17 +75,28 @@ class StageExecutor final {
     std::string not_finite;  // skipped, with check_finite: the first gradient of the stage that is
                              // not finite
   };
-  // Collective: all stages call it. Tied copies' gradients are summed first; a norm that is not
-  // finite leaves everything as it is, on all stages.
+  // Collective: all ranks call it. Tied copies' gradients are summed first, then those of the
+  // replicas, each part on its owner (shards.h), which updates it; the others get what came out. A
+  // norm that is not finite leaves weights and moments as they are, on all ranks. Of several
+  // replicas gradients are of no further use after it but for zero_grad().
   Update optimizer_step(int step);
   void zero_grad() { model_->zero_grad(); }
 
-  // Collective: brings tied copies and bfloat16 weights in line with masters that were written.
+  // Collective: brings the other replicas, tied copies and bfloat16 weights in line with masters
+  // that were written on replica 0.
   void state_changed();
 
-  // Collective: logits [last_tokens, vocab] after each of the last tokens, on the last stage;
-  // undefined on the others. `begin` tokens of the same text came before, in calls that `goes_on`
-  // was given to: their keys and values are there, and this call's are kept if it is given again.
+  // Collective over the stage's replicas: the moments of a parameter in its shape, on replica 0;
+  // undefined on the others. One replica's are its own memory.
+  AdamW::Moments gather_moments(std::size_t parameter);
+  // The opposite: replica 0 gives them, the others may leave them undefined. state_changed() must
+  // follow.
+  void scatter_moments(std::size_t parameter, const AdamW::Moments& whole);
+
+  // Collective over one replica's stages: logits [last_tokens, vocab] after each of the last
+  // tokens, on the last stage; undefined on the others. `begin` tokens of the same text came
+  // before, in calls that `goes_on` was given to: their keys and values are there, and this call's
+  // are kept if it is given again.
   at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last_tokens, Tokens begin = 0,
                     bool goes_on = false);
   // Forgets the text that went on.
@@ -96,8 +108,9 @@ class StageExecutor final {
   // For any thread.
   StageStatus status() const;
 
+  StageId stage() const { return stage_; }
+  int replica() const { return comm_->replica(); }
   std::vector<Parameter>& parameters() { return model_->parameters(); }
-  std::vector<AdamW::Moments>& moments() { return optimizer_->moments(); }
 
  private:
   struct Alive;  // a chunk between its forward and its backward
@@ -132,6 +145,10 @@ class StageExecutor final {
   // For tied embeddings. Sums the gradients of the first stage's embedding and of the last stage's
   // copy, on both; with `copy`, sets the copy's master and moments to the first stage's.
   void exchange_tied(bool copy);
+  // Sums the replicas' gradients, each part on its owner.
+  void sum_gradients();
+  // Gives the replicas each owner's masters.
+  void share_weights();
   void synchronize() const;
 
   Options options_;

@@ -55,8 +55,8 @@ at::Tensor tensor_from_json(const Json& json) {
   return tensor;
 }
 
-// All sequences' tokens and weights, one after the other; lengths stand in the plan. Ids fit 32 bits,
-// as they do in data sets.
+// All sequences' tokens and weights, one after the other; lengths stand in the plan. Ids fit 32
+// bits, as they do in data sets.
 Json batch_to_json(const Batch& batch) {
   std::vector<std::int32_t> tokens;
   std::vector<float> weights;
@@ -68,8 +68,7 @@ Json batch_to_json(const Batch& batch) {
     if (weighted.back() != 0)
       weights.insert(weights.end(), batch.weights[i].begin(), batch.weights[i].end());
   }
-  return {
-      {"tokens", binary(tokens)}, {"weights", binary(weights)}, {"weighted", binary(weighted)}};
+  return {{"tokens", binary(tokens)}, {"weights", binary(weights)}, {"weighted", binary(weighted)}};
 }
 
 Batch batch_from_json(const Json& json, const std::vector<Tokens>& lengths) {
@@ -100,8 +99,8 @@ struct OwnedInput {
       : plan(std::move(its_plan)), batch(std::move(its_batch)), input(plan, batch) {}
 };
 
-// Every value of a run's measurements as a double, in one order for both ways: `visit` is called with
-// each of them.
+// Every value of a run's measurements as a double, in one order for both ways: `visit` is called
+// with each of them.
 template <class Instruction, class Visit>
 void visit_instruction(Instruction& instruction, const Visit& visit) {
   visit(instruction.op);
@@ -225,7 +224,8 @@ std::string to_bytes(const Json& message) {
 
 Json from_bytes(const std::string& bytes) {
   Json json = Json::from_cbor(bytes, /*strict=*/true, /*allow_exceptions=*/false);
-  if (!json.is_object()) throw RunError(kHere, "found what is none", "expected one of this program");
+  if (!json.is_object())
+    throw RunError(kHere, "found what is none", "expected one of this program");
   return json;
 }
 
@@ -314,6 +314,7 @@ Json options_to_json(const EngineOptions& options) {
   return {{"model", model_to_json(options.model)},
           {"config", keys},
           {"stages", stages},
+          {"replicas", options.replicas},
           {"longest", options.longest},
           {"check_messages", options.check_messages},
           {"nccl", options.nccl},
@@ -331,6 +332,7 @@ EngineOptions options_from_json(const Json& json) {
   options.model = model_from_json(JsonView(json.at("model"), kHere));
   for (const Json& range : json.at("stages"))
     options.stages.push_back({range.at(0).get<int>(), range.at(1).get<int>()});
+  options.replicas = json.at("replicas").get<int>();
   options.dtype = config.training.dtype;
   options.seed = config.training.seed;
   options.only = config.training.only;

@@ -35,8 +35,12 @@ class TraceRecorder final {
     };
     const MemoryCost& memory = cost_->profile().memory;
     const Bytes trained = std::max(0.0, bytes.states - memory.state_constant_bytes);
-    const Bytes gradients = memory.state_gradient_share * trained;
-    const Bytes optimizer = memory.state_optimizer_share * trained;
+    // Of what all replicas of a stage hold each has its own gradients, and a part of the
+    // optimizer's.
+    const int replicas = memory.state_sharded_over_all ? 1 : cost_->parallelism().data_parallel;
+    const Bytes whole = trained * state_shards(memory, {.data_parallel = replicas});
+    const Bytes gradients = memory.state_gradient_share * whole;
+    const Bytes optimizer = memory.state_optimizer_share * whole / replicas;
     put(MemoryPurpose::kWeights, bytes.states - gradients - optimizer);
     put(MemoryPurpose::kGradients, gradients);
     put(MemoryPurpose::kOptimizer, optimizer);

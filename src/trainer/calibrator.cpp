@@ -20,8 +20,11 @@ Calibrator::Calibrator(int stages, int ahead, bool on)
 
 void Calibrator::observe(int step, const Plan& plan, const Trace& measured) {
   if (!on_ || !plan.predicted) return;
+  // A prediction's stages are the slowest replica's, so they are held against the one that was.
+  const ReplicaId slowest = measured.slowest();
   std::vector<Seconds> busy(stages_, 0.0);
   for (const TraceEvent& event : measured.events) {
+    if (event.replica != slowest) continue;
     busy.at(event.stage.index()) += event.end - event.begin;
   }
   Observation one{step, {}};

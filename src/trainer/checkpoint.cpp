@@ -214,9 +214,9 @@ CheckpointInfo open_checkpoint(const std::string& folder, const Json& json) {
   info.next_step = static_cast<int>(manifest.at("next_step").integer(0, 1LL << 30));
   // Weights alone are what an import makes, before any step.
   if (info.state.weights == nullptr || (info.state.moments == nullptr && info.next_step > 0)) {
-    manifest.at("files").fail(std::string("no entry for ") +
-                                  (info.state.weights == nullptr ? "weights" : "moments"),
-                              "one for each file");
+    manifest.at("files").fail(
+        std::string("no entry for ") + (info.state.weights == nullptr ? "weights" : "moments"),
+        "one for each file");
   }
   if (!manifest.at("config").json().is_object()) manifest.at("config").fail("an object");
   ConfigValues values;
@@ -285,16 +285,11 @@ std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_
   const std::string& path = config.checkpoint.path;
   make_folder(path);
   const std::string future = path + "/" + step_name(next_step);
-  if (const std::string name = find_not_finite(engine); !name.empty()) {
-    throw NotFiniteError(future, "not written: " + name + " has a value that is not finite",
-                         "expected finite weights and moments",
-                         "the run has diverged: go on from an earlier checkpoint, with a lower "
-                         "optimizer.lr");
-  }
   std::string folder = write_checkpoint(
       config, next_step, sampler, record, state_dtype(engine), [&](const std::string& into) {
         Json files = Json::array();
-        for (const CheckpointFile& file : write_state(engine, into)) files.push_back(to_json(file));
+        for (const CheckpointFile& file : write_state(engine, into, future))
+          files.push_back(to_json(file));
         return files;
       });
   remove_old(path, folder, config.checkpoint.keep, rotation);

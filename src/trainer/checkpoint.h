@@ -39,12 +39,6 @@ struct CheckpointRecord {
   Companions companions;
 };
 
-// A weight or moment that is not finite: a failure of the run, not of the disk.
-class NotFiniteError final : public RunError {
- public:
-  using RunError::RunError;
-};
-
 struct CheckpointInfo {
   std::string folder;  // of this step
   int next_step = 0;   // the first step that was not trained yet
@@ -62,11 +56,11 @@ struct Rotation {
   bool remove_others = false;  // what other runs left in the folder
 };
 
-// Writes the engine's state; returns the step's folder, which all processes must see. Keeps this one and the `keep` - 1 newest of
-// this run before it, and removes what is older only after `latest` names the new one. Other runs'
-// and later steps are left alone, unless the rotation says otherwise.
-// On failure (RunError; NotFiniteError where a weight or moment is not finite, which is named)
-// older checkpoints and `latest` are as they were and nothing half-written is left.
+// Writes the engine's state; returns the step's folder, which all processes must see. Keeps this
+// one and the `keep` - 1 newest of this run before it, and removes what is older only after
+// `latest` names the new one. Other runs' and later steps are left alone, unless the rotation says
+// otherwise. On failure (RunError; NotFiniteError where a weight or moment is not finite, which is
+// named) older checkpoints and `latest` are as they were and nothing half-written is left.
 std::string save_checkpoint(Engine& engine, const TrainConfig& config, int next_step,
                             const Json& sampler, const CheckpointRecord& record = {},
                             const Rotation& rotation = {});
@@ -101,8 +95,8 @@ bool has_checkpoints(const std::string& path);
 // or names a step that is not there. Throws InputError if none is left.
 CheckpointInfo find_checkpoint(const std::string& path, std::vector<std::string>* notes = nullptr);
 
-// Loads weights, and moments if `optimizer` and it has any, into the engine, whatever its stages, as
-// read_state() does.
+// Loads weights, and moments if `optimizer` and it has any, into the engine, whatever its stages,
+// as read_state() does.
 void load_checkpoint(const CheckpointInfo& info, Engine& engine, bool optimizer);
 
 }  // namespace infinipipe

@@ -10,7 +10,9 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/temporary_folder.h"
 #include "data/model_folder.h"
+#include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/steady_file.h"
 #include "trainer/weights.h"
@@ -24,88 +26,149 @@ constexpr std::string_view kFirstMoment = "exp_avg.";
 constexpr std::string_view kSecondMoment = "exp_avg_sq.";
 constexpr std::string_view kWeightsStem = "model";
 constexpr std::string_view kMomentsStem = "optimizer";
+// Of a name that is removed at the next start where a process dies with it.
+constexpr const char* kSharedMark = "tmp-step-seen-by-all";
 constexpr std::string_view kSuffix = ".safetensors";
 
-// A logical tensor and where its values are.
-struct Named {
-  std::string name;
-  at::Tensor tensor;
-};
-
-// The logical tensors of this process's ranks. A tied copy is none: the tensor stands under its own name.
+// The logical tensors of this process's stages. A tied copy is none: the tensor stands under its
+// own name, and state_changed() brings the copy in line.
 std::vector<LocalRanks::StateTensor> logical(LocalRanks& ranks) {
-  std::vector<LocalRanks::StateTensor> all;
-  for (const auto& state : ranks.state())
-    if (!state.parameter->tied_copy) all.push_back(state);
+  std::vector<LocalRanks::StateTensor> all = ranks.state();
+  std::erase_if(all, [](const auto& state) { return state.parameter->tied_copy; });
   return all;
 }
 
-std::vector<Named> weights_of(LocalRanks& ranks) {
-  std::vector<Named> weights;
-  for (const auto& state : logical(ranks))
-    weights.push_back({state.parameter->name, state.parameter->master});
-  return weights;
+std::string file_name(std::string_view stem, const LocalRanks::Part& part) {
+  if (part.count == 1) return std::string(stem) + std::string(kSuffix);
+  std::array<char, 40> which{};
+  std::snprintf(which.data(), which.size(), "-%05d-of-%05d", part.index + 1, part.count);
+  return std::string(stem) + which.data() + std::string(kSuffix);
 }
 
-std::vector<Named> moments_of(LocalRanks& ranks) {
-  std::vector<Named> moments;
-  for (const auto& state : logical(ranks)) {
-    moments.push_back({std::string(kFirstMoment) + state.parameter->name, state.exp_avg});
-    moments.push_back({std::string(kSecondMoment) + state.parameter->name, state.exp_avg_sq});
-  }
-  return moments;
-}
+// Writes one file of tensors, which come one at a time, so that no more need be in one place.
+class StateWriter final {
+ public:
+  // `names` of tensors, and what has their dtype and shape.
+  StateWriter(const std::string& folder, const std::string& file,
+              const std::vector<std::pair<std::string, at::Tensor>>& names)
+      : path_(folder + "/" + file), file_(file), writer_(path_, infos(names), {{"format", "pt"}}) {}
 
-std::string file_name(std::string_view stem, const ProcessPlace& place) {
-  if (place.count == 1) return std::string(stem) + std::string(kSuffix);
-  std::array<char, 40> part{};
-  std::snprintf(part.data(), part.size(), "-%05d-of-%05d", place.index + 1, place.count);
-  return std::string(stem) + part.data() + std::string(kSuffix);
-}
+  void add(const std::string& name, const at::Tensor& tensor) {
+    const at::Tensor values = tensor.detach().cpu().contiguous();
+    writer_.write_tensor(name, {static_cast<const std::byte*>(values.const_data_ptr()),
+                                static_cast<std::size_t>(values.nbytes())});
+  }
 
-CheckpointFile write_tensors(const std::string& folder, const std::string& file,
-                             const std::vector<Named>& tensors) {
-  std::vector<TensorInfo> infos;
-  for (const Named& named : tensors) {
-    infos.push_back(
-        {named.name, row_of(named.tensor.scalar_type()).stored, named.tensor.sizes().vec()});
+  CheckpointFile finish() {
+    const std::string hash = writer_.finish();
+    return {file_, hash, fs::file_size(path_)};
   }
-  const std::string path = folder + "/" + file;
-  SafetensorsWriter writer(path, infos, {{"format", "pt"}});
-  for (const Named& named : tensors) {
-    const at::Tensor values = named.tensor.detach().cpu().contiguous();
-    writer.write_tensor(named.name, {static_cast<const std::byte*>(values.const_data_ptr()),
-                                     static_cast<std::size_t>(values.nbytes())});
+
+ private:
+  static std::vector<TensorInfo> infos(
+      const std::vector<std::pair<std::string, at::Tensor>>& names) {
+    std::vector<TensorInfo> all;
+    for (const auto& [name, like] : names)
+      all.push_back({name, row_of(like.scalar_type()).stored, like.sizes().vec()});
+    return all;
   }
-  const std::string hash = writer.finish();
-  return {file, hash, fs::file_size(path)};
-}
+
+  std::string path_;
+  std::string file_;
+  SafetensorsWriter writer_;
+};
+
+// What one process writes. Moments are gathered from all replicas, whose processes go through all
+// of them: so must this one, whatever fails on its way, and throws at the end.
+class PartWriter final {
+ public:
+  PartWriter(LocalRanks& ranks, std::string folder)
+      : ranks_(ranks), part_(ranks.part()), folder_(std::move(folder)) {}
+
+  // {"files": [...]}, or {"not_finite": the first such tensor}.
+  Json run() {
+    const std::vector<LocalRanks::StateTensor> states = logical(ranks_);
+    std::vector<std::pair<std::string, at::Tensor>> weights;
+    std::vector<std::pair<std::string, at::Tensor>> moments;
+    for (const auto& state : states) {
+      const Parameter& parameter = *state.parameter;
+      weights.emplace_back(parameter.name, parameter.master);
+      moments.emplace_back(std::string(kFirstMoment) + parameter.name, parameter.master);
+      moments.emplace_back(std::string(kSecondMoment) + parameter.name, parameter.master);
+    }
+    begin(weights_file(part_), weights);
+    for (const auto& [name, master] : weights) add(name, master);
+    end();
+    begin(moments_file(part_), moments);
+    for (const auto& state : states) {
+      const AdamW::Moments whole = ranks_.moments(state);
+      add(std::string(kFirstMoment) + state.parameter->name, whole.exp_avg);
+      add(std::string(kSecondMoment) + state.parameter->name, whole.exp_avg_sq);
+    }
+    end();
+    if (failed_ != nullptr) std::rethrow_exception(failed_);
+    if (!not_finite_.empty()) return {{"not_finite", not_finite_}};
+    return {{"files", files_}};
+  }
+
+ private:
+  template <class Body>
+  void attempt(const Body& body) {
+    if (!part_.writes || failed_ != nullptr || !not_finite_.empty()) return;
+    try {
+      body();
+    } catch (...) {
+      failed_ = std::current_exception();
+    }
+  }
+  void begin(const std::string& file,
+             const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
+    attempt([&] {
+      if (!fs::is_directory(folder_)) {
+        throw RunError(folder_, "is not there on this host",
+                       "expected the folder that the first rank has made",
+                       "set checkpoint.path to a folder that all hosts share");
+      }
+      writer_.emplace(folder_, file, tensors);
+    });
+  }
+  void add(const std::string& name, const at::Tensor& values) {
+    attempt([&] {
+      if (all_finite(values)) {
+        writer_->add(name, values);
+      } else {
+        not_finite_ = name;
+      }
+    });
+  }
+  void end() {
+    attempt([&] { files_.push_back(to_json(writer_->finish())); });
+    writer_.reset();
+  }
+
+  LocalRanks& ranks_;
+  LocalRanks::Part part_;
+  std::string folder_;
+  std::optional<StateWriter> writer_;
+  Json files_ = Json::array();
+  std::exception_ptr failed_;
+  std::string not_finite_;
+};
 
 CheckpointFile file_from_json(const Json& json) {
   return {json.at("name").get<std::string>(), json.at("hash").get<std::string>(),
           json.at("bytes").get<std::uint64_t>()};
 }
 
-Json write_part(LocalRanks& ranks, const ProcessPlace& place, const Json& arguments) {
-  const auto folder = arguments.at("folder").get<std::string>();
-  if (!fs::is_directory(folder)) {
-    throw RunError(folder, "is not there on this host",
-                   "expected the folder that the first rank has made",
-                   "set checkpoint.path to a folder that all hosts share");
-  }
-  return {to_json(write_tensors(folder, weights_file(place), weights_of(ranks))),
-          to_json(write_tensors(folder, moments_file(place), moments_of(ranks)))};
+Json look_for(LocalRanks&, const Json& arguments) {
+  return fs::exists(arguments.at("file").get<std::string>());
 }
-constexpr ProcessJob kWriteState{"write_state", &write_part};
+constexpr ProcessJob kLookFor{"look_for", &look_for};
 
-Json find_part_not_finite(LocalRanks& ranks, const ProcessPlace&, const Json&) {
-  for (const std::vector<Named>& tensors : {weights_of(ranks), moments_of(ranks)}) {
-    for (const Named& named : tensors)
-      if (!all_finite(named.tensor)) return named.name;
-  }
-  return "";
+Json write_part(LocalRanks& ranks, const Json& arguments) {
+  return PartWriter(ranks, arguments.at("folder").get<std::string>()).run();
 }
-constexpr ProcessJob kFindNotFinite{"find_not_finite", &find_part_not_finite};
+constexpr ProcessJob kWriteState{"save", &write_part};
 
 // A moment, which is never rounded.
 at::Tensor read_moment(const TensorFiles& files, const std::string& name, const at::Tensor& like) {
@@ -119,22 +182,22 @@ at::Tensor read_moment(const TensorFiles& files, const std::string& name, const 
   return read_weight(*file, *stored, like);
 }
 
-// Reads the tensors of this process's ranks and lets the ranks keep the values until all processes have
-// theirs. Returns the weights' names.
+// Reads what this process is to hand to its stages once all processes have theirs. Returns the
+// weights' names.
 Json read_from(LocalRanks& ranks, const TensorFiles& weights, const TensorFiles* moments) {
   Json names = Json::array();
-  ranks.forget_values();
+  std::vector<at::Tensor>& kept = ranks.kept();
+  kept.clear();
+  if (!ranks.part().writes) return names;  // the first replica shares out
   for (const auto& state : logical(ranks)) {
     const std::string& name = state.parameter->name;
+    const at::Tensor& like = state.parameter->master;
     names.push_back(name);
     const auto& [file, stored] = weights.at(name, "expected the weights of the whole model");
-    const at::Tensor& master = state.parameter->master;
-    ranks.keep_value(master, read_weight(*file, *stored, master));
+    kept.push_back(read_weight(*file, *stored, like));
     if (moments == nullptr) continue;
-    ranks.keep_value(state.exp_avg,
-                     read_moment(*moments, std::string(kFirstMoment) + name, state.exp_avg));
-    ranks.keep_value(state.exp_avg_sq,
-                     read_moment(*moments, std::string(kSecondMoment) + name, state.exp_avg_sq));
+    for (const std::string_view which : {kFirstMoment, kSecondMoment})
+      kept.push_back(read_moment(*moments, std::string(which) + name, like));
   }
   return names;
 }
@@ -149,7 +212,7 @@ std::unique_ptr<const SafetensorsFile> open_again(const std::string& folder,
   return std::make_unique<const SafetensorsFile>(std::move(steady));
 }
 
-Json read_part(LocalRanks& ranks, const ProcessPlace&, const Json& arguments) {
+Json read_part(LocalRanks& ranks, const Json& arguments) {
   const auto folder = arguments.at("folder").get<std::string>();
   TensorFiles weights(folder);
   TensorFiles moments(folder);
@@ -160,13 +223,27 @@ Json read_part(LocalRanks& ranks, const ProcessPlace&, const Json& arguments) {
   }
   return read_from(ranks, weights, moments.files().empty() ? nullptr : &moments);
 }
-constexpr ProcessJob kReadState{"read_state", &read_part};
+constexpr ProcessJob kReadState{"load", &read_part};
 
-Json take_part(LocalRanks& ranks, const ProcessPlace&, const Json&) {
-  ranks.take_values();
+// What read_from() has kept goes where it belongs, in the same order.
+Json take_part(LocalRanks& ranks, const Json& arguments) {
+  const bool moments = arguments.at("moments").get<bool>();
+  auto next = ranks.kept().begin();
+  for (const auto& state : logical(ranks)) {
+    AdamW::Moments whole;
+    if (ranks.part().writes) {
+      state.parameter->master.copy_(*next++);
+      if (moments) {
+        whole.exp_avg = *next++;
+        whole.exp_avg_sq = *next++;
+      }
+    }
+    if (moments) ranks.set_moments(state, whole);
+  }
+  ranks.kept().clear();
   return nullptr;
 }
-constexpr ProcessJob kTakeState{"take_state", &take_part};
+constexpr ProcessJob kTakeState{"take", &take_part};
 
 // Other programs find several files by the index alone.
 CheckpointFile write_index(const std::string& folder, const std::vector<CheckpointFile>& files) {
@@ -189,38 +266,55 @@ Json to_json(const CheckpointFile& file) {
   return {{"name", file.name}, {"hash", file.hash}, {"bytes", file.bytes}};
 }
 
-std::string weights_file(const ProcessPlace& place) { return file_name(kWeightsStem, place); }
-std::string moments_file(const ProcessPlace& place) { return file_name(kMomentsStem, place); }
+std::string weights_file(const LocalRanks::Part& part) { return file_name(kWeightsStem, part); }
+std::string moments_file(const LocalRanks::Part& part) { return file_name(kMomentsStem, part); }
 
 StateFile state_file_kind(const std::string& name) {
   const auto is_part = [&](std::string_view stem) {
     if (!name.starts_with(stem) || !name.ends_with(kSuffix)) return false;
-    const std::string middle =
-        name.substr(stem.size(), name.size() - stem.size() - kSuffix.size());
+    const std::string middle = name.substr(stem.size(), name.size() - stem.size() - kSuffix.size());
     if (middle.empty()) return true;
     int index = 0;
     int count = 0;
     std::array<char, 2> rest{};
     return std::sscanf(middle.c_str(), "-%5d-of-%5d%1s", &index, &count, rest.data()) == 2 &&
-           index >= 1 && index <= count && file_name(stem, {index - 1, count}) == name;
+           index >= 1 && index <= count && file_name(stem, {index - 1, count, true}) == name;
   };
   if (is_part(kWeightsStem)) return StateFile::kWeights;
   return is_part(kMomentsStem) ? StateFile::kMoments : StateFile::kNone;
 }
 
-std::vector<CheckpointFile> write_state(Engine& engine, const std::string& folder) {
-  std::vector<CheckpointFile> files;
-  for (const Json& part :
-       engine.on_each_process(kWriteState, {{"folder", fs::absolute(folder).string()}}))
-    for (const Json& file : part) files.push_back(file_from_json(file));
-  if (files.size() > 2) files.push_back(write_index(folder, files));
-  return files;
+void require_shared_folder(Engine& engine, const std::string& folder) {
+  if (engine.options().ranks == nullptr) return;
+  const TemporaryFolder mark(folder + "/" + kSharedMark);
+  const std::vector<Json> seen =
+      engine.on_each_process(kLookFor, {{"file", fs::absolute(mark.path()).string()}});
+  for (std::size_t rank = 0; rank < seen.size(); ++rank) {
+    if (seen[rank].get<bool>()) continue;
+    throw InputError("config: checkpoint.path",
+                     folder + " is not the same folder for " +
+                         engine.options().ranks->where(static_cast<int>(rank)),
+                     "expected one that all hosts share", "set it to a folder on a shared disk");
+  }
 }
 
-std::string find_not_finite(Engine& engine) {
-  for (const Json& name : engine.on_each_process(kFindNotFinite, Json::object()))
-    if (name != "") return name.get<std::string>();
-  return {};
+std::vector<CheckpointFile> write_state(Engine& engine, const std::string& folder,
+                                        const std::string& future) {
+  std::vector<CheckpointFile> files;
+  for (const Json& part :
+       engine.on_each_process(kWriteState, {{"folder", fs::absolute(folder).string()}})) {
+    if (part.contains("not_finite")) {
+      throw NotFiniteError(
+          future,
+          "not written: " + part["not_finite"].get<std::string>() +
+              " has a value that is not finite",
+          "expected finite weights and moments",
+          "the run has diverged: go on from an earlier checkpoint, with a lower optimizer.lr");
+    }
+    for (const Json& file : part.at("files")) files.push_back(file_from_json(file));
+  }
+  if (files.size() > 2) files.push_back(write_index(folder, files));
+  return files;
 }
 
 void read_state(Engine& engine, const StateFiles& state) {
@@ -242,7 +336,7 @@ void read_state(Engine& engine, const StateFiles& state) {
     throw InputError(place.file->path(), "tensor " + name + " is not in the model",
                      "expected the model it was saved from");
   }
-  engine.on_each_process(kTakeState, Json::object());
+  engine.on_each_process(kTakeState, {{"moments", state.moments != nullptr}});
   engine.state_changed();
 }
 
@@ -251,7 +345,7 @@ const char* state_dtype(Engine& engine) {
 }
 
 std::vector<const ProcessJob*> checkpoint_jobs() {
-  return {&kWriteState, &kFindNotFinite, &kReadState, &kTakeState};
+  return {&kLookFor, &kWriteState, &kReadState, &kTakeState};
 }
 
 }  // namespace infinipipe

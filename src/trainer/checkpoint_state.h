@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/tensor_files.h"
+#include "infinipipe/base/error.h"
 #include "runtime/engine.h"
 
 namespace infinipipe {
@@ -19,26 +20,36 @@ struct CheckpointFile {
 };
 Json to_json(const CheckpointFile& file);
 
-// Names of the files with weights and with moments: one of each where one process writes them, and else
-// "model-00002-of-00004.safetensors".
-std::string weights_file(const ProcessPlace& place);
-std::string moments_file(const ProcessPlace& place);
+// A weight or moment that is not finite: a failure of the run, not of the disk.
+class NotFiniteError final : public RunError {
+ public:
+  using RunError::RunError;
+};
+
+// Names of the files with weights and with moments: one of each where one process writes them, and
+// else "model-00002-of-00004.safetensors".
+std::string weights_file(const LocalRanks::Part& part);
+std::string moments_file(const LocalRanks::Part& part);
 // What such a file holds.
 enum class StateFile { kNone, kWeights, kMoments };
 StateFile state_file_kind(const std::string& name);
 
-// Every process writes what its ranks hold into the folder, which all must see; several also leave the
-// index that other programs look for. Throws RunError for a disk that fails, and for a folder that is
-// not the same one on every host; what has been written stays.
-std::vector<CheckpointFile> write_state(Engine& engine, const std::string& folder);
-// The first weight or moment that is not finite, of any process; empty: all are.
-std::string find_not_finite(Engine& engine);
+// Throws InputError naming the host where a folder that this process has is not there in another
+// one: before the first step, not after the last. Writes a file into it and removes that.
+void require_shared_folder(Engine& engine, const std::string& folder);
 
-// Every process reads what its ranks hold from the files, by name; other processes open them anew and
-// see that they are what was found. Names and shapes must fit exactly, moments' dtypes too (weights are
-// rounded to the engine's), and every value must be finite, or InputError names the tensor; nothing is
-// changed unless everything does. `moments` may be null. Throws RunError where a file was changed since
-// it was found whole.
+// Every process writes what its ranks hold into the folder, which all must see; several also leave
+// the index that other programs look for. Throws NotFiniteError, which names the tensor and
+// `future`, the folder's name once it is complete; RunError for a disk that fails, and for a folder
+// that is not the same one on every host. What has been written then stays.
+std::vector<CheckpointFile> write_state(Engine& engine, const std::string& folder,
+                                        const std::string& future);
+
+// Every process reads what its ranks hold from the files, by name; other processes open them anew
+// and see that they are what was found. Names and shapes must fit exactly, moments' dtypes too
+// (weights are rounded to the engine's), and every value must be finite, or InputError names the
+// tensor; nothing is changed unless everything does. `moments` may be null. Throws RunError where a
+// file was changed since it was found whole.
 struct StateFiles {
   std::string folder;
   std::vector<CheckpointFile> files;  // of both kinds

@@ -73,6 +73,7 @@ std::string generate(const GenerateOptions& options) {
   }
 
   settle_stages(config, options.ranks);
+  config.parallelism.data_parallel = 1;  // one text is one replica's work
   std::vector<LayerRange> stages = {{0, static_cast<int>(config.model.num_hidden_layers)}};
   if (options.ranks != nullptr) stages = profile_options(config).stages;
   if (options.ranks == nullptr) config.parallelism.stages = 1;

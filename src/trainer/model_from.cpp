@@ -26,7 +26,9 @@ StartingWeights open_starting_weights(const TrainConfig& config) {
 
 namespace {
 
+// The other replicas get theirs from the first, in state_changed().
 Json load_from(LocalRanks& ranks, const ModelFolder& folder) {
+  if (!ranks.part().writes) return nullptr;
   for (const LocalRanks::StateTensor& state : ranks.state()) {
     if (state.parameter->tied_copy) continue;  // state_changed() brings it in line
     const TensorFiles::Place place = folder.at(state.parameter->name);
@@ -35,7 +37,7 @@ Json load_from(LocalRanks& ranks, const ModelFolder& folder) {
   return nullptr;
 }
 
-Json load_part(LocalRanks& ranks, const ProcessPlace&, const Json& arguments) {
+Json load_part(LocalRanks& ranks, const Json& arguments) {
   return load_from(ranks, ModelFolder(arguments.at("folder").get<std::string>()));
 }
 

@@ -121,10 +121,12 @@ void require_memory(const TrainConfig& config, const Survey& survey) {
   const bool given = config.memory.bytes_per_stage > 0.0;
   const Bytes limit =
       given ? config.memory.bytes_per_stage
-            : machine_bytes_per_stage(config.parallelism.stages, config.runtime.device);
+            : machine_bytes_per_stage(config.parallelism.stages * config.parallelism.data_parallel,
+                                      config.runtime.device);
   const Profile profile = estimated_profile(config.model, config.training.dtype);
-  const std::vector<LayerRange> stages = stage_layers(plan_context(config, profile));
-  const CostModel cost(profile, {.stages = static_cast<int>(stages.size())}, stages);
+  const PlanContext context = plan_context(config, profile);
+  const std::vector<LayerRange> stages = stage_layers(context);
+  const CostModel cost(profile, context.parallelism, stages);
   for (std::size_t p = 0; p < stages.size(); ++p) {
     const Bytes inputs = static_cast<Bytes>(survey.longest) * profile.memory.input_bytes_per_token *
                          stages[p].count();

@@ -32,6 +32,7 @@ ProfileOptions profile_options(const TrainConfig& config, Ranks* ranks) {
   options.dtype = config.training.dtype;
   options.device = config.runtime.device;
   options.threads_per_stage = config.runtime.threads_per_stage;
+  options.replicas = config.parallelism.data_parallel;
   options.pooled_allocator = config.runtime.pooled_allocator;
   options.longest = config.data.max_sequence_length;
   options.code = kCodeVersion;
@@ -51,6 +52,7 @@ std::string cached_profile_path(const TrainConfig& config) {
   key["threads"] = config.runtime.threads_per_stage;
   if (is_between_processes(config.runtime.communicator)) key["processes"] = true;
   key["pooled"] = config.runtime.pooled_allocator;
+  if (config.parallelism.data_parallel > 1) key["replicas"] = config.parallelism.data_parallel;
   key["longest"] = config.data.max_sequence_length;
   key["code"] = kCodeVersion;
   return cache_folder() + "/" + hash_json(key).substr(0, 16) + ".json";

@@ -41,8 +41,8 @@ bool is_another_run(const std::string& key, const TrainConfig& now, const TrainC
 
 std::string shown(const std::string& value) { return value.empty() ? "nothing" : value; }
 
-// Where a run goes on that a launcher starts again: from its newest checkpoint if it has written one.
-// With --overwrite the folder may still hold another run's, which are not its own.
+// Where a run goes on that a launcher starts again: from its newest checkpoint if it has written
+// one. With --overwrite the folder may still hold another run's, which are not its own.
 std::optional<CheckpointInfo> own_checkpoint(const TrainOptions& options) {
   const std::string& path = options.config.checkpoint.path;
   if (!has_checkpoints(path)) return std::nullopt;
@@ -128,6 +128,7 @@ JsonView saved_planning(const CheckpointInfo& checkpoint) {
 bool measured_alike(const TrainConfig& a, const TrainConfig& b) {
   return a.parallelism.stages == b.parallelism.stages &&
          a.parallelism.layers_per_stage == b.parallelism.layers_per_stage &&
+         a.parallelism.data_parallel == b.parallelism.data_parallel &&
          a.runtime.device == b.runtime.device &&
          a.runtime.threads_per_stage == b.runtime.threads_per_stage &&
          a.runtime.pooled_allocator == b.runtime.pooled_allocator &&

@@ -49,7 +49,8 @@ void require_size(const TrainConfig& config, const Ranks& ranks) {
   const int expected = layout.stages * layout.sequence_parallel * layout.data_parallel;
   if (ranks.size() == expected) return;
   throw InputError("config: parallelism",
-                   "found " + to_string(layout) + " (stages x sequence parallel x data parallel) in " +
+                   "found " + to_string(layout) +
+                       " (stages x sequence parallel x data parallel) in " +
                        std::to_string(ranks.size()) + " processes",
                    "expected " + std::to_string(expected) + " processes",
                    "start as many, or set --parallelism.stages " + std::to_string(ranks.size()));
@@ -69,18 +70,16 @@ void settle_stages(TrainConfig& config, const Ranks* ranks) {
   settle_communicator(config, ranks);
   if (ranks == nullptr) return;
   config.parallelism.stages = ranks->size();
+  config.parallelism.data_parallel = 1;
   config.parallelism.layers_per_stage.reset();
 }
 
 void require_runnable(const TrainConfig& config, const Ranks* ranks) {
-  const auto require_one = [](const char* key, int found) {
-    if (found == 1) return;
-    throw InputError("config: " + std::string(key), "found " + std::to_string(found),
-                     "expected 1: this build runs pipelines alone",
+  if (const int found = config.parallelism.sequence_parallel; found != 1) {
+    throw InputError("config: parallelism.sequence_parallel", "found " + std::to_string(found),
+                     "expected 1: this build runs pipelines and replicas of them",
                      "plan, simulate and compare take more");
-  };
-  require_one("parallelism.data_parallel", config.parallelism.data_parallel);
-  require_one("parallelism.sequence_parallel", config.parallelism.sequence_parallel);
+  }
   require_communicator(config, ranks);
   if (ranks != nullptr) require_size(config, *ranks);
 }
@@ -91,6 +90,7 @@ Engine::Options make_engine_options(const TrainConfig& config,
   Engine::Options options;
   options.model = config.model;
   options.stages = stages;
+  options.replicas = config.parallelism.data_parallel;
   options.dtype = config.training.dtype;
   options.device = config.runtime.device;
   options.threads_per_stage = config.runtime.threads_per_stage;
@@ -109,8 +109,8 @@ std::unique_ptr<Planner> make_judged_planner(const PlanContext& context) {
   return make_planner(context, std::make_shared<SimulatorEvaluator>(context.limit()));
 }
 
-double devices_at_work(Device device, std::size_t stages) {
-  const auto count = static_cast<double>(stages);
+double devices_at_work(Device device, std::size_t ranks) {
+  const auto count = static_cast<double>(ranks);
   return device == Device::kCpu ? count : std::min(count, static_cast<double>(cuda_devices()));
 }
 

@@ -14,13 +14,13 @@ class Ranks;
 
 // Decides what "auto" means in this process.
 void settle_communicator(TrainConfig& config, const Ranks* ranks);
-// The same where a model only runs forward: of several processes each has a stage, whatever the stages
-// were that it was trained on.
+// The same where a model only runs forward: of several processes each has a stage, whatever the
+// stages were that it was trained on.
 void settle_stages(TrainConfig& config, const Ranks* ranks);
 
-// Throws InputError for layouts that this build plans and simulates but cannot run: several
-// replicas, sequence parallelism; for another number of processes than ranks, and a communicator that
-// does not fit them. `ranks` is null in a process that is alone.
+// Throws InputError for layouts that this build plans and simulates but cannot run: sequence
+// parallelism; for another number of processes than ranks, and a communicator that does not fit
+// them. `ranks` is null in a process that is alone.
 void require_runnable(const TrainConfig& config, const Ranks* ranks);
 
 // Throws what require_runnable() does.
@@ -30,9 +30,9 @@ Engine::Options make_engine_options(const TrainConfig& config,
 // Planner with the simulator as its judge.
 std::unique_ptr<Planner> make_judged_planner(const PlanContext& context);
 
-// How many of what measured_matmul_flops() measures work at once: each stage has threads of its own
-// on the processor; GPUs may be fewer than stages.
-double devices_at_work(Device device, std::size_t stages);
+// How many of what measured_matmul_flops() measures work at once: each stage of each replica (a
+// rank) has threads of its own on the processor; GPUs may be fewer.
+double devices_at_work(Device device, std::size_t ranks);
 
 // Matrix multiplication speed of one stage's threads on its device in the compute dtype, FLOP/s:
 // the median of a few products, short ones on the processor. What MFU is measured against.

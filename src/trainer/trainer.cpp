@@ -111,7 +111,8 @@ TrainResult train(const TrainOptions& options) {
     require_memory(config, survey);
     warn_of_small_vocabulary(config, tokenizer, options.warn);
     if (checkpoint) profile = saved_profile(config, *checkpoint, options.log);
-    if (!profile) profile = resolve_profile(config, options.log, kProfileSeconds, options.stop, options.ranks);
+    if (!profile)
+      profile = resolve_profile(config, options.log, kProfileSeconds, options.stop, options.ranks);
   } catch (const Stopped&) {
     return stopped_before(first, config, options);
   }
@@ -124,6 +125,7 @@ TrainResult train(const TrainOptions& options) {
   }
   if (validation != nullptr) validation->plan_with(make_judged_planner(context));
   TrainingRun run(options, config, batches, context, std::move(identity), validation.get());
+  run.require_shared_folder();
   if (checkpoint) {
     run.load(*checkpoint);
     options.log("resumed " + checkpoint->folder + ", step " + std::to_string(first));

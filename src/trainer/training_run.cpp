@@ -39,6 +39,10 @@ double seconds_since_1970() {
          static_cast<double>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
 
+std::size_t replicas(const TrainConfig& config) {
+  return static_cast<std::size_t>(config.parallelism.data_parallel);
+}
+
 std::string numbered(const std::string& folder, int step) { return folder + "/" + step_name(step); }
 
 Engine::Options engine_options(const TrainOptions& options, const TrainConfig& config,
@@ -92,9 +96,14 @@ TrainingRun::TrainingRun(const TrainOptions& options, const TrainConfig& config,
       stages_(stage_layers(context_)),
       engine_(engine_options(options, config, stages_)),
       device_flops_(measured_matmul_flops(engine_.options()) *
-                    devices_at_work(config.runtime.device, stages_.size())),
+                    devices_at_work(config.runtime.device, stages_.size() * replicas(config))),
       calibrator_(static_cast<int>(stages_.size()), config.planner.ahead, true),
       health_(config.training.max_skipped_steps, options.warn) {}
+
+void TrainingRun::require_shared_folder() {
+  if (!config_.checkpoint.path.empty())
+    infinipipe::require_shared_folder(engine_, config_.checkpoint.path);
+}
 
 void TrainingRun::load(const CheckpointInfo& checkpoint) {
   load_checkpoint(checkpoint, engine_, true);
@@ -109,7 +118,7 @@ void TrainingRun::load(const CheckpointInfo& checkpoint) {
   } else {
     options_.log(
         "note    the pace that stages were measured at is forgotten: another profile, "
-        "other stages or threads");
+        "other stages, replicas or threads");
   }
 }
 
@@ -133,7 +142,9 @@ void TrainingRun::describe() const {
                to_string(config_.training.dtype));
   for (const std::string& line : data_lines(batches_)) options_.log(line);
   if (validation_ != nullptr) options_.log("eval    " + validation_->describe());
-  options_.log("stages  " + std::to_string(stages_.size()) + " (layers " + split + ") x " +
+  const std::string copies =
+      replicas(config_) > 1 ? std::to_string(replicas(config_)) + " replicas x " : "";
+  options_.log("stages  " + std::to_string(stages_.size()) + " (layers " + split + ") x " + copies +
                std::to_string(config_.runtime.threads_per_stage) + " thread(s) on " +
                to_string(config_.runtime.device) + ", planner " + config_.planner.name);
 }

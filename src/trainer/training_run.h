@@ -33,6 +33,8 @@ class TrainingRun final {
   TrainingRun(const TrainOptions& options, const TrainConfig& config, const BatchSource& batches,
               PlanContext context, Identity identity, const Validation* validation);
 
+  // Throws InputError where other processes do not see checkpoint.path.
+  void require_shared_folder();
   // Goes on from a checkpoint.
   void load(const CheckpointInfo& checkpoint);
   // Begins with the weights of config.model_from.

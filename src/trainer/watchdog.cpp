@@ -41,8 +41,8 @@ void Watchdog::watch() {
       const bool same = stage.running && stage.begun == seen[p].begun;
       seen[p] = {stage.begun, same ? seen[p].since + passed : 0.0};
       if (seen[p].since < limit_) continue;
-      stalled_("step " + std::to_string(stage.step) + ": stage " + std::to_string(p) + ", " +
-               stage.what + ": has run for more than " + format_seconds(limit_) +
+      stalled_("step " + std::to_string(stage.step) + ": " + stage.who + ", " + stage.what +
+               ": has run for more than " + format_seconds(limit_) +
                ", expected less (runtime.stalled_after_seconds)");
       return;
     }

@@ -32,6 +32,7 @@ inline Engine::Options engine_options(const ModelSpec& model, const Plan& plan, 
   Engine::Options options;
   options.model = model;
   options.stages = plan.stages;
+  options.replicas = plan.parallelism.data_parallel;
   options.dtype = dtype;
   return options;
 }
@@ -53,18 +54,20 @@ inline ReferenceModel reference_of(Engine& engine) {
   return reference;
 }
 
-// Gradients by name, tied copies added to what they copy.
+// Gradients by name, tied copies added to what they copy, and all replicas'.
 inline std::map<std::string, at::Tensor> gradients(Engine& engine) {
   std::map<std::string, at::Tensor> all;
-  for (const Engine::StateTensor& each : engine.state()) {
-    const std::string name =
-        each.parameter->tied_copy ? "model.embed_tokens.weight" : each.parameter->name;
-    const at::Tensor grad = each.parameter->grad.to(at::kDouble);
-    const auto found = all.find(name);
-    if (found == all.end()) {
-      all.emplace(name, grad);
-    } else {
-      found->second = found->second + grad;
+  for (int replica = 0; replica < engine.options().replicas; ++replica) {
+    for (const Engine::StateTensor& each : engine.state(replica)) {
+      const std::string name =
+          each.parameter->tied_copy ? "model.embed_tokens.weight" : each.parameter->name;
+      const at::Tensor grad = each.parameter->grad.to(at::kDouble);
+      const auto found = all.find(name);
+      if (found == all.end()) {
+        all.emplace(name, grad);
+      } else {
+        found->second = found->second + grad;
+      }
     }
   }
   return all;

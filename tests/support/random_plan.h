@@ -13,6 +13,7 @@ namespace infinipipe::testing {
 
 struct RandomPlanOptions {
   int stages = 2;
+  int replicas = 1;    // sequences are dealt to them at random: one may have none
   int layers = 4;      // at least one a stage
   int max_slices = 4;  // K: most slices of one sequence
   int max_pipelines = 3;
@@ -181,6 +182,29 @@ inline std::vector<std::vector<Instruction>> schedule(Random& random, const Orde
   return lists;
 }
 
+inline Replica random_replica(Random& random, const std::vector<SequenceId>& share,
+                              const Plan& plan, const RandomPlanOptions& options) {
+  std::vector<std::vector<SequenceId>> members(
+      static_cast<std::size_t>(random.between(1, options.max_pipelines)));
+  for (const SequenceId id : share) {
+    const auto q = random.between(0, static_cast<std::int64_t>(members.size()) - 1);
+    members[static_cast<std::size_t>(q)].push_back(id);
+  }
+  Replica replica;
+  for (auto& sequences : members) {
+    if (sequences.empty()) continue;
+    random.shuffle(sequences);
+    replica.pipelines.push_back(
+        make_pipeline(random, sequences, plan.sequences, plan.stages, options));
+  }
+  if (replica.pipelines.empty()) {
+    replica.instructions.resize(plan.stages.size());
+  } else {
+    replica.instructions = schedule(random, make_orders(random, replica.pipelines), options);
+  }
+  return replica;
+}
+
 }  // namespace random_plan_detail
 
 // A plan for the lengths (each >= 1) that validate() accepts.
@@ -192,22 +216,15 @@ inline Plan random_plan(Random& random, const std::vector<Tokens>& lengths,
   plan.planner.slices = options.max_slices;
   plan.sequences = lengths;
   plan.parallelism.stages = options.stages;
+  plan.parallelism.data_parallel = options.replicas;
   plan.stages = detail::split_layers(random, options.layers, options.stages);
-  std::vector<std::vector<SequenceId>> members(
-      static_cast<std::size_t>(random.between(1, options.max_pipelines)));
+  std::vector<std::vector<SequenceId>> shares(static_cast<std::size_t>(options.replicas));
   for (std::size_t i = 0; i < lengths.size(); ++i) {
-    const auto q = random.between(0, static_cast<std::int64_t>(members.size()) - 1);
-    members[static_cast<std::size_t>(q)].push_back(SequenceId(i));
+    const auto r = options.replicas > 1 ? random.between(0, options.replicas - 1) : 0;
+    shares[static_cast<std::size_t>(r)].push_back(SequenceId(i));
   }
-  Replica& replica = plan.replicas.emplace_back();
-  for (auto& sequences : members) {
-    if (sequences.empty()) continue;
-    random.shuffle(sequences);
-    replica.pipelines.push_back(
-        detail::make_pipeline(random, sequences, lengths, plan.stages, options));
-  }
-  replica.instructions =
-      detail::schedule(random, detail::make_orders(random, replica.pipelines), options);
+  for (const auto& share : shares)
+    plan.replicas.push_back(detail::random_replica(random, share, plan, options));
   return plan;
 }
 

@@ -64,7 +64,9 @@ struct Trace {
   std::vector<MemorySample> memory;  // by stage, then time
   Seconds seconds = 0.0;             // first forward's start to last instruction's end
 
-  // infinipipe::bubble() of what ran: of the replica that ends last, the first among equals.
+  // The replica that ends last, the first among equals; 0 where nothing ran.
+  ReplicaId slowest() const;
+  // infinipipe::bubble() of what the slowest replica ran.
   double bubble() const;
 };
 

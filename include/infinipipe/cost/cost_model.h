@@ -24,6 +24,11 @@ struct ChunkShape {
 ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
                        const std::vector<bool>& cut, Tokens window = 0);
 
+// By how much the layout divides a stage's states (constant bytes left out): what one device holds
+// is the whole over this. Replicas share out what the profile says is the optimizer's, and nothing
+// else, unless all devices share all states.
+double state_shards(const MemoryCost& memory, const Parallelism& parallelism);
+
 // A profile bound to a parallelism and a layer split. Immutable; safe to share between threads.
 // Throws InputError where a needed degree's bandwidth is absent, or where stage_speed names another
 // number of stages.

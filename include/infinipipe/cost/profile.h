@@ -62,8 +62,9 @@ struct MemoryCost {
   double state_head_bytes = 0.0;
   double state_constant_bytes = 0.0;
   bool state_sharded_over_all = false;  // else over sequence_parallel
-  // Which share of the states (constant bytes left out) is gradients, and which is the optimizer's;
-  // the rest is weights. For reports only; 0 where a profile does not tell them apart.
+  // Which share of the states (constant bytes left out) is gradients, and which is the optimizer's,
+  // which replicas share out (state_shards()); the rest is weights. 0 where a profile does not tell
+  // them apart.
   double state_gradient_share = 0.0;
   double state_optimizer_share = 0.0;
   std::optional<LayerwiseMemory> layerwise;

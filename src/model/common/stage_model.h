@@ -73,6 +73,14 @@ struct PartTimes {
   double attention = 0.0;
   double elementwise = 0.0;  // norms, RoPE, SwiGLU, embedding
   double head = 0.0;         // final norm, projection, cross-entropy and their gradients
+
+  PartTimes& operator+=(const PartTimes& other) {
+    matmul += other.matmul;
+    attention += other.attention;
+    elementwise += other.elementwise;
+    head += other.head;
+    return *this;
+  }
 };
 
 class StageModel final {

@@ -382,6 +382,11 @@ class NaiveChecker {
     double devices = ds();
     if (profile_["memory"]["state"]["sharded_over"] == "all") {
       devices *= plan_.parallelism.stages * plan_.parallelism.data_parallel;
+    } else if (const auto share = profile_["memory"]["state"].find("optimizer_share");
+               share != profile_["memory"]["state"].end()) {
+      // A replica holds the d-th part of the optimizer's states.
+      const double d = plan_.parallelism.data_parallel;
+      devices /= 1.0 - share->template get<double>() * (1.0 - 1.0 / d);
     }
     double now = (l(p) * get("/memory/state/bytes_per_layer") +
                   (first(p) ? get("/memory/state/embedding_bytes") : 0.0) +

@@ -280,6 +280,7 @@ inline Json random_profile(Random& random, const RandomShape& shape) {
       {"head_bytes", number(0.0, 1e5)},
       {"constant_bytes", number(0.0, 1e4)},
       {"sharded_over", pick(random, 0, 1) == 0 ? "all" : "sequence_parallel"}};
+  if (pick(random, 0, 1) == 0) json["memory"]["state"]["optimizer_share"] = number(0.0, 1.0);
   json["links"] = {{"p2p",
                     {{"seconds", number(0.0, 0.1)},
                      {"bytes_per_second", number(1e4, 1e6)},

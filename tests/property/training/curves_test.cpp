@@ -10,6 +10,7 @@
 
 #include "property/training/sliced_plan.h"
 #include "support/engine_case.h"
+#include "support/random_plan.h"
 
 namespace infinipipe::testing {
 namespace {
@@ -28,6 +29,11 @@ OptimizerConfig optimizer_config() {
 Batch batch_of(const ModelSpec& model, int step) {
   Random random(99, static_cast<std::uint64_t>(step));
   return random_batch(random, kLengths, model.vocab_size);
+}
+
+Plan replicated_plan(int stages, int replicas) {
+  Random random(8, static_cast<std::uint64_t>(10 * stages + replicas));
+  return random_plan(random, kLengths, {.stages = stages, .replicas = replicas, .layers = 4});
 }
 
 struct Curve {
@@ -106,22 +112,29 @@ TEST(Curves, EqualTheSingleDeviceReference) {
     EXPECT_LT(expected.losses.back(), expected.losses.front());
     EXPECT_NE(*std::max_element(expected.norms.begin(), expected.norms.end()) > 0.5,
               *std::min_element(expected.norms.begin(), expected.norms.end()) > 0.5);
+    std::vector<std::pair<std::string, Plan>> plans;
     for (const int stages : {1, 2, 4}) {
       for (const int slices : {1, 4, 8}) {
         if (tied && slices != 4) continue;
-        const Plan plan = sliced_plan(kLengths, {stages, 4, slices, 1e-3});
-        const Curve wide = train(model, plan, Dtype::kFloat64).curve;
-        const Curve single = train(model, plan, Dtype::kFloat32).curve;
-        const std::string where = std::to_string(stages) +
-                                  " stages, K = " + std::to_string(slices) + (tied ? ", tied" : "");
-        EXPECT_LE(error(single.losses[0], expected.losses[0]), 1e-5) << where;
-        for (std::size_t i = 0; i < kSteps; ++i) {
-          EXPECT_LE(error(wide.losses[i], expected.losses[i]), 1e-9) << where << ", step " << i;
-          EXPECT_LE(error(wide.norms[i], expected.norms[i]), 1e-9) << where << ", step " << i;
-          EXPECT_LE(error(single.losses[i], expected.losses[i]), 1e-3) << where << ", step " << i;
-          worst64 = std::max(worst64, error(wide.losses[i], expected.losses[i]));
-          worst32 = std::max(worst32, error(single.losses[i], expected.losses[i]));
-        }
+        plans.emplace_back(std::to_string(stages) + " stages, K = " + std::to_string(slices),
+                           sliced_plan(kLengths, {stages, 4, slices, 1e-3}));
+      }
+    }
+    for (const auto& [stages, replicas] : {std::pair(1, 4), std::pair(2, 3), std::pair(4, 2)}) {
+      plans.emplace_back(std::to_string(stages) + " stages x " + std::to_string(replicas),
+                         replicated_plan(stages, replicas));
+    }
+    for (const auto& [name, plan] : plans) {
+      const Curve wide = train(model, plan, Dtype::kFloat64).curve;
+      const Curve single = train(model, plan, Dtype::kFloat32).curve;
+      const std::string where = name + (tied ? ", tied" : "");
+      EXPECT_LE(error(single.losses[0], expected.losses[0]), 1e-5) << where;
+      for (std::size_t i = 0; i < kSteps; ++i) {
+        EXPECT_LE(error(wide.losses[i], expected.losses[i]), 1e-9) << where << ", step " << i;
+        EXPECT_LE(error(wide.norms[i], expected.norms[i]), 1e-9) << where << ", step " << i;
+        EXPECT_LE(error(single.losses[i], expected.losses[i]), 1e-3) << where << ", step " << i;
+        worst64 = std::max(worst64, error(wide.losses[i], expected.losses[i]));
+        worst32 = std::max(worst32, error(single.losses[i], expected.losses[i]));
       }
     }
   }
@@ -130,14 +143,15 @@ TEST(Curves, EqualTheSingleDeviceReference) {
 
 TEST(Curves, SameSeedTwiceIsBitEqual) {
   const ModelSpec model = small_model(4);
-  const Plan plan = sliced_plan(kLengths, {2, 4, 4, 1e-3});
-  for (const int threads : {1, 2}) {
-    const Trained first = train(model, plan, Dtype::kFloat32, threads);
-    const Trained second = train(model, plan, Dtype::kFloat32, threads);
-    EXPECT_EQ(first.curve.losses, second.curve.losses);
-    EXPECT_EQ(first.curve.norms, second.curve.norms);
-    for (const auto& [name, weight] : first.weights)
-      EXPECT_TRUE(at::equal(weight, second.weights.at(name))) << name;
+  for (const Plan& plan : {sliced_plan(kLengths, {2, 4, 4, 1e-3}), replicated_plan(2, 3)}) {
+    for (const int threads : {1, 2}) {
+      const Trained first = train(model, plan, Dtype::kFloat32, threads);
+      const Trained second = train(model, plan, Dtype::kFloat32, threads);
+      EXPECT_EQ(first.curve.losses, second.curve.losses);
+      EXPECT_EQ(first.curve.norms, second.curve.norms);
+      for (const auto& [name, weight] : first.weights)
+        EXPECT_TRUE(at::equal(weight, second.weights.at(name))) << name;
+    }
   }
 }
 

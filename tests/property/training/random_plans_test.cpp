@@ -6,81 +6,13 @@
 
 #include "infinipipe/core/validate.h"
 #include "support/engine_case.h"
-#include "support/random_plan.h"
+#include "support/random_case.h"
 
 namespace infinipipe::testing {
 namespace {
 
 // INFINIPIPE_SOAK=1 runs ten times as many.
 int scaled(int cases) { return std::getenv("INFINIPIPE_SOAK") != nullptr ? 10 * cases : cases; }
-
-struct Case {
-  ModelSpec model;
-  Plan plan;
-  Batch batch;
-};
-
-// 1 to 40 sequences of 1 to 3,000 tokens, mostly short; 1 to 4 stages; K from 1 to 8; for half of
-// the models that may have one, a sliding window.
-Case make_case(Random& random) {
-  Case c;
-  RandomPlanOptions options;
-  options.stages = static_cast<int>(random.between(1, 4));
-  options.layers = options.stages + static_cast<int>(random.between(0, 2));
-  options.max_slices = static_cast<int>(random.between(1, 8));
-  options.cut_share = random.uniform();
-  options.pack_share = random.uniform();
-  options.split_share = 0.5 * static_cast<double>(random.between(0, 2));
-  options.recompute = random.between(0, 3) > 0;
-
-  const double kind = random.uniform();
-  const std::int64_t most = kind < 0.75 ? 40 : 250;
-  std::vector<Tokens> lengths = {random.between(2, most)};
-  const std::int64_t count =
-      kind < 0.75 ? std::min(random.between(1, 40), random.between(1, 40)) : random.between(1, 5);
-  while (static_cast<std::int64_t>(lengths.size()) < count)
-    lengths.push_back(random.between(1, most));
-  if (kind > 0.95) lengths[0] = random.between(1000, 3000);
-  random.shuffle(lengths);
-
-  c.model = small_model(options.layers);
-  c.model.tie_word_embeddings = random.between(0, 1) == 1;
-  if (random.between(0, 1) == 1) c.model.num_key_value_heads = 2;
-  c.plan = random_plan(random, lengths, options);
-  for (Pipeline& pipeline : c.plan.replicas[0].pipelines) {
-    for (Chunk& chunk : pipeline.chunks) {
-      if (random.between(0, 1) == 0) continue;
-      for (Keeping& keeping : chunk.keeping) {
-        // Any part of the layers that run again has another level than the input's.
-        for (const KeepLevel& level : kKeepLevels) {
-          if (level.plan_field == nullptr) continue;
-          const auto more = static_cast<int>(random.between(0, keeping[Keep::kInput]));
-          keeping[level.keep] += more;
-          keeping[Keep::kInput] -= more;
-        }
-      }
-    }
-  }
-  c.batch = random_batch(random, lengths, c.model.vocab_size);
-  if (random.between(0, 3) == 0) {
-    for (const auto& tokens : c.batch.sequences) {
-      auto& weights = c.batch.weights.emplace_back();
-      if (random.between(0, 2) == 0) continue;
-      for (std::size_t i = 0; i < tokens.size(); ++i)
-        weights.push_back(static_cast<float>(random.between(0, 4)) / 2.0F);
-    }
-    if (c.batch.target_weight() == 0.0) c.batch.weights.clear();
-  }
-  c.model.family = kFamilies[static_cast<std::size_t>(random.between(0, 3))].value;
-  c.model.rope.type = kRopeTypes[static_cast<std::size_t>(random.between(0, 4))].value;
-  if (c.model.rope.type != RopeType::kDefault) c.model.rope.factor = 4.0;
-  if (row_of(c.model.rope.type).original) c.model.rope.original_max_position_embeddings = 16;
-  c.model.max_position_embeddings = 32;
-  if (row_of(c.model.family).windows && random.between(0, 1) == 1) {
-    c.model.sliding_window = random.between(1, most);
-  }
-  return c;
-}
 
 struct Errors {
   double loss = 0.0;
@@ -114,25 +46,29 @@ TEST(RandomPlans, AreValidAndOfEveryKind) {
   int ops[4] = {};
   int pipelines = 0;
   int recomputed = 0;
+  int idle = 0;  // replicas without a sequence
   for (int i = 0; i < 300; ++i) {
     const Case c = make_case(random);
     const auto problem = validate(c.plan);
     ASSERT_FALSE(problem.has_value()) << "case " << i << ": " << problem->message;
-    const Replica& replica = c.plan.replicas[0];
-    pipelines += replica.pipelines.size() > 1 ? 1 : 0;
-    for (const Pipeline& pipeline : replica.pipelines) {
-      for (const Chunk& chunk : pipeline.chunks) {
-        ++kinds[static_cast<int>(chunk.kind)];
-        recomputed += chunk.keeping[0].remade();
+    for (const Replica& replica : c.plan.replicas) {
+      pipelines += replica.pipelines.size() > 1 ? 1 : 0;
+      idle += replica.pipelines.empty() ? 1 : 0;
+      for (const Pipeline& pipeline : replica.pipelines) {
+        for (const Chunk& chunk : pipeline.chunks) {
+          ++kinds[static_cast<int>(chunk.kind)];
+          recomputed += chunk.keeping[0].remade();
+        }
       }
+      for (const auto& list : replica.instructions)
+        for (const Instruction& instruction : list) ++ops[static_cast<int>(instruction.op)];
     }
-    for (const auto& list : replica.instructions)
-      for (const Instruction& instruction : list) ++ops[static_cast<int>(instruction.op)];
   }
   for (const int count : kinds) EXPECT_GT(count, 100);
   for (const int count : ops) EXPECT_GT(count, 1000);
   EXPECT_GT(pipelines, 100);
   EXPECT_GT(recomputed, 1000);
+  EXPECT_GT(idle, 10);
 }
 
 TEST(RandomPlans, EqualAutogradInFloat64) {

@@ -445,7 +445,7 @@ TEST_F(CheckpointTest, ValuesThatAreNotFiniteAreRefusedByName) {
        {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     for (const bool moment : {false, true}) {
       Engine::StateTensor state = engine.state()[7];
-      const at::Tensor tensor = moment ? state.exp_avg_sq : state.parameter->master;
+      const at::Tensor tensor = moment ? engine.moments(state).exp_avg_sq : state.parameter->master;
       const at::Tensor whole = tensor.clone();
       tensor.view({-1})[3] = value;
       try {

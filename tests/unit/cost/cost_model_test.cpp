@@ -409,6 +409,21 @@ TEST(CostModel, StatesShardedOverAllDevices) {
   EXPECT_DOUBLE_EQ(cost.state_bytes(kFirst), (100.0 + 40.0) / 12 + 5.0);
 }
 
+TEST(CostModel, ReplicasShareOutTheOptimizersStatesAlone) {
+  Profile profile = small_profile();
+  const auto first_stage = [&](int replicas) {
+    const Parallelism parallelism{2, 2, replicas};
+    return CostModel(profile, parallelism, kSmallStages).state_bytes(kFirst);
+  };
+  const Bytes whole = (100.0 + 40.0) / 2.0;
+  EXPECT_DOUBLE_EQ(first_stage(4), whole + 5.0) << "the profile does not say what is whose";
+  profile.memory.state_optimizer_share = 0.5;
+  EXPECT_DOUBLE_EQ(first_stage(1), whole + 5.0);
+  EXPECT_DOUBLE_EQ(first_stage(4), 0.5 * whole + 0.5 * whole / 4.0 + 5.0);
+  profile.memory.state_sharded_over_all = true;
+  EXPECT_DOUBLE_EQ(first_stage(4), whole / 2.0 / 4.0 + 5.0);
+}
+
 TEST(CostModel, OneStageHasEmbeddingAndHead) {
   const CostModel cost(small_profile(), {1, 1, 1}, {{0, 4}});
   const ChunkShape chunk = small_chunk();

@@ -22,9 +22,10 @@ struct Fixture {
     plan.stages = {{0, 1}, {1, 3}};
     Replica& replica = plan.replicas.emplace_back();
     Pipeline& pipeline = replica.pipelines.emplace_back();
-    pipeline.chunks = {
-        {ChunkKind::kSplit, {{SequenceId(0), 0, 3}}, testing::inputs({1, 0})},
-        {ChunkKind::kHybrid, {{SequenceId(0), 3, 5}, {SequenceId(1), 0, 2}}, testing::inputs({0, 2})}};
+    pipeline.chunks = {{ChunkKind::kSplit, {{SequenceId(0), 0, 3}}, testing::inputs({1, 0})},
+                       {ChunkKind::kHybrid,
+                        {{SequenceId(0), 3, 5}, {SequenceId(1), 0, 2}},
+                        testing::inputs({0, 2})}};
     pipeline.backward = {1, 0};
     replica.instructions = {{{Op::kForward, {}, {}}, {Op::kBackward, {}, {}}}, {}};
     batch.sequences = {{10, 11, 12, 13, 14}, {20, 21}};

@@ -263,7 +263,7 @@ TEST(Engine, RefusesWhatItCannotRun) {
   EXPECT_THAT(refusal([](Fixture& c) { c.plan.parallelism.sequence_parallel = 2; }),
               HasSubstr("sequence_parallel: found 2, this version runs 1"));
   EXPECT_THAT(refusal([](Fixture& c) { c.plan = make_plan({.replicas = 2, .pipelines = 1}); }),
-              HasSubstr("data_parallel: found 2, this version runs 1 replica"));
+              HasSubstr("data_parallel: found 2, expected the engine's 1"));
   EXPECT_THAT(refusal([](Fixture& c) { c.plan = make_plan({.stages = 4, .layers_per_stage = 1}); }),
               HasSubstr("another split of the layers"));
   EXPECT_THAT(refusal([](Fixture& c) { c.plan.replicas[0].instructions[1].pop_back(); }),
@@ -281,6 +281,7 @@ TEST(Engine, RefusesOptionsThatCannotBe) {
   };
   EXPECT_THAT(refusal([](Engine::Options& o) { o.threads_per_stage = 0; }),
               HasSubstr("threads_per_stage"));
+  EXPECT_THAT(refusal([](Engine::Options& o) { o.replicas = 0; }), HasSubstr("data_parallel"));
   EXPECT_THAT(refusal([](Engine::Options& o) { o.stages.pop_back(); }),
               HasSubstr("found 2 layers, expected the model's 4"));
   EXPECT_THAT(refusal([](Engine::Options& o) { o.stages[1].begin = 3; }),
@@ -299,7 +300,7 @@ TEST(Engine, SkipsUpdatesThatAreNotFinite) {
   EXPECT_TRUE(update.skipped);
   EXPECT_TRUE(std::isnan(update.grad_norm));
   for (const auto& each : engine.state()) {
-    EXPECT_EQ(each.exp_avg.abs().max().item<double>(), 0.0);
+    EXPECT_EQ(engine.moments(each).exp_avg.abs().max().item<double>(), 0.0);
     EXPECT_TRUE(each.parameter->master.isfinite().all().item<bool>());
   }
   EXPECT_TRUE(at::equal(before, state[0].parameter->master));
@@ -330,8 +331,7 @@ TEST(Engine, StateMovesBetweenSplitsOfTheLayers) {
       if (each.parameter->tied_copy) continue;  // state_changed() brings it in line
       const auto& from = by_name.at(each.parameter->name);
       each.parameter->master.copy_(from.parameter->master);
-      each.exp_avg.copy_(from.exp_avg);
-      each.exp_avg_sq.copy_(from.exp_avg_sq);
+      target.set_moments(each, source.moments(from));
     }
     target.state_changed();
     for (Engine* engine : {&source, &target}) engine->zero_grad();

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <numeric>
 #include <thread>
 #include <tuple>
@@ -212,8 +213,9 @@ Plan cut_plan() {
   plan.stages = {{0, 2}};
   Pipeline pipeline;
   pipeline.warmup_slices = 2;
-  pipeline.chunks = {{ChunkKind::kSplit, {{SequenceId(0), 0, 2}}, {testing::inputs(1)}},
-                     {ChunkKind::kHybrid, {{SequenceId(0), 2, 3}, {SequenceId(1), 0, 1}}, {Keeping{}}}};
+  pipeline.chunks = {
+      {ChunkKind::kSplit, {{SequenceId(0), 0, 2}}, {testing::inputs(1)}},
+      {ChunkKind::kHybrid, {{SequenceId(0), 2, 3}, {SequenceId(1), 0, 1}}, {Keeping{}}}};
   pipeline.backward = {1, 0};
   plan.replicas.resize(1);
   plan.replicas[0].pipelines = {pipeline};
@@ -283,6 +285,28 @@ TEST(Simulator, SlowestReplicaCountsAndPeaksAreOverAll) {
   EXPECT_DOUBLE_EQ(s.prediction.stages[0].compute, second.stages[0].compute);
   EXPECT_DOUBLE_EQ(s.prediction.stages[0].peak_bytes,
                    std::max(first.stages[0].peak_bytes, second.stages[0].peak_bytes));
+}
+
+TEST(Simulator, EachReplicaHasItsGradientsAndAPartOfTheMoments) {
+  Plan plan = two_chunks();
+  const auto states = [&](int replicas) {
+    Profile profile = plain_profile(2);
+    profile.memory.state_bytes_per_layer = 1600.0;
+    profile.memory.state_gradient_share = 0.25;
+    profile.memory.state_optimizer_share = 0.5;
+    plan.parallelism.data_parallel = replicas;
+    const Simulation s = simulate(plan, CostModel(profile, plan.parallelism, plan.stages));
+    const MemoryByPurpose& bytes = s.trace.memory.front().bytes;
+    const auto of = [&](MemoryPurpose purpose) { return bytes[static_cast<std::size_t>(purpose)]; };
+    return std::array{of(MemoryPurpose::kWeights), of(MemoryPurpose::kGradients),
+                      of(MemoryPurpose::kOptimizer)};
+  };
+  const auto one = states(1);
+  const auto two = states(2);
+  EXPECT_GT(one[2], 0.0);
+  EXPECT_DOUBLE_EQ(two[0], one[0]);
+  EXPECT_DOUBLE_EQ(two[1], one[1]);
+  EXPECT_DOUBLE_EQ(two[2], one[2] / 2.0);
 }
 
 TEST(Simulator, BoundIsThisCostModelsAndOverheadThePlans) {

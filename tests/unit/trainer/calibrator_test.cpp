@@ -62,6 +62,15 @@ TEST(Calibrator, PaceIsMeasuredOverPredictedBusyTime) {
 }
 
 // A plan made at a pace predicts that pace: what is compared is the profile behind it.
+TEST(Calibrator, OfSeveralReplicasTheSlowestIsHeldAgainstThePrediction) {
+  Calibrator calibrator(2, 0, true);
+  Trace both = measured(1.5, 2.0);
+  for (TraceEvent& event : both.events) event.replica = ReplicaId(1);
+  for (const TraceEvent& event : measured(1.25, 1.0).events) both.events.push_back(event);
+  calibrator.observe(0, predicted_plan(), both);
+  EXPECT_THAT(calibrator.pace_for(1), ElementsAre(1.5, 2.0));
+}
+
 TEST(Calibrator, ThePlansOwnPaceIsTakenOut) {
   Calibrator calibrator(2, 0, true);
   calibrator.observe(0, predicted_plan({1.25, 0.5}), measured(1.0, 1.0));

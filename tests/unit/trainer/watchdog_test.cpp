@@ -46,7 +46,7 @@ class Stages final {
 TEST(Watchdog, NamesTheStageThatStandsStill) {
   Stages stages;
   stages.set(0, {true, "F0.1", 12, 1});
-  stages.set(1, {true, "B0.3", 12, 7});
+  stages.set(1, {true, "B0.3", 12, 7, "stage 1"});
   stages.move_first();
   std::promise<std::string> said;
   const Watchdog watchdog([&] { return stages.look(); }, 0.05,

@@ -1,0 +1,191 @@
+// Commands over several processes of this machine, against the same in one.
+#include <gmock/gmock.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "data/safetensors.h"
+#include "infinipipe/base/json.h"
+#include "system/cli_plan/program.h"
+
+namespace infinipipe {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class RanksCommand : public testing::ProgramTest {
+ protected:
+  void SetUp() override {
+    ProgramTest::SetUp();
+    for (int i = 0; i < 12; ++i) {
+      std::string text;
+      for (int line = 0; line < 2 + 9 * (i % 4); ++line) text += "abc abc " + std::to_string(i);
+      write("text/" + std::to_string(i) + ".txt", text);
+    }
+    ASSERT_EQ(run({"data", "build", "--input", "text", "--out", "set"}).code, 0);
+  }
+
+  // Training of four layers into the folder `name`; later flags win.
+  static std::vector<std::string> train(const std::string& name, int stages, int replicas,
+                                        const std::vector<std::string>& more = {}) {
+    std::vector<std::string> all = {"train"};
+    const std::map<std::string, std::string> flags = {
+        {"model.hidden_size", "32"},
+        {"model.intermediate_size", "64"},
+        {"model.num_hidden_layers", "4"},
+        {"model.num_attention_heads", "2"},
+        {"model.num_key_value_heads", "1"},
+        {"model.vocab_size", "257"},
+        {"model.tie_word_embeddings", "true"},
+        {"data.path", "set"},
+        {"data.max_sequence_length", "512"},
+        {"training.steps", "3"},
+        {"training.sequences_per_step", "6"},
+        {"cluster.profile", "estimate"},
+        {"checkpoint.path", name + "/checkpoints"},
+        {"metrics.path", name + "/metrics.jsonl"},
+        {"parallelism.stages", std::to_string(stages)},
+        {"parallelism.data_parallel", std::to_string(replicas)}};
+    for (const auto& [flag, value] : flags) {
+      all.push_back("--" + flag);
+      all.push_back(value);
+    }
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+
+  testing::Outcome launch(int ranks, const std::vector<std::string>& command) const {
+    std::vector<std::string> all = {"launch", "-n", std::to_string(ranks), "--"};
+    all.insert(all.end(), command.begin(), command.end());
+    return run(all);
+  }
+
+  // The losses of the steps in a run's metrics.
+  std::vector<double> losses(const std::string& name) const {
+    std::vector<double> all;
+    std::istringstream lines(read(name + "/metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);)
+      all.push_back(parse_json(line, name).at("loss").get<double>());
+    return all;
+  }
+
+  // The bytes of all weights and moments of a run's newest checkpoint.
+  std::map<std::string, std::vector<std::byte>> state(const std::string& name) const {
+    std::string latest = read(name + "/checkpoints/latest");
+    latest.pop_back();
+    const auto folder = path(name + "/checkpoints/" + latest);
+    std::map<std::string, std::vector<std::byte>> all;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      if (entry.path().extension() != ".safetensors") continue;
+      const SafetensorsFile file(entry.path().string());
+      for (const StoredTensor& tensor : file.tensors())
+        EXPECT_TRUE(all.emplace(tensor.info.name, file.read(tensor)).second) << tensor.info.name;
+    }
+    return all;
+  }
+  bool has(const std::string& name) const { return std::filesystem::exists(path(name)); }
+};
+
+TEST_F(RanksCommand, TrainAsThreadsDoToTheBit) {
+  ASSERT_EQ(run(train("threads", 2, 1)).code, 0);
+  const testing::Outcome outcome = launch(2, train("ranks", 2, 1));
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_EQ(losses("ranks"), losses("threads"));
+  EXPECT_TRUE(state("ranks") == state("threads"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("[rank 1]"))) << "only the first rank speaks";
+  const std::string folder = "ranks/checkpoints/step-000003/";
+  EXPECT_TRUE(has(folder + "model-00001-of-00002.safetensors"));
+  EXPECT_TRUE(has(folder + "optimizer-00002-of-00002.safetensors"));
+  const auto index = read_safetensors_index(path(folder + "model.safetensors.index.json"));
+  EXPECT_EQ(index.at("model.embed_tokens.weight"), "model-00001-of-00002.safetensors");
+  EXPECT_EQ(index.at("model.norm.weight"), "model-00002-of-00002.safetensors");
+
+  // One process and several say the same of it.
+  const auto judge = [&](const std::string& name) {
+    return std::vector<std::string>{"eval", "--checkpoint", name + "/checkpoints", "--json", "-"};
+  };
+  const auto loss = [](const testing::Outcome& judged) {
+    EXPECT_EQ(judged.code, 0) << judged.error;
+    return parse_json(judged.out, "eval").at("loss").get<double>();
+  };
+  const double alone = loss(run(judge("threads")));
+  EXPECT_EQ(loss(run(judge("ranks"))), alone);
+  EXPECT_EQ(loss(launch(2, judge("ranks"))), alone);
+  const std::vector<std::string> speak = {"generate", "--checkpoint", "ranks/checkpoints",
+                                          "--prompt", "abc",          "--tokens",
+                                          "12"};
+  const testing::Outcome text = run(speak);
+  EXPECT_EQ(text.code, 0) << text.error;
+  EXPECT_EQ(launch(2, speak).out, text.out);
+  EXPECT_EQ(run({"export", "ranks/checkpoints", "--out", "out"}).code, 0);
+}
+
+// What one layout has saved, every other one reads, and goes on to the same losses but for rounding.
+TEST_F(RanksCommand, LoadEachOthersCheckpoints) {
+  struct Layout {
+    int stages;
+    int replicas;
+  };
+  const std::vector<Layout> layouts = {{2, 1}, {4, 1}, {2, 2}, {1, 4}};
+  const auto name = [](const Layout& layout) {
+    return std::to_string(layout.stages) + "x" + std::to_string(layout.replicas);
+  };
+  const auto start = [&](const std::string& folder, const Layout& layout,
+                         const std::vector<std::string>& more) {
+    return launch(layout.stages * layout.replicas,
+                  train(folder, layout.stages, layout.replicas, more));
+  };
+  ASSERT_EQ(run(train("alone", 1, 1, {"--training.steps", "4"})).code, 0);
+  const std::vector<double> expected = losses("alone");
+  for (std::size_t i = 0; i < layouts.size(); ++i) {
+    const std::string first = name(layouts[i]);
+    const testing::Outcome saved = start(first, layouts[i], {"--training.steps", "3"});
+    ASSERT_EQ(saved.code, 0) << first << ": " << saved.error;
+    const Layout& next = layouts[(i + 1) % layouts.size()];
+    const std::string both = first + " to " + name(next);
+    const testing::Outcome resumed = start(first, next, {"--training.steps", "4", "--resume"});
+    ASSERT_EQ(resumed.code, 0) << both << ": " << resumed.error;
+    const std::vector<double> found = losses(first);
+    ASSERT_EQ(found.size(), expected.size()) << both;
+    for (std::size_t step = 0; step < found.size(); ++step)
+      EXPECT_NEAR(found[step], expected[step], 2e-6 * expected[step]) << both << ", step " << step;
+    const auto tensors = state(first);
+    EXPECT_EQ(tensors.size(), state("alone").size()) << both;
+  }
+}
+
+TEST_F(RanksCommand, RefuseWhatDoesNotFit) {
+  const testing::Outcome three = launch(3, train("run", 2, 1));
+  EXPECT_EQ(three.code, 2);
+  EXPECT_THAT(three.error, HasSubstr("config: parallelism: found 2 x 1 x 1"));
+  EXPECT_THAT(three.error, HasSubstr("in 3 processes, expected 2 processes"));
+  EXPECT_FALSE(has("run"));
+  const testing::Outcome threads =
+      launch(2, train("run", 2, 1, {"--runtime.communicator", "threads"}));
+  EXPECT_EQ(threads.code, 2);
+  EXPECT_THAT(threads.error, HasSubstr("found threads, but 2 processes were started"));
+  expect_error(train("run", 2, 1, {"--runtime.communicator", "gloo", "-q"}), 2,
+               "found gloo in a process that is alone");
+}
+
+// A data set and a configuration that only the first rank has are enough.
+TEST_F(RanksCommand, AreToldByTheFirst) {
+  const std::string script =
+      "if [ \"$RANK\" = 0 ]; then exec \"$PROGRAM\" \"$@\"; else cd / && exec \"$PROGRAM\" train; fi";
+  write("rank.sh", script);
+  std::string arguments;
+  for (const std::string& argument : train("run", 2, 1)) arguments += " '" + argument + "'";
+  const std::string common = "cd '" + folder_.string() +
+                             "' && export PROGRAM='" INFINIPIPE_BINARY
+                             "' WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" +
+                             std::to_string(20000 + getpid() % 20000) + " && ";
+  const std::string both = common + "(RANK=1 LOCAL_RANK=1 sh rank.sh >other 2>&1 &) && " +
+                           "RANK=0 LOCAL_RANK=0 sh rank.sh" + arguments + " >first 2>&1";
+  EXPECT_EQ(std::system(both.c_str()), 0) << read("first") << read("other");
+  EXPECT_EQ(losses("run").size(), 3U);
+}
+
+}  // namespace
+}  // namespace infinipipe
