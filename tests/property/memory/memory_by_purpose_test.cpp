@@ -190,6 +190,47 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
               to_string(GetParam()), ran, 100.0 * worst_peak, 100.0 * worst_purpose);
 }
 
+// To the byte: what replicas share out of a stage's states is what the cost model takes off.
+TEST_P(MemoryByPurpose, ReplicasHoldTheStatesThatTheModelSays) {
+  const ProfileOptions options = measured_model(GetParam());
+  const Profile profile = estimated_profile(options.model, options.dtype);
+  const auto states = [&](int replicas) {  // measured less predicted, by stage
+    PlanContext context;
+    context.profile = profile;
+    context.layers = 4;
+    context.layers_per_stage = {2, 2};
+    context.parallelism = {kStages, 1, replicas};
+    PlanRequest request;
+    request.sequences = {50, 40, 30, 20, 10};
+    const Plan plan =
+        make_planner(context, std::make_shared<SimulatorEvaluator>(0.0))->plan(request);
+    Engine::Options engine_options;
+    engine_options.model = options.model;
+    engine_options.stages = options.stages;
+    engine_options.replicas = replicas;
+    engine_options.dtype = options.dtype;
+    Batch batch;
+    for (const Tokens length : plan.sequences)
+      batch.sequences.emplace_back(static_cast<std::size_t>(length), 5);
+    Engine engine(engine_options);
+    std::vector<Bytes> beyond(kStages, 0.0);
+    const CostModel cost(profile, plan.parallelism, plan.stages);
+    for (const MemorySample& sample : engine.run(plan, batch).trace.memory) {
+      const auto of = [&](MemoryPurpose purpose) {
+        return sample.bytes[static_cast<std::size_t>(purpose)];
+      };
+      beyond[sample.stage.index()] = of(MemoryPurpose::kWeights) + of(MemoryPurpose::kGradients) +
+                                     of(MemoryPurpose::kOptimizer) - cost.state_bytes(sample.stage);
+    }
+    return beyond;
+  };
+  const std::vector<Bytes> constant = states(1);
+  for (const int replicas : {2, 4}) {
+    const std::vector<Bytes> beyond = states(replicas);
+    for (std::size_t p = 0; p < kStages; ++p) EXPECT_NEAR(beyond[p], constant[p], 0.01) << p;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, MemoryByPurpose,
                          ::testing::Values(Dtype::kFloat32, Dtype::kBfloat16),
                          [](const auto& test) { return std::string(to_string(test.param)); });
