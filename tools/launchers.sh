@@ -2,12 +2,13 @@
 # Runs the lines of docs/launchers.md with real launchers: `infinipipe launch`, torchrun, mpirun, Hydra, srun
 # on a Slurm of this one machine, and two network namespaces as two hosts. Each must train to the bytes of
 # the same run in one process. Installs Open MPI, MPICH, Slurm and iproute2 from Debian; needs root.
+# For torchrun PyTorch with all it needs is installed, too (tools/interop_environment.sh, 2.5 GB).
 #   tools/launchers.sh PROGRAM [NAME ...]     the named ones alone
+#   TORCHRUN=FILE                             a torchrun that is there
 set -uo pipefail
 cd "$(dirname "$0")/.."
 program=$(realpath "$1"); shift
 wanted=" $* "
-python=$(realpath -s .deps/venv/bin/python)
 
 if [ "$(id -u)" != 0 ]; then echo "error: launchers: not root, and Slurm and namespaces need it" >&2; exit 2; fi
 packages=(openmpi-bin mpich slurmctld slurmd slurm-client munge iproute2)
@@ -17,6 +18,10 @@ for package in "${packages[@]}"; do
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
   break
 done
+
+torchrun=${TORCHRUN:-.deps/interop/bin/torchrun}
+case "$wanted" in "  " | *torchrun*) [ -x "$torchrun" ] || tools/interop_environment.sh || exit 1 ;; esac
+torchrun=$(realpath -s "$torchrun")
 
 work=$(mktemp -d)
 started=()
@@ -73,7 +78,7 @@ check() {
 }
 
 check launch infinipipe launch -n 2 -- "${train[@]}" "$work/launch"
-check torchrun "$python" -m torch.distributed.run --standalone --nproc-per-node 2 --no-python \
+check torchrun "$torchrun" --standalone --nproc-per-node 2 --no-python \
   infinipipe "${train[@]}" "$work/torchrun"
 check mpirun mpirun.openmpi --allow-run-as-root --oversubscribe -np 2 --bind-to none \
   infinipipe "${train[@]}" "$work/mpirun"
@@ -146,7 +151,7 @@ case "$wanted" in "  " | *" hosts-"*)
   if hosts; then
     check hosts-by-hand on_both "RANK=%d WORLD_SIZE=2 MASTER_ADDR=10.77.0.1 MASTER_PORT=29500 \
       infinipipe ${train[*]} $work/hosts-by-hand"
-    check hosts-torchrun on_both "$python -m torch.distributed.run --nnodes 2 --node-rank %d \
+    check hosts-torchrun on_both "$torchrun --nnodes 2 --node-rank %d \
       --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint 10.77.0.1:29400 --no-python \
       infinipipe ${train[*]} $work/hosts-torchrun"
   else

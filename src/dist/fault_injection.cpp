@@ -80,6 +80,11 @@ void fail_as_wanted(int rank, int step, std::string_view place) {
       !place.starts_with(fault.at) || struck.exchange(true)) {
     return;
   }
+  // In one piece, so that it arrives before whatever follows.
+  const std::string line = "fault: rank " + std::to_string(rank) + ", step " +
+                           std::to_string(step) + ", " + std::string(place) + ": " + fault.kind +
+                           "\n";
+  [[maybe_unused]] const auto put = ::write(STDERR_FILENO, line.data(), line.size());
   if (fault.kind == "kill") {
     ::kill(::getpid(), SIGKILL);
   } else if (fault.kind == "stop") {

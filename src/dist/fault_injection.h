@@ -12,8 +12,8 @@ namespace infinipipe {
 //   stop       SIGSTOP: the process stands still, its connections stay open
 //   exit       exit code 3 without a word
 //   exception  a RunError from this call
-// It strikes once, and in the first start of a run only (INFINIPIPE_RESTART), so that a restart is
-// left in peace.
+// It says so in a line on stderr ("fault: ..."), strikes once, and in the first start of a run only
+// (INFINIPIPE_RESTART), so that a restart is left in peace.
 extern const bool kFaultWanted;
 
 // What maybe_fail() does once a fault is wanted. Throws InputError where the variable is not as

@@ -4,7 +4,7 @@
 usage: run.py BUILD WORK [PART ...]   BUILD: a build folder; WORK: a folder that is emptied first;
                                       without a PART all of them, with one line each
 
-INFINIPIPE_SOAK=1 runs every point (about half an hour on two cores), else a sample of them.
+INFINIPIPE_SOAK=1 runs every point (an hour on two cores), else a sample of them.
 """
 import os
 import pathlib
@@ -15,6 +15,7 @@ import damage
 import full_disk
 import hostile
 import kills
+import ranks
 import saving
 from program import Fault, Harness
 
@@ -23,6 +24,7 @@ PARTS = {
     "files": saving.other_files,
     "kills": kills.random_kills,
     "stops": kills.random_stops,
+    "ranks": ranks.random_faults,
     "disks": full_disk.commands,
     "logs": full_disk.training,
     "damage": damage.files,

@@ -1,0 +1,122 @@
+"""robustness 5, 6 and 8 over several processes: a rank is killed, stopped, fails or goes at a drawn
+place; the others name it and end in seconds, and a restart gives the uninterrupted run's bytes."""
+import json
+import os
+import pathlib
+import random
+import re
+import subprocess
+import threading
+import time
+
+from program import Fault, leftovers, require, weights
+
+LIMIT = 4.0  # runtime.lost_after_seconds
+# How much later than the limit the restart may begin: the beat, two beats in which a verdict is
+# awaited, five in which rank 0 keeps the store.
+SLACK = 8.0
+LAYOUTS = {"4 stages": ["--parallelism.stages", 4],
+           "2 replicas of 2 stages": ["--parallelism.stages", 2, "--parallelism.replicas", 2]}
+KINDS = ("kill", "stop", "exception", "exit")
+# How a place begins -> whether only rank 0 comes there.
+PLACES = {"hello": False, "F": False, "B": False, "optimizer": False, "save": False, "idle": False}
+STEPS, EVERY = 12, 3
+
+
+def command(harness, layout, folder, *more):
+    return harness.train(folder, STEPS, EVERY, "--model.num_hidden_layers", 4, *LAYOUTS[layout],
+                         "--runtime.lost_after_seconds", LIMIT, "--metrics.path",
+                         harness.work / "metrics.jsonl", *more)
+
+
+def processes(folder):
+    """Those of this machine that know the folder."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and str(folder).encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            pass  # it has just gone
+    return found
+
+
+def launch(harness, arguments, fault, limit=120.0):
+    """Runs it with the fault. Returns (exit code, [(seconds, line)]) of both outputs."""
+    child = harness.start("launch", "-n", 4, "--max-restarts", 1, "--", *arguments,
+                          environment={"INFINIPIPE_FAULT": fault}, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    overtime = threading.Timer(limit, child.kill)
+    overtime.start()
+    begin = time.monotonic()
+    said = [(time.monotonic() - begin, line.rstrip("\n")) for line in child.stdout]
+    code = child.wait()
+    overtime.cancel()
+    return code, said
+
+
+def first(said, pattern):
+    """Seconds of the first line that has the pattern, or None."""
+    return next((seconds for seconds, line in said if re.search(pattern, line)), None)
+
+
+def blamed(said, rank, kind):
+    """The ranks that lines of error name; the fault's own words stand for rank 0, which says them
+    itself."""
+    named = set()
+    for _, line in said:
+        if "error: " not in line:
+            continue
+        named |= {int(number) for number in re.findall(r"error: (?:step \d+: )?(?:lost )?rank (\d+)", line)}
+        if kind == "exception" and "asked for" in line and not line.startswith("[rank"):
+            named.add(rank)
+    return named
+
+
+def one(harness, draw, expected):
+    """One drawn fault. Returns (seconds to the restart, seconds of the restart, metrics' last line)."""
+    layout = draw.choice(list(expected))
+    rank, kind, at = draw.randrange(4), draw.choice(KINDS), draw.choice(list(PLACES))
+    step = draw.randrange(1, STEPS - 1)
+    fault = f"rank={rank},at={at},kind={kind}"
+    if at in ("F", "B", "optimizer"):
+        fault += f",step={step}"
+    folder = harness.folder("checkpoints")
+    (harness.work / "metrics.jsonl").unlink(missing_ok=True)
+    code, said = launch(harness, command(harness, layout, folder), fault)
+    text = f"{layout}, {fault}\n" + "\n".join(f"  {seconds:.2f} {line}" for seconds, line in said)
+    struck, again = first(said, "fault: rank"), first(said, "launch: restart 1 of 1")
+    require(struck is not None, f"the fault did not strike: {text}")
+    require(again is not None, f"no restart: {text}")
+    require(code == 0, f"exit code {code}: {text}")
+    require(blamed(said, rank, kind) == {rank}, f"not rank {rank} is named: {text}")
+    require(again - struck < LIMIT + SLACK, f"{again - struck:.1f} s until the end: {text}")
+    require(weights(folder) == expected[layout], f"other weights: {text}")
+    require(not leftovers(folder), f"left {leftovers(folder)}: {text}")
+    require(not processes(folder), f"processes {processes(folder)} are left: {text}")
+    last = json.loads((harness.work / "metrics.jsonl").read_text().splitlines()[-1])
+    return again - struck, said[-1][0] - again if said else 0.0, last
+
+
+def random_faults(harness):
+    draw = random.Random(int(os.environ.get("INFINIPIPE_FAULT_SEED", "16")))
+    expected = {}
+    for layout in LAYOUTS:
+        folder = harness.folder("reference")
+        harness.succeed(*command(harness, layout, folder))
+        expected[layout] = weights(folder)
+        (harness.work / "metrics.jsonl").unlink()
+    wanted = 300 if harness.full else 12
+    results = []
+    for i in range(wanted):
+        harness.progress(f"{i} of {wanted} faults")
+        try:
+            results.append(one(harness, draw, expected))
+        except Fault as fault:
+            raise Fault(f"fault {i}: {fault}") from None
+    noticed = sorted(result[0] for result in results)
+    repeated = sum(result[2]["steps_repeated"] for result in results)
+    goodput = sum(result[2]["goodput"] for result in results) / wanted
+    return (f"{wanted} faults of 4 ranks, each named and restarted to the uninterrupted run's bytes; from "
+            f"fault to restart {noticed[len(noticed) // 2]:.1f} s in the median, {noticed[-1]:.1f} s at "
+            f"most; {repeated} steps repeated, goodput {goodput:.3f}")
