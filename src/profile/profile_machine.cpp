@@ -15,6 +15,7 @@
 #include "infinipipe/core/validate.h"
 #include "profile/design.h"
 #include "profile/fit.h"
+#include "profile/link_fit.h"
 #include "profile/samples.h"
 #include "runtime/engine.h"
 
@@ -215,6 +216,10 @@ class Measurement final {
       by_stage[event.stage.index()].push_back(&event);
     }
     const auto note_latencies = [&](std::size_t from, std::size_t to, auto hands_over) {
+      std::vector<Bytes> bytes;  // of the messages, in the order of sending
+      for (const TransferEvent& transfer : result.trace.transfers)
+        if (transfer.from.index() == from && transfer.to.index() == to)
+          bytes.push_back(transfer.bytes);
       std::vector<Seconds> sent;
       for (const TraceEvent* event : by_stage[from]) {
         if (hands_over(event->instruction.op)) sent.push_back(event->end);
@@ -223,7 +228,8 @@ class Measurement final {
       Seconds free = 0.0;
       for (const TraceEvent* event : by_stage[to]) {
         if (hands_over(event->instruction.op)) {
-          if (sent[next] > free) latencies_.push_back(std::max(0.0, event->begin - sent[next]));
+          if (sent[next] > free)
+            latencies_.push_back({bytes[next], std::max(0.0, event->begin - sent[next])});
           ++next;
         }
         free = event->end;
@@ -239,8 +245,9 @@ class Measurement final {
     Profile profile = estimated_profile(options_.model, options_.dtype);
     profile.source = "measured";
     profile.machine = machine_name(options_.device);
-    profile.links.p2p_seconds = quantile(latencies_, 0.5);
-    profile.links.p2p_bytes_per_second = 1e12;  // handed over, not copied
+    const LinkSpeed link = fit_link(latencies_, options_.ranks != nullptr);
+    profile.links.p2p_seconds = link.seconds;
+    profile.links.p2p_bytes_per_second = link.bytes_per_second;
     profile.device_memory_bytes = machine_bytes_per_stage(
         static_cast<int>(options_.stages.size()) * options_.replicas, options_.device);
     profile.step_seconds = quantile(updates_, 0.5);
@@ -301,7 +308,7 @@ class Measurement final {
   std::vector<DesignGroup> groups_;
   std::vector<int> first_chunk_;
   std::vector<Seconds> updates_;
-  std::vector<Seconds> latencies_;
+  std::vector<MessageLatency> latencies_;
   std::vector<Bytes> states_;
   Bytes workspace_ = 0.0;  // that libraries keep for themselves on a GPU; 0 on the processor
 };

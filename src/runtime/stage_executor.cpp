@@ -230,6 +230,7 @@ void StageExecutor::record(Step& step, const Instruction& instruction, TimePoint
 
 // Announces receives until kPostedAhead are open. `from`: how many messages have come.
 void StageExecutor::post_receives(Step& step, std::size_t from) {
+  const MemoryScope scope(meter_, MemoryPurpose::kTransfers);  // of buffers, where there are any
   const std::size_t until = std::min(step.receivers.size(), from + kPostedAhead);
   for (; step.posted < until; ++step.posted) {
     const Instruction& i = step.list[step.receivers[step.posted]];

@@ -12,7 +12,7 @@ struct StageStatus {
   std::string what;         // the instruction, or "optimizer"
   int step = 0;             // of it
   std::uint64_t begun = 0;  // counts, so that a watcher can tell one from the next
-  std::string who;          // RankLayout::name() of it
+  std::string who{};        // RankLayout::name() of it
 };
 
 }  // namespace infinipipe

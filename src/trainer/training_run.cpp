@@ -9,6 +9,7 @@
 
 #include "base/processor_time.h"
 #include "core/layer_costs.h"
+#include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/plan_json.h"
 #include "infinipipe/report/chrome_trace.h"
@@ -146,7 +147,12 @@ void TrainingRun::describe() const {
       replicas(config_) > 1 ? std::to_string(replicas(config_)) + " replicas x " : "";
   options_.log("stages  " + std::to_string(stages_.size()) + " (layers " + split + ") x " + copies +
                std::to_string(config_.runtime.threads_per_stage) + " thread(s) on " +
-               to_string(config_.runtime.device) + ", planner " + config_.planner.name);
+               to_string(config_.runtime.device) +
+               (options_.ranks == nullptr ? std::string()
+                                          : " in " + std::to_string(options_.ranks->size()) +
+                                                " processes over " +
+                                                to_string(config_.runtime.communicator)) +
+               ", planner " + config_.planner.name);
 }
 
 TrainResult TrainingRun::run(int first) {

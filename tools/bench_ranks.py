@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Stages as threads of one process against stages as processes: the same training in turn, tokens per
+second of the median step. Losses must be the same to the bit.
+
+    tools/bench_ranks.py PROGRAM [--rounds N] [--steps N]
+"""
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import tempfile
+
+MODEL = ["--parallelism.stages", "2", "--data.path", "corpus/go", "--data.long_documents", "cut",
+         "--cluster.profile", "estimate", "--checkpoint.path", "", "--training.max_minutes", "0"]
+CASES = {
+    "the default model, messages of up to 1 MiB": [
+        "--training.sequences_per_step", "4", "--data.max_sequence_length", "2048"],
+    "messages of 16 MiB": [
+        "--training.sequences_per_step", "4", "--data.max_sequence_length", "4096", "--model.hidden_size", "1024",
+        "--model.intermediate_size", "2816", "--model.num_attention_heads", "8",
+        "--model.num_key_value_heads", "8", "--model.num_hidden_layers", "2", "--planner.slices", "1",
+        "--planner.chunk_tokens", "4096"],
+}
+SKIPPED = 2  # steps, while memory and plans settle
+
+
+def train(program, folder, name, launcher, flags, steps):
+    metrics = folder / f"{name}.jsonl"
+    metrics.unlink(missing_ok=True)
+    subprocess.run([program, *launcher, "train", "-q", "--config", "configs/default.toml", *MODEL, *flags,
+                    "--training.steps", str(steps), "--metrics.path", str(metrics)], check=True)
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    speeds = [line["tokens_per_second"] for line in lines[SKIPPED:]]
+    off = [abs(line["seconds_predicted"] / line["seconds"] - 1.0) for line in lines[SKIPPED:]]
+    return statistics.median(speeds), statistics.median(off), [line["loss"] for line in lines]
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("program")
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--steps", type=int, default=12)
+    options.add_argument("--profile", help="cluster.profile of the runs, instead of an estimate")
+    options = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        for case, flags in CASES.items():
+            if options.profile:
+                flags = [*flags, "--cluster.profile", options.profile]
+            ratios, threads, processes = [], [], []
+            for _ in range(options.rounds):
+                one, _, one_losses = train(options.program, folder, "threads", [], flags, options.steps)
+                two, _, two_losses = train(options.program, folder, "processes", ["launch", "-n", "2", "--"], flags,
+                                           options.steps)
+                if one_losses != two_losses:
+                    raise SystemExit(f"error: {case}: other losses: {one_losses} and {two_losses}")
+                threads.append(one)
+                processes.append(two)
+                ratios.append(two / one)
+            print(f"{case}: threads {statistics.median(threads):,.0f} tokens/s, processes "
+                  f"{statistics.median(processes):,.0f}; processes to threads {statistics.median(ratios):.3f} "
+                  f"({min(ratios):.3f} to {max(ratios):.3f}, {options.rounds} rounds)")
+
+
+if __name__ == "__main__":
+    main()
