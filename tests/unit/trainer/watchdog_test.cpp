@@ -38,14 +38,15 @@ class Stages final {
  private:
   std::mutex mutex_;
   std::condition_variable looked_;
-  std::vector<StageStatus> status_{{false, "F0.0", 0, 1}, {false, "F0.0", 0, 1}};
+  std::vector<StageStatus> status_{{false, "F0.0", 0, 1, "stage 0"},
+                                   {false, "F0.0", 0, 1, "stage 1"}};
   bool moving_ = false;
   int looks_ = 0;
 };
 
 TEST(Watchdog, NamesTheStageThatStandsStill) {
   Stages stages;
-  stages.set(0, {true, "F0.1", 12, 1});
+  stages.set(0, {true, "F0.1", 12, 1, "stage 0"});
   stages.set(1, {true, "B0.3", 12, 7, "stage 1"});
   stages.move_first();
   std::promise<std::string> said;
@@ -60,7 +61,7 @@ TEST(Watchdog, NamesTheStageThatStandsStill) {
 // however long it takes.
 TEST(Watchdog, LeavesOthersInPeace) {
   Stages stages;
-  stages.set(0, {true, "F0.1", 0, 1});
+  stages.set(0, {true, "F0.1", 0, 1, "stage 0"});
   stages.move_first();
   std::atomic<int> said{0};
   {
