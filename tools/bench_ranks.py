@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Stages as threads of one process against stages as processes: the same training in turn, tokens per
-second of the median step. Losses must be the same to the bit.
+second of the median step. Losses must be the same to the bit. With a profile that processes measured
+(`infinipipe launch -n 2 -- profile`) also how far its predictions are off, for the model of that profile.
 
-    tools/bench_ranks.py PROGRAM [--rounds N] [--steps N]
+    tools/bench_ranks.py PROGRAM [--rounds N] [--steps N] [--profile FILE]
 """
 import argparse
 import json
@@ -48,11 +49,12 @@ def main():
         for case, flags in CASES.items():
             if options.profile:
                 flags = [*flags, "--cluster.profile", options.profile]
-            ratios, threads, processes = [], [], []
+            ratios, threads, processes, off = [], [], [], []
             for _ in range(options.rounds):
                 one, _, one_losses = train(options.program, folder, "threads", [], flags, options.steps)
-                two, _, two_losses = train(options.program, folder, "processes", ["launch", "-n", "2", "--"], flags,
-                                           options.steps)
+                two, far, two_losses = train(options.program, folder, "processes", ["launch", "-n", "2", "--"],
+                                             flags, options.steps)
+                off.append(far)
                 if one_losses != two_losses:
                     raise SystemExit(f"error: {case}: other losses: {one_losses} and {two_losses}")
                 threads.append(one)
@@ -60,7 +62,9 @@ def main():
                 ratios.append(two / one)
             print(f"{case}: threads {statistics.median(threads):,.0f} tokens/s, processes "
                   f"{statistics.median(processes):,.0f}; processes to threads {statistics.median(ratios):.3f} "
-                  f"({min(ratios):.3f} to {max(ratios):.3f}, {options.rounds} rounds)")
+                  f"({min(ratios):.3f} to {max(ratios):.3f}, {options.rounds} rounds)"
+                  + (f"; the processes' steps were predicted within {statistics.median(off):.1%} (median)"
+                     if options.profile else ""), flush=True)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ Command launch_command() {
                           1000000);
             flags.number("--grace", "SECONDS", options->grace, 0.0, 1e6,
                          "after the failure of one process, how long the others may take to end "
-                         "by themselves (20)");
+                         "by themselves (10)");
             flags.rest("COMMAND ...", options->command);
             return [options](Console& console) { run(*options, console); };
           }};

@@ -10,7 +10,7 @@ struct LaunchOptions {
   Program program;
   int ranks = 1;
   int max_restarts = 0;
-  Seconds grace = 20.0;
+  Seconds grace = 10.0;
 };
 
 // Starts the ranks, passes on what they write (rank_output.h) and waits for them.

@@ -50,7 +50,17 @@ Ranks::Ranks(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size)
 
 Ranks::~Ranks() = default;
 
-std::string Ranks::where(int rank) const { return world_.where(rank); }
+std::string Ranks::where(int rank) const {
+  const std::lock_guard lock(mutex_);
+  if (!layout_) return world_.where(rank);
+  return "rank " + std::to_string(rank) + " (" + layout_->name(rank) + ", host " +
+         world_.facts(rank).host + ")";
+}
+
+void Ranks::set_layout(const RankLayout& layout) {
+  const std::lock_guard lock(mutex_);
+  layout_ = layout;
+}
 
 void Ranks::send(int to, const std::string& bytes) {
   try {

@@ -6,9 +6,12 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 
 #include "comm/message.h"
+#include "comm/rank_layout.h"
 #include "dist/heartbeat.h"
 #include "dist/launch_environment.h"
 #include "dist/world.h"
@@ -43,7 +46,9 @@ class Ranks final {
   int size() const { return world_.size(); }
   int local_rank() const { return local_rank_; }  // among those of this host
   World& world() { return world_; }
-  std::string where(int rank) const;  // "rank 2 (stage 1, host b)"
+  // "rank 2 (stage 1, host b)"; the stage once a layout was given. Any thread.
+  std::string where(int rank) const;
+  void set_layout(const RankLayout& layout);
 
   // World::send() and receive(), for the process's main thread.
   void send(int to, const std::string& bytes);
@@ -73,6 +78,8 @@ class Ranks final {
   World world_;
   std::unique_ptr<Heartbeat> heartbeat_;  // null where ranks are threads
   std::atomic<int> step_{0};
+  mutable std::mutex mutex_;
+  std::optional<RankLayout> layout_;
 };
 
 }  // namespace infinipipe

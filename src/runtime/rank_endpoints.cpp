@@ -14,6 +14,7 @@ std::vector<std::unique_ptr<TensorCommunicator>> make_endpoints(const EngineOpti
   const RankLayout layout{static_cast<int>(options.stages.size()), options.replicas};
   std::vector<std::unique_ptr<TensorCommunicator>> endpoints;
   if (options.ranks != nullptr) {
+    options.ranks->set_layout(layout);
     CommunicatorOptions communicator;
     communicator.activations = scalar_type(options.dtype);
     communicator.parameters = options.dtype == Dtype::kFloat64 ? at::kDouble : at::kFloat;

@@ -113,16 +113,16 @@ TEST_F(RanksCommand, TrainAsThreadsDoToTheBit) {
   const double alone = loss(run(judge("threads")));
   EXPECT_EQ(loss(run(judge("ranks"))), alone);
   EXPECT_EQ(loss(launch(2, judge("ranks"))), alone);
-  const std::vector<std::string> speak = {"generate", "--checkpoint", "ranks/checkpoints",
-                                          "--prompt", "abc",          "--tokens",
-                                          "12"};
+  const std::vector<std::string> speak = {
+      "generate", "--checkpoint", "ranks/checkpoints", "--prompt", "abc", "--tokens", "12"};
   const testing::Outcome text = run(speak);
   EXPECT_EQ(text.code, 0) << text.error;
   EXPECT_EQ(launch(2, speak).out, text.out);
   EXPECT_EQ(run({"export", "ranks/checkpoints", "--out", "out"}).code, 0);
 }
 
-// What one layout has saved, every other one reads, and goes on to the same losses but for rounding.
+// What one layout has saved, every other one reads, and goes on to the same losses but for
+// rounding.
 TEST_F(RanksCommand, LoadEachOthersCheckpoints) {
   struct Layout {
     int stages;
@@ -170,21 +170,71 @@ TEST_F(RanksCommand, RefuseWhatDoesNotFit) {
                "found gloo in a process that is alone");
 }
 
+// Two ranks that a script starts, with `second` before the program of the second one, which knows
+// nothing but the command's name. What each says is in the files `first` and `other`. Returns the
+// first's exit code; `meanwhile` is a command that runs beside them, with their process ids in
+// pid.0 and pid.1.
+class RanksByHand : public RanksCommand {
+ protected:
+  int start(const std::vector<std::string>& arguments, const std::string& second,
+            const std::string& meanwhile = "true") const {
+    write("rank.sh",
+          "echo $$ > pid.$RANK\n"
+          "if [ \"$RANK\" = 0 ]; then exec \"$PROGRAM\" \"$@\"; fi\n" +
+              second + "\ncd / && exec \"$PROGRAM\" train\n");
+    std::string quoted;
+    for (const std::string& argument : arguments) quoted += " '" + argument + "'";
+    const int port = 20000 + getpid() % 20000;
+    const std::string command =
+        "cd '" + folder_.string() +
+        "' && export PROGRAM='" INFINIPIPE_BINARY
+        "' WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" +
+        std::to_string(port) + " && (RANK=1 LOCAL_RANK=1 sh rank.sh >other 2>&1 &) && (" +
+        meanwhile + ") & cd '" + folder_.string() +
+        "' && export PROGRAM='" INFINIPIPE_BINARY
+        "' WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" +
+        std::to_string(port) + " && RANK=0 LOCAL_RANK=0 sh rank.sh" + quoted + " >first 2>&1";
+    const int status = std::system(command.c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+};
+
 // A data set and a configuration that only the first rank has are enough.
-TEST_F(RanksCommand, AreToldByTheFirst) {
-  const std::string script =
-      "if [ \"$RANK\" = 0 ]; then exec \"$PROGRAM\" \"$@\"; else cd / && exec \"$PROGRAM\" train; fi";
-  write("rank.sh", script);
-  std::string arguments;
-  for (const std::string& argument : train("run", 2, 1)) arguments += " '" + argument + "'";
-  const std::string common = "cd '" + folder_.string() +
-                             "' && export PROGRAM='" INFINIPIPE_BINARY
-                             "' WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" +
-                             std::to_string(20000 + getpid() % 20000) + " && ";
-  const std::string both = common + "(RANK=1 LOCAL_RANK=1 sh rank.sh >other 2>&1 &) && " +
-                           "RANK=0 LOCAL_RANK=0 sh rank.sh" + arguments + " >first 2>&1";
-  EXPECT_EQ(std::system(both.c_str()), 0) << read("first") << read("other");
+TEST_F(RanksByHand, AreToldByTheFirst) {
+  EXPECT_EQ(start(train("run", 2, 1), "true"), 0) << read("first") << read("other");
   EXPECT_EQ(losses("run").size(), 3U);
+  EXPECT_EQ(read("other"), "") << "only the first rank speaks";
+}
+
+TEST_F(RanksByHand, AStopSignalAtAnyOfThemEndsWithACheckpoint) {
+  const std::string third_step =
+      "while [ $(cat run/metrics.jsonl 2>/dev/null | wc -l) -lt 3 ]; do sleep 0.05; done; ";
+  const int code = start(train("run", 2, 1, {"--training.steps", "100000"}), "true",
+                         third_step + "kill -TERM $(cat pid.1)");
+  EXPECT_EQ(code, 0) << read("first") << read("other");
+  EXPECT_THAT(read("first"), HasSubstr("by request"));
+  EXPECT_FALSE(state("run").empty());
+}
+
+// A disk that is full for one of them is an answer, not a death.
+TEST_F(RanksByHand, SayWhoseDiskIsFull) {
+  const int code = start(train("run", 2, 1), "ulimit -f 8");
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(read("first"),
+              HasSubstr("the checkpoint could not be saved: rank 1 (stage 1, host "));
+  EXPECT_TRUE(std::filesystem::is_empty(path("run/checkpoints")) || !has("run/checkpoints/latest"));
+  for (const auto& entry : std::filesystem::directory_iterator(path("run/checkpoints")))
+    EXPECT_EQ(entry.path().filename(), "lock") << "nothing half-written is left";
+}
+
+TEST_F(RanksByHand, RefuseAFolderThatIsNotShared) {
+  if (std::system("unshare -m true 2>/dev/null") != 0) GTEST_SKIP() << "needs mounts of its own";
+  std::filesystem::create_directories(path("run"));
+  const int code = start(train("run", 2, 1),
+                         "if [ -z \"$OWN\" ]; then export OWN=1; exec unshare -m sh rank.sh; fi\n"
+                         "mount -t tmpfs none run || exit 9");
+  EXPECT_EQ(code, 2);
+  EXPECT_THAT(read("first"), HasSubstr("is not the same folder for rank 1 (stage 1, host "));
 }
 
 }  // namespace
