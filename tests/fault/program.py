@@ -1,5 +1,6 @@
 """Runs the program and looks at what it did: exit code, output, seconds, memory, files."""
 import hashlib
+import json
 import os
 import pathlib
 import random
@@ -170,6 +171,23 @@ def weights(checkpoints):
     """The hashes of the newest checkpoint's tensors: equal only for equal bits."""
     latest = pathlib.Path(checkpoints) / (pathlib.Path(checkpoints) / "latest").read_text().strip()
     return [digest(latest / name) for name in ("model.safetensors", "optimizer.safetensors")]
+
+
+def tensors(checkpoints):
+    """Name -> hash of every tensor of the newest checkpoint, into however many files it is cut."""
+    latest = pathlib.Path(checkpoints) / (pathlib.Path(checkpoints) / "latest").read_text().strip()
+    found = {}
+    for file in sorted(latest.glob("*.safetensors")):
+        data = file.read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:8 + size])
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            key = file.name.partition("-0")[0].partition(".")[0] + ": " + name
+            require(key not in found, f"{latest}: {key} is there twice")
+            begin, end = (8 + size + offset for offset in entry["data_offsets"])
+            found[key] = f'{entry["dtype"]} {entry["shape"]} ' + hashlib.sha256(data[begin:end]).hexdigest()
+    return found
 
 
 def leftovers(folder):

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from program import Fault, leftovers, require, weights
+from program import Fault, leftovers, require, tensors
 
 LIMIT = 4.0  # runtime.lost_after_seconds
 # How much later than the limit the restart may begin: the beat, two beats in which a verdict is
@@ -91,7 +91,7 @@ def one(harness, draw, expected):
     require(code == 0, f"exit code {code}: {text}")
     require(blamed(said, rank, kind) == {rank}, f"not rank {rank} is named: {text}")
     require(again - struck < LIMIT + SLACK, f"{again - struck:.1f} s until the end: {text}")
-    require(weights(folder) == expected[layout], f"other weights: {text}")
+    require(tensors(folder) == expected[layout], f"other weights: {text}")
     require(not leftovers(folder), f"left {leftovers(folder)}: {text}")
     require(not processes(folder), f"processes {processes(folder)} are left: {text}")
     last = json.loads((harness.work / "metrics.jsonl").read_text().splitlines()[-1])
@@ -104,7 +104,7 @@ def random_faults(harness):
     for layout in LAYOUTS:
         folder = harness.folder("reference")
         harness.succeed(*command(harness, layout, folder))
-        expected[layout] = weights(folder)
+        expected[layout] = tensors(folder)
         (harness.work / "metrics.jsonl").unlink()
     wanted = 300 if harness.full else 12
     results = []
