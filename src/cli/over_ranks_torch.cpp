@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -36,6 +37,7 @@ Ranks::Options options_of(const TrainConfig& config, Console& console) {
   options.world.code_version = kCodeVersion;
   options.world.warn = [&console](const std::string& line) { console.warn(line); };
   options.lost_after = config.runtime.lost_after_seconds;
+  options.beat = std::clamp(options.lost_after / 15.0, 0.1, 1.0);
   options.stalled_after = config.runtime.stalled_after_seconds;
   options.end = end;
   options.stop_was_asked = request_stop;
@@ -68,7 +70,8 @@ void over_ranks(Console& console, const std::function<TrainConfig()>& given,
   }
   const bool driver = launch->rank == 0;
   if (!driver) note_stop_signals();
-  // The driver says what the others shall keep to; what is wrong with its configuration is said by it.
+  // The driver says what the others shall keep to; what is wrong with its configuration is said by
+  // it.
   TrainConfig config;
   if (driver) {
     try {

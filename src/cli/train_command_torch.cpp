@@ -14,6 +14,7 @@
 #include "cli/stop_signals.h"
 #include "cli/training_torch.h"
 #include "dist/launch_environment.h"
+#include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/trainer/trainer.h"
 
@@ -87,7 +88,8 @@ void run(const Options& options, Console& console, Ranks* ranks, const Launch* l
     if (!std::isnan(metrics.eval_loss)) console.info(eval_line(metrics));
   };
   train_options.stop = &stop_flag();
-  train_options.on_stalled = [](const std::string& what) {
+  train_options.on_stalled = [ranks](const std::string& what) {
+    if (ranks != nullptr) ranks->fail("", what);
     const std::string line = "error: " + what + "; what was saved before is whole\n";
     [[maybe_unused]] const auto put = ::write(STDERR_FILENO, line.data(), line.size());
     ::_exit(static_cast<int>(ErrorKind::kRun));  // threads that stand still cannot be ended

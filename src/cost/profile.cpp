@@ -243,6 +243,8 @@ Profile profile_from_json(const Json& json, const std::string& where) {
     visit_layerwise(profile.memory.layerwise.emplace(), [&](const char* name, double& value) {
       value = number_of(layerwise.at(name));
     });
+    profile.memory.layerwise->received_ahead =
+        static_cast<double>(layerwise.integer_or("received_ahead", 0));
   }
   if (root.has("step")) profile.step_seconds = number_of(follow(root, "step.seconds"));
   profile.raw = canonical_json(json);
@@ -331,6 +333,8 @@ Json profile_to_json(const Profile& profile) {
     Json layerwise = Json::object();
     visit_layerwise(*profile.memory.layerwise,
                     [&](const char* name, const double& value) { layerwise[name] = value; });
+    if (profile.memory.layerwise->received_ahead > 0.0)
+      layerwise["received_ahead"] = profile.memory.layerwise->received_ahead;
     json["memory"]["layerwise"] = std::move(layerwise);
   }
   json.erase("step");

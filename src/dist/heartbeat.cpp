@@ -17,8 +17,9 @@ constexpr const char* kSaid = "heart/said";      // by the rank that prints it
 constexpr const char* kSeen = "heart/seen";      // by how many ranks
 constexpr const char* kEnd = "heart/end";        // the orderly one
 constexpr const char* kBye = "heart/bye";        // how many have seen that
-constexpr double kHold = 5;                      // beats that rank 0 keeps the store for the others
-constexpr Seconds kQuick = 0.02;                 // between looks at what is about to come
+constexpr const char* kBroken = "the connection to it broke";
+constexpr double kHold = 5;       // beats that rank 0 keeps the store for the others
+constexpr Seconds kQuick = 0.02;  // between looks at what is about to come
 
 std::string beat_key(int rank) { return "heart/beat/" + std::to_string(rank); }
 
@@ -83,7 +84,7 @@ void Heartbeat::fail(const std::string& where, const std::string& what) {
 
 void Heartbeat::lost(int peer) {
   if (sleep(2 * options_.beat)) {
-    report({.lost = peer, .line = lost_line(peer, {}, "the connection to it broke")});
+    report({.lost = peer, .line = lost_line(peer, {}, kBroken)});
   }
   await_end();
 }
@@ -191,7 +192,12 @@ void Heartbeat::round() {
   store_->set(beat_key(options_.rank), text_of(own));
   peers_[static_cast<std::size_t>(options_.rank)] = {own, 0};
   if (has(kFailed)) return obey(value(kFailed), false);
-  if (!wanted.line.empty()) return accuse(wanted);
+  if (!wanted.line.empty()) {
+    if (wanted.lost >= 0 && has(beat_key(wanted.lost))) {
+      wanted.line = lost_line(wanted.lost, beat_of(value(beat_key(wanted.lost))), kBroken);
+    }
+    return accuse(wanted);
+  }
   judge(passed);
   if (own.done) say_goodbye();
 }
@@ -297,7 +303,7 @@ void Heartbeat::store_has_gone() {
   if (options_.rank == 0) {
     return end_once(failure_line(own.step, 0, "the launcher's store has gone"));
   }
-  end_once(lost_line(0, peers_[0].beat, "the connection to it broke"));
+  end_once(lost_line(0, peers_[0].beat, kBroken));
 }
 
 // ---- The thread without ----

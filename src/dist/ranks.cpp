@@ -85,7 +85,9 @@ void Ranks::at(int step, const std::string& place) {
   maybe_fail(rank(), step, place);
 }
 
-void Ranks::idle() { at(step_.load(), Heartbeat::kIdle); }
+void Ranks::at(const std::string& place) { at(step_.load(), place); }
+
+void Ranks::idle() { at(Heartbeat::kIdle); }
 
 void Ranks::fail(const std::string& part, const std::string& what) { end_with(part, what); }
 
@@ -111,9 +113,7 @@ void Ranks::fail(const std::string& part, const std::exception_ptr& thrown) {
 void Ranks::fail(const StageFailure& failure) {
   if (heartbeat_ == nullptr) return;
   if (failure.lost_rank >= 0) heartbeat_->lost(failure.lost_rank);
-  std::string part = "step " + std::to_string(step_.load());
-  if (!failure.where.empty()) part += ", " + failure.where;
-  end_with(part, failure.what);
+  end_with(failure.where, failure.what);
 }
 
 void Ranks::finish() {

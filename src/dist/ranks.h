@@ -56,10 +56,11 @@ class Ranks final {
 
   // What this rank does now, for messages. Throws what fault injection wants.
   void at(int step, const std::string& place);
+  void at(const std::string& place);  // of the same step
   // It waits to be told.
   void idle();
 
-  // This rank cannot go on: `what` was wrong with `part` of the work.
+  // This rank cannot go on: `what` was wrong with `part` of the work. The line names rank and step.
   [[noreturn]] void fail(const std::string& part, const std::string& what);
   [[noreturn]] void fail(const std::string& part, const std::exception_ptr& thrown);
   void fail(const StageFailure& failure);  // returns where nothing watches

@@ -200,7 +200,7 @@ std::vector<Reply> Engine::Impl::on_all(const Command& command) {
     outcomes = local->wait();
   } catch (...) {
     // The other processes have begun, and wait for this one.
-    if (options.ranks != nullptr) options.ranks->fail(part_of(command), std::current_exception());
+    if (options.ranks != nullptr) options.ranks->fail(name_of(command), std::current_exception());
     throw;
   }
   if (std::any_of(outcomes.begin(), outcomes.end(),
@@ -222,7 +222,7 @@ void Engine::Impl::fail(const std::string& part, const std::vector<LocalRanks::O
       const StageFailure& failure = aborted.failure();
       std::string where = part + ": " + local->layout().name(failure.replica, failure.stage);
       if (!failure.where.empty()) where += ", " + failure.where;
-      if (options.ranks != nullptr) options.ranks->fail(where, failure.what);
+      if (options.ranks != nullptr) options.ranks->fail(failure.where, failure.what);
       throw RunError(where, failure.what);
     }
   }
@@ -280,10 +280,12 @@ void Engine::set_moments(const StateTensor& tensor, const AdamW::Moments& whole)
 std::vector<Json> Engine::on_each_process(const ProcessJob& job, const Json& arguments,
                                           const std::function<Json(LocalRanks&)>& here) {
   impl_->remote.start_job(job, arguments);
+  Ranks* const ranks = impl_->options.ranks;
   std::vector<Json> values(1);
   std::exception_ptr thrown;
   try {
     LocalRanks& local = *impl_->local;
+    if (ranks != nullptr) ranks->at(job.name);
     values.front() = here ? here(local) : job.run(local, arguments);
   } catch (...) {
     thrown = std::current_exception();
@@ -293,6 +295,7 @@ std::vector<Json> Engine::on_each_process(const ProcessJob& job, const Json& arg
   } catch (...) {
     if (thrown == nullptr) thrown = std::current_exception();
   }
+  if (ranks != nullptr) ranks->idle();
   if (thrown != nullptr) std::rethrow_exception(thrown);
   return values;
 }

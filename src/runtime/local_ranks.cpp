@@ -11,19 +11,6 @@
 namespace infinipipe {
 namespace {
 
-// `place`: which of this machine's ranks it is.
-at::Device rank_device(Device device, std::size_t place) {
-  const at::DeviceType type = device_type(device);
-  if (type == at::kCPU) return type;
-  const int devices = cuda_devices();
-  if (devices == 0) {
-    throw RunError("config: runtime.device", "found " + std::string(to_string(device)),
-                   "but this machine or build has no GPU",
-                   "use --runtime.device " + std::string(to_string(Device::kCpu)));
-  }
-  return at::Device(type, static_cast<at::DeviceIndex>(place % static_cast<std::size_t>(devices)));
-}
-
 StageExecutor::Options executor_options(const EngineOptions& options, StageId stage,
                                         std::size_t place) {
   StageExecutor::Options executor;
@@ -56,6 +43,10 @@ StageExecutor::Options executor_options(const EngineOptions& options, StageId st
 
 }  // namespace
 
+std::size_t place_on_machine(const EngineOptions& options, std::size_t i) {
+  return options.ranks == nullptr ? i : static_cast<std::size_t>(options.ranks->local_rank());
+}
+
 LocalRanks::LocalRanks(const EngineOptions& options,
                        std::vector<std::unique_ptr<TensorCommunicator>> endpoints)
     : processes_(options.ranks) {
@@ -65,8 +56,7 @@ LocalRanks::LocalRanks(const EngineOptions& options,
   for (std::size_t i = 0; i < endpoints.size(); ++i) {
     const StageId stage = endpoints[i]->stage();
     ranks_.push_back(layout_.rank(endpoints[i]->replica(), stage));
-    const std::size_t place =
-        options.ranks == nullptr ? i : static_cast<std::size_t>(options.ranks->local_rank());
+    const std::size_t place = place_on_machine(options, i);
     auto endpoint = std::make_shared<std::unique_ptr<TensorCommunicator>>(std::move(endpoints[i]));
     threads_.push_back(std::make_unique<StageThread>(
         options.threads_per_stage, [executor = executor_options(options, stage, place), endpoint] {

@@ -14,6 +14,9 @@
 
 namespace infinipipe {
 
+// Which of its machine's ranks the i-th one of this process is: ranks share out GPUs by it.
+std::size_t place_on_machine(const EngineOptions& options, std::size_t i);
+
 // For one owner thread, except where it says otherwise.
 class LocalRanks final {
  public:

@@ -7,6 +7,8 @@
 #include "comm/thread_communicator.h"
 #include "dist/ranks.h"
 #include "model/common/dtype.h"
+#include "runtime/cuda_devices.h"
+#include "runtime/local_ranks.h"
 
 namespace infinipipe {
 
@@ -18,7 +20,7 @@ std::vector<std::unique_ptr<TensorCommunicator>> make_endpoints(const EngineOpti
     CommunicatorOptions communicator;
     communicator.activations = scalar_type(options.dtype);
     communicator.parameters = options.dtype == Dtype::kFloat64 ? at::kDouble : at::kFloat;
-    communicator.device = device_type(options.device);
+    communicator.device = rank_device(options.device, place_on_machine(options, 0));
     communicator.nccl = options.nccl;
     communicator.check = options.check_messages;
     communicator.on_failure = [ranks = options.ranks](const StageFailure& failure) {

@@ -56,12 +56,12 @@ class Server final {
     const auto job = std::find_if(options_.jobs.begin(), options_.jobs.end(),
                                   [&](const ProcessJob* each) { return each->name == name; });
     INFINIPIPE_ASSERT(job != options_.jobs.end(), "a job that this process does not know");
-    ranks_.at(0, name);
+    ranks_.at(name);
     return (*job)->run(*local_, message.at("arguments"));
   }
 
   Json make(const Json& json) {
-    ranks_.at(0, kMake);
+    ranks_.at(kMake);
     EngineOptions options = wire::options_from_json(json);
     options.ranks = &ranks_;
     local_.emplace(options, make_endpoints(options));
@@ -75,7 +75,7 @@ class Server final {
     const TimePoint origin = std::chrono::steady_clock::now();
     try {
       const Command command = wire::command_from_json(json);
-      part = part_of(command);
+      part = name_of(command);
       local_->start(command, origin);
       outcome = std::move(local_->wait().front());
     } catch (...) {
@@ -94,6 +94,12 @@ class Server final {
 
 }  // namespace
 
-void serve(Ranks& ranks, const ServeOptions& options) { Server(ranks, options).run(); }
+void serve(Ranks& ranks, const ServeOptions& options) {
+  try {
+    Server(ranks, options).run();
+  } catch (const std::exception&) {  // the others must not wait for a rank that is gone
+    ranks.fail("serving", std::current_exception());
+  }
+}
 
 }  // namespace infinipipe

@@ -22,10 +22,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// How many receives are announced before they are needed. Between processes each has its buffer
-// from then on: the one that is needed next, and another that comes in meanwhile.
-constexpr std::size_t kPostedAhead = 2;
-
 Seconds seconds(Clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
@@ -228,10 +224,10 @@ void StageExecutor::record(Step& step, const Instruction& instruction, TimePoint
   event.recompute = model_->take_recompute_seconds();
 }
 
-// Announces receives until kPostedAhead are open. `from`: how many messages have come.
+// Announces receives until kReceivedAhead are open. `from`: how many messages have come.
 void StageExecutor::post_receives(Step& step, std::size_t from) {
   const MemoryScope scope(meter_, MemoryPurpose::kTransfers);  // of buffers, where there are any
-  const std::size_t until = std::min(step.receivers.size(), from + kPostedAhead);
+  const std::size_t until = std::min(step.receivers.size(), from + kReceivedAhead);
   for (; step.posted < until; ++step.posted) {
     const Instruction& i = step.list[step.receivers[step.posted]];
     const MessageInfo info = step.info(i, options_.model.model.hidden_size);

@@ -29,6 +29,10 @@ using TimePoint = std::chrono::steady_clock::time_point;
 // Called on the stage's thread before each instruction runs (its input has arrived). May throw.
 using InstructionHook = std::function<void(int step, StageId stage, const Instruction&)>;
 
+// How many receives are announced before they are needed. Between processes each has its memory
+// from then on: the one that is needed next, and another that comes in meanwhile.
+inline constexpr std::size_t kReceivedAhead = 2;
+
 // What a stage measured in one step. Seconds are from the origin given to run().
 struct StageRun {
   double loss = 0.0;  // last stage: sum of weight x cross-entropy over the replica's share

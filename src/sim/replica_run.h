@@ -118,8 +118,8 @@ class StageLedger final {
 };
 
 // Counts what a stage holds besides its ledger: messages that it sent and that the receiver has not
-// taken yet. When they are taken depends on the receiver's times, so memory samples are kept here
-// and only finished when all stages have run.
+// taken yet, and memory for those that it is to receive. When they are taken depends on the
+// receiver's times, so memory samples are kept here and only finished when all stages have run.
 class WaitingMessages final {
  public:
   struct Message {
@@ -133,7 +133,13 @@ class WaitingMessages final {
     Seconds end = 0.0;
     LedgerBytes during;
     LedgerBytes after;
+    std::size_t received = 0;  // messages that it and those before it took
   };
+
+  // Of messages that come to the stage, in the order in which it takes them; it has memory for the
+  // next `ahead` of them.
+  std::vector<Bytes> expected;
+  std::size_t ahead = 0;
 
   std::vector<Message> messages;  // in the order of sending
   std::vector<Ran> ran;           // in order
@@ -143,7 +149,7 @@ class WaitingMessages final {
   template <class Recorder>
   void finish(StageId stage, StageOutcome& run, Recorder& recorder) {
     const auto note = [&](const Ran& at, LedgerBytes bytes, Seconds time) {
-      bytes.transfers = waiting(time);
+      bytes.transfers = waiting(time) + expected_after(at.received);
       recorder.memory(stage, time, bytes);
       if (bytes.total() <= run.peak) return;
       run.peak = bytes.total();
@@ -161,6 +167,13 @@ class WaitingMessages final {
   }
 
  private:
+  Bytes expected_after(std::size_t received) const {
+    Bytes sum = 0.0;
+    for (std::size_t i = received; i < std::min(expected.size(), received + ahead); ++i)
+      sum += expected[i];
+    return sum;
+  }
+
   // Bytes of the messages that were sent by `time` and not taken yet. `time` must not be less than
   // in the call before.
   Bytes waiting(Seconds time) {
@@ -190,6 +203,7 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
 
   struct StageState {
     std::size_t next = 0;
+    std::size_t received = 0;
     bool queued = true;
   };
   std::vector<StageState> state(stages);
@@ -208,6 +222,12 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
     ledgers.emplace_back(cost, StageId(p));
     recorder.memory(StageId(p), 0.0, ledgers[p].bytes());
     queue[p] = stages - 1 - p;  // the first stage is taken first
+    if (!layerwise) continue;
+    waiting[p].ahead = cost.received_ahead();
+    for (const Instruction& instruction : lists[p]) {
+      if (!clock.takes_message(instruction.op, p)) continue;
+      waiting[p].expected.push_back(cost.message_bytes(flat.shape(flat.index(instruction)).tokens));
+    }
   }
 
   std::size_t done = 0;
@@ -238,8 +258,10 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
           const auto& [from, at] =
               (op == Op::kForward ? forward_sent : backward_sent)[p * chunks + c];
           waiting[from].messages[at].taken = ran.begin;
+          ++self.received;
         }
-        waiting[p].ran.push_back({instruction, ran.begin, ran.end, ledger.bytes(), {}});
+        waiting[p].ran.push_back(
+            {instruction, ran.begin, ran.end, ledger.bytes(), {}, self.received});
         ledger.end();
         waiting[p].ran.back().after = ledger.bytes();
       } else {

@@ -78,7 +78,9 @@ EvalResult evaluate(const EvalOptions& options) {
   const std::int64_t count = evaluated_pieces(corpus, options.sequences);
   // Forwards alone are not worth measuring the machine for.
   if (config.cluster.profile.empty()) config.cluster.profile = "estimate";
-  const PlanContext context = plan_context(config, resolve_profile(config, options.log));
+  Profile profile = resolve_profile(config, options.log);
+  count_received(config, profile);
+  const PlanContext context = plan_context(config, std::move(profile));
   Engine engine(make_engine_options(config, stage_layers(context), options.ranks));
   load_checkpoint(checkpoint, engine, false);
   options.loaded("loaded  " + checkpoint.folder + ", step " + std::to_string(checkpoint.next_step));

@@ -105,6 +105,12 @@ Engine::Options make_engine_options(const TrainConfig& config,
   return options;
 }
 
+void count_received(const TrainConfig& config, Profile& profile) {
+  if (!profile.memory.layerwise) return;
+  const bool processes = is_between_processes(config.runtime.communicator);
+  profile.memory.layerwise->received_ahead = processes ? static_cast<double>(kReceivedAhead) : 0.0;
+}
+
 std::unique_ptr<Planner> make_judged_planner(const PlanContext& context) {
   return make_planner(context, std::make_shared<SimulatorEvaluator>(context.limit()));
 }

@@ -27,6 +27,10 @@ void require_runnable(const TrainConfig& config, const Ranks* ranks);
 Engine::Options make_engine_options(const TrainConfig& config,
                                     const std::vector<LayerRange>& stages, Ranks* ranks);
 
+// What the profile says of memory, for ranks as the configuration has them: processes receive into
+// memory of their own.
+void count_received(const TrainConfig& config, Profile& profile);
+
 // Planner with the simulator as its judge.
 std::unique_ptr<Planner> make_judged_planner(const PlanContext& context);
 

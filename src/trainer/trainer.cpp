@@ -119,6 +119,7 @@ TrainResult train(const TrainOptions& options) {
   for (const std::string& kept : {options.plan_dir, options.trace_dir}) {
     if (!kept.empty()) make_folder(kept);
   }
+  count_received(config, *profile);
   const PlanContext context = plan_context(config, std::move(*profile));
   if (first < config.training.steps) {
     require_fitting(*make_judged_planner(context), batches, survey);

@@ -104,6 +104,11 @@ class CostModel final {
   Bytes temporary_bound(StageId stage, const ChunkShape& chunk) const;
   // A message between stages; it counts for its sender from the end of its producer to the start
   // of the instruction that takes it.
+  // LayerwiseMemory::received_ahead; 0 without one.
+  std::size_t received_ahead() const {
+    const auto& layerwise = profile_.memory.layerwise;
+    return layerwise ? static_cast<std::size_t>(layerwise->received_ahead) : 0;
+  }
   Bytes message_bytes(Tokens tokens) const {
     return layerwise() ? message_per_token_ * static_cast<double>(tokens) : 0.0;
   }

@@ -48,6 +48,9 @@ struct LayerwiseMemory {
   double head_bytes_per_token = 0.0;      // the head, at the end of the last stage's forward
   double head_block_tokens = 0.0;         // its logits exist for so many tokens at a time
   double head_block_bytes_per_token = 0.0;
+  // Messages for which a stage has memory before they come, as processes must: its next ones. 0
+  // where stages hand over what they made.
+  double received_ahead = 0.0;
 };
 
 struct MemoryCost {

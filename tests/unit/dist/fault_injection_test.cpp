@@ -49,7 +49,7 @@ TEST(FaultInjection, StrikesAtItsPlaceAlone) {
   EXPECT_EQ(status("kind=exit"), 3);
   EXPECT_EQ(status("step=3,at=F,kind=exception"), 40);
   EXPECT_EQ(status("rank=1,at=B,kind=kill"), 0);
-  EXPECT_EQ(status("rank=2,step=2,kind=kill"), 0);
+  EXPECT_EQ(status("rank=2,step=4,kind=kill"), 0);
   EXPECT_EQ(status("at=0.2,kind=kill"), 0);
 }
 

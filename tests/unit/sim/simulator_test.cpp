@@ -136,6 +136,17 @@ TEST(Simulator, LayerByLayerMessagesWaitAtTheirSender) {
                                                     {1, 26.0, 0.0}}) {
     EXPECT_DOUBLE_EQ(transfers_at(s.trace, stage, at), bytes) << stage << " at " << at;
   }
+  // With memory for the next message before it comes: stage 0 has it for the first gradient, of one
+  // token, until 14 and for the second until 26; stage 1 for the second chunk until F0.1 takes it.
+  profile.memory.layerwise->received_ahead = 1.0;
+  const Simulation ahead = simulate(plan, CostModel(profile, plan.parallelism, plan.stages));
+  EXPECT_EQ(ahead.prediction.seconds, s.prediction.seconds);
+  EXPECT_DOUBLE_EQ(ahead.prediction.stages[0].peak_bytes, 1007.0 + 300.0 + 6.0 + 2.0);
+  EXPECT_DOUBLE_EQ(transfers_at(ahead.trace, 0, 1.0), 2.0 + 2.0);
+  EXPECT_DOUBLE_EQ(transfers_at(ahead.trace, 0, 14.0), 4.0);
+  EXPECT_DOUBLE_EQ(transfers_at(ahead.trace, 0, 26.0), 0.0);
+  EXPECT_DOUBLE_EQ(transfers_at(ahead.trace, 1, 7.0), 4.0);
+  EXPECT_DOUBLE_EQ(transfers_at(ahead.trace, 1, 26.0), 0.0);
   profile.memory.layerwise.reset();
   const Simulation whole = simulate(plan, CostModel(profile, plan.parallelism, plan.stages));
   EXPECT_EQ(whole.prediction.seconds, s.prediction.seconds) << "memory changes no times";
