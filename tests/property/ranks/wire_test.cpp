@@ -130,6 +130,7 @@ TEST(Wire, EnginesAreMadeOfTheSameOptions) {
   options.model = small_model(5);
   options.model.rope.type = RopeType::kYarn;
   options.model.rope.factor = 4.0;
+  options.model.rope.original_max_position_embeddings = 16;
   options.stages = {{0, 2}, {2, 5}};
   options.replicas = 3;
   options.dtype = Dtype::kBfloat16;

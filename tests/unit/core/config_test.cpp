@@ -70,6 +70,7 @@ std::string other_value(const ConfigKey& key) {
       if (key.name == "optimizer.lr_schedule") return to_string(LrSchedule::kLinear);
       if (key.name == "data.long_documents") return to_string(LongDocuments::kSplit);
       if (key.name == "runtime.device") return to_string(Device::kCuda);
+      if (key.name == "runtime.communicator") return to_string(CommunicatorKind::kGloo);
       return "some \"path\" with \\ and \n and é";
     case ConfigType::kInteger:
     case ConfigType::kIntegerOrAuto:
@@ -357,9 +358,7 @@ TEST(Config, CheckRefusesWhatCannotBe) {
       {{{"planner.ahead", "-1"}}, "planner.ahead: found -1"},
       {{{"cluster.devices", "-1"}}, "cluster.devices: found -1"},
       {{{"cluster.devices_per_node", "0"}}, "cluster.devices_per_node: found 0"},
-      {{{"runtime.communicator", "thread"}},
-       "runtime.communicator: found 'thread', expected auto, threads, gloo or nccl; did you mean "
-       "threads?"},
+      {{{"runtime.lost_after_seconds", "0.5"}}, "runtime.lost_after_seconds: found 0.5"},
       {{{"runtime.threads_per_stage", "0"}}, "runtime.threads_per_stage: found 0"},
       {{{"checkpoint.every", "-1"}}, "checkpoint.every: found -1"},
       {{{"checkpoint.keep", "0"}}, "checkpoint.keep: found 0"},
@@ -397,6 +396,11 @@ TEST(Config, NamesOfTablesAreReadAtOnce) {
   EXPECT_EQ(error_of([&] { set_config(config, "training.dtype", "float23", "own.toml"); }),
             "own.toml: training.dtype: found 'float23', expected float64, float32 or bfloat16; did "
             "you mean float32?");
+  EXPECT_EQ(error_of([&] { set_config(config, "runtime.communicator", "thread", ""); }),
+            "runtime.communicator: found 'thread', expected auto, threads, gloo or nccl; did you "
+            "mean threads?");
+  EXPECT_THAT(error_of([&] { set_config(config, "runtime.communicator", "mpi", ""); }),
+              ::testing::HasSubstr("mpirun starts the processes all the same"));
   EXPECT_EQ(error_of([&] { set_config(config, "runtime.device", "gpu", "own.toml"); }),
             "own.toml: runtime.device: found 'gpu', expected cpu or cuda; did you mean cpu?");
   for (const DtypeRow& row : kDtypes) {
