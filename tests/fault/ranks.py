@@ -66,6 +66,8 @@ def blamed(said, rank, kind):
     itself."""
     named = set()
     for _, line in said:
+        # A rank that goes before anybody has talked to it is named by the launcher alone.
+        named |= {int(number) for number in re.findall(r"launch: rank (\d+) (?:was killed by|ended with)", line)}
         if "error: " not in line:
             continue
         named |= {int(number) for number in re.findall(r"error: (?:step \d+: )?(?:lost )?rank (\d+)", line)}
