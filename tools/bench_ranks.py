@@ -13,7 +13,8 @@ import subprocess
 import tempfile
 
 MODEL = ["--parallelism.stages", "2", "--data.path", "corpus/go", "--data.long_documents", "cut",
-         "--cluster.profile", "estimate", "--checkpoint.path", "", "--training.max_minutes", "0"]
+         "--cluster.profile", "estimate", "--checkpoint.path", "", "--checkpoint.every", "0",
+         "--training.max_minutes", "0"]
 CASES = {
     "the default model, messages of up to 1 MiB": [
         "--training.sequences_per_step", "4", "--data.max_sequence_length", "2048"],
