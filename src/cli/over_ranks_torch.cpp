@@ -35,6 +35,7 @@ std::optional<std::string> variable(const char* name) {
 Ranks::Options options_of(const TrainConfig& config, Console& console) {
   Ranks::Options options;
   options.world.code_version = kCodeVersion;
+  options.world.threads = config.runtime.threads_per_stage;
   options.world.warn = [&console](const std::string& line) { console.warn(line); };
   options.lost_after = config.runtime.lost_after_seconds;
   options.beat = std::clamp(options.lost_after / 15.0, 0.1, 1.0);

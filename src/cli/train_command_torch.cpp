@@ -69,7 +69,7 @@ void run(const Options& options, Console& console, Ranks* ranks, const Launch* l
   train_options.ranks = ranks;
   if (launch != nullptr) {
     train_options.restarted = launch->restart > 0;
-    train_options.run_id = launch->run_id;
+    if (launch->launcher == kOwnLauncher) train_options.run_id = launch->run_id;
   }
   train_options.config = options.resume ? options.config.apply() : options.config.resolve();
   train_options.configure = [&config = options.config](TrainConfig base) {

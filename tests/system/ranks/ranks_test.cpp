@@ -184,16 +184,15 @@ class RanksByHand : public RanksCommand {
               second + "\ncd / && exec \"$PROGRAM\" train\n");
     std::string quoted;
     for (const std::string& argument : arguments) quoted += " '" + argument + "'";
-    const int port = 20000 + getpid() % 20000;
+    // The variables of torchrun, whose run id is the same for all runs unless its user gives one.
     const std::string command =
         "cd '" + folder_.string() +
         "' && export PROGRAM='" INFINIPIPE_BINARY
-        "' WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" +
-        std::to_string(port) + " && (RANK=1 LOCAL_RANK=1 sh rank.sh >other 2>&1 &) && (" +
-        meanwhile + ") & cd '" + folder_.string() +
-        "' && export PROGRAM='" INFINIPIPE_BINARY
-        "' WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" +
-        std::to_string(port) + " && RANK=0 LOCAL_RANK=0 sh rank.sh" + quoted + " >first 2>&1";
+        "' WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 TORCHELASTIC_RUN_ID=none MASTER_ADDR=127.0.0.1"
+        " MASTER_PORT=" +
+        std::to_string(20000 + getpid() % 20000) +
+        "\n(RANK=1 LOCAL_RANK=1 sh rank.sh >other 2>&1 &)\n(" + meanwhile +
+        ") &\nRANK=0 LOCAL_RANK=0 exec sh rank.sh" + quoted + " >first 2>&1";
     const int status = std::system(command.c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
@@ -204,6 +203,9 @@ TEST_F(RanksByHand, AreToldByTheFirst) {
   EXPECT_EQ(start(train("run", 2, 1), "true"), 0) << read("first") << read("other");
   EXPECT_EQ(losses("run").size(), 3U);
   EXPECT_EQ(read("other"), "") << "only the first rank speaks";
+  const std::string lines = read("run/metrics.jsonl");
+  const Json first = parse_json(lines.substr(0, lines.find('\n')), "metrics");
+  EXPECT_EQ(first.at("run_id").get<std::string>().size(), 16U) << "an id of this run alone";
 }
 
 TEST_F(RanksByHand, AStopSignalAtAnyOfThemEndsWithACheckpoint) {
