@@ -14,6 +14,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/launch_variables.h"
+#include "base/loopback.h"
 #include "base/progress.h"
 #include "infinipipe/base/error.h"
 
@@ -29,22 +31,11 @@ namespace {
 // Names by which other launchers and our own tell a rank who it is.
 constexpr std::string_view kOfLaunchers[] = {"SLURM_", "OMPI_",         "PMI_",
                                              "PMIX_",  "TORCHELASTIC_", "MPI_LOCAL"};
-constexpr std::string_view kOfRanks[] = {"RANK",
-                                         "WORLD_SIZE",
-                                         "LOCAL_RANK",
-                                         "LOCAL_WORLD_SIZE",
-                                         "GROUP_RANK",
-                                         "GROUP_WORLD_SIZE",
-                                         "ROLE_RANK",
-                                         "ROLE_WORLD_SIZE",
-                                         "ROLE_NAME",
-                                         "MASTER_ADDR",
-                                         "MASTER_PORT",
-                                         "INFINIPIPE_LAUNCH",
-                                         "INFINIPIPE_RUN_ID",
-                                         "INFINIPIPE_RESTART",
-                                         "INFINIPIPE_STORE_FD",
-                                         kProgressVariable};
+constexpr std::string_view kOfRanks[] = {
+    "RANK",         "WORLD_SIZE",       "LOCAL_RANK",   "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",   "GROUP_WORLD_SIZE", "ROLE_RANK",    "ROLE_WORLD_SIZE",
+    "ROLE_NAME",    "MASTER_ADDR",      "MASTER_PORT",  kLaunchVariable,
+    kRunIdVariable, kRestartVariable,   kStoreVariable, kProgressVariable};
 
 bool names_a_rank(std::string_view variable) {
   const std::string_view name = variable.substr(0, variable.find('='));
@@ -107,15 +98,11 @@ void Descriptor::reset(int fd) {
 
 ListeningSocket listen_on_loopback() {
   ListeningSocket made;
-  made.socket.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  made.socket.reset(listen_at_loopback(0));
   sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   auto* const any = reinterpret_cast<sockaddr*>(&address);  // NOLINT: the interface's way
   socklen_t size = sizeof address;
-  if (made.socket.get() < 0 || ::bind(made.socket.get(), any, size) != 0 ||
-      ::listen(made.socket.get(), SOMAXCONN) != 0 ||
-      ::getsockname(made.socket.get(), any, &size) != 0) {
+  if (made.socket.get() < 0 || ::getsockname(made.socket.get(), any, &size) != 0) {
     fail("no port on the loopback interface");
   }
   made.port = ntohs(address.sin_port);
@@ -138,10 +125,10 @@ std::vector<std::string> rank_environment(const std::vector<std::string>& ours,
   set("LOCAL_WORLD_SIZE", ranks);
   set("MASTER_ADDR", "127.0.0.1");
   set("MASTER_PORT", std::to_string(identity.port));
-  set("INFINIPIPE_LAUNCH", "1");
-  set("INFINIPIPE_RUN_ID", identity.run_id);
-  set("INFINIPIPE_RESTART", std::to_string(identity.restart));
-  if (identity.store_fd >= 0) set("INFINIPIPE_STORE_FD", std::to_string(identity.store_fd));
+  set(kLaunchVariable, "1");
+  set(kRunIdVariable, identity.run_id);
+  set(kRestartVariable, std::to_string(identity.restart));
+  if (identity.store_fd >= 0) set(kStoreVariable, std::to_string(identity.store_fd));
   if (identity.progress_fd >= 0) set(kProgressVariable, std::to_string(identity.progress_fd));
   return all;
 }

@@ -160,9 +160,6 @@ Received<at::Tensor> C10dCommunicator::receive(StageId from, Flow flow) {
 // All give to rank 0, which adds and gives back: a few numbers, whose time is that of two messages.
 void C10dCommunicator::all_reduce_sum(std::span<double> values) {
   const std::int64_t count = std::ssize(values);
-  const auto receive_from = [&](int rank, const Transfers::Receipt& receipt) {
-    transfers_.wait(receipt, peer_of_all(rank));
-  };
   const auto check_count = [&](int rank) {
     const std::int64_t theirs = receive_description(peer_of_all(rank))[0];
     INFINIPIPE_ASSERT(theirs == count, "ranks give different counts to a collective");
@@ -188,7 +185,7 @@ void C10dCommunicator::all_reduce_sum(std::span<double> values) {
   }
   for (int rank = 1; rank < layout_.size(); ++rank) {
     const auto i = static_cast<std::size_t>(rank - 1);
-    receive_from(rank, receipts[i]);
+    transfers_.wait(receipts[i], peer_of_all(rank));
     const double* terms = given[i].const_data_ptr<double>();
     for (std::int64_t v = 0; v < count; ++v) sums[v] += terms[v];
   }

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "base/launch_variables.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -23,7 +24,7 @@ std::string environment(const char* name) {
 }
 
 bool first_start() {
-  const std::string restart = environment("INFINIPIPE_RESTART");
+  const std::string restart = environment(kRestartVariable);
   return restart.empty() || restart == "0";
 }
 

@@ -78,7 +78,7 @@ void Heartbeat::fail(const std::string& where, const std::string& what) {
     const std::lock_guard lock(mutex_);
     step = own_.step;
   }
-  report({.line = failure_line(step, options_.rank, where + ": " + what)});
+  report({.line = failure_line(step, options_.rank, (where.empty() ? "" : where + ": ") + what)});
   await_end();
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "base/launch_variables.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -155,12 +156,11 @@ std::optional<Launch> find_launch(const Variable& variable) {
 
   const bool slurm = environment.has("SLURM_STEP_ID") && launch.launcher == "srun";
   if (slurm && environment.text("SLURM_STEP_NUM_NODES") == "1") launch.local_size = launch.size;
-  if (environment.text("INFINIPIPE_LAUNCH") == "1" && environment.has("INFINIPIPE_RUN_ID")) {
-    launch.launcher = "infinipipe launch";
-    launch.run_id = environment.text("INFINIPIPE_RUN_ID");
-    launch.restart = environment.number_or("INFINIPIPE_RESTART", 0, 0, kMost);
-    if (launch.rank == 0)
-      launch.listen_fd = environment.number_or("INFINIPIPE_STORE_FD", -1, 0, kMost);
+  if (environment.text(kLaunchVariable) == "1" && environment.has(kRunIdVariable)) {
+    launch.launcher = kOwnLauncher;
+    launch.run_id = environment.text(kRunIdVariable);
+    launch.restart = environment.number_or(kRestartVariable, 0, 0, kMost);
+    if (launch.rank == 0) launch.listen_fd = environment.number_or(kStoreVariable, -1, 0, kMost);
   } else if (launch.launcher == "torchrun") {
     launch.restart = environment.number_or("TORCHELASTIC_RESTART_COUNT", 0, 0, kMost);
     launch.store_is_there = environment.text("TORCHELASTIC_USE_AGENT_STORE") == "True";

@@ -7,6 +7,9 @@
 
 namespace infinipipe {
 
+// `infinipipe launch`, whose run id no other run has.
+inline constexpr const char* kOwnLauncher = "infinipipe launch";
+
 // One process among `size`, and where they find each other.
 struct Launch {
   std::string launcher;  // the command's name: "torchrun", "mpirun", ...
@@ -20,7 +23,9 @@ struct Launch {
   std::string key_prefix;       // keeps a restart's keys in such a store apart from those before
   int listen_fd = -1;           // rank 0's listening loopback socket, from the launcher; -1: none
   int restart = 0;              // how often the launcher has started all processes again
-  std::string run_id;           // equal on all processes of a run; empty: unknown
+  // Equal on all processes of a run; empty: unknown. Of other launchers it may be another run's
+  // too: torchrun's is "none" unless its user gives one.
+  std::string run_id;
 
   // Whether nothing of the run leaves this host.
   bool one_host() const { return local_size == size; }

@@ -14,6 +14,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <utility>
 
+#include "base/loopback.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -23,21 +24,11 @@ std::string place(const Launch& launch) {
   return launch.address + ":" + std::to_string(launch.port);
 }
 
-// A listening socket at 127.0.0.1.
-int listen_on_loopback(const Launch& launch) {
-  const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int yes = 1;
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<std::uint16_t>(launch.port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (socket < 0 || setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) != 0 ||
-      bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
-      listen(socket, SOMAXCONN) != 0) {
-    const std::string reason = std::strerror(errno);
-    if (socket >= 0) close(socket);
-    throw RunError("rank 0 cannot listen at " + place(launch), reason, "expected a free port",
-                   "set MASTER_PORT to another one on all ranks");
+int listen_for_store(const Launch& launch) {
+  const int socket = listen_at_loopback(launch.port);
+  if (socket < 0) {
+    throw RunError("rank 0 cannot listen at " + place(launch), std::strerror(errno),
+                   "expected a free port", "set MASTER_PORT to another one on all ranks");
   }
   return socket;
 }
@@ -86,7 +77,7 @@ StoreConnection connect_store(const Launch& launch, Seconds seconds) {
       fcntl(launch.listen_fd, F_SETFD, FD_CLOEXEC);
       options.masterListenFd = launch.listen_fd;
     } else if (launch.one_host()) {
-      options.masterListenFd = listen_on_loopback(launch);
+      options.masterListenFd = listen_for_store(launch);
     }
   }
   const std::string prefix = "infinipipe" + launch.key_prefix;

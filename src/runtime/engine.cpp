@@ -102,21 +102,13 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input, const RankL
   if (end == 0.0) start = 0.0;
   trace.seconds = end - start;
   for (StageRun& run : runs) {
-    for (TraceEvent event : run.events) {
-      event.ready = std::max(0.0, event.ready - start);  // free before the step began
-      event.begin -= start;
-      event.end -= start;
+    shift(run, -start);
+    for (TraceEvent& event : run.events) {
+      event.ready = std::max(0.0, event.ready);  // free before the step began
       trace.events.push_back(event);
     }
-    for (TransferEvent transfer : run.transfers) {
-      transfer.begin -= start;
-      transfer.end -= start;
-      trace.transfers.push_back(transfer);
-    }
-    for (MemorySample sample : run.memory) {
-      sample.at -= start;
-      trace.memory.push_back(sample);
-    }
+    trace.transfers.insert(trace.transfers.end(), run.transfers.begin(), run.transfers.end());
+    trace.memory.insert(trace.memory.end(), run.memory.begin(), run.memory.end());
   }
   const auto stages = static_cast<std::size_t>(layout.stages);
   for (auto* bytes :
@@ -152,35 +144,47 @@ struct Engine::Impl {
   // after all ranks have recovered.
   std::vector<Reply> on_all(const Command& command);
   [[noreturn]] void fail(const std::string& part, const std::vector<LocalRanks::Outcome>& outcomes);
+  // This process's part beside what the others were asked for, and their answers. An error is
+  // thrown after all have answered, so that no answer is left over: this process's, or the first of
+  // theirs.
+  std::vector<Json> beside_remote(const std::function<void()>& here);
   void end_remote();
   // After each of the `last` last tokens, [last, vocab].
   at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last, bool goes_on);
 };
 
 // The other processes make their ranks while this one makes its own, because communicators are made
-// by all together. An error of one is thrown after all have answered, so that no answer is left
-// over.
+// by all together.
 Engine::Impl::Impl(const Options& given) : options(given), remote(given.ranks) {
   options.model.check();
   check_stages(options);
   remote.start_making(options);
-  std::exception_ptr thrown;
   try {
-    local.emplace(options, make_endpoints(options));
+    beside_remote([this] { local.emplace(options, make_endpoints(options)); });
+  } catch (...) {
+    end_remote();
+    throw;
+  }
+}
+
+Engine::Impl::~Impl() { end_remote(); }
+
+std::vector<Json> Engine::Impl::beside_remote(const std::function<void()>& here) {
+  std::exception_ptr thrown;
+  std::vector<Json> answers;
+  try {
+    here();
   } catch (...) {
     thrown = std::current_exception();
   }
   try {
-    remote.wait();
+    answers = remote.wait();
   } catch (...) {
     if (thrown == nullptr) thrown = std::current_exception();
   }
-  if (thrown == nullptr) return;
-  end_remote();
-  std::rethrow_exception(thrown);
+  if (thrown != nullptr) std::rethrow_exception(thrown);
+  return answers;
 }
-
-Engine::Impl::~Impl() { end_remote(); }
 
 void Engine::Impl::end_remote() {
   try {
@@ -220,9 +224,9 @@ void Engine::Impl::fail(const std::string& part, const std::vector<LocalRanks::O
       std::rethrow_exception(outcome.thrown);
     } catch (const Aborted& aborted) {
       const StageFailure& failure = aborted.failure();
+      if (options.ranks != nullptr) options.ranks->fail(failure.where, failure.what);
       std::string where = part + ": " + local->layout().name(failure.replica, failure.stage);
       if (!failure.where.empty()) where += ", " + failure.where;
-      if (options.ranks != nullptr) options.ranks->fail(failure.where, failure.what);
       throw RunError(where, failure.what);
     }
   }
@@ -281,22 +285,14 @@ std::vector<Json> Engine::on_each_process(const ProcessJob& job, const Json& arg
                                           const std::function<Json(LocalRanks&)>& here) {
   impl_->remote.start_job(job, arguments);
   Ranks* const ranks = impl_->options.ranks;
-  std::vector<Json> values(1);
-  std::exception_ptr thrown;
-  try {
+  Json own;
+  std::vector<Json> values = impl_->beside_remote([&] {
     LocalRanks& local = *impl_->local;
     if (ranks != nullptr) ranks->at(job.name);
-    values.front() = here ? here(local) : job.run(local, arguments);
-  } catch (...) {
-    thrown = std::current_exception();
-  }
-  try {
-    for (Json& value : impl_->remote.wait()) values.push_back(std::move(value));
-  } catch (...) {
-    if (thrown == nullptr) thrown = std::current_exception();
-  }
+    own = here ? here(local) : job.run(local, arguments);
+  });
   if (ranks != nullptr) ranks->idle();
-  if (thrown != nullptr) std::rethrow_exception(thrown);
+  values.insert(values.begin(), std::move(own));
   return values;
 }
 

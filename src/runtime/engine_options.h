@@ -41,4 +41,8 @@ struct EngineOptions {
   bool nccl = false;  // with `ranks`: tensors go from GPU to GPU, else through the host
 };
 
+// What a configuration says of it: all but the stages' layers, the processes, and what only some
+// callers want (check_finite, time_parts and so on).
+EngineOptions engine_options_of(const TrainConfig& config);
+
 }  // namespace infinipipe

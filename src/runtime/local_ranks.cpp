@@ -120,7 +120,7 @@ std::vector<StageStatus> LocalRanks::status() const {
 }
 
 LocalRanks::Part LocalRanks::part() const {
-  if (static_cast<int>(size()) == layout_.size()) return {};
+  if (has_all()) return {};
   return {layout_.stage(ranks_.front()).value(), layout_.stages,
           layout_.replica(ranks_.front()) == 0};
 }
@@ -148,7 +148,7 @@ void LocalRanks::on_stage(StageId stage, const std::function<void(StageExecutor&
     if (thrown == nullptr) thrown = error;
   }
   if (thrown == nullptr) return;
-  if (static_cast<int>(size()) == layout_.size()) recover();
+  if (has_all()) recover();
   std::rethrow_exception(thrown);
 }
 

@@ -73,6 +73,8 @@ class LocalRanks final {
   std::vector<at::Tensor>& kept() { return kept_; }
 
  private:
+  // Every rank of the layout is in this process.
+  bool has_all() const { return static_cast<int>(size()) == layout_.size(); }
   void on_stage(StageId stage, const std::function<void(StageExecutor&)>& job);
   void trim_pool(const std::vector<Outcome>& outcomes);
 

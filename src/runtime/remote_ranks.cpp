@@ -13,17 +13,6 @@
 namespace infinipipe {
 namespace {
 
-// Moves what a rank measured from its own origin to the driver's. `later`: how much later, in the
-// driver's time, the rank's origin is.
-void shift(StageRun& run, Seconds later) {
-  for (TraceEvent& event : run.events)
-    for (Seconds* at : {&event.ready, &event.begin, &event.end}) *at += later;
-  for (TransferEvent& transfer : run.transfers)
-    for (Seconds* at : {&transfer.begin, &transfer.end}) *at += later;
-  for (MemorySample& sample : run.memory) sample.at += later;
-  run.not_finite_at += later;
-}
-
 Seconds since_epoch(TimePoint time) {
   return std::chrono::duration<double>(time.time_since_epoch()).count();
 }
@@ -98,6 +87,7 @@ std::vector<Reply> RemoteRanks::wait_for_replies() {
     Reply& reply = replies.emplace_back(wire::reply_from_json(values[i]));
     auto* run = std::get_if<StageRun>(&reply);
     if (run == nullptr) continue;
+    // How much later than the driver's origin, in the driver's time, the rank's own is.
     const Seconds theirs = values[i].at("origin").get<double>() -
                            ranks_->world().clock_offset(static_cast<int>(i) + 1);
     shift(*run, theirs - since_epoch(origin_));

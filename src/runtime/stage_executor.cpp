@@ -32,6 +32,15 @@ Bytes& of(MemoryByPurpose& bytes, MemoryPurpose purpose) {
 
 }  // namespace
 
+void shift(StageRun& run, Seconds by) {
+  for (TraceEvent& event : run.events)
+    for (Seconds* at : {&event.ready, &event.begin, &event.end}) *at += by;
+  for (TransferEvent& transfer : run.transfers)
+    for (Seconds* at : {&transfer.begin, &transfer.end}) *at += by;
+  for (MemorySample& sample : run.memory) sample.at += by;
+  run.not_finite_at += by;
+}
+
 struct StageExecutor::Alive {
   std::unique_ptr<ChunkState> state;
   std::int64_t bytes = 0;

@@ -51,6 +51,9 @@ struct StageRun {
   Seconds not_finite_at = 0.0;
 };
 
+// Moves all its times `by` seconds.
+void shift(StageRun& run, Seconds by);
+
 class StageExecutor final {
  public:
   struct Options {

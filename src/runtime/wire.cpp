@@ -291,34 +291,32 @@ Reply reply_from_json(const Json& json) {
   return {};
 }
 
-// What a training configuration has too travels as its keys do in a checkpoint's manifest.
+// What a configuration has too travels as its keys do in a checkpoint's manifest, and is made of
+// them by the same function.
 Json options_to_json(const EngineOptions& options) {
   TrainConfig config;
+  config.data.max_sequence_length = options.longest;
   config.training.dtype = options.dtype;
   config.training.seed = options.seed;
   config.training.only = options.only;
   config.training.steps = options.total_steps;
-  config.training.check_finite = options.check_finite;
   config.optimizer = options.optimizer;
+  config.parallelism.data_parallel = options.replicas;
   config.runtime.device = options.device;
   config.runtime.threads_per_stage = options.threads_per_stage;
   config.runtime.pooled_allocator = options.pooled_allocator;
+  if (options.nccl) config.runtime.communicator = CommunicatorKind::kNccl;
   Json keys = Json::object();
-  for (const ConfigKey& key : config_keys()) {
-    const std::string section = key.main_section();
-    if (section == "training" || section == "optimizer" || section == "runtime")
-      keys[key.name] = key.get(config);
-  }
+  for (const ConfigKey& key : config_keys())
+    if (key.main_section() != "model") keys[key.name] = key.get(config);
   Json stages = Json::array();
   for (const LayerRange& range : options.stages) stages.push_back({range.begin, range.end});
   return {{"model", model_to_json(options.model)},
           {"config", keys},
           {"stages", stages},
-          {"replicas", options.replicas},
-          {"longest", options.longest},
           {"check_messages", options.check_messages},
-          {"nccl", options.nccl},
           {"time_parts", options.time_parts},
+          {"check_finite", options.check_finite},
           {"head_block_tokens", options.head_block_tokens}};
 }
 
@@ -328,24 +326,13 @@ EngineOptions options_from_json(const Json& json) {
   for (const auto& [key, value] : json.at("config").items())
     keys.emplace_back(key, value.get<std::string>());
   set_configs(config, keys, kHere);
-  EngineOptions options;
-  options.model = model_from_json(JsonView(json.at("model"), kHere));
+  config.model = model_from_json(JsonView(json.at("model"), kHere));
+  EngineOptions options = engine_options_of(config);
   for (const Json& range : json.at("stages"))
     options.stages.push_back({range.at(0).get<int>(), range.at(1).get<int>()});
-  options.replicas = json.at("replicas").get<int>();
-  options.dtype = config.training.dtype;
-  options.seed = config.training.seed;
-  options.only = config.training.only;
-  options.total_steps = config.training.steps;
-  options.check_finite = config.training.check_finite;
-  options.optimizer = config.optimizer;
-  options.device = config.runtime.device;
-  options.threads_per_stage = config.runtime.threads_per_stage;
-  options.pooled_allocator = config.runtime.pooled_allocator;
-  options.longest = json.at("longest").get<Tokens>();
   options.check_messages = json.at("check_messages").get<bool>();
-  options.nccl = json.at("nccl").get<bool>();
   options.time_parts = json.at("time_parts").get<bool>();
+  options.check_finite = json.at("check_finite").get<bool>();
   options.head_block_tokens = json.at("head_block_tokens").get<Tokens>();
   return options;
 }

@@ -41,14 +41,19 @@ bool is_another_run(const std::string& key, const TrainConfig& now, const TrainC
 
 std::string shown(const std::string& value) { return value.empty() ? "nothing" : value; }
 
+// The newest checkpoint that is whole, and what was passed over on the way said.
+CheckpointInfo newest_whole(const TrainOptions& options) {
+  std::vector<std::string> notes;
+  CheckpointInfo found = find_checkpoint(options.config.checkpoint.path, &notes);
+  for (const std::string& note : notes) options.warn(note);
+  return found;
+}
+
 // Where a run goes on that a launcher starts again: from its newest checkpoint if it has written
 // one. With --overwrite the folder may still hold another run's, which are not its own.
 std::optional<CheckpointInfo> own_checkpoint(const TrainOptions& options) {
-  const std::string& path = options.config.checkpoint.path;
-  if (!has_checkpoints(path)) return std::nullopt;
-  std::vector<std::string> notes;
-  CheckpointInfo found = find_checkpoint(path, &notes);
-  for (const std::string& note : notes) options.warn(note);
+  if (!has_checkpoints(options.config.checkpoint.path)) return std::nullopt;
+  CheckpointInfo found = newest_whole(options);
   const std::string run = run_record(found.record.run, found.folder + "/manifest.json").id;
   if (options.overwrite && run != options.run_id) return std::nullopt;
   return found;
@@ -83,10 +88,7 @@ std::optional<CheckpointInfo> checkpoint_to_resume(const TrainOptions& options) 
     options.log("note    " + path + " holds no checkpoint yet: the run begins");
     return std::nullopt;
   }
-  std::vector<std::string> notes;
-  CheckpointInfo found = find_checkpoint(path, &notes);
-  for (const std::string& note : notes) options.warn(note);
-  return found;
+  return newest_whole(options);
 }
 
 TrainConfig resumed_config(const TrainOptions& options, const CheckpointInfo& checkpoint) {

@@ -87,21 +87,9 @@ void require_runnable(const TrainConfig& config, const Ranks* ranks) {
 Engine::Options make_engine_options(const TrainConfig& config,
                                     const std::vector<LayerRange>& stages, Ranks* ranks) {
   require_runnable(config, ranks);
-  Engine::Options options;
-  options.model = config.model;
+  Engine::Options options = engine_options_of(config);
   options.stages = stages;
-  options.replicas = config.parallelism.data_parallel;
-  options.dtype = config.training.dtype;
-  options.device = config.runtime.device;
-  options.threads_per_stage = config.runtime.threads_per_stage;
-  options.pooled_allocator = config.runtime.pooled_allocator;
-  options.seed = config.training.seed;
-  options.longest = config.data.max_sequence_length;
-  options.optimizer = config.optimizer;
-  options.only = config.training.only;
-  options.total_steps = config.training.steps;
   options.ranks = ranks;
-  options.nccl = config.runtime.communicator == CommunicatorKind::kNccl;
   return options;
 }
 

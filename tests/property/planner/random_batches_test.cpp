@@ -7,7 +7,6 @@
 
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <optional>
 
 #include "infinipipe/base/error.h"
@@ -16,12 +15,14 @@
 #include "infinipipe/planner/factory.h"
 #include "planner/ordinary/ordinary_planner.h"
 #include "property/sim/naive_checker.h"
+#include "support/soak.h"
 
 namespace infinipipe {
 namespace {
 
 using test::Case;
 using test::random_case;
+using testing::soak;
 
 std::unique_ptr<Planner> planner_of(const PlanContext& context, const std::string& name) {
   PlanContext named = context;
@@ -162,8 +163,6 @@ void check(std::uint64_t seed, const Case& c, Tally& tally) {
   count_kinds(*plan, tally);
   if (cost.layerwise()) tally.layerwise += tally.recomputed - before;
 }
-
-bool soak() { return std::getenv("INFINIPIPE_SOAK") != nullptr; }
 
 TEST(RandomBatches, SmallOnesPlanWell) {
   Tally tally;

@@ -1,22 +1,21 @@
-// Ranks that talk as processes do compute to the bit what threads that share memory do. Here they are
-// threads of one process, each with a world of its own over Gloo.
+// Ranks that talk as processes do compute to the bit what threads that share memory do. Here they
+// are threads of one process, each with a world of its own over Gloo.
+#include "dist/ranks.h"
+
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
-#include "dist/ranks.h"
 #include "runtime/rank_server.h"
 #include "runtime/remote_ranks.h"
 #include "support/random_case.h"
+#include "support/soak.h"
 
 namespace infinipipe::testing {
 namespace {
-
-int scaled(int cases) { return std::getenv("INFINIPIPE_SOAK") != nullptr ? 10 * cases : cases; }
 
 // All bits of what a process holds: weights, gradients and moments.
 Json bits_of(LocalRanks& ranks, const Json&) {

@@ -4,17 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "infinipipe/base/error.h"
 #include "infinipipe/planner/factory.h"
 #include "infinipipe/sim/simulator.h"
 #include "support/engine_case.h"
+#include "support/soak.h"
 
 namespace infinipipe::testing {
 namespace {
-
-int scaled(int cases) { return std::getenv("INFINIPIPE_SOAK") != nullptr ? 10 * cases : cases; }
 
 std::unique_ptr<Planner> planner_for(const std::string& name, const Profile& profile, int layers,
                                      int stages, Bytes budget) {

@@ -2,17 +2,13 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
 #include "infinipipe/core/validate.h"
 #include "support/engine_case.h"
 #include "support/random_case.h"
+#include "support/soak.h"
 
 namespace infinipipe::testing {
 namespace {
-
-// INFINIPIPE_SOAK=1 runs ten times as many.
-int scaled(int cases) { return std::getenv("INFINIPIPE_SOAK") != nullptr ? 10 * cases : cases; }
 
 struct Errors {
   double loss = 0.0;
