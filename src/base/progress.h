@@ -11,4 +11,8 @@ constexpr const char* kProgressVariable = "INFINIPIPE_PROGRESS_FD";
 // never blocks, never raises SIGPIPE, never throws. Any thread.
 void report_progress(int steps) noexcept;
 
+// Tells that the command is done and its process will end with this exit code, as report_progress()
+// does. An exit code of which nobody was told is a failure.
+void report_end(int exit_code) noexcept;
+
 }  // namespace infinipipe

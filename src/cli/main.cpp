@@ -2,6 +2,7 @@
 #include <iostream>
 #include <new>
 
+#include "base/progress.h"
 #include "cli/command_line.h"
 #include "cli/out_of_memory.h"
 #include "infinipipe/base/error.h"
@@ -18,6 +19,7 @@ int run(const std::vector<std::string>& arguments) {
     console.result(line.text);
   }
   if (!std::cout.flush()) throw RunError("stdout", "could not write", {}, "is the disk full?");
+  report_end(console.exit_code());
   return console.exit_code();
 }
 

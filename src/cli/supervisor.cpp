@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "infinipipe/base/error.h"
@@ -123,6 +124,7 @@ class Supervisor final {
     ranks_.clear();
     first_end_ = kNever;
     termed_ = kNever;
+    said_end_.reset();
     start(restart);
     while (std::any_of(ranks_.begin(), ranks_.end(),
                        [](const Rank& rank) { return rank.process.alive(); })) {
@@ -190,7 +192,7 @@ class Supervisor final {
     }
   }
 
-  // Lines of numbers from rank 0; the largest ever counts.
+  // Lines from rank 0: of numbers, of which the largest ever counts, and of how it ends.
   void take_progress() {
     std::array<char, 4096> bytes{};
     while (progress_.get() >= 0) {
@@ -203,9 +205,16 @@ class Supervisor final {
       }
       progress_line_.append(bytes.data(), static_cast<std::size_t>(got));
       for (std::size_t end = 0; (end = progress_line_.find('\n')) != std::string::npos;) {
-        int steps = 0;
-        std::from_chars(progress_line_.data(), progress_line_.data() + end, steps);
-        steps_ = std::max(steps_, steps);
+        constexpr std::string_view kEnd = "end ";
+        const bool ends = progress_line_.starts_with(kEnd);
+        int number = 0;
+        std::from_chars(progress_line_.data() + (ends ? kEnd.size() : 0),
+                        progress_line_.data() + end, number);
+        if (ends) {
+          said_end_ = number;
+        } else {
+          steps_ = std::max(steps_, number);
+        }
         progress_line_.erase(0, end + 1);
       }
     }
@@ -213,6 +222,7 @@ class Supervisor final {
 
   void ended(int rank) {
     output_.close(rank);
+    if (rank == 0) take_progress();
     const Ending& ending = at(rank).process.ending();
     const std::string name = "launch: rank " + std::to_string(rank);
     if (ending.by_signal) {
@@ -228,12 +238,14 @@ class Supervisor final {
     }
   }
 
-  // Whether a rank that has ended did so badly. What rank 0 returns is the command's own.
+  // Whether a rank that has ended did so badly. Rank 0 may return a code of the command's own, if
+  // it has said so: a library that ends the process in the middle of a run says nothing.
   bool failed(int rank) {
     const Ending& ending = at(rank).process.ending();
     if (ending.by_signal || at(rank).killed_by_us) return true;
-    if (rank == 0) return ending.number == kRunCode || ending.number == kInputCode;
-    return ending.number != 0;
+    if (ending.number == 0) return false;
+    return rank != 0 || ending.number == kRunCode || ending.number == kInputCode ||
+           ending.number != said_end_;
   }
 
   Clock::time_point deadline() const {
@@ -288,8 +300,9 @@ class Supervisor final {
   std::vector<Rank> ranks_;
   Descriptor progress_;
   std::string progress_line_;
-  int steps_ = 0;  // finished so far, in any start
-  int stops_ = 0;  // signals that asked us to end
+  int steps_ = 0;                // finished so far, in any start
+  std::optional<int> said_end_;  // by rank 0, in this start
+  int stops_ = 0;                // signals that asked us to end
   Clock::time_point first_end_ = kNever;
   Clock::time_point termed_ = kNever;
 };

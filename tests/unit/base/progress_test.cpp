@@ -24,6 +24,7 @@ std::string told(bool listen) {
     if (!listen) ::usleep(100'000);
     report_progress(7);
     report_progress(1'000'000);
+    report_end(-2'147'483'647);
     ::_exit(0);
   }
   ::close(ends[1]);
@@ -39,7 +40,7 @@ std::string told(bool listen) {
   return text;
 }
 
-TEST(Progress, IsALinePerReport) { EXPECT_EQ(told(true), "7\n1000000\n"); }
+TEST(Progress, IsALinePerReport) { EXPECT_EQ(told(true), "7\n1000000\nend -2147483647\n"); }
 
 TEST(Progress, AStarterThatHasGoneIsNoMatter) { told(false); }
 

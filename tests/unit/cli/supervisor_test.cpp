@@ -42,6 +42,7 @@ class SupervisorTest : public ::testing::Test {
   static constexpr const char* kPrelude =
       "await() { while [ ! -e \"$1\" ]; do sleep 0.01; done; }\n"
       "progress() { echo \"$1\" >&\"$INFINIPIPE_PROGRESS_FD\"; }\n"
+      "leave() { progress \"end $1\"; exit $1; }\n"
       "endless() { while :; do sleep 0.05; done; }\n";
 
   static LaunchOptions launch(const std::string& script, int ranks = 2) {
@@ -140,10 +141,12 @@ TEST_F(SupervisorTest, TheExitCodeIsRankZerosOrTellsTheFault) {
   const struct {
     std::string rank_0, rank_1;
     int code;
-  } cases[] = {{"exit 0", "exit 0", 0},       {"exit 7", "exit 0", 7}, {"exit 1", "exit 0", 1},
-               {"exit 0", "exit 1", 1},       {"exit 0", "exit 3", 1}, {"exit 2", "exit 0", 2},
-               {"exit 1", "exit 2", 2},       {"exit 7", "exit 1", 1}, {"kill -9 $$", "exit 0", 1},
-               {"exit 0", "kill -ABRT $$", 1}};
+  } cases[] = {{"exit 0", "exit 0", 0},     {"leave 7", "exit 0", 7},
+               {"exit 1", "exit 0", 1},     {"exit 0", "exit 1", 1},
+               {"exit 0", "exit 3", 1},     {"exit 2", "exit 0", 2},
+               {"exit 1", "exit 2", 2},     {"leave 7", "exit 1", 1},
+               {"kill -9 $$", "exit 0", 1}, {"exit 0", "kill -ABRT $$", 1},
+               {"exit 3", "exit 0", 1},     {"progress 'end 7'; exit 3", "exit 0", 1}};
   for (const auto& each : cases) {
     const Outcome all =
         run(launch("if [ $RANK = 0 ]; then " + each.rank_0 + "; else " + each.rank_1 + "; fi"));
@@ -155,6 +158,7 @@ TEST_F(SupervisorTest, DeathsAreNamed) {
   EXPECT_EQ(run(launch("[ $RANK = 0 ] || kill -9 $$")).err,
             "launch: rank 1 was killed by signal 9 (SIGKILL)\n");
   EXPECT_EQ(run(launch("[ $RANK = 0 ] || exit 3")).err, "launch: rank 1 ended with exit code 3\n");
+  EXPECT_EQ(run(launch("[ $RANK = 1 ] || exit 3")).err, "launch: rank 0 ended with exit code 3\n");
   EXPECT_EQ(run(launch("[ $RANK = 0 ] || exit 1")).err, "");  // it said so itself
 }
 
@@ -196,7 +200,7 @@ TEST_F(SupervisorTest, AReaderThatGoesIsRankZerosMatter) {
   int ends[2];
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
   const pid_t child = start(
-      launch("trap '' PIPE; [ $RANK = 1 ] || { touch up; while echo x; do :; done; exit 7; }"),
+      launch("trap '' PIPE; [ $RANK = 1 ] || { touch up; while echo x; do :; done; leave 7; }"),
       ends[1]);
   ::close(ends[1]);
   await("up");
@@ -217,7 +221,8 @@ TEST_F(SupervisorTest, RestartsFollowFailuresThatMadeProgress) {
        "[ $RANK = 1 ] || [ $INFINIPIPE_RESTART = 1 ]",
        0, 2},
       {"exit 2", 2, 1},
-      {"[ $RANK = 1 ] || exit 7", 7, 1},
+      {"[ $RANK = 1 ] || leave 7", 7, 1},
+      {"[ $RANK = 1 ] || exit 7", 1, 2},  // not a code of its own
       {"[ $RANK = 0 ] || exit 1", 1, 1},  // rank 0 was done
   };
   for (const auto& each : cases) {
@@ -244,7 +249,7 @@ TEST_F(SupervisorTest, EachStopSignalIsOneSigtermToEveryRank) {
     for (const char* const file : {"up.0", "up.1"}) std::filesystem::remove(path(file));
     LaunchOptions all = launch(
         "trap 'echo term' TERM; touch up.$RANK\n"
-        "await stop.$RANK; [ $RANK = 0 ] && exit 5; exit 0");
+        "await stop.$RANK; [ $RANK = 0 ] && leave 5; exit 0");
     all.max_restarts = 3;
     const pid_t child = start(all);
     await("up.0");
