@@ -20,21 +20,18 @@ namespace {
 // processor is free, or when whoever computes there has had its share.
 class MakesPatientThreads final {
  public:
-  MakesPatientThreads() : policy_(sched_getscheduler(0)) {
-    sched_getparam(0, &parameters_);
-    const sched_param none{};
-    changed_ = policy_ == SCHED_OTHER && sched_setscheduler(0, SCHED_BATCH, &none) == 0;
-  }
+  MakesPatientThreads()
+      : changed_(sched_getscheduler(0) == SCHED_OTHER &&
+                 sched_setscheduler(0, SCHED_BATCH, &kNone) == 0) {}
   ~MakesPatientThreads() {
-    if (changed_) sched_setscheduler(0, policy_, &parameters_);
+    if (changed_) sched_setscheduler(0, SCHED_OTHER, &kNone);
   }
   MakesPatientThreads(const MakesPatientThreads&) = delete;
   MakesPatientThreads& operator=(const MakesPatientThreads&) = delete;
 
  private:
-  int policy_;
-  sched_param parameters_{};
-  bool changed_ = false;
+  static constexpr sched_param kNone{};
+  bool changed_;
 };
 
 }  // namespace

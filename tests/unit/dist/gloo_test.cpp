@@ -4,7 +4,10 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
+#include <filesystem>
+#include <string>
 #include <thread>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
@@ -33,6 +36,20 @@ TEST(Gloo, TwoRanksTalk) {
   std::thread other([&] { talk(1); });
   talk(0);
   other.join();
+}
+
+// Or it would keep a stage's thread from what both need.
+TEST(Gloo, ItsThreadDoesNotInterruptOthersAndTheCallerStaysAsItWas) {
+  const auto patient = [] {
+    std::ptrdiff_t count = 0;
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task"))
+      count += sched_getscheduler(std::stoi(task.path().filename())) == SCHED_BATCH;
+    return count;
+  };
+  const std::ptrdiff_t before = patient();
+  const GroupFactory groups = gloo_groups("127.0.0.1", 60);
+  EXPECT_EQ(patient(), before + 1);
+  EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
 }
 
 TEST(Gloo, WhoDoesNotComeIsNotWaitedForLonger) {
