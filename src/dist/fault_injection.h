@@ -6,8 +6,8 @@
 namespace infinipipe {
 
 // INFINIPIPE_FAULT="rank=2,step=3,at=B,kind=kill". `at`: how the place begins (as the heartbeat
-// names it: "F0.2", "B", "optimizer", "save", "idle", "hello"); `step`: the first that counts;
-// `rank`, `step` and `at` may be left out: any. Kinds:
+// names it: "F0.2", "B", "optimizer", "save", "idle", and before the first command "start" and
+// "hello"); `step`: the first that counts; `rank`, `step` and `at` may be left out: any. Kinds:
 //   kill       SIGKILL
 //   stop       SIGSTOP: the process stands still, its connections stay open
 //   exit       exit code 3 without a word

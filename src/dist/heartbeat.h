@@ -53,8 +53,8 @@ class Heartbeat final {
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
 
-  // What this rank does now: "F0.2", "optimizer". Empty, or kIdle: it waits to be told, and `step` does
-  // not count. Every call is a sign that the run moves. Cheap; any thread.
+  // What this rank does now: "F0.2", "optimizer". Empty, or kIdle: it waits to be told, and `step`
+  // does not count. Every call is a sign that the run moves. Cheap; any thread.
   void at(int step, std::string place);
   // A run in which all are idle is not stalled.
   static constexpr const char* kIdle = "idle";

@@ -2,7 +2,10 @@
 
 #include <c10/util/Exception.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <sstream>
+#include <thread>
 #include <utility>
 
 #include "dist/fault_injection.h"
@@ -24,15 +27,51 @@ void take_watch(const std::string& text, Ranks::Options& options) {
   in >> options.beat >> options.lost_after >> options.stalled_after;
 }
 
+WorldOptions with_watch(const Ranks::Options& options) {
+  WorldOptions world = options.world;
+  world.word = watch_text(options);
+  return world;
+}
+
+// Until there is a heartbeat nobody is missed, and a question to the store of a rank 0 that was
+// stopped never returns. So the start has a time of its own, longer than what the others are
+// waited for.
+class StartLimit final {
+ public:
+  explicit StartLimit(const Ranks::Options& options)
+      : thread_([this, &options] {
+          std::unique_lock lock(mutex_);
+          const std::chrono::duration<double> limit(2 * options.world.hello_seconds);
+          if (changed_.wait_for(lock, limit, [this] { return over_; })) return;
+          options.end("error: the start: rank 0 did not answer for " +
+                      format_seconds(limit.count()) + "; look at its output");
+        }) {}
+  ~StartLimit() {
+    {
+      const std::lock_guard lock(mutex_);
+      over_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  StartLimit(const StartLimit&) = delete;
+  StartLimit& operator=(const StartLimit&) = delete;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool over_ = false;
+  std::thread thread_;
+};
+
 }  // namespace
 
 Ranks::Ranks(const Launch& launch, const Options& options)
-    : options_(options), local_rank_(launch.local_rank), world_(launch, options.world) {
-  if (rank() == 0) {
-    for (int other = 1; other < size(); ++other) world_.send(other, watch_text(options_));
-  } else {
-    take_watch(world_.receive(0), options_);
-  }
+    : options_(options), local_rank_(launch.local_rank), world_([&] {
+        const StartLimit limit(options);
+        return std::make_unique<World>(launch, with_watch(options));
+      }()) {
+  take_watch(world_->word(), options_);
   Heartbeat::Options beat;
   beat.rank = rank();
   beat.size = size();
@@ -41,24 +80,30 @@ Ranks::Ranks(const Launch& launch, const Options& options)
   beat.stalled_after = options_.stalled_after;
   beat.name = [this](int which) { return where(which); };
   beat.end = options_.end;
-  heartbeat_ = std::make_unique<Heartbeat>(world_.new_store_client(), beat);
+  heartbeat_ = std::make_unique<Heartbeat>(world_->new_store_client(), beat);
   try {
+    maybe_fail(rank(), -1, "start");
+    world_->connect();
     maybe_fail(rank(), -1, "hello");
+  } catch (const LostConnection& connection) {
+    lost(connection);
   } catch (const std::exception& error) {  // the others must not wait for a rank that is gone
     end_with("hello", error.what());
   }
 }
 
 Ranks::Ranks(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size)
-    : local_rank_(rank), world_(store, rank, size, {}) {}
+    : local_rank_(rank), world_(std::make_unique<World>(store, rank, size, WorldOptions{})) {
+  world_->connect();
+}
 
 Ranks::~Ranks() = default;
 
 std::string Ranks::where(int rank) const {
   const std::lock_guard lock(mutex_);
-  if (!layout_) return world_.where(rank);
+  if (!layout_) return world_->where(rank);
   return "rank " + std::to_string(rank) + " (" + layout_->name(rank) + ", host " +
-         world_.facts(rank).host + ")";
+         world_->facts(rank).host + ")";
 }
 
 void Ranks::set_layout(const RankLayout& layout) {
@@ -68,7 +113,7 @@ void Ranks::set_layout(const RankLayout& layout) {
 
 void Ranks::send(int to, const std::string& bytes) {
   try {
-    world_.send(to, bytes);
+    world_->send(to, bytes);
   } catch (const LostConnection& connection) {
     lost(connection);
   }
@@ -76,7 +121,7 @@ void Ranks::send(int to, const std::string& bytes) {
 
 std::string Ranks::receive(int from) {
   try {
-    return world_.receive(from);
+    return world_->receive(from);
   } catch (const LostConnection& connection) {
     lost(connection);
   }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "comm/message.h"
@@ -34,7 +35,8 @@ class Ranks final {
     std::function<void()> stop_was_asked = [] {};
   };
 
-  // Waits for all ranks. Throws what World throws.
+  // Waits for all ranks. Throws what World's constructor throws; from there on the heartbeat
+  // watches.
   Ranks(const Launch& launch, const Options& options);
   // Of ranks that are threads of one process: nothing watches, and what fails is thrown (RunError).
   Ranks(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size);
@@ -42,10 +44,11 @@ class Ranks final {
   Ranks(const Ranks&) = delete;
   Ranks& operator=(const Ranks&) = delete;
 
-  int rank() const { return world_.rank(); }
-  int size() const { return world_.size(); }
+  int rank() const { return world_->rank(); }
+  int size() const { return world_->size(); }
   int local_rank() const { return local_rank_; }  // among those of this host
-  World& world() { return world_; }
+  World& world() { return *world_; }
+  const World& world() const { return *world_; }
   // "rank 2 (stage 1, host b)"; the stage once a layout was given. Any thread.
   std::string where(int rank) const;
   void set_layout(const RankLayout& layout);
@@ -76,11 +79,17 @@ class Ranks final {
 
   Options options_;
   int local_rank_ = 0;
-  World world_;
+  std::unique_ptr<World> world_;
   std::unique_ptr<Heartbeat> heartbeat_;  // null where ranks are threads
   std::atomic<int> step_{0};
   mutable std::mutex mutex_;
   std::optional<RankLayout> layout_;
 };
+
+// What the processes said of themselves, by rank; nothing where there is one.
+inline std::span<const RankFacts> facts_of(const Ranks* ranks) {
+  if (ranks == nullptr) return {};
+  return ranks->world().facts();
+}
 
 }  // namespace infinipipe

@@ -18,6 +18,7 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <utility>
 
+#include "base/machine_memory.h"
 #include "dist/nccl.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
@@ -56,12 +57,15 @@ Seconds steady_seconds() {
       .count();
 }
 
+constexpr const char* kWord = "word";
+
 std::string hello_key(int rank) { return "hello/" + std::to_string(rank); }
 
 std::string to_text(const RankFacts& facts) {
   return canonical_json({{"host", facts.host},
                          {"process", facts.process},
                          {"processors", facts.processors},
+                         {"memory", facts.memory},
                          {"code_version", facts.code_version},
                          {"torch_version", facts.torch_version},
                          {"wall_clock", facts.wall_clock},
@@ -78,6 +82,7 @@ RankFacts facts_from(const std::string& text, int rank) {
   facts.host = view.at("host").string();
   facts.process = integer("process");
   facts.processors = integer("processors");
+  facts.memory = view.at("memory").number();
   facts.code_version = view.at("code_version").string();
   facts.torch_version = view.at("torch_version").string();
   facts.wall_clock = view.at("wall_clock").number();
@@ -95,7 +100,6 @@ World::World(const Launch& launch, WorldOptions options)
   connection_ = connect_store(launch, options_.hello_seconds);
   check_run(launch.run_id);
   say_hello();
-  connect();
 }
 
 World::World(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, WorldOptions options)
@@ -103,7 +107,6 @@ World::World(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, W
   quieten_torch();
   connection_ = {store, [store] { return store; }, "127.0.0.1"};
   say_hello();
-  connect();
 }
 
 World::~World() = default;
@@ -138,6 +141,7 @@ void World::say_hello() {
   own.host = host_name();
   own.process = getpid();
   own.processors = usable_processors();
+  own.memory = machine_memory();
   own.code_version = options_.code_version;
   own.torch_version = TORCH_VERSION;
   own.wall_clock =
@@ -147,6 +151,7 @@ void World::say_hello() {
   std::vector<std::string> keys;
   for (int rank = 0; rank < size_; ++rank) keys.push_back(hello_key(rank));
   c10d::Store& store = *connection_.store;
+  if (rank_ == 0) store.set(kWord, options_.word);
   const std::string text = to_text(own);
   if (const std::string first = store.compareSet(hello_key(rank_), "", text); first != text) {
     const RankFacts other = facts_from(first, rank_);
@@ -172,6 +177,7 @@ void World::say_hello() {
   for (const std::vector<std::uint8_t>& said : store.multiGet(keys))
     facts_.push_back(
         facts_from(std::string(said.begin(), said.end()), static_cast<int>(facts_.size())));
+  word_ = store.get_to_str(kWord);
   check_versions();
   if (rank_ == 0) warn_of_few_processors();
 }
@@ -228,7 +234,7 @@ c10::intrusive_ptr<c10d::Backend> World::make_group(const GroupFactory& factory,
     for (const int rank : ranks)
       if (rank != rank_) others += (others.empty() ? "" : ", ") + where(rank);
     const std::string reason = error.what();
-    throw RunError(where(rank_) + " cannot connect to " + others,
+    throw RunError("connecting " + where(rank_) + " to " + others,
                    reason.substr(0, reason.find('\n')), "",
                    "look at their output, and whether all hosts reach each other at any port");
   }

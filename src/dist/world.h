@@ -26,6 +26,7 @@ struct RankFacts {
   std::string host;
   int process = 0;     // its id there
   int processors = 0;  // that it may use
+  Bytes memory = 0;    // that the ranks of its host share (base/machine_memory.h)
   std::string code_version;
   std::string torch_version;
   Seconds wall_clock = 0;  // since 1970, when it said hello
@@ -36,12 +37,13 @@ struct WorldOptions {
   Seconds hello_seconds = 300;    // how long to wait for the others at the start
   std::string code_version = {};  // all must have the same
   int threads = 0;                // that each rank will use; 0: unknown
+  std::string word = {};          // rank 0's to all others, World::word()
   std::function<void(const std::string&)> warn = [](const std::string&) {};  // on rank 0
 };
 
 // One object per rank, used by one thread, except for new_store_client(). Every rank makes one; the
-// constructor returns when all are there and can talk. It throws RunError, naming who did not come
-// or is there twice, and InputError, naming the hosts, where they run different code.
+// constructor returns when all are there. It throws RunError, naming who did not come or is there
+// twice, and InputError, naming the hosts, where they run different code. connect() lets them talk.
 // Rank 0 serves the store, so its object is the last that ends.
 class World final {
  public:
@@ -53,7 +55,15 @@ class World final {
   int rank() const { return rank_; }
   int size() const { return size_; }
   const RankFacts& facts(int rank) const { return facts_[static_cast<std::size_t>(rank)]; }
-  std::string where(int rank) const;  // "rank 5 (host b)"
+  const std::vector<RankFacts>& facts() const { return facts_; }  // by rank
+  std::string where(int rank) const;                              // "rank 5 (host b)"
+
+  // What rank 0 gave as WorldOptions::word.
+  const std::string& word() const { return word_; }
+
+  // Every rank calls it once, before all that follows; returns when all can talk. Throws RunError,
+  // naming whom this rank does not reach, and LostConnection.
+  void connect();
 
   // What `rank`'s steady clock shows more than rank 0's, to half of the fastest round trip. On
   // rank 0 alone.
@@ -80,7 +90,6 @@ class World final {
   void say_hello();
   void check_versions() const;
   void warn_of_few_processors() const;
-  void connect();
   c10::intrusive_ptr<c10d::Backend> make_group(const GroupFactory& factory, const std::string& name,
                                                const std::vector<int>& ranks) const;
   void meet();  // and compare clocks
@@ -91,6 +100,7 @@ class World final {
   WorldOptions options_;
   StoreConnection connection_;
   std::vector<RankFacts> facts_;
+  std::string word_;
   GroupFactory gloo_;
   c10::intrusive_ptr<c10d::Backend> control_;
   FailureState no_failure_;

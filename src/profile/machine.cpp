@@ -1,16 +1,17 @@
 // What this machine is, from the operating system and, for a GPU, LibTorch.
 #include <c10/core/CachingDeviceAllocator.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
 
+#include "base/machine_memory.h"
+#include "dist/world.h"
 #include "infinipipe/base/units.h"
 #include "profile/profile_machine.h"
 #include "runtime/cuda_devices.h"
@@ -33,41 +34,6 @@ std::string processor() {
     }
   }
   return "unknown processor";
-}
-
-// The number that a file begins with; 0 for none ("max", say).
-double number_in(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  std::string text;
-  double number = 0.0;
-  if (file >> text) std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
-}
-
-// The least memory limit of this process's control group and those around it; 0: none.
-double control_group_bytes() {
-  double least = 0.0;
-  const auto note = [&least](double limit) {
-    if (limit > 0.0 && (least == 0.0 || limit < least)) least = limit;
-  };
-  note(number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes"));  // version 1
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    if (line.rfind("0::/", 0) != 0) continue;
-    const std::filesystem::path root = "/sys/fs/cgroup";
-    std::filesystem::path group = std::filesystem::path(line.substr(4)).relative_path();
-    for (; !group.empty(); group = group.parent_path())
-      note(number_in(root / group / "memory.max"));
-    note(number_in(root / "memory.max"));
-  }
-  return least;
-}
-
-Bytes total_bytes() {
-  const Bytes total =
-      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
-  const double limit = control_group_bytes();
-  return limit > 0.0 ? std::min(total, limit) : total;
 }
 
 // The first GPU's name, from its driver where that tells.
@@ -105,18 +71,27 @@ std::string machine_name(Device device) {
            ", " + processor();
   }
   return processor() + ", " + std::to_string(std::max(1U, std::thread::hardware_concurrency())) +
-         " cores, " + format_bytes(total_bytes());
+         " cores, " + format_bytes(machine_memory());
 }
 
-Bytes machine_bytes_per_stage(int stages, Device device) {
-  Bytes total = total_bytes();
-  int sharing = std::max(1, stages);
+Bytes machine_bytes_per_stage(int stages, Device device, std::span<const RankFacts> ranks) {
+  const auto share = [](Bytes total, std::ptrdiff_t sharing) {
+    return (total * (1.0 - kShareLeft) - std::min(kBytesLeft, 0.25 * total)) /
+           static_cast<double>(std::max<std::ptrdiff_t>(1, sharing));
+  };
+  const auto neighbours = [&](const RankFacts& rank) {
+    return std::count_if(ranks.begin(), ranks.end(),
+                         [&](const RankFacts& other) { return other.host == rank.host; });
+  };
   if (device == Device::kCuda) {
     const auto [bytes, devices] = graphics_memory();
-    total = bytes;
-    sharing = (sharing + devices - 1) / std::max(1, devices);
+    const auto here = ranks.empty() ? std::max(1, stages) : neighbours(ranks.front());
+    return share(bytes, (here + devices - 1) / std::max(1, devices));
   }
-  return (total * (1.0 - kShareLeft) - std::min(kBytesLeft, 0.25 * total)) / std::max(1, sharing);
+  if (ranks.empty()) return share(machine_memory(), stages);
+  Bytes least = std::numeric_limits<Bytes>::infinity();
+  for (const RankFacts& rank : ranks) least = std::min(least, share(rank.memory, neighbours(rank)));
+  return least;
 }
 
 }  // namespace infinipipe

@@ -11,6 +11,7 @@
 #include "base/statistics.h"
 #include "core/attention_pairs.h"
 #include "core/layer_costs.h"
+#include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
 #include "profile/design.h"
@@ -248,8 +249,9 @@ class Measurement final {
     const LinkSpeed link = fit_link(latencies_, options_.ranks != nullptr);
     profile.links.p2p_seconds = link.seconds;
     profile.links.p2p_bytes_per_second = link.bytes_per_second;
-    profile.device_memory_bytes = machine_bytes_per_stage(
-        static_cast<int>(options_.stages.size()) * options_.replicas, options_.device);
+    profile.device_memory_bytes =
+        machine_bytes_per_stage(static_cast<int>(options_.stages.size()) * options_.replicas,
+                                options_.device, facts_of(options_.ranks));
     profile.step_seconds = quantile(updates_, 0.5);
     profile.memory.workspace_bytes = workspace_;
     profile.memory.state_constant_bytes = 0.0;

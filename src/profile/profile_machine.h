@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 namespace infinipipe {
 
 class Ranks;
+struct RankFacts;
 
 struct ProfileOptions {
   ModelSpec model;
@@ -70,7 +72,9 @@ ProfileResult profile_machine(const ProfileOptions& options);
 std::string machine_name(Device device = Device::kCpu);
 // Bytes that a stage may take on this machine: its memory (that of its control group, where that is
 // less; for CUDA the GPU's), less three tenths and half a GiB for everything else and what the
-// allocator's blocks take beyond their tensors, shared by the stages that share it.
-Bytes machine_bytes_per_stage(int stages, Device device = Device::kCpu);
+// allocator's blocks take beyond their tensors, shared by the stages that share it: all of them,
+// or, where `ranks` are processes, those of each host, of which the one that has least counts.
+Bytes machine_bytes_per_stage(int stages, Device device = Device::kCpu,
+                              std::span<const RankFacts> ranks = {});
 
 }  // namespace infinipipe

@@ -12,6 +12,8 @@
 
 namespace infinipipe {
 
+class Ranks;
+
 // Names, files and folders: throws InputError for a layout that cannot run, a planner, profile or
 // data set that is not there, and RunError for a folder that cannot be written or has
 // no room for one checkpoint. Nothing is made or measured.
@@ -45,9 +47,10 @@ void warn_of_small_vocabulary(const TrainConfig& config,
                               const std::optional<TokenizerFacts>& tokenizer,
                               const std::function<void(const std::string&)>& warn);
 
-// Throws RunError where memory.bytes_per_stage is less than states and inputs of the longest
-// document's layers take by themselves: said without a profile, so before one is measured.
-void require_memory(const TrainConfig& config, const Survey& survey);
+// Throws RunError where memory.bytes_per_stage, or a stage's share of the smallest host, is less
+// than states and inputs of the longest document's layers take by themselves: said without a
+// profile, so before one is measured.
+void require_memory(const TrainConfig& config, const Survey& survey, const Ranks* ranks);
 
 // Throws what the planner does where a batch cannot fit whatever is recomputed, with `where` and
 // what is the longest of it: "its longest document", of so many tokens.

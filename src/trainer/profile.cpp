@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
 #include "planner/layer_split.h"
@@ -133,6 +134,10 @@ Profile resolve_profile(const TrainConfig& config,
   if (std::error_code unreadable; std::filesystem::exists(path, unreadable)) {
     try {
       Profile profile = read_profile(path);
+      // The hosts may be others than when it was measured.
+      profile.device_memory_bytes =
+          machine_bytes_per_stage(config.parallelism.stages * config.parallelism.data_parallel,
+                                  config.runtime.device, facts_of(ranks));
       log("profile " + path + ", measured before");
       return profile;
     } catch (const Error& error) {

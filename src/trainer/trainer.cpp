@@ -108,7 +108,7 @@ TrainResult train(const TrainOptions& options) {
   Survey survey;
   try {
     survey = survey_data(batches, config, first, options.stop, options.log);
-    require_memory(config, survey);
+    require_memory(config, survey, options.ranks);
     warn_of_small_vocabulary(config, tokenizer, options.warn);
     if (checkpoint) profile = saved_profile(config, *checkpoint, options.log);
     if (!profile)

@@ -20,7 +20,7 @@ LAYOUTS = {"4 stages": ["--parallelism.stages", 4],
            "2 replicas of 2 stages": ["--parallelism.stages", 2, "--parallelism.data_parallel", 2]}
 KINDS = ("kill", "stop", "exception", "exit")
 # How a place begins -> whether only rank 0 comes there.
-PLACES = {"hello": False, "F": False, "B": False, "optimizer": False, "save": False, "idle": False}
+PLACES = {"start": False, "hello": False, "F": False, "B": False, "optimizer": False, "save": False, "idle": False}
 STEPS, EVERY = 12, 3
 
 

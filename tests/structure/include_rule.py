@@ -28,7 +28,7 @@ RUNNING = {
     "model": {"base", "core", "comm"},
     "dist": {"base", "core", "comm"},
     "runtime": {"base", "core", "comm", "dist", "model"},
-    "profile": {"base", "core", "cost", "model", "runtime"},
+    "profile": {"base", "core", "cost", "dist", "model", "runtime"},
 }
 RUNNING["trainer"] = set(PLANNING) | set(RUNNING)
 RUNNING["cli"] = set(PLANNING) | set(RUNNING)

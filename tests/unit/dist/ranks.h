@@ -31,6 +31,7 @@ inline void on_worlds(int size, const std::function<void(World&)>& body) {
   const auto store = c10::make_intrusive<c10d::HashStore>();
   on_ranks(size, [&](int rank) {
     World world(store, rank, size, {});
+    world.connect();
     body(world);
   });
 }

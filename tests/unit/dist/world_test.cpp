@@ -8,6 +8,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "base/machine_memory.h"
 #include "base/random.h"
 #include "unit/dist/ranks.h"
 
@@ -30,6 +31,7 @@ TEST(World, RanksKnowEachOther) {
       const RankFacts& facts = world.facts(rank);
       EXPECT_EQ(facts.process, getpid());
       EXPECT_GT(facts.processors, 0);
+      EXPECT_EQ(facts.memory, machine_memory());
       EXPECT_FALSE(facts.torch_version.empty());
       EXPECT_EQ(world.where(rank), "rank " + std::to_string(rank) + " (host " + facts.host + ")");
     }
@@ -179,6 +181,7 @@ TEST_P(WorldOverTcp, RanksMeetAndTalk) {
     Launch launch = launch_of(rank, at);
     if (rank == 0 && GetParam()) launch.listen_fd = handed;
     World world(launch, {});
+    world.connect();
     world.send(1 - rank, "from " + std::to_string(rank));
     EXPECT_EQ(world.receive(1 - rank), "from " + std::to_string(1 - rank));
     // The heartbeat's client goes on while another waits.

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "dist/world.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
 #include "infinipipe/core/validate.h"
@@ -174,6 +175,25 @@ TEST(Machine, HasANameAndMemory) {
   EXPECT_GT(one, 1e8);
   EXPECT_DOUBLE_EQ(machine_bytes_per_stage(4), one / 4);
   EXPECT_DOUBLE_EQ(machine_bytes_per_stage(0), one);
+}
+
+TEST(Machine, OfSeveralHostsTheOneWithTheLeastForARankCounts) {
+  const auto ranks = [](std::vector<std::pair<std::string, Bytes>> hosts) {
+    std::vector<RankFacts> facts;
+    for (const auto& [host, memory] : hosts) {
+      facts.emplace_back().host = host;
+      facts.back().memory = memory;
+    }
+    return facts;
+  };
+  const auto share = [](const std::vector<RankFacts>& facts) {
+    return machine_bytes_per_stage(99, Device::kCpu, facts);
+  };
+  const Bytes alone = share(ranks({{"a", 64e9}}));
+  EXPECT_DOUBLE_EQ(alone, 64e9 * 0.7 - 0.5 * 1024 * 1024 * 1024);
+  EXPECT_DOUBLE_EQ(share(ranks({{"a", 64e9}, {"b", 64e9}})), alone);
+  EXPECT_DOUBLE_EQ(share(ranks({{"a", 64e9}, {"b", 64e9}, {"a", 64e9}})), alone / 2);
+  EXPECT_DOUBLE_EQ(share(ranks({{"a", 256e9}, {"a", 256e9}, {"b", 64e9}})), alone);
 }
 
 }  // namespace
