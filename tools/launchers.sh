@@ -239,12 +239,6 @@ on_both() {  # on_both COMMAND...: %d is 0 on one host, 1 on the other
   ip netns exec infini-a bash -c "${*//%d/0}"; local code=$?
   wait "$other" && return $code
 }
-# Both hosts start again once rank 1, on the second, was killed.
-hosts_restart() {
-  on_both "$torchrun --nnodes 2 --node-rank %d --nproc-per-node 1 --max-restarts 3 --rdzv-backend c10d \
-    --rdzv-endpoint 10.77.0.1:29400 --no-python infinipipe $longer $1 --resume" &
-  restarted "$1" $!
-}
 # In the place of ssh, which is called with a host and a line for its shell.
 printf '#!/bin/sh\nshift\nexec ip netns exec infini-b unshare --uts sh -c "hostname infini-b; $*"\n' > "$work/agent"
 chmod +x "$work/agent"
@@ -253,7 +247,7 @@ hosts_mpirun() {
     --mca plm_rsh_agent "$work/agent" --host 10.77.0.1:1,10.77.0.2:1 -np 2 --bind-to none \
     -x PATH -x MASTER_ADDR=10.77.0.1 "$@"
 }
-export -f on_both hosts_restart hosts_mpirun
+export -f on_both hosts_mpirun
 case "$wanted" in "  " | *" hosts-"*)
   if hosts; then
     check hosts-by-hand on_both "RANK=%d WORLD_SIZE=2 MASTER_ADDR=10.77.0.1 MASTER_PORT=29500 \
@@ -261,7 +255,6 @@ case "$wanted" in "  " | *" hosts-"*)
     check hosts-torchrun on_both "$torchrun --nnodes 2 --node-rank %d \
       --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint 10.77.0.1:29400 --no-python \
       infinipipe ${train[*]} $work/hosts-torchrun"
-    check hosts-torchrun-restart hosts_restart "$work/hosts-torchrun-restart"
     check hosts-mpirun hosts_mpirun infinipipe "${train[@]}" "$work/hosts-mpirun"
   else
     echo 'hosts: no network namespaces here'; failed=1
