@@ -23,7 +23,7 @@ torchrun=${TORCHRUN:-.deps/interop/bin/torchrun}
 case "$wanted" in "  " | *torchrun*) [ -x "$torchrun" ] || tools/interop_environment.sh || exit 1 ;; esac
 torchrun=$(realpath -s "$torchrun")
 
-work=$(mktemp -d)
+export work; work=$(mktemp -d)
 started=()
 clean() {
   for pid in "${started[@]}"; do kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; done
@@ -66,13 +66,30 @@ weights() {  # the same for the same tensors, in however many files
 infinipipe "${train[@]}" "$work/one" || exit 1
 expected=$(weights "$work/one")
 
+# One of short documents and more steps, which is disturbed; the path follows.
+mkdir "$work/short"
+for i in 1 2 3 4 5 6; do head -c $((i * i * 20)) docs/planner.md > "$work/short/$i.txt"; done
+infinipipe data build --input "$work/short" --out "$work/small" -q || exit 1
+small="train --config $work/run.toml -q --data.path $work/small"
+export longer="$small --training.steps 200 --checkpoint.every 20 --checkpoint.path"
+infinipipe $longer "$work/longer" || exit 1
+expected_longer=$(weights "$work/longer")
+# One that ends only when it is told to, with a checkpoint that nothing else saves.
+export endless="$small --training.steps 1000000 --checkpoint.every 1000000 --checkpoint.path"
+
 failed=0
 # check NAME COMMAND...: the command trains into the folder $work/NAME.
 check() {
-  local name=$1 begin=$SECONDS; shift
+  local name=$1 begin=$SECONDS expected=$expected; shift
   case "$wanted" in "  " | *" $name "*) ;; *) return ;; esac
+  case $name in
+    *-restart | *-requeue | *-99) expected=$expected_longer ;;
+    *-kill | scancel | *-signal) expected="" ;;
+  esac
   if ! timeout 120 bash -c '"$@"' check "$@" > "$work/log" 2>&1; then
     printf "%s: FAILED\n%s\n" "$name" "$(tail -5 "$work/log" "$work/slurm/job.log" 2>/dev/null)"; failed=1
+  elif [ -z "$expected" ]; then
+    printf '%s: ended as it should (%d s)\n' "$name" $((SECONDS - begin))
   elif [ "$(weights "$work/$name")" != "$expected" ]; then
     printf '%s: other weights than in one process\n' "$name"; failed=1
   else
@@ -80,9 +97,32 @@ check() {
   fi
 }
 
+# What the checks below do to a run in the folder $1.
+await() { for _ in $(seq 600); do "$@" && return; sleep 0.1; done; echo "never: $*"; return 1; }
+saved() { [ -e "$1/latest" ]; }
+ranks_of() { pgrep -f "^([^ ]*/)?infinipipe .*$1( |\$)"; }
+begun() { ranks_of "$1" > /dev/null && [ -s "$1/metrics" ]; }
+nothing_left() { ! ranks_of "$1"; }
+kill_rank() {  # kill_rank FOLDER VARIABLE=RANK
+  local pid
+  for pid in $(ranks_of "$1"); do
+    tr '\0' '\n' < "/proc/$pid/environ" | grep -qx "$2" && kill -KILL "$pid" && return
+  done
+  echo "no rank with $2"; return 1
+}
+# Rank 1 is killed once a checkpoint is there, and the command in the background must end well.
+restarted() { await saved "$1" && kill_rank "$1" RANK=1 && wait "$2" && nothing_left "$1"; }
+torchrun_restart() {
+  "$torchrun" --standalone --nproc-per-node 2 --max-restarts 3 --no-python infinipipe $longer "$1" --resume &
+  restarted "$1" $!
+}
+export torchrun
+export -f await saved ranks_of begun nothing_left kill_rank restarted torchrun_restart
+
 check launch infinipipe launch -n 2 -- "${train[@]}" "$work/launch"
 check torchrun "$torchrun" --standalone --nproc-per-node 2 --no-python \
   infinipipe "${train[@]}" "$work/torchrun"
+check torchrun-restart torchrun_restart "$work/torchrun-restart"
 check mpirun mpirun.openmpi --allow-run-as-root --oversubscribe -np 2 --bind-to none \
   infinipipe "${train[@]}" "$work/mpirun"
 check mpirun-bound mpirun.openmpi --allow-run-as-root -np 2 infinipipe "${train[@]}" "$work/mpirun-bound"
@@ -103,6 +143,7 @@ ClusterName=one
 SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
+AuthInfo=cred_expire=5
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -123,13 +164,62 @@ CONF
   for _ in $(seq 60); do sinfo -h -o %T 2>/dev/null | grep -q idle && return; sleep 1; done
   tail -3 "$work"/slurm/*.log; return 1
 }
-case "$wanted" in "  " | *" srun "* | *" sbatch "*)
+# submit COMMAND OPTION...: prints the number of a job that runs the command over two ranks.
+submit() {
+  local command=$1; shift
+  printf '#!/bin/bash\n%s\n' "srun -n 2 --kill-on-bad-exit=1 --cpu-bind=none $command" > "$work/job.sh"
+  sbatch --parsable -n 2 --requeue --open-mode=append --output "$work/slurm/job.log" "$@" "$work/job.sh"
+}
+in_state() { [ "$(scontrol -o show job "$1" | grep -o 'JobState=[A-Z_]*')" = "JobState=$2" ]; }
+# Without --kill-on-bad-exit the other rank must end by itself.
+srun_kill() {
+  srun -n 2 --cpu-bind=none infinipipe $endless "$1" --metrics.path "$1/metrics" --runtime.lost_after_seconds 6 \
+    > "$1.log" 2>&1 &
+  local job=$!
+  await begun "$1" && kill_rank "$1" SLURM_PROCID=1 || return 1
+  local begin=$SECONDS
+  wait $job && { echo 'exit code 0'; return 1; }
+  cat "$1.log"
+  grep -q 'error: .*lost rank 1 (stage 1, host' "$1.log" && [ $((SECONDS - begin)) -le 10 ] && nothing_left "$1"
+}
+# A checkpoint of the step in which it was told to end, and no process.
+ended() { await in_state "$1" "$2" && await nothing_left "$3" && saved "$3"; }
+scancel_job() {
+  local job; job=$(submit "infinipipe $endless $1 --metrics.path $1/metrics")
+  await begun "$1" && scancel "$job" && ended "$job" CANCELLED "$1"
+}
+# The earliest warning that Slurm can be asked for: a minute before the end of a minute.
+sbatch_signal() {
+  local job; job=$(submit "infinipipe $endless $1 --metrics.path $1/metrics" --time=1 --signal=USR1@50)
+  ended "$job" COMPLETED "$1"
+}
+sbatch_requeue() {
+  local job; job=$(submit "infinipipe $longer $1 --resume")
+  await saved "$1" && scontrol requeue "$job" && await in_state "$job" PENDING && ended "$job" COMPLETED "$1" &&
+    [ "$(scontrol -o show job "$job" | grep -o 'Restarts=[0-9]*')" = Restarts=1 ]
+}
+# The script asks for more once the run was stopped, as by the warning signal.
+sbatch_99() {
+  local job
+  job=$(submit "infinipipe $longer $1 --resume --stopped-exit-code 99
+[ \$? = 99 ] && scontrol requeue \$SLURM_JOB_ID")
+  await saved "$1" && scancel --signal=USR1 "$job" && await in_state "$job" PENDING && await nothing_left "$1" &&
+    await in_state "$job" RUNNING && await nothing_left_after "$job" && saved "$1"
+}
+nothing_left_after() { ! in_state "$1" RUNNING && ! in_state "$1" COMPLETING; }
+export -f submit in_state srun_kill ended scancel_job sbatch_signal sbatch_requeue sbatch_99 nothing_left_after
+case "$wanted" in "  " | *" srun"* | *" sbatch"* | *" scancel "*)
   if slurm; then
     check srun srun -n 2 --cpu-bind=none infinipipe "${train[@]}" "$work/srun"
     { echo '#!/bin/bash'
       echo "srun -n 2 --kill-on-bad-exit=1 --cpu-bind=none infinipipe ${train[*]} $work/sbatch"
     } > "$work/run.sh"
     check sbatch sbatch --wait -n 2 --output "$work/slurm/job.log" "$work/run.sh"
+    check srun-kill srun_kill "$work/srun-kill"
+    check scancel scancel_job "$work/scancel"
+    check sbatch-signal sbatch_signal "$work/sbatch-signal"
+    check sbatch-requeue sbatch_requeue "$work/sbatch-requeue"
+    check sbatch-99 sbatch_99 "$work/sbatch-99"
   else
     echo 'srun: no Slurm'; failed=1
   fi
@@ -149,7 +239,15 @@ on_both() {  # on_both COMMAND...: %d is 0 on one host, 1 on the other
   ip netns exec infini-a bash -c "${*//%d/0}"; local code=$?
   wait "$other" && return $code
 }
-export -f on_both
+# In the place of ssh, which is called with a host and a line for its shell.
+printf '#!/bin/sh\nshift\nexec ip netns exec infini-b unshare --uts sh -c "hostname infini-b; $*"\n' > "$work/agent"
+chmod +x "$work/agent"
+hosts_mpirun() {
+  ip netns exec infini-a unshare --uts sh -c 'hostname infini-a; exec "$@"' sh mpirun.openmpi --allow-run-as-root \
+    --mca plm_rsh_agent "$work/agent" --host 10.77.0.1:1,10.77.0.2:1 -np 2 --bind-to none \
+    -x PATH -x MASTER_ADDR=10.77.0.1 "$@"
+}
+export -f on_both hosts_mpirun
 case "$wanted" in "  " | *" hosts-"*)
   if hosts; then
     check hosts-by-hand on_both "RANK=%d WORLD_SIZE=2 MASTER_ADDR=10.77.0.1 MASTER_PORT=29500 \
@@ -157,6 +255,7 @@ case "$wanted" in "  " | *" hosts-"*)
     check hosts-torchrun on_both "$torchrun --nnodes 2 --node-rank %d \
       --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint 10.77.0.1:29400 --no-python \
       infinipipe ${train[*]} $work/hosts-torchrun"
+    check hosts-mpirun hosts_mpirun infinipipe "${train[@]}" "$work/hosts-mpirun"
   else
     echo 'hosts: no network namespaces here'; failed=1
   fi

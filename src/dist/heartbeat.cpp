@@ -273,8 +273,13 @@ void Heartbeat::obey(const std::string& text, bool writer) {
   const bool mine = !said && store_->compareSet(kSaid, std::string(), own) == own;
   if (!mine) to_say_ = "";
   if (options_.rank == 0) {
-    // Without the store the others would take this rank for the lost one.
-    const int others = options_.size - 1 - (lost > 0 ? 1 : 0);
+    // Without the store the others would take this rank for the lost one. Whoever is cut off with
+    // the lost one, as all ranks of its host, will not come.
+    int others = 0;
+    for (int rank = 1; rank < options_.size; ++rank) {
+      const Peer& peer = peers_[static_cast<std::size_t>(rank)];
+      others += rank != lost && peer.silent <= options_.lost_after / 2 ? 1 : 0;
+    }
     await([&] { return store_->add(kSeen, 0) >= others; }, kHold * options_.beat);
   } else {
     store_->add(kSeen, 1);

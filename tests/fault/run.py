@@ -14,6 +14,7 @@ import time
 import damage
 import full_disk
 import hostile
+import hosts
 import kills
 import ranks
 import saving
@@ -25,6 +26,7 @@ PARTS = {
     "kills": kills.random_kills,
     "stops": kills.random_stops,
     "ranks": ranks.random_faults,
+    "hosts": hosts.link_down,
     "disks": full_disk.commands,
     "logs": full_disk.training,
     "damage": damage.files,
