@@ -1,44 +1,18 @@
 // Ranks that talk as processes do compute to the bit what threads that share memory do. Here they
 // are threads of one process, each with a world of its own over Gloo.
-#include "dist/ranks.h"
-
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include <thread>
-#include <torch/csrc/distributed/c10d/HashStore.hpp>
-
 #include "property/ranks/outcome.h"
-#include "runtime/rank_server.h"
-#include "runtime/remote_ranks.h"
+#include "support/over_gloo.h"
 #include "support/soak.h"
 
 namespace infinipipe::testing {
 namespace {
 
-Outcome over_gloo(const Case& c, Engine::Options options) {
-  const int size = static_cast<int>(options.stages.size()) * options.replicas;
-  const auto store = c10::make_intrusive<c10d::HashStore>();
-  std::vector<std::thread> others;
-  for (int rank = 1; rank < size; ++rank) {
-    others.emplace_back([&store, rank, size] {
-      Ranks ranks(store, rank, size);
-      ServeOptions serving;
-      serving.jobs = {&kBits};
-      serve(ranks, serving);
-    });
-  }
+Outcome as_ranks(const Case& c, const Engine::Options& options) {
   Outcome outcome;
-  {
-    Ranks ranks(store, 0, size);
-    options.ranks = &ranks;
-    {
-      Engine engine(options);
-      outcome = train_a_little(engine, c);
-    }
-    RemoteRanks(&ranks).dismiss();
-    for (std::thread& other : others) other.join();
-  }
+  over_gloo(options, {&kBits}, [&](Engine& engine) { outcome = train_a_little(engine, c); });
   return outcome;
 }
 
@@ -55,7 +29,7 @@ TEST_P(RanksOverGloo, EqualThreadsToTheBit) {
     Random random(2025, static_cast<std::uint64_t>(i));
     const Case c = make_case(random);
     const Engine::Options options = options_of(c, dtype, i % 2 == 0);
-    expect_same(over_gloo(c, options), as_threads(c, options), "case " + std::to_string(i));
+    expect_same(as_ranks(c, options), as_threads(c, options), "case " + std::to_string(i));
   }
 }
 
@@ -65,7 +39,7 @@ TEST(ManyRanksOverGloo, EqualThreadsToTheBit) {
     Random random(16, static_cast<std::uint64_t>(stages));
     const Case c = make_case(random, stages, replicas);
     const Engine::Options options = options_of(c, Dtype::kFloat32, stages == 2);
-    expect_same(over_gloo(c, options), as_threads(c, options), std::to_string(stages) + " stages");
+    expect_same(as_ranks(c, options), as_threads(c, options), std::to_string(stages) + " stages");
   }
 }
 
