@@ -33,13 +33,13 @@ inline void vary_keeping(Random& random, Replica& replica) {
   }
 }
 
-// 1 to 40 sequences of 1 to 3,000 tokens, mostly short; 1 to 4 stages of 1 or 2 replicas; K from 1
-// to 8; for half of the models that may have one, a sliding window.
-inline Case make_case(Random& random) {
+// 1 to 40 sequences of 1 to 3,000 tokens, mostly short; K from 1 to 8; for half of the models that
+// may have one, a sliding window.
+inline Case make_case(Random& random, int stages, int replicas) {
   Case c;
   RandomPlanOptions options;
-  options.stages = static_cast<int>(random.between(1, 4));
-  options.replicas = static_cast<int>(random.between(1, 2));
+  options.stages = stages;
+  options.replicas = replicas;
   options.layers = options.stages + static_cast<int>(random.between(0, 2));
   options.max_slices = static_cast<int>(random.between(1, 8));
   options.cut_share = random.uniform();
@@ -81,6 +81,13 @@ inline Case make_case(Random& random) {
     c.model.sliding_window = random.between(1, most);
   }
   return c;
+}
+
+// Of 1 to 4 stages and 1 or 2 replicas.
+inline Case make_case(Random& random) {
+  const auto stages = static_cast<int>(random.between(1, 4));
+  const auto replicas = static_cast<int>(random.between(1, 2));
+  return make_case(random, stages, replicas);
 }
 
 }  // namespace infinipipe::testing

@@ -1,5 +1,6 @@
 #include "dist/world.h"
 
+#include <ATen/ops/full.h>
 #include <gmock/gmock.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -54,6 +55,49 @@ TEST(World, BytesArriveInOrderBetweenAllPairs) {
         EXPECT_TRUE(world.receive(from) == bytes_of(seed(from, world.rank(), i), kSizes[i]))
             << from << " to " << world.rank() << ", message " << i;
     }
+  });
+}
+
+// More ranks than other tests have: hello, messages, clocks, and a communicator of 4 x 4.
+TEST(World, SixteenRanksMeetAndTalk) {
+  constexpr int kSize = 16;
+  const RankLayout layout{4, 4};
+  const auto begin = std::chrono::steady_clock::now();
+  on_worlds(kSize, [&](World& world) {
+    const int rank = world.rank();
+    if (rank == 0) {
+      const std::chrono::duration<double> so_far = std::chrono::steady_clock::now() - begin;
+      for (int other = 1; other < kSize; ++other)
+        EXPECT_LT(std::abs(world.clock_offset(other)), so_far.count());
+    }
+    for (int to = 0; to < kSize; ++to)
+      if (to != rank) world.send(to, std::to_string(100 * rank + to));
+    for (int from = 0; from < kSize; ++from) {
+      if (from != rank) {
+        EXPECT_EQ(world.receive(from), std::to_string(100 * from + rank));
+      }
+    }
+    const auto comm = world.communicator(layout, {.check = true});
+    const int stage = comm->stage().value();
+    const int replica = comm->replica();
+    const MessageInfo info{1, PipelineId(0), ChunkId(0), 1, 1};
+    if (stage < 3)
+      comm->send(StageId(stage + 1), Flow::kActivation, info, at::full({1, 1}, 1.0 * rank));
+    if (stage > 0) {
+      comm->post_receive(StageId(stage - 1), Flow::kActivation, info);
+      EXPECT_EQ(comm->receive(StageId(stage - 1), Flow::kActivation).payload.item<float>(),
+                rank - 1);
+    }
+    const std::vector<at::Tensor> give(4, at::full({1}, 1.0 * rank));
+    const std::vector<std::int64_t> ones(4, 1);
+    const std::vector<at::Tensor> came = comm->replicas().exchange(give, ones);
+    for (int r = 0; r < 4; ++r) {
+      EXPECT_EQ(came[static_cast<std::size_t>(r)].item<float>(), layout.rank(r, StageId(stage)))
+          << "replica " << r << " to " << replica;
+    }
+    std::vector<double> sum = {1.0 * rank};
+    comm->all_reduce_sum(sum);
+    EXPECT_EQ(sum[0], 120.0);
   });
 }
 
