@@ -1,7 +1,7 @@
 // Norm, RoPE, SwiGLU, cross-entropy and embedding kernels, forward and backward. On the CPU fused
 // loops (kernels_cpu.cpp) in float32 arithmetic for bfloat16; on other devices kernels of our own
-// (fused/), and composed ATen operations (kernels_aten.cpp) for shapes, dtypes and devices that those
-// do not serve (kernels_device.h). All give the same numbers up to rounding.
+// (fused/), and composed ATen operations (kernels_aten.cpp) for shapes, dtypes and devices that
+// those do not serve (kernels_device.h). All give the same numbers up to rounding.
 //
 // Tensors are contiguous. "acc" is float64 for float64 and float32 for all else; results do not
 // depend on the number of threads.

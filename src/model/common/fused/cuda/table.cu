@@ -7,7 +7,8 @@ namespace infinipipe::fused {
 
 namespace {
 
-constexpr int kLeastMajor = 9;  // the compute capability that the kernels are compiled for, and later
+constexpr int kLeastMajor =
+    9;  // the compute capability that the kernels are compiled for, and later
 
 bool served() {
   int device = 0, major = 0;
