@@ -107,7 +107,7 @@ cuda:  ## the CUDA build, benchmarks as well, and what its kernels compiled to (
 
 format:  ## clang-format every source file in place
 	@tools/setup.sh lint
-	@git ls-files '*.h' '*.cpp' | xargs clang-format -i
+	@git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs clang-format -i
 
 lint:  ## check format and clang-tidy (PRESET's compile commands)
 	@tools/setup.sh lint

@@ -68,7 +68,10 @@ def faults(resources, assembly, listing):
 def cuobjdump(program, flags, objects):
     out = ""
     for file in objects:  # it takes one file at a time
-        done = subprocess.run([program, *flags, str(file)], text=True, capture_output=True)
+        try:
+            done = subprocess.run([program, *flags, str(file)], text=True, capture_output=True)
+        except OSError as error:
+            sys.exit(f"error: kernel gate: {program}: {error.strerror}; tools/setup.sh cuda brings it")
         if done.returncode != 0:
             sys.exit(f"error: kernel gate: {done.stderr.strip()}")
         out += "\n" + done.stdout
