@@ -100,13 +100,14 @@ soak-sanitizers: asan tsan  ## asan, tsan, and ten times the mutations of every 
 	@for replay in build/asan-ubsan/fuzz/*_replay; do \
 	  name=$$(basename $$replay _replay); nice $$replay fuzz/corpus/$$name 20000 || exit 1; done
 
-cuda:  ## the CUDA build, benchmarks as well (needs the CUDA toolkit's libraries)
+cuda:  ## the CUDA build, benchmarks as well, and what its kernels compiled to (needs the CUDA toolkit)
 	$(TIMED) set-up tools/setup.sh cuda
 	$(call build,train-cuda,all benchmark_programs)
+	$(TIMED) kernel-gate tools/kernel_gate.py build/train-cuda .deps/site/nvidia/cu13/bin/cuobjdump
 
 format:  ## clang-format every source file in place
 	@tools/setup.sh lint
-	@git ls-files '*.h' '*.cpp' | xargs clang-format -i
+	@git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs clang-format -i
 
 lint:  ## check format and clang-tidy (PRESET's compile commands)
 	@tools/setup.sh lint

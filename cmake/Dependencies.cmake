@@ -42,8 +42,9 @@ if(INFINIPIPE_TORCH)
   if(INFINIPIPE_CUDA)
     find_package(CUDAToolkit 13.0 REQUIRED)
     list(APPEND cuda_libs "${CUDAToolkit_LIBRARY_DIR}")
+    get_target_property(cudart CUDA::cudart IMPORTED_LOCATION)  # for kernels of our own
     set(INFINIPIPE_CUDA_OPTIONS "-Wl,--no-as-needed" "${torch_root}/lib/libtorch_cuda.so"
-      "${torch_root}/lib/libc10_cuda.so" "-Wl,--as-needed")
+      "${torch_root}/lib/libc10_cuda.so" "${cudart}" "-Wl,--as-needed")
     target_link_options(torch_cpu INTERFACE ${INFINIPIPE_CUDA_OPTIONS})
   endif()
   foreach(folder IN LISTS cuda_libs)

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1; shift
 if [ $# -gt 0 ]; then files=("$@"); else mapfile -t files < <(git ls-files 'src/*.cpp'); fi
-git ls-files '*.h' '*.cpp' | xargs clang-format --dry-run --Werror
+git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs clang-format --dry-run --Werror
 # g++'s precompiled headers and flags that clang does not know
 database=$(mktemp -d); trap 'rm -rf "$database"' EXIT
 sed -E 's/ -Winvalid-pch| -include [^ ]*cmake_pch\.hxx| -Wno-(restrict|stringop-overflow)//g' \

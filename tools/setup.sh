@@ -4,7 +4,7 @@
 #   tools/setup.sh            everything for the CPU build, the tests and the default corpus
 #   tools/setup.sh plan-only  without LibTorch and the corpus
 #   tools/setup.sh lint       adds clang-format and clang-tidy
-#   tools/setup.sh cuda       adds the wheels that the CUDA build links (the toolkit must be there)
+#   tools/setup.sh cuda       adds the wheels that the CUDA build links and is checked with (the toolkit must be there)
 #   tools/setup.sh sbom       as plan-only, and what `make sbom` runs, in an environment of its own
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -114,7 +114,10 @@ install_wheels planning .deps/venv .deps/wheels.txt
 [ -z "$torch" ] || install_wheels torch .deps/venv .deps/wheels.txt
 install_wheels tokenizers .deps/venv .deps/wheels.txt
 install_wheels parquet .deps/venv .deps/wheels.txt
-[ "$what" != cuda ] || install_wheels cuda .deps/venv .deps/wheels.txt
+if [ "$what" = cuda ]; then
+  install_wheels cuda .deps/venv .deps/wheels.txt
+  install_wheels gate .deps/venv .deps/wheels.txt
+fi
 if [ "$what" = sbom ]; then
   make_environment .deps/sbom
   install_wheels sbom .deps/sbom .deps/sbom/wheels.txt

@@ -18,3 +18,14 @@ foreach(set IN ITEMS base avx2 avx512)
     set_source_files_properties("${file}" PROPERTIES HEADER_FILE_ONLY ON)
   endif()
 endforeach()
+
+# Fused kernels for GPUs: a folder, and a file for where it is absent. They are compiled apart from
+# the module's flags, warnings and precompiled header, which are g++'s.
+if(INFINIPIPE_CUDA)
+  file(GLOB kernels CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/model/common/fused/cuda/*.cu")
+  add_library(infinipipe_fused_cuda OBJECT ${kernels})
+  target_include_directories(infinipipe_fused_cuda PRIVATE "${PROJECT_SOURCE_DIR}/src")
+  target_sources(infinipipe_model PRIVATE $<TARGET_OBJECTS:infinipipe_fused_cuda>)
+  set_source_files_properties("${PROJECT_SOURCE_DIR}/src/model/common/fused/no_cuda.cpp" PROPERTIES
+    HEADER_FILE_ONLY ON)
+endif()

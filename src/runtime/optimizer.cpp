@@ -53,7 +53,8 @@ double clip_factor(const OptimizerConfig& config, double grad_norm) {
 
 double sum_of_squares(const at::Tensor& tensor) {
   INFINIPIPE_ASSERT(tensor.is_contiguous(), "gradients are contiguous");
-  if (!tensor.device().is_cpu()) return device_loops::sum_of_squares(tensor);
+  if (!tensor.device().is_cpu())
+    return device_loops::sum_of_squares(fused::launchers(), {&tensor, 1});
   const std::int64_t count = tensor.numel();
   std::vector<double> partial(static_cast<std::size_t>((count + kBlock - 1) / kBlock));
   const auto add = [&](const auto* data) {
@@ -85,13 +86,18 @@ AdamW::AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters, 
 }
 
 double AdamW::gradient_squares() const {
-  double sum = 0.0;
+  std::vector<at::Tensor> gradients;
   for (const Parameter& parameter : parameters_)
-    if (parameter.trained && !parameter.tied_copy) sum += sum_of_squares(own(parameter.grad));
+    if (parameter.trained && !parameter.tied_copy) gradients.push_back(own(parameter.grad));
+  if (!gradients.empty() && !gradients[0].device().is_cpu())
+    return device_loops::sum_of_squares(fused::launchers(), gradients);
+  double sum = 0.0;
+  for (const at::Tensor& each : gradients) sum += sum_of_squares(each);
   return sum;
 }
 
-void AdamW::step(int step, double lr, double factor) {
+bool AdamW::step(int step, double lr, double factor) {
+  bool copied = size_ == 1;
   const double correction1 = 1.0 - std::pow(config_.beta1, step + 1);
   const double correction2 = 1.0 - std::pow(config_.beta2, step + 1);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
@@ -109,9 +115,13 @@ void AdamW::step(int step, double lr, double factor) {
     numbers.rate = lr / correction1;
     numbers.root = 1.0 / std::sqrt(correction2);
     if (!master.device().is_cpu()) {
-      device_loops::adamw(master, grad, moments.exp_avg, moments.exp_avg_sq, numbers);
+      // Of several replicas none has all new masters yet.
+      const bool copies = size_ == 1 && !parameter.weight.is_alias_of(parameter.master);
+      device_loops::adamw(fused::launchers(), master, grad, moments.exp_avg, moments.exp_avg_sq,
+                          copies ? own(parameter.weight) : at::Tensor(), numbers);
       continue;
     }
+    copied = false;
     const auto update = [&](auto* weight, const auto* gradient, auto* exp_avg, auto* exp_avg_sq) {
       at::parallel_for(0, master.numel(), kBlock, [&](std::int64_t begin, std::int64_t end) {
         loops::adamw(weight + begin, gradient + begin, exp_avg + begin, exp_avg_sq + begin,
@@ -128,6 +138,7 @@ void AdamW::step(int step, double lr, double factor) {
              moments.exp_avg_sq.mutable_data_ptr<float>());
     }
   }
+  return copied;
 }
 
 }  // namespace infinipipe

@@ -47,8 +47,9 @@ class AdamW final {
 
   // One update of the own part of every trained master from its gradient times `factor` (the
   // gradient stays as it is), with decoupled weight decay where Parameter::decay. Bias corrections
-  // use step + 1. The caller refreshes bfloat16 copies (StageModel::weights_changed).
-  void step(int step, double lr, double factor);
+  // use step + 1. True: bfloat16 copies have the new weights too; else the caller refreshes them
+  // (StageModel::weights_changed).
+  bool step(int step, double lr, double factor);
 
  private:
   at::Tensor own(const at::Tensor& tensor) const { return owned_part(tensor, rank_, size_); }

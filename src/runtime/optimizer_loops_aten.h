@@ -1,18 +1,27 @@
-// The optimizer's loops as ATen operations, for tensors that are not in the processor's memory.
+// The optimizer's loops for tensors that are not in the processor's memory: fused kernels where
+// there are launchers and the tensors are float32, ATen operations for all else. The same formulas;
+// bits may differ from the processor's. `launchers` may be null; theirs must be of the tensors'
+// device.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <span>
+
+#include "model/common/fused/launchers.h"
 #include "runtime/optimizer_loops.h"
 
 namespace infinipipe::device_loops {
 
-// loops::adamw on whole tensors of one shape and dtype, float32 or float64, in place. The same
-// formula; bits may differ from the processor's. One temporary of the gradient's size.
-void adamw(const at::Tensor& weight, const at::Tensor& grad, const at::Tensor& exp_avg,
-           const at::Tensor& exp_avg_sq, const loops::AdamWNumbers& numbers);
+// loops::adamw on whole tensors of one shape and dtype, float32 or float64, in place. `copy` of
+// another dtype, if defined, gets the new weights. One temporary of the gradient's size where the
+// fused kernel does not serve.
+void adamw(const fused::Launchers* launchers, const at::Tensor& weight, const at::Tensor& grad,
+           const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, const at::Tensor& copy,
+           const loops::AdamWNumbers& numbers);
 
-// In float64. Waits for the device.
-double sum_of_squares(const at::Tensor& tensor);
+// The sum of all tensors' in float64, in a fixed order. Waits for the device, once where the fused
+// kernel serves.
+double sum_of_squares(const fused::Launchers* launchers, std::span<const at::Tensor> tensors);
 
 }  // namespace infinipipe::device_loops

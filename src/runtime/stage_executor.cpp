@@ -466,9 +466,10 @@ StageExecutor::Update StageExecutor::optimizer_step(int step) {
     update.skipped = !std::isfinite(squares);
     if (!update.skipped) {
       begin_work(step);
-      optimizer_->step(step, update.lr, clip_factor(options_.optimizer, update.grad_norm));
+      const bool copied =
+          optimizer_->step(step, update.lr, clip_factor(options_.optimizer, update.grad_norm));
       share_weights();
-      model_->weights_changed();
+      if (!copied) model_->weights_changed();
       end_work();
     } else if (options_.model.check_finite) {
       for (const Parameter& parameter : model_->parameters()) {

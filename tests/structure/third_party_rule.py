@@ -19,7 +19,7 @@ import third_party  # noqa: E402
 
 # Pin files -> whether every wheel has a row. What a tool needs besides itself has none.
 USES = {"planning": True, "torch": True, "tokenizers": True, "parquet": True, "cuda": True,
-        "sbom": False}
+        "gate": True, "sbom": False}
 
 
 def violations(root):
@@ -69,6 +69,7 @@ def self_test():
         "tools/wheels/cuda.txt": f"fast==0.1 --hash=sha256:{a}\n",
         "tools/wheels/tokenizers.txt": f"text==4.1 --hash=sha256:{a}\n",
         "tools/wheels/parquet.txt": f"rows==5.1 --hash=sha256:{a}\n",
+        "tools/wheels/gate.txt": f"reader==7 --hash=sha256:{a}\n",
         "tools/wheels/sbom.txt": f"writer==9 --hash=sha256:{a}\n\n# What it needs\n"
                                  f"helper==2 --hash=sha256:{b}\n",
         "tools/setup.sh": "packages=(git libjson-dev)\n",
@@ -78,6 +79,7 @@ def self_test():
                           "| Fast 0.1 (CUDA build only) | An EULA | PyPI `fast` |\n"
                           "| Text 4.1 | Apache-2.0 | PyPI `text` |\n"
                           "| Rows 5.1 | MIT | PyPI `rows` |\n"
+                          "| Reader 7 (tool only) | An EULA | PyPI `reader` |\n"
                           "| Writer 9 (tool only) | Apache-2.0 | PyPI `writer` |\n"
                           "| JSON 3.11 | MIT | Debian `libjson-dev` |\n"
                           "| C library 2.36 | LGPL-2.1-or-later | Debian `libc6` |\n",

@@ -1,6 +1,7 @@
 // Norm, RoPE, SwiGLU, cross-entropy and embedding kernels, forward and backward. On the CPU fused
-// loops (kernels_cpu.cpp) in float32 arithmetic for bfloat16; on other devices composed ATen
-// operations (kernels_aten.cpp). Both give the same numbers up to rounding.
+// loops (kernels_cpu.cpp) in float32 arithmetic for bfloat16; on other devices kernels of our own
+// (fused/), and composed ATen operations (kernels_aten.cpp) for shapes, dtypes and devices that
+// those do not serve (kernels_device.h). All give the same numbers up to rounding.
 //
 // Tensors are contiguous. "acc" is float64 for float64 and float32 for all else; results do not
 // depend on the number of threads.
@@ -70,7 +71,7 @@ double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Ten
 // grad [V, D] acc += rows of `rows_grad` [T, D] at `ids` int64 [T].
 void embedding_backward(const at::Tensor& ids, const at::Tensor& rows_grad, at::Tensor& grad);
 
-// The composed versions, for devices without fused ones; the tests hold both against each other.
+// The composed versions, the reference of all fused ones.
 namespace composed {
 Normed rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 at::Tensor rms_norm_again(const at::Tensor& x, const at::Tensor& rstd, const at::Tensor& weight);

@@ -10,6 +10,7 @@
 #include "infinipipe/base/error.h"
 #include "model/common/kernels.h"
 #include "model/common/kernels_cpu_rows.h"
+#include "model/common/kernels_device.h"
 #include "model/common/parameters.h"
 
 namespace infinipipe::kernels {
@@ -70,7 +71,7 @@ void merge_rows(const QueryKeyValue& grad, const std::int64_t* position, const A
 }  // namespace
 
 Normed rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  if (!fused(x)) return composed::rms_norm(x, weight, eps);
+  if (!fused(x)) return on_device::rms_norm(fused::launchers(), x, weight, eps);
   Normed result{at::empty_like(x), at::empty({x.size(0)}, acc_options(x))};
   dispatch(x.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {
     const auto* in = x.const_data_ptr<Scalar>();
@@ -85,7 +86,7 @@ Normed rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 }
 
 at::Tensor rms_norm_again(const at::Tensor& x, const at::Tensor& rstd, const at::Tensor& weight) {
-  if (!fused(x)) return composed::rms_norm_again(x, rstd, weight);
+  if (!fused(x)) return on_device::rms_norm_again(fused::launchers(), x, rstd, weight);
   at::Tensor result = at::empty_like(x);
   dispatch(x.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {
     const auto* in = x.const_data_ptr<Scalar>();
@@ -103,7 +104,8 @@ void rms_norm_backward(at::Tensor& grad, const at::Tensor& x, const at::Tensor& 
                        const at::Tensor& weight, const at::Tensor& residual,
                        at::Tensor& weight_grad) {
   if (!fused(x)) {
-    return composed::rms_norm_backward(grad, x, rstd, weight, residual, weight_grad);
+    return on_device::rms_norm_backward(fused::launchers(), grad, x, rstd, weight, residual,
+                                        weight_grad);
   }
   dispatch(x.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {
     const std::int64_t count = x.size(0), columns = x.size(1);
@@ -128,7 +130,7 @@ void rms_norm_backward(at::Tensor& grad, const at::Tensor& x, const at::Tensor& 
 
 QueryKeyValue rope_split(const at::Tensor& qkv, const at::Tensor& positions,
                          const at::Tensor& table, const Heads& heads) {
-  if (!fused(qkv)) return composed::rope_split(qkv, positions, table, heads);
+  if (!fused(qkv)) return on_device::rope_split(fused::launchers(), qkv, positions, table, heads);
   const std::int64_t count = qkv.size(0);
   const std::int64_t q = heads.query_width(), kv = heads.kv_width(), half = heads.dim / 2;
   QueryKeyValue result{at::empty({count, q}, qkv.options()), at::empty({count, kv}, qkv.options()),
@@ -155,7 +157,8 @@ QueryKeyValue rope_split(const at::Tensor& qkv, const at::Tensor& positions,
 
 at::Tensor rope_merge(const QueryKeyValue& grad, const at::Tensor& positions,
                       const at::Tensor& table, const Heads& heads, at::ScalarType dtype) {
-  if (!fused(grad.query)) return composed::rope_merge(grad, positions, table, heads, dtype);
+  if (!fused(grad.query))
+    return on_device::rope_merge(fused::launchers(), grad, positions, table, heads, dtype);
   at::Tensor result = at::empty({grad.query.size(0), heads.query_width() + 2 * heads.kv_width()},
                                 grad.query.options().dtype(dtype));
   const auto* position = positions.const_data_ptr<std::int64_t>();
@@ -172,7 +175,7 @@ at::Tensor rope_merge(const QueryKeyValue& grad, const at::Tensor& positions,
 }
 
 at::Tensor swiglu(const at::Tensor& gate_up) {
-  if (!fused(gate_up)) return composed::swiglu(gate_up);
+  if (!fused(gate_up)) return on_device::swiglu(fused::launchers(), gate_up);
   const std::int64_t width = gate_up.size(1) / 2;
   at::Tensor result = at::empty({gate_up.size(0), width}, gate_up.options());
   dispatch(gate_up.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {
@@ -184,7 +187,7 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
 }
 
 void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad) {
-  if (!fused(gate_up)) return composed::swiglu_backward(gate_up, hidden_grad);
+  if (!fused(gate_up)) return on_device::swiglu_backward(fused::launchers(), gate_up, hidden_grad);
   dispatch(gate_up.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {
     auto* both = gate_up.mutable_data_ptr<Scalar>();
     auto* hidden = hidden_grad.mutable_data_ptr<Scalar>();
@@ -197,7 +200,8 @@ void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad) {
 double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
                      double scale, bool gradient, at::Tensor* row_terms) {
   if (!fused(logits)) {
-    return composed::cross_entropy(logits, target, weight, scale, gradient, row_terms);
+    return on_device::cross_entropy(fused::launchers(), logits, target, weight, scale, gradient,
+                                    row_terms);
   }
   const std::int64_t count = logits.size(0), vocabulary = logits.size(1);
   const auto* chosen = target.const_data_ptr<std::int64_t>();

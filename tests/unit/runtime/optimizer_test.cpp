@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/optimizer_loops_aten.h"
+#include "support/host_launchers.h"
 
 namespace infinipipe {
 namespace {
@@ -139,9 +140,11 @@ struct Textbook {
   }
 };
 
-// What GPUs run, here on the processor.
+// What GPUs run, here on the processor: composed, and fused kernels on host threads.
 TEST(DeviceLoops, FollowTheProcessorsLoops) {
-  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+  const std::pair<at::ScalarType, const fused::Launchers*> ways[] = {
+      {at::kDouble, nullptr}, {at::kFloat, nullptr}, {at::kFloat, &testing::host_launchers()}};
+  for (const auto& [dtype, launchers] : ways) {
     const at::Tensor grad = at::randn({301, 7}, at::dtype(dtype));
     at::Tensor a[3] = {at::randn_like(grad), at::randn_like(grad), at::rand_like(grad)};
     at::Tensor b[3] = {a[0].clone(), a[1].clone(), a[2].clone()};
@@ -150,7 +153,9 @@ TEST(DeviceLoops, FollowTheProcessorsLoops) {
     numbers.keep = 0.99;
     numbers.rate = 0.02;
     numbers.root = 1.5;
-    device_loops::adamw(a[0], grad, a[1], a[2], numbers);
+    const at::Tensor copy = at::empty_like(grad, at::dtype(at::kBFloat16));
+    device_loops::adamw(launchers, a[0], grad, a[1], a[2], copy, numbers);
+    EXPECT_TRUE(at::equal(copy, a[0].to(at::kBFloat16)));
     if (dtype == at::kDouble) {
       loops::adamw(b[0].mutable_data_ptr<double>(), grad.const_data_ptr<double>(),
                    b[1].mutable_data_ptr<double>(), b[2].mutable_data_ptr<double>(), grad.numel(),
@@ -164,7 +169,9 @@ TEST(DeviceLoops, FollowTheProcessorsLoops) {
     for (int i = 0; i < 3; ++i) {
       EXPECT_LT(((a[i] - b[i]).norm() / b[i].norm()).item<double>(), bound);
     }
-    EXPECT_NEAR(device_loops::sum_of_squares(grad), sum_of_squares(grad), 1e-3);
+    const at::Tensor both[] = {grad, a[0]};
+    EXPECT_NEAR(device_loops::sum_of_squares(launchers, both),
+                sum_of_squares(grad) + sum_of_squares(a[0]), 1e-3);
   }
 }
 

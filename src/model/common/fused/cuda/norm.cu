@@ -1,0 +1,10 @@
+#include "model/common/fused/cuda/launch.cuh"
+#include "model/common/fused/cuda/launchers.cuh"
+
+namespace infinipipe::fused {
+
+const char* start_rms_norm(const RmsNormWork& work, void* stream) {
+  return start_work(work, stream);
+}
+
+}  // namespace infinipipe::fused
