@@ -24,7 +24,7 @@ function(infinipipe_module name)
     target_link_libraries(${target} ${scope} $<BUILD_INTERFACE:torch_cpu>
                                              $<INSTALL_INTERFACE:infinipipe::torch_cpu>)
     if(sources)
-      infinipipe_torch_sources(${target})
+      infinipipe_torch_sources(${target} infinipipe_precompiled)
     endif()
   endif()
   if(sources AND EXISTS "${PROJECT_SOURCE_DIR}/src/${name}/module.cmake")
@@ -32,12 +32,33 @@ function(infinipipe_module name)
   endif()
 endfunction()
 
-# ATen's headers: taken as system headers, precompiled once.
-function(infinipipe_torch_sources target)
+# ATen's headers: taken as system headers, precompiled once for all targets with the same flags, by
+# the target `owner`; without one, for this target alone.
+set(INFINIPIPE_TORCH_HEADERS <ATen/core/Tensor.h> <nlohmann/json.hpp>
+  <algorithm> <functional> <map> <memory> <optional> <string> <vector>)
+
+function(infinipipe_torch_options target)
   target_compile_options(${target} PRIVATE -Wno-conversion -Wno-shadow -Wno-pedantic
                                            -Wno-unused-parameter -Wno-deprecated-declarations)
-  target_precompile_headers(${target} PRIVATE <ATen/core/Tensor.h> <vector> <string> <memory>)
 endfunction()
+
+function(infinipipe_torch_sources target)
+  infinipipe_torch_options(${target})
+  if(ARGN)
+    target_precompile_headers(${target} REUSE_FROM ${ARGN})
+  else()
+    target_precompile_headers(${target} PRIVATE ${INFINIPIPE_TORCH_HEADERS})
+  endif()
+endfunction()
+
+# The libraries' owner.
+if(INFINIPIPE_TORCH)
+  file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/precompiled.cpp" CONTENT "")
+  add_library(infinipipe_precompiled OBJECT "${PROJECT_BINARY_DIR}/precompiled.cpp")
+  target_link_libraries(infinipipe_precompiled PRIVATE infinipipe_flags torch_cpu
+    nlohmann_json::nlohmann_json)
+  infinipipe_torch_sources(infinipipe_precompiled)
+endif()
 
 # The command-line program from every source of the folder; commands that need LibTorch stand in
 # files named *_torch.cpp, and commands_absent.cpp takes their place without it.
