@@ -2,6 +2,7 @@
 // its own over Gloo, and the first drives the others.
 #pragma once
 
+#include <exception>
 #include <functional>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
@@ -29,12 +30,16 @@ inline void over_gloo(Engine::Options options, const std::vector<const ProcessJo
   }
   Ranks ranks(store, 0, size);
   options.ranks = &ranks;
-  {
+  std::exception_ptr thrown;  // by the body: the others are let go all the same
+  try {
     Engine engine(options);
     body(engine);
+  } catch (...) {
+    thrown = std::current_exception();
   }
   RemoteRanks(&ranks).dismiss();
   for (std::thread& other : others) other.join();
+  if (thrown != nullptr) std::rethrow_exception(thrown);
 }
 
 }  // namespace infinipipe::testing

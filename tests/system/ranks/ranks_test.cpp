@@ -8,6 +8,7 @@
 #include "data/safetensors.h"
 #include "infinipipe/base/json.h"
 #include "system/cli_plan/program.h"
+#include "system/ranks/tensors.h"
 
 namespace infinipipe {
 namespace {
@@ -75,15 +76,7 @@ class RanksCommand : public testing::ProgramTest {
   std::map<std::string, std::vector<std::byte>> state(const std::string& name) const {
     std::string latest = read(name + "/checkpoints/latest");
     latest.pop_back();
-    const auto folder = path(name + "/checkpoints/" + latest);
-    std::map<std::string, std::vector<std::byte>> all;
-    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-      if (entry.path().extension() != ".safetensors") continue;
-      const SafetensorsFile file(entry.path().string());
-      for (const StoredTensor& tensor : file.tensors())
-        EXPECT_TRUE(all.emplace(tensor.info.name, file.read(tensor)).second) << tensor.info.name;
-    }
-    return all;
+    return testing::tensors_of(path(name + "/checkpoints/" + latest));
   }
   bool has(const std::string& name) const { return std::filesystem::exists(path(name)); }
 };

@@ -22,8 +22,8 @@ namespace infinipipe {
 class TrainingTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = (std::filesystem::path(testing::TempDir()) /
+    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = (std::filesystem::path(::testing::TempDir()) /
                (std::string("infinipipe_") + info->test_suite_name() + "_" + info->name()))
                   .string();
     std::filesystem::remove_all(folder_);
