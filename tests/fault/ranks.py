@@ -76,6 +76,10 @@ def blamed(said, rank, kind):
     return named
 
 
+def last_metrics(harness):
+    return json.loads((harness.work / "metrics.jsonl").read_text().splitlines()[-1])
+
+
 def one(harness, draw, expected):
     """One drawn fault. Returns (seconds to the restart, seconds of the restart, metrics' last line), or
     None where the drawn rank does not come to the drawn place."""
@@ -93,6 +97,13 @@ def one(harness, draw, expected):
     if struck is None:  # a rank without sequences in these steps, or a schedule of I and W
         require(code == 0 and tensors(folder) == expected[layout], f"without a fault: {text}")
         return None
+    if kind == "exception" and at == "save":  # an answer to the driver, not a death
+        warned = first(said, "warning: .*could not be saved.*a fault that was asked for")
+        require(warned is not None and code == 0, f"exit code {code}, no warning: {text}")
+        require(rank == 0 or any(f"rank {rank} " in line for _, line in said if "warning: " in line),
+                f"not rank {rank} is named: {text}")
+        require(tensors(folder) == expected[layout], f"other weights: {text}")
+        return warned - struck, 0.0, last_metrics(harness)
     require(again is not None, f"no restart: {text}")
     require(code == 0, f"exit code {code}: {text}")
     require(blamed(said, rank, kind) == {rank}, f"not rank {rank} is named: {text}")
@@ -100,8 +111,7 @@ def one(harness, draw, expected):
     require(tensors(folder) == expected[layout], f"other weights: {text}")
     require(not leftovers(folder), f"left {leftovers(folder)}: {text}")
     require(not processes(folder), f"processes {processes(folder)} are left: {text}")
-    last = json.loads((harness.work / "metrics.jsonl").read_text().splitlines()[-1])
-    return again - struck, said[-1][0] - again if said else 0.0, last
+    return again - struck, said[-1][0] - again, last_metrics(harness)
 
 
 def random_faults(harness):
@@ -128,6 +138,6 @@ def random_faults(harness):
     noticed = sorted(result[0] for result in results)
     repeated = sum(result[2]["steps_repeated"] for result in results)
     goodput = sum(result[2]["goodput"] for result in results) / wanted
-    return (f"{wanted} faults of 4 ranks, each named and restarted to the uninterrupted run's bytes; from "
+    return (f"{wanted} faults of 4 ranks, each named and the uninterrupted run's bytes in the end; from "
             f"fault to restart {noticed[len(noticed) // 2]:.1f} s in the median, {noticed[-1]:.1f} s at "
             f"most; {repeated} steps repeated, goodput {goodput:.3f}")
