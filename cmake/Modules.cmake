@@ -33,7 +33,8 @@ function(infinipipe_module name)
 endfunction()
 
 # ATen's headers: taken as system headers, precompiled once for all targets with the same flags, by
-# the target `owner`; without one, for this target alone.
+# the target that is named; without one, for this target alone. What has one file needs the options
+# only.
 set(INFINIPIPE_TORCH_HEADERS <ATen/core/Tensor.h> <nlohmann/json.hpp>
   <algorithm> <functional> <map> <memory> <optional> <string> <vector>)
 

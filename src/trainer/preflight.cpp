@@ -11,13 +11,11 @@
 #include "base/file_uses.h"
 #include "core/config_files.h"
 #include "data/tokenizer.h"
-#include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/cost/cost_model.h"
 #include "infinipipe/cost/profile.h"
 #include "infinipipe/planner/factory.h"
 #include "planner/layer_split.h"
-#include "profile/profile_machine.h"
 #include "trainer/checkpoint.h"
 #include "trainer/metrics_file.h"
 #include "trainer/profile.h"
@@ -120,10 +118,7 @@ void warn_of_small_vocabulary(const TrainConfig& config,
 
 void require_memory(const TrainConfig& config, const Survey& survey, const Ranks* ranks) {
   const bool given = config.memory.bytes_per_stage > 0.0;
-  const Bytes limit =
-      given ? config.memory.bytes_per_stage
-            : machine_bytes_per_stage(config.parallelism.stages * config.parallelism.data_parallel,
-                                      config.runtime.device, facts_of(ranks));
+  const Bytes limit = given ? config.memory.bytes_per_stage : stage_share(config, ranks);
   const Profile profile = estimated_profile(config.model, config.training.dtype);
   const PlanContext context = plan_context(config, profile);
   const std::vector<LayerRange> stages = stage_layers(context);

@@ -42,6 +42,11 @@ ProfileOptions profile_options(const TrainConfig& config, Ranks* ranks) {
   return options;
 }
 
+Bytes stage_share(const TrainConfig& config, const Ranks* ranks) {
+  return machine_bytes_per_stage(config.parallelism.stages * config.parallelism.data_parallel,
+                                 config.runtime.device, facts_of(ranks));
+}
+
 std::string cached_profile_path(const TrainConfig& config) {
   Json key = Json::object();
   key["machine"] = machine_name(config.runtime.device);
@@ -135,9 +140,7 @@ Profile resolve_profile(const TrainConfig& config,
     try {
       Profile profile = read_profile(path);
       // The hosts may be others than when it was measured.
-      profile.device_memory_bytes =
-          machine_bytes_per_stage(config.parallelism.stages * config.parallelism.data_parallel,
-                                  config.runtime.device, facts_of(ranks));
+      profile.device_memory_bytes = stage_share(config, ranks);
       log("profile " + path + ", measured before");
       return profile;
     } catch (const Error& error) {

@@ -18,6 +18,10 @@ class Ranks;
 // cannot fill.
 ProfileOptions profile_options(const TrainConfig& config, Ranks* ranks = nullptr);
 
+// machine_bytes_per_stage() for the configuration's stages and replicas, over the processes where
+// there are several.
+Bytes stage_share(const TrainConfig& config, const Ranks* ranks);
+
 // Whether a measured profile is for what the configuration runs. Throws InputError where it is of
 // another dtype or model; other threads, code or machine are warned of, once. Given and estimated
 // ones are the user's word.

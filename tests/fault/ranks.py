@@ -19,8 +19,7 @@ SLACK = 8.0  # held against the clock by `make soak` alone
 LAYOUTS = {"4 stages": ["--parallelism.stages", 4],
            "2 replicas of 2 stages": ["--parallelism.stages", 2, "--parallelism.data_parallel", 2]}
 KINDS = ("kill", "stop", "exception", "exit")
-# How a place begins -> whether only rank 0 comes there.
-PLACES = {"start": False, "hello": False, "F": False, "B": False, "optimizer": False, "save": False, "idle": False}
+PLACES = ("start", "hello", "F", "B", "optimizer", "save", "idle")  # how a place begins
 STEPS, EVERY = 12, 3
 
 
@@ -84,7 +83,7 @@ def one(harness, draw, expected):
     """One drawn fault. Returns (seconds to the restart, seconds of the restart, metrics' last line), or
     None where the drawn rank does not come to the drawn place."""
     layout = draw.choice(list(expected))
-    rank, kind, at = draw.randrange(4), draw.choice(KINDS), draw.choice(list(PLACES))
+    rank, kind, at = draw.randrange(4), draw.choice(KINDS), draw.choice(PLACES)
     step = draw.randrange(1, STEPS - 1)
     fault = f"rank={rank},at={at},kind={kind}"
     if at in ("F", "B", "optimizer"):
