@@ -42,6 +42,7 @@ Ranks::Options options_of(const TrainConfig& config, Console& console) {
   options.stalled_after = config.runtime.stalled_after_seconds;
   options.end = end;
   options.stop_was_asked = request_stop;
+  options.asked_to_stop = [] { return stop_flag().load(); };
   return options;
 }
 

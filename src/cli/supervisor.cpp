@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <ranges>
 #include <string_view>
 #include <utility>
 
@@ -257,7 +258,8 @@ class Supervisor final {
   void end_the_late() {
     if (Clock::now() < deadline()) return;
     if (termed_ == kNever) {
-      for (Rank& rank : ranks_) rank.process.signal(SIGTERM);
+      // Rank 0 last, since the others miss it at once: they shall know then that they were asked.
+      for (Rank& rank : std::views::reverse(ranks_)) rank.process.signal(SIGTERM);
       termed_ = Clock::now();
       return;
     }

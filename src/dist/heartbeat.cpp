@@ -308,7 +308,11 @@ void Heartbeat::store_has_gone() {
   if (options_.rank == 0) {
     return end_once(failure_line(own.step, 0, "the launcher's store has gone"));
   }
-  end_once(lost_line(0, peers_[0].beat, kBroken));
+  end_without_rank_zero(lost_line(0, peers_[0].beat, kBroken));
+}
+
+void Heartbeat::end_without_rank_zero(const std::string& line) {
+  end_once(options_.asked_to_stop() ? std::string() : line);
 }
 
 // ---- The thread without ----
@@ -336,9 +340,9 @@ void Heartbeat::watch() {
     }
     if (stuck > 2 * options_.beat && !unheard.empty()) return end_once(unheard);
     if (stuck > options_.lost_after) {
-      return end_once(options_.rank == 0
-                          ? failure_line(step, 0, "the launcher's store does not answer")
-                          : lost_line(0, {.step = step}, "silent for " + tenths(stuck)));
+      if (options_.rank == 0)
+        return end_once(failure_line(step, 0, "the launcher's store does not answer"));
+      return end_without_rank_zero(lost_line(0, {.step = step}, "silent for " + tenths(stuck)));
     }
   }
 }

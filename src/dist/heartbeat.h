@@ -42,6 +42,9 @@ class Heartbeat final {
     // verdict, the others end in silence (all say it where rank 0 has gone, with the store). Called
     // once, on any thread.
     std::function<void(const std::string& line)> end;
+    // Whether this process was asked to stop, as a launcher asks all that are left when a rank has
+    // ended. It blames nobody then for having gone: who asked knows why. Any thread.
+    std::function<bool()> asked_to_stop = [] { return false; };
   };
 
   // `own_client`: of the run's store, for this object alone, since a call may block the client.
@@ -112,6 +115,7 @@ class Heartbeat final {
   void report(Verdict verdict);
   void await_end();
   bool sleep(Seconds time);  // false: it is over
+  void end_without_rank_zero(const std::string& line);
   std::string lost_line(int rank, const Beat& last, const std::string& why) const;
   std::string failure_line(int step, int rank, const std::string& what) const;
 

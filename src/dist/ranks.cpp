@@ -80,6 +80,7 @@ Ranks::Ranks(const Launch& launch, const Options& options)
   beat.stalled_after = options_.stalled_after;
   beat.name = [this](int which) { return where(which); };
   beat.end = options_.end;
+  beat.asked_to_stop = options_.asked_to_stop;
   heartbeat_ = std::make_unique<Heartbeat>(world_->new_store_client(), beat);
   try {
     maybe_fail(rank(), -1, "start");
@@ -88,6 +89,8 @@ Ranks::Ranks(const Launch& launch, const Options& options)
   } catch (const LostConnection& connection) {
     lost(connection);
   } catch (const std::exception& error) {  // the others must not wait for a rank that is gone
+    // Of ranks that are asked to stop while they connect, each breaks the others' connections.
+    if (options_.asked_to_stop()) options_.end("");
     end_with("hello", error.what());
   }
 }

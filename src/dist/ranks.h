@@ -33,6 +33,7 @@ class Ranks final {
     std::function<void(const std::string& line)> end;
     // Called when another rank's process was asked to stop, as by a signal to all.
     std::function<void()> stop_was_asked = [] {};
+    std::function<bool()> asked_to_stop = [] { return false; };  // Heartbeat::Options
   };
 
   // Waits for all ranks. Throws what World's constructor throws; from there on the heartbeat

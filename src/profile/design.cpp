@@ -139,10 +139,11 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
 }
 
 Plan design_plan(const std::vector<const DesignGroup*>& groups,
-                 const std::vector<LayerRange>& stages, Keep level) {
+                 const std::vector<LayerRange>& stages, Keep level, int replicas) {
   Plan plan;
   plan.planner.name = "profile";
   plan.parallelism.stages = static_cast<int>(stages.size());
+  plan.parallelism.data_parallel = replicas;
   plan.stages = stages;
   Replica replica;
   Pipeline pipeline;
@@ -183,7 +184,17 @@ Plan design_plan(const std::vector<const DesignGroup*>& groups,
   if (!groups.empty()) backwards(groups.size() - 1);
   replica.instructions.assign(stages.size(), list);
   replica.pipelines.push_back(std::move(pipeline));
-  plan.replicas.push_back(std::move(replica));
+  const std::vector<Tokens> sequences = plan.sequences;  // of one replica
+  for (int r = 0; r < replicas; ++r) {
+    Replica& mine = plan.replicas.emplace_back(replica);
+    if (r == 0) continue;
+    for (Chunk& chunk : mine.pipelines[0].chunks) {
+      for (Slice& slice : chunk.slices) {
+        slice.sequence = SequenceId(plan.sequences.size() + slice.sequence.index());
+      }
+    }
+    plan.sequences.insert(plan.sequences.end(), sequences.begin(), sequences.end());
+  }
   return plan;
 }
 

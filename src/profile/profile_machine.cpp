@@ -38,8 +38,8 @@ class Measurement final {
  public:
   explicit Measurement(const ProfileOptions& options)
       : options_(options),
-        engine_(engine_options(options)),
-        random_(static_cast<std::uint64_t>(options.seed)) {}
+        engine_(options.engine),
+        random_(static_cast<std::uint64_t>(options.engine.seed)) {}
 
   ProfileResult run() {
     const Clock::time_point start = Clock::now();
@@ -70,18 +70,13 @@ class Measurement final {
   }
 
  private:
-  static Engine::Options engine_options(const ProfileOptions& options) {
-    Engine::Options engine;
-    engine.model = options.model;
-    engine.stages = options.stages;
-    engine.dtype = options.dtype;
-    engine.device = options.device;
-    engine.threads_per_stage = options.threads_per_stage;
-    engine.pooled_allocator = options.pooled_allocator;
-    engine.seed = options.seed;
-    engine.longest = options.longest;
-    engine.ranks = options.ranks;
-    return engine;
+  Plan plan_of(const std::vector<const DesignGroup*>& groups, Keep level = Keep::kInput) const {
+    return design_plan(groups, options_.engine.stages, level, options_.engine.replicas);
+  }
+
+  Parallelism parallelism() const {
+    return {.stages = static_cast<int>(options_.engine.stages.size()),
+            .data_parallel = options_.engine.replicas};
   }
 
   StepResult run_plan(const Plan& plan) {
@@ -91,7 +86,7 @@ class Measurement final {
     for (const Tokens length : plan.sequences) {
       auto& tokens = batch.sequences.emplace_back();
       for (Tokens i = 0; i < length; ++i) {
-        tokens.push_back(random_.between(0, options_.model.vocab_size - 1));
+        tokens.push_back(random_.between(0, options_.engine.model.vocab_size - 1));
       }
     }
     engine_.zero_grad();
@@ -103,20 +98,20 @@ class Measurement final {
   // for it: cost is linear in (C+s)^2 - C^2, so contexts need not be the longest.
   void choose_groups(Clock::time_point start) {
     options_.progress("warming up", 0.0);
-    const double token2 = layer_flops_per_token2(options_.model);
-    const double token = layer_flops_per_token(options_.model);
+    const double token2 = layer_flops_per_token2(options_.engine.model);
+    const double token = layer_flops_per_token(options_.engine.model);
     const auto work = [&](const std::vector<Tokens>& lengths) {
       double sum = 0.0;
       for (const Tokens length : lengths) {
         const auto n = static_cast<double>(length);
         sum += (1.0 + kAttentionBackward) * token2 *
-                   attention_token2(n, options_.model.sliding_window) +
+                   attention_token2(n, options_.engine.model.sliding_window) +
                (1.0 + kMatmulBackward) * token * n;
       }
       // Recomputation adds up to a third.
-      return 1.15 * sum * static_cast<double>(options_.model.num_hidden_layers);
+      return 1.15 * sum * static_cast<double>(options_.engine.model.num_hidden_layers);
     };
-    const std::vector<Tokens> probe_lengths(4, std::min<Tokens>(512, options_.longest));
+    const std::vector<Tokens> probe_lengths(4, std::min<Tokens>(512, options_.engine.longest));
     std::vector<DesignGroup> probe_groups(2);
     std::vector<const DesignGroup*> probe;
     for (DesignGroup& group : probe_groups) {
@@ -124,16 +119,16 @@ class Measurement final {
       for (int i = 0; i < 2; ++i) {
         Chunk chunk;
         chunk.slices = {{SequenceId(i), 0, probe_lengths[0]}};
-        chunk.keeping.resize(options_.stages.size());
+        chunk.keeping.resize(options_.engine.stages.size());
         group.chunks.push_back(std::move(chunk));
       }
       probe.push_back(&group);
     }
-    run_plan(design_plan(probe, options_.stages));
+    run_plan(plan_of(probe));
     const Clock::time_point probing = Clock::now();
-    run_plan(design_plan(probe, options_.stages));
+    run_plan(plan_of(probe));
     if (options_.groups > 0) {
-      groups_ = design_groups(options_.longest, options_.stages, random_);
+      groups_ = design_groups(options_.engine.longest, options_.engine.stages, random_);
       groups_.resize(std::min(groups_.size(), static_cast<std::size_t>(options_.groups)));
       number_chunks();
       return;
@@ -141,9 +136,9 @@ class Measurement final {
     const double rate = work(probe_lengths) / std::max(1e-6, since(probing));
     const Seconds left = std::max(1.0, options_.seconds - since(start));
     double budget = rate * left / (kLeastRounds + 0.5);
-    Tokens longest = options_.longest;
+    Tokens longest = options_.engine.longest;
     while (longest > 1024 && work({longest}) > 0.35 * budget) longest /= 2;
-    std::vector<DesignGroup> all = design_groups(longest, options_.stages, random_);
+    std::vector<DesignGroup> all = design_groups(longest, options_.engine.stages, random_);
     for (DesignGroup& group : all) {
       const double mine = work(group.sequences);
       if (groups_.size() >= kLeastGroups && mine > budget) continue;
@@ -177,7 +172,7 @@ class Measurement final {
           number.push_back(k);
         }
       }
-      const Plan plan = design_plan(groups, options_.stages, level);
+      const Plan plan = plan_of(groups, level);
       const StepResult result = run_plan(plan);
       const Clock::time_point update = Clock::now();
       engine_.optimizer_step(0);
@@ -185,7 +180,7 @@ class Measurement final {
       updates_.push_back(since(update));
       note(result);
       for (InstructionSample sample :
-           samples_of(plan, result.trace, 0, options_.model.sliding_window)) {
+           samples_of(plan, result.trace, 0, options_.engine.model.sliding_window)) {
         sample.chunk = number[static_cast<std::size_t>(sample.chunk)];
         samples.push_back(sample);
       }
@@ -196,30 +191,32 @@ class Measurement final {
   // Latencies of messages and the bytes of model states.
   void note(const StepResult& result) {
     // Nothing is workspace after a stage's last instruction but what stays for good.
-    std::vector<Bytes> left(options_.stages.size(), 0.0);
+    std::vector<Bytes> left(options_.engine.stages.size(), 0.0);
     for (const MemorySample& sample : result.trace.memory) {
       const auto of = [&](MemoryPurpose purpose) {
         return sample.bytes[static_cast<std::size_t>(purpose)];
       };
       const std::size_t p = sample.stage.index();
-      states_.resize(options_.stages.size(), 0.0);
+      states_.resize(options_.engine.stages.size(), 0.0);
       states_[p] =
           std::max(states_[p], of(MemoryPurpose::kWeights) + of(MemoryPurpose::kGradients) +
                                    of(MemoryPurpose::kOptimizer));
       left[p] = of(MemoryPurpose::kWorkspace);
     }
     workspace_ = std::max(workspace_, *std::max_element(left.begin(), left.end()));
-    const auto stages = options_.stages.size();
+    const auto stages = options_.engine.stages.size();
+    const ReplicaId replica(0);
     // An instruction that waited began when its message came: the time since its producer's end is
     // what handing over takes.
     std::vector<std::vector<const TraceEvent*>> by_stage(stages);
     for (const TraceEvent& event : result.trace.events) {
-      by_stage[event.stage.index()].push_back(&event);
+      if (event.replica == replica) by_stage[event.stage.index()].push_back(&event);
     }
     const auto note_latencies = [&](std::size_t from, std::size_t to, auto hands_over) {
       std::vector<Bytes> bytes;  // of the messages, in the order of sending
       for (const TransferEvent& transfer : result.trace.transfers)
-        if (transfer.from.index() == from && transfer.to.index() == to)
+        if (transfer.replica == replica && transfer.from.index() == from &&
+            transfer.to.index() == to)
           bytes.push_back(transfer.bytes);
       std::vector<Seconds> sent;
       for (const TraceEvent* event : by_stage[from]) {
@@ -243,44 +240,43 @@ class Measurement final {
   }
 
   Profile make_profile(const std::vector<InstructionSample>& samples) {
-    Profile profile = estimated_profile(options_.model, options_.dtype);
+    Profile profile = estimated_profile(options_.engine.model, options_.engine.dtype);
     profile.source = "measured";
-    profile.machine = machine_name(options_.device);
-    const LinkSpeed link = fit_link(latencies_, options_.ranks != nullptr);
+    profile.machine = machine_name(options_.engine.device);
+    const LinkSpeed link = fit_link(latencies_, options_.engine.ranks != nullptr);
     profile.links.p2p_seconds = link.seconds;
     profile.links.p2p_bytes_per_second = link.bytes_per_second;
-    profile.device_memory_bytes =
-        machine_bytes_per_stage(static_cast<int>(options_.stages.size()) * options_.replicas,
-                                options_.device, facts_of(options_.ranks));
+    profile.device_memory_bytes = machine_bytes_per_stage(
+        static_cast<int>(options_.engine.stages.size()) * options_.engine.replicas,
+        options_.engine.device, facts_of(options_.engine.ranks));
     profile.step_seconds = quantile(updates_, 0.5);
     profile.memory.workspace_bytes = workspace_;
     profile.memory.state_constant_bytes = 0.0;
-    const CostModel states(profile, {.stages = static_cast<int>(options_.stages.size())},
-                           options_.stages);
+    const CostModel states(profile, parallelism(), options_.engine.stages);
     for (std::size_t p = 0; p < states_.size(); ++p) {
       profile.memory.state_constant_bytes = std::max(profile.memory.state_constant_bytes,
                                                      states_[p] - states.state_bytes(StageId(p)));
     }
     profile.memory.layerwise =
-        LayerwiseMemory{.pending_bytes_per_token = bytes_of(layer_pending(options_.model))};
-    fit_times(samples, options_.stages, down_projection_share(options_.model), profile);
+        LayerwiseMemory{.pending_bytes_per_token = bytes_of(layer_pending(options_.engine.model))};
+    fit_times(samples, options_.engine.stages, down_projection_share(options_.engine.model),
+              profile);
     for (std::size_t i = 0; i < kRemadeLevels; ++i) {
       if (!profile.remake[i]) continue;
       profile.remake[i]->kept_bytes_per_token =
-          bytes_of(layer_beside_input(options_.model, kKeepLevels[i].keep));
+          bytes_of(layer_beside_input(options_.engine.model, kKeepLevels[i].keep));
     }
-    fit_temporaries(samples, options_.stages, profile);
+    fit_temporaries(samples, options_.engine.stages, profile);
     return profile;
   }
 
   double bytes_of(const TokenNumbers& numbers) const {
-    const DtypeBytes& bytes = row_of(options_.dtype).bytes;
+    const DtypeBytes& bytes = row_of(options_.engine.dtype).bytes;
     return numbers.bytes(bytes.element, bytes.accumulator);
   }
 
   void finish(const std::vector<InstructionSample>& samples, ProfileResult& result) {
-    const CostModel cost(result.profile, {.stages = static_cast<int>(options_.stages.size())},
-                         options_.stages);
+    const CostModel cost(result.profile, parallelism(), options_.engine.stages);
     result.residuals = residuals_of(samples, cost);
     std::vector<double> errors;
     for (const Residual& residual : result.residuals) {
@@ -299,7 +295,9 @@ class Measurement final {
     fit["rounds"] = result.rounds;
     Json raw = profile_to_json(result.profile);
     raw["fit"] = std::move(fit);
-    raw["measured_with"] = {{"threads_per_stage", options_.threads_per_stage},
+    raw["measured_with"] = {{"threads_per_stage", options_.engine.threads_per_stage},
+                            {"replicas", options_.engine.replicas},
+                            {"processes", options_.engine.ranks != nullptr},
                             {"code", options_.code}};
     result.profile = profile_from_json(raw, "profile");
   }
@@ -322,8 +320,8 @@ ProfileResult profile_machine(const ProfileOptions& options) {
     throw InputError("profile: seconds", "found " + std::to_string(options.seconds),
                      "expected more than 0");
   }
-  if (options.longest < 1) {
-    throw InputError("profile: longest document", "found " + std::to_string(options.longest),
+  if (options.engine.longest < 1) {
+    throw InputError("profile: longest document", "found " + std::to_string(options.engine.longest),
                      "expected at least 1 token");
   }
   return Measurement(options).run();

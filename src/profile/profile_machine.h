@@ -8,32 +8,23 @@
 #include <string>
 #include <vector>
 
-#include "infinipipe/core/config.h"
-#include "infinipipe/core/plan.h"
 #include "infinipipe/cost/profile.h"
+#include "runtime/engine_options.h"
 
 namespace infinipipe {
 
-class Ranks;
 struct RankFacts;
 
 struct ProfileOptions {
-  ModelSpec model;
-  std::vector<LayerRange> stages;  // contiguous over the model's layers
-  Dtype dtype = Dtype::kFloat32;
-  Device device = Device::kCpu;
-  int threads_per_stage = 1;
-  // That training will have. One alone is measured, but all share the machine's memory.
-  int replicas = 1;
-  bool pooled_allocator = true;  // Engine::Options
-  Tokens longest = 16384;        // the longest document that training will see
-  Seconds seconds = 60.0;        // to spend on measuring, roughly; the least is four rounds
+  // Of the engine that is measured: every rank of it works, as in training, so that what they share
+  // (processors, memory, links) is shared. `engine.longest` is the longest document that training
+  // will see; at least 1 token.
+  EngineOptions engine;
+  Seconds seconds = 60.0;  // to spend on measuring, roughly; the least is four rounds
   // So many groups of the design, in the least number of rounds, whatever the time; 0: as many as
   // `seconds` allows. What is measured of memory then depends on no clock.
   int groups = 0;
-  Ranks* ranks = nullptr;  // EngineOptions::ranks
-  std::string code;        // version of what is measured, for the file's `measured_with`
-  std::int64_t seed = 1;
+  std::string code;  // version of what is measured, for the file's `measured_with`
   // One line at a time; what is done and how far it is (0..1).
   std::function<void(const std::string&)> log = [](const std::string&) {};
   std::function<void(const std::string&, double)> progress = [](const std::string&, double) {};

@@ -26,6 +26,7 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
   std::vector<InstructionSample> samples;
   for (std::size_t i = 0; i < trace.events.size(); ++i) {
     const TraceEvent& event = trace.events[i];
+    if (event.replica != ReplicaId(0)) continue;
     const Chunk& chunk = replica.chunk(event.instruction);
     InstructionSample sample;
     sample.chunk = first[event.instruction.pipeline.index()] +

@@ -29,8 +29,8 @@ struct InstructionSample {
 // The level of the layers that run again; the input's where none does.
 Keep level_of(const InstructionSample& sample);
 
-// The samples of a measured step. Events and memory samples (two an event) as the engine writes
-// them. `first_chunk`: the design's number of the plan's chunk 0.
+// The samples of a measured step's first replica. Events and memory samples (two an event) as the
+// engine writes them. `first_chunk`: the design's number of the plan's chunk 0.
 std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, int first_chunk,
                                           Tokens window = 0);
 

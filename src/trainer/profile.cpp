@@ -1,5 +1,6 @@
 #include "trainer/profile.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -25,20 +26,31 @@ std::string cache_folder() {
   return std::string(home != nullptr && *home != '\0' ? home : ".") + "/.cache/infinipipe/profiles";
 }
 
+// Of each rank, which of the hosts it runs on, in the order in which ranks name them: links between
+// hosts are not those on one.
+std::vector<std::size_t> hosts_of(const Ranks& ranks) {
+  std::vector<std::string> names;
+  std::vector<std::size_t> hosts;
+  for (const RankFacts& rank : facts_of(&ranks)) {
+    const auto known = std::find(names.begin(), names.end(), rank.host);
+    hosts.push_back(static_cast<std::size_t>(known - names.begin()));
+    if (known == names.end()) names.push_back(rank.host);
+  }
+  return hosts;
+}
+
 }  // namespace
 
 ProfileOptions profile_options(const TrainConfig& config, Ranks* ranks) {
   ProfileOptions options;
-  options.model = config.model;
-  options.dtype = config.training.dtype;
-  options.device = config.runtime.device;
-  options.threads_per_stage = config.runtime.threads_per_stage;
-  options.replicas = config.parallelism.data_parallel;
-  options.pooled_allocator = config.runtime.pooled_allocator;
-  options.longest = config.data.max_sequence_length;
-  options.code = kCodeVersion;
-  options.stages =
+  options.engine = engine_options_of(config);
+  options.engine.stages =
       stage_layers(plan_context(config, estimated_profile(config.model, config.training.dtype)));
+  options.engine.ranks = ranks;
+  // A profile is kept for other runs: all weights train, on the same tokens.
+  options.engine.only.clear();
+  options.engine.seed = EngineOptions().seed;
+  options.code = kCodeVersion;
   return options;
 }
 
@@ -47,7 +59,7 @@ Bytes stage_share(const TrainConfig& config, const Ranks* ranks) {
                                  config.runtime.device, facts_of(ranks));
 }
 
-std::string cached_profile_path(const TrainConfig& config) {
+std::string cached_profile_path(const TrainConfig& config, const Ranks* ranks) {
   Json key = Json::object();
   key["machine"] = machine_name(config.runtime.device);
   key["model"] = model_to_json(config.model);
@@ -56,7 +68,10 @@ std::string cached_profile_path(const TrainConfig& config) {
   key["stages"] = config.parallelism.stages;
   key["layers_per_stage"] = config.parallelism.layers_per_stage.value_or(std::vector<int>{});
   key["threads"] = config.runtime.threads_per_stage;
-  if (is_between_processes(config.runtime.communicator)) key["processes"] = true;
+  if (ranks != nullptr) {
+    key["hosts"] = hosts_of(*ranks);
+    key["direct_copies"] = config.runtime.direct_copies;
+  }
   key["pooled"] = config.runtime.pooled_allocator;
   if (config.parallelism.data_parallel > 1) key["replicas"] = config.parallelism.data_parallel;
   key["longest"] = config.data.max_sequence_length;
@@ -103,6 +118,15 @@ void require_profile_of(const TrainConfig& config, const Profile& profile, const
       other("with " + std::to_string(threads) + " thread(s) a stage instead of " +
             std::to_string(config.runtime.threads_per_stage));
     }
+    if (const std::int64_t replicas = with.integer_or("replicas", 0);
+        replicas != 0 && replicas != config.parallelism.data_parallel) {
+      other("with " + std::to_string(replicas) + " replica(s) instead of " +
+            std::to_string(config.parallelism.data_parallel));
+    }
+    const bool processes = is_between_processes(config.runtime.communicator);
+    if (with.boolean_or("processes", processes) != processes)
+      other(processes ? "between threads instead of processes"
+                      : "between processes instead of threads");
     if (const std::string code = with.string_or("code", ""); !code.empty() && code != kCodeVersion)
       other("by another version of this program");
   }
@@ -127,7 +151,7 @@ Profile resolve_profile(const TrainConfig& config,
     profile.sliding_window = config.model.sliding_window;
     return profile;
   }
-  const std::string path = cached_profile_path(config);
+  const std::string path = cached_profile_path(config, ranks);
   std::error_code unwritable;  // said when there is something to write
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), unwritable);
   // Two measurements at once would disturb each other, and what they say would stay.

@@ -13,9 +13,9 @@ namespace infinipipe {
 
 class Ranks;
 
-// How a configuration's model is measured on this machine. Stages have the given layers, or equally
-// many, over the processes where there are several. Throws InputError for stages that the layers
-// cannot fill.
+// How a configuration's model is measured on this machine: all its replicas at work, over the
+// processes where there are several. Stages have the given layers, or equally many. Throws
+// InputError for stages that the layers cannot fill.
 ProfileOptions profile_options(const TrainConfig& config, Ranks* ranks = nullptr);
 
 // machine_bytes_per_stage() for the configuration's stages and replicas, over the processes where
@@ -23,8 +23,8 @@ ProfileOptions profile_options(const TrainConfig& config, Ranks* ranks = nullptr
 Bytes stage_share(const TrainConfig& config, const Ranks* ranks);
 
 // Whether a measured profile is for what the configuration runs. Throws InputError where it is of
-// another dtype or model; other threads, code or machine are warned of, once. Given and estimated
-// ones are the user's word.
+// another dtype or model; other threads, replicas, processes, code or machine are warned of, once.
+// Given and estimated ones are the user's word.
 void require_profile_of(const TrainConfig& config, const Profile& profile, const std::string& where,
                         const std::function<void(const std::string&)>& warn);
 
@@ -42,6 +42,7 @@ Profile resolve_profile(const TrainConfig& config,
                         Ranks* ranks = nullptr);
 
 // The cache's file for a configuration: $XDG_CACHE_HOME or ~/.cache, infinipipe/profiles/KEY.json.
-std::string cached_profile_path(const TrainConfig& config);
+// Processes have others than threads, by which of them share a host.
+std::string cached_profile_path(const TrainConfig& config, const Ranks* ranks = nullptr);
 
 }  // namespace infinipipe

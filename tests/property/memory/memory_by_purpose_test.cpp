@@ -25,15 +25,15 @@ constexpr int kStages = 2;
 
 ProfileOptions measured_model(Dtype dtype) {
   ProfileOptions options;
-  options.model.vocab_size = 257;
-  options.model.hidden_size = 64;
-  options.model.intermediate_size = 160;
-  options.model.num_hidden_layers = 4;
-  options.model.num_attention_heads = 2;
-  options.model.num_key_value_heads = 1;
-  options.dtype = dtype;
-  options.stages = {{0, 2}, {2, 4}};
-  options.longest = 4096;
+  options.engine.model.vocab_size = 257;
+  options.engine.model.hidden_size = 64;
+  options.engine.model.intermediate_size = 160;
+  options.engine.model.num_hidden_layers = 4;
+  options.engine.model.num_attention_heads = 2;
+  options.engine.model.num_key_value_heads = 1;
+  options.engine.dtype = dtype;
+  options.engine.stages = {{0, 2}, {2, 4}};
+  options.engine.longest = 4096;
   options.groups = 12;
   return options;
 }
@@ -41,7 +41,7 @@ ProfileOptions measured_model(Dtype dtype) {
 // Measured bytes, given times.
 Profile timeless_profile(const ProfileOptions& options) {
   const Profile measured = profile_machine(options).profile;
-  Profile profile = estimated_profile(options.model, options.dtype);
+  Profile profile = estimated_profile(options.engine.model, options.engine.dtype);
   profile.memory = measured.memory;
   profile.remake = measured.remake;
   for (std::size_t i = 0; i < kRemadeLevels; ++i) {
@@ -114,16 +114,12 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
   const ProfileOptions options = measured_model(GetParam());
   const Profile profile = timeless_profile(options);
   Turns turns;
-  Engine::Options engine_options;
-  engine_options.model = options.model;
-  engine_options.stages = options.stages;
-  engine_options.dtype = options.dtype;
-  engine_options.longest = options.longest;
+  EngineOptions engine_options = options.engine;
   engine_options.before_instruction = [&turns](int, StageId stage, const Instruction&) {
     turns.wait(stage);
   };
   Engine engine(engine_options);
-  const CostModel cost(profile, {.stages = kStages}, options.stages);
+  const CostModel cost(profile, {.stages = kStages}, options.engine.stages);
   constexpr double kBound = 0.03;
   Random random(20261124);
   int ran = 0;
@@ -193,7 +189,7 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
 // To the byte: what replicas share out of a stage's states is what the cost model takes off.
 TEST_P(MemoryByPurpose, ReplicasHoldTheStatesThatTheModelSays) {
   const ProfileOptions options = measured_model(GetParam());
-  const Profile profile = estimated_profile(options.model, options.dtype);
+  const Profile profile = estimated_profile(options.engine.model, options.engine.dtype);
   const auto states = [&](int replicas) {  // measured less predicted, by stage
     PlanContext context;
     context.profile = profile;
@@ -204,11 +200,9 @@ TEST_P(MemoryByPurpose, ReplicasHoldTheStatesThatTheModelSays) {
     request.sequences = {50, 40, 30, 20, 10};
     const Plan plan =
         make_planner(context, std::make_shared<SimulatorEvaluator>(0.0))->plan(request);
-    Engine::Options engine_options;
-    engine_options.model = options.model;
-    engine_options.stages = options.stages;
+    EngineOptions engine_options = options.engine;
     engine_options.replicas = replicas;
-    engine_options.dtype = options.dtype;
+    engine_options.longest = 0;
     Batch batch;
     for (const Tokens length : plan.sequences)
       batch.sequences.emplace_back(static_cast<std::size_t>(length), 5);

@@ -149,6 +149,29 @@ TEST_F(RanksCommand, LoadEachOthersCheckpoints) {
   }
 }
 
+// What ranks that are processes are like is measured between them, all replicas at work.
+TEST_F(RanksCommand, ProfileTheirOwnLinks) {
+  std::vector<std::string> command = {"profile", "--seconds", "1", "--out", "ranks.json"};
+  const std::vector<std::string> flags = train("run", 2, 2);
+  for (std::size_t i = 1; i < flags.size(); i += 2) {
+    const std::string section = flags[i].substr(2, flags[i].find('.') - 2);
+    if (section == "model" || section == "data" || section == "parallelism")
+      command.insert(command.end(), {flags[i], flags[i + 1]});
+  }
+  const testing::Outcome measured = launch(4, command);
+  ASSERT_EQ(measured.code, 0) << measured.error;
+  const Json with = parse_json(read("ranks.json"), "ranks.json").at("measured_with");
+  EXPECT_EQ(with.at("processes"), true);
+  EXPECT_EQ(with.at("replicas"), 2);
+  const std::vector<std::string> given = {"--cluster.profile", "ranks.json"};
+  const testing::Outcome used = launch(4, train("run", 2, 2, given));
+  EXPECT_EQ(used.code, 0);
+  EXPECT_THAT(used.error, Not(HasSubstr("was measured")));
+  const testing::Outcome threads = run(train("threads", 2, 1, given));
+  EXPECT_THAT(threads.error, HasSubstr("ranks.json: was measured with 2 replica(s) instead of 1, "
+                                       "between processes instead of threads"));
+}
+
 TEST_F(RanksCommand, RefuseWhatDoesNotFit) {
   const testing::Outcome three = launch(3, train("run", 2, 1));
   EXPECT_EQ(three.code, 2);

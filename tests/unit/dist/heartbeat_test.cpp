@@ -283,13 +283,24 @@ class Processes {
       [[maybe_unused]] const auto put = ::write(out, line.data(), line.size());
       ::_exit(1);
     };
+    std::signal(SIGTERM, [](int) { asked = 1; });
+    heart.asked_to_stop = [] { return asked != 0; };
     Heartbeat heartbeat(c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options), heart);
     [[maybe_unused]] const auto ready = ::write(out, ".", 1);
     while (true) ::pause();
   }
 
+  static inline volatile std::sig_atomic_t asked = 0;
   std::vector<Process> processes_;
 };
+
+// As where a launcher ends all that are left of a run, of which it has named the rank at fault.
+TEST(HeartbeatOfProcesses, WhoWasAskedToStopBlamesNobodyForHavingGone) {
+  Processes ranks;
+  for (int rank = 1; rank < 4; ++rank) ::kill(ranks.pid(rank), SIGTERM);
+  ::kill(ranks.pid(0), SIGKILL);
+  EXPECT_EQ(ranks.verdict(0), "");
+}
 
 TEST(HeartbeatOfProcesses, AKilledRankIsNamed) {
   for (const int victim : {2, 0}) {

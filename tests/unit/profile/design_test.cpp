@@ -138,5 +138,21 @@ TEST(Design, NoStageIsIdleBetweenGroups) {
   EXPECT_NE(list[chunks].op, Op::kForward);
 }
 
+TEST(Design, ReplicasHaveTheSameWork) {
+  const std::vector<LayerRange> split = stages_of(2, 4);
+  std::vector<DesignGroup> groups = design_groups(1024, split, Random(1));
+  groups.resize(3);
+  std::vector<const DesignGroup*> order;
+  for (const DesignGroup& group : groups) order.push_back(&group);
+  const Plan one = design_plan(order, split, Keep::kAttention);
+  const Plan three = design_plan(order, split, Keep::kAttention, 3);
+  EXPECT_FALSE(validate(three));
+  EXPECT_EQ(three.sequences.size(), 3 * one.sequences.size());
+  ASSERT_EQ(three.replicas.size(), 3u);
+  EXPECT_EQ(three.replicas[0], one.replicas[0]);
+  for (const Replica& replica : three.replicas)
+    EXPECT_EQ(replica.instructions, one.replicas[0].instructions);
+}
+
 }  // namespace
 }  // namespace infinipipe

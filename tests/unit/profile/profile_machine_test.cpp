@@ -25,34 +25,31 @@ using ::testing::HasSubstr;
 
 ProfileOptions tiny(int stages) {
   ProfileOptions options;
-  options.model.vocab_size = 257;
-  options.model.hidden_size = 32;
-  options.model.intermediate_size = 64;
-  options.model.num_hidden_layers = 2;
-  options.model.num_attention_heads = 2;
-  options.model.num_key_value_heads = 1;
-  options.stages = testing::stages_of(stages, 2);
-  options.longest = 2048;
+  options.engine.model.vocab_size = 257;
+  options.engine.model.hidden_size = 32;
+  options.engine.model.intermediate_size = 64;
+  options.engine.model.num_hidden_layers = 2;
+  options.engine.model.num_attention_heads = 2;
+  options.engine.model.num_key_value_heads = 1;
+  options.engine.stages = testing::stages_of(stages, 2);
+  options.engine.longest = 2048;
   options.seconds = 1.0;
   return options;
 }
 
 // What the engine's own meter says of the instructions of a plan that was not measured.
 void expect_memory(const ProfileOptions& options, const Profile& profile, Keep level) {
-  Engine::Options engine_options;
-  engine_options.model = options.model;
-  engine_options.stages = options.stages;
-  Engine engine(engine_options);
-  const auto groups = design_groups(1500, options.stages, Random(77));
+  Engine engine(options.engine);
+  const auto groups = design_groups(1500, options.engine.stages, Random(77));
   Random random(78);
-  const Plan plan = testing::plan_of(groups, options.stages, random, level);
+  const Plan plan = testing::plan_of(groups, options.engine.stages, random, level);
   Batch batch;
   for (const Tokens length : plan.sequences) {
     batch.sequences.emplace_back(static_cast<std::size_t>(length), 5);
   }
   const StepResult result = engine.run(plan, batch);
-  const CostModel cost(profile, {.stages = static_cast<int>(options.stages.size())},
-                       options.stages);
+  const CostModel cost(profile, {.stages = static_cast<int>(options.engine.stages.size())},
+                       options.engine.stages);
   int checked = 0;
   const auto samples = samples_of(plan, result.trace, 0);
   for (const InstructionSample& sample : samples) {
@@ -100,7 +97,7 @@ TEST_P(ProfileMachine, MeasuresAProfileThatHolds) {
   EXPECT_GE(written["fit"]["time_error_p95"], written["fit"]["time_error_median"]);
 
   // Times are there, and of a processor of this world.
-  const CostModel cost(read, {.stages = GetParam()}, options.stages);
+  const CostModel cost(read, {.stages = GetParam()}, options.engine.stages);
   ChunkShape chunk;
   chunk.token2 = 1e6;
   chunk.tokens = 1000;
@@ -144,7 +141,7 @@ INSTANTIATE_TEST_SUITE_P(Stages, ProfileMachine, ::testing::Values(1, 2));
 
 TEST(ProfileMachineLimits, ShortDocumentsAreEnough) {
   ProfileOptions options = tiny(2);
-  options.longest = 40;
+  options.engine.longest = 40;
   options.seconds = 0.2;
   const ProfileResult result = profile_machine(options);
   EXPECT_FALSE(result.residuals.empty());
@@ -164,7 +161,7 @@ TEST(ProfileMachineLimits, RefusesWhatCannotBeMeasured) {
   options.seconds = 0.0;
   EXPECT_THAT(refusal(options), HasSubstr("profile: seconds: found 0"));
   options = tiny(1);
-  options.longest = 0;
+  options.engine.longest = 0;
   EXPECT_THAT(refusal(options), HasSubstr("profile: longest document: found 0"));
 }
 

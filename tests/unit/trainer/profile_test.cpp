@@ -200,6 +200,13 @@ TEST_F(CachedProfile, AMeasuredOneIsForWhatItWasMeasuredOn) {
   EXPECT_EQ(check(other, measured), "");
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_THAT(warnings[0], HasSubstr("with 1 thread(s) a stage instead of 2"));
+  other = config_;
+  other.parallelism.data_parallel = 2;
+  other.runtime.communicator = CommunicatorKind::kGloo;
+  EXPECT_EQ(check(other, measured), "");
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], HasSubstr("with 1 replica(s) instead of 2, between threads instead of "
+                                     "processes"));
   Json json = profile_to_json(measured);
   json["measured_with"]["code"] = "an older one";
   json["machine"] = "a larger one";
@@ -245,11 +252,11 @@ TEST(ProfileOptions, FollowTheConfiguration) {
   config.runtime.pooled_allocator = false;
   config.data.max_sequence_length = 777;
   const ProfileOptions options = profile_options(config);
-  EXPECT_EQ(options.stages, (std::vector<LayerRange>{{0, 2}, {2, 5}}));
-  EXPECT_EQ(options.dtype, Dtype::kBfloat16);
-  EXPECT_EQ(options.threads_per_stage, 3);
-  EXPECT_FALSE(options.pooled_allocator);
-  EXPECT_EQ(options.longest, 777);
+  EXPECT_EQ(options.engine.stages, (std::vector<LayerRange>{{0, 2}, {2, 5}}));
+  EXPECT_EQ(options.engine.dtype, Dtype::kBfloat16);
+  EXPECT_EQ(options.engine.threads_per_stage, 3);
+  EXPECT_FALSE(options.engine.pooled_allocator);
+  EXPECT_EQ(options.engine.longest, 777);
   config.parallelism.layers_per_stage.reset();
   config.parallelism.stages = 9;
   EXPECT_THROW(profile_options(config), InputError);
