@@ -420,6 +420,9 @@ void add_running(Table& t) {
             INFINIPIPE_FIELD(runtime.threads_per_stage));
   t.boolean("runtime.pooled_allocator", "reuse CPU tensors' memory",
             INFINIPIPE_FIELD(runtime.pooled_allocator));
+  t.boolean("runtime.direct_copies",
+            "processes of one host write into each other's memory, where the system lets them",
+            INFINIPIPE_FIELD(runtime.direct_copies));
   t.number("runtime.stalled_after_seconds",
            "an instruction that takes longer ends the run, naming it; 0: never",
            INFINIPIPE_FIELD(runtime.stalled_after_seconds));

@@ -20,7 +20,9 @@ struct CommunicatorOptions {
   at::ScalarType activations = at::kFloat;  // of activations and their gradients
   at::ScalarType parameters = at::kFloat;   // of Flow::kParameter
   at::Device device = at::kCPU;             // of what is received
-  bool nccl = false;   // tensors on GPUs go directly; else through the host, over Gloo
+  bool nccl = false;                        // tensors on GPUs go directly; else through the host
+  // Ranks of one host write into each other's memory, where the system lets them; else over Gloo.
+  bool direct_copies = true;
   bool check = false;  // a message's description travels with it and is asserted
   // Told of this rank's failure, on the thread that calls abort(); how others learn of it is the
   // callee's work.

@@ -15,7 +15,7 @@ constexpr std::chrono::hours kNever{24 * 365};
 constexpr int kTag = 0;  // one group per flow makes the order, as NCCL has no tags
 
 // NCCL's own threads hold a tensor until it is sent.
-bool holds_tensors(const c10d::Backend& group) { return group.getBackendName() != "gloo"; }
+bool holds_tensors(const c10d::Backend& group) { return group.getBackendName() == "nccl"; }
 
 }  // namespace
 

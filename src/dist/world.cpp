@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "base/machine_memory.h"
+#include "dist/cross_memory.h"
 #include "dist/nccl.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
@@ -240,6 +241,11 @@ c10::intrusive_ptr<c10d::Backend> World::make_group(const GroupFactory& factory,
   }
 }
 
+bool World::share_a_host(const std::vector<int>& ranks) const {
+  return std::all_of(ranks.begin(), ranks.end(),
+                     [&](int rank) { return facts(rank).host == facts(ranks.front()).host; });
+}
+
 void World::meet() {
   clock_offsets_.assign(static_cast<std::size_t>(size_), 0);
   const int peers_end = rank_ == 0 ? size_ : 1;
@@ -306,7 +312,12 @@ std::unique_ptr<Communicator<at::Tensor>> World::communicator(const RankLayout& 
   const std::string prefix = "communicator" + std::to_string(communicators_++);
   const GroupFactory data = options.nccl ? nccl_groups() : gloo_;
   const MakeGroup make = [&](const std::string& name, const std::vector<int>& ranks, bool host) {
-    return make_group(host ? gloo_ : data, prefix + "/" + name, ranks);
+    const std::string path = prefix + "/" + name;
+    if (options.direct_copies && (host || !options.nccl) && share_a_host(ranks)) {
+      const GroupFactory memory = cross_memory_groups();
+      if (auto group = make_group(memory, path + "/memory", ranks)) return group;
+    }
+    return make_group(host ? gloo_ : data, path, ranks);
   };
   return std::make_unique<C10dCommunicator>(layout, rank_, options, make,
                                             [this](int rank) { return where(rank); });

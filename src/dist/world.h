@@ -92,6 +92,7 @@ class World final {
   void warn_of_few_processors() const;
   c10::intrusive_ptr<c10d::Backend> make_group(const GroupFactory& factory, const std::string& name,
                                                const std::vector<int>& ranks) const;
+  bool share_a_host(const std::vector<int>& ranks) const;
   void meet();  // and compare clocks
   Peer control(int rank) const { return {control_.get(), rank, rank}; }
 

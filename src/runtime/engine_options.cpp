@@ -16,6 +16,7 @@ EngineOptions engine_options_of(const TrainConfig& config) {
   options.only = config.training.only;
   options.total_steps = config.training.steps;
   options.nccl = config.runtime.communicator == CommunicatorKind::kNccl;
+  options.direct_copies = config.runtime.direct_copies;
   return options;
 }
 

@@ -38,7 +38,8 @@ struct EngineOptions {
   // The processes that share the work, one rank each; this one is rank 0. Null: all ranks are
   // threads of this process. Must outlive the engine.
   Ranks* ranks = nullptr;
-  bool nccl = false;  // with `ranks`: tensors go from GPU to GPU, else through the host
+  bool nccl = false;          // with `ranks`: tensors go from GPU to GPU, else through the host
+  bool direct_copies = true;  // CommunicatorOptions
 };
 
 // What a configuration says of it: all but the stages' layers, the processes, and what only some

@@ -22,6 +22,7 @@ std::vector<std::unique_ptr<TensorCommunicator>> make_endpoints(const EngineOpti
     communicator.parameters = options.dtype == Dtype::kFloat64 ? at::kDouble : at::kFloat;
     communicator.device = rank_device(options.device, place_on_machine(options, 0));
     communicator.nccl = options.nccl;
+    communicator.direct_copies = options.direct_copies;
     communicator.check = options.check_messages;
     communicator.on_failure = [ranks = options.ranks](const StageFailure& failure) {
       ranks->fail(failure);

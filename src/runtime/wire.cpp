@@ -305,6 +305,7 @@ Json options_to_json(const EngineOptions& options) {
   config.runtime.device = options.device;
   config.runtime.threads_per_stage = options.threads_per_stage;
   config.runtime.pooled_allocator = options.pooled_allocator;
+  config.runtime.direct_copies = options.direct_copies;
   if (options.nccl) config.runtime.communicator = CommunicatorKind::kNccl;
   Json keys = Json::object();
   for (const ConfigKey& key : config_keys())

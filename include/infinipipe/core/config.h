@@ -111,6 +111,7 @@ struct RuntimeConfig {
   CommunicatorKind communicator = CommunicatorKind::kAuto;
   int threads_per_stage = 1;
   bool pooled_allocator = true;
+  bool direct_copies = true;  // processes of one host write into each other's memory if they may
   double stalled_after_seconds = 900.0;  // an instruction that takes longer ends the run; 0: never
   // A process of several that is silent for so long ends the run.
   double lost_after_seconds = 15.0;

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/rank_layout.h"
-#include "support/over_gloo.h"
+#include "support/over_worlds.h"
 #include "system/ranks/tensors.h"
 #include "system/training/fixture.h"
 
@@ -34,7 +34,7 @@ class LayoutsTest : public TrainingTest {
   std::string carry(const std::string& folder, const RankLayout& to, bool tied,
                     const std::string& name) const {
     std::string saved;
-    testing::over_gloo(options(to, tied), checkpoint_jobs(), [&](Engine& engine) {
+    testing::over_worlds(options(to, tied), checkpoint_jobs(), [&](Engine& engine) {
       load_checkpoint(find_checkpoint(folder), engine, true);
       saved = save(engine, name);
     });

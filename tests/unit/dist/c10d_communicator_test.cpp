@@ -34,11 +34,15 @@ void on_communicators(const RankLayout& layout, const CommunicatorOptions& optio
   });
 }
 
-class C10dCommunicators : public ::testing::TestWithParam<bool> {
+// With checks or without, in each other's memory or over Gloo.
+class C10dCommunicators : public ::testing::TestWithParam<std::tuple<bool, bool>> {
  protected:
-  CommunicatorOptions options() const { return {.check = GetParam()}; }
+  CommunicatorOptions options() const {
+    return {.direct_copies = std::get<1>(GetParam()), .check = std::get<0>(GetParam())};
+  }
 };
-INSTANTIATE_TEST_SUITE_P(PlainAndChecked, C10dCommunicators, ::testing::Bool());
+INSTANTIATE_TEST_SUITE_P(Options, C10dCommunicators,
+                         ::testing::Combine(::testing::Bool(), ::testing::Bool()));
 
 TEST_P(C10dCommunicators, MessagesArriveInOrderOnEachFlow) {
   constexpr int kMessages = 200;

@@ -1,5 +1,5 @@
 // An engine whose ranks are threads of this process that talk as processes do: each has a world of
-// its own over Gloo, and the first drives the others.
+// its own, over Gloo or in each other's memory (direct_copies), and the first drives the others.
 #pragma once
 
 #include <exception>
@@ -15,7 +15,7 @@
 
 namespace infinipipe::testing {
 
-inline void over_gloo(Engine::Options options, const std::vector<const ProcessJob*>& jobs,
+inline void over_worlds(Engine::Options options, const std::vector<const ProcessJob*>& jobs,
                       const std::function<void(Engine&)>& body) {
   const int size = static_cast<int>(options.stages.size()) * options.replicas;
   const auto store = c10::make_intrusive<c10d::HashStore>();
