@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Stages as threads of one process against stages as processes: the same training in turn, tokens per
-second of the median step. Losses must be the same to the bit. With a profile that processes measured
+"""Stages as threads of one process against stages as processes, with direct copies and over Gloo: the same
+training in turn, tokens per second of the median step. Losses must be the same to the bit. With a profile that processes measured
 (`infinipipe launch -n 2 -- profile`) also how far its predictions are off, for the default model.
 
     tools/bench_ranks.py PROGRAM [--rounds N] [--steps N] [--profile FILE]
@@ -24,11 +24,14 @@ CASES = {
         "--model.num_key_value_heads", "8", "--model.num_hidden_layers", "2", "--planner.slices", "1",
         "--planner.chunk_tokens", "4096"],
 }
+LAUNCH = ["launch", "-n", "2", "--"]
+WAYS = {"threads": ([], []), "processes": (LAUNCH, []),
+        "processes, over Gloo": (LAUNCH, ["--runtime.direct_copies", "false"])}
 SKIPPED = 2  # steps, while memory and plans settle
 
 
-def train(program, folder, name, launcher, flags, steps):
-    metrics = folder / f"{name}.jsonl"
+def train(program, folder, launcher, flags, steps):
+    metrics = folder / "metrics.jsonl"
     metrics.unlink(missing_ok=True)
     subprocess.run([program, *launcher, "train", "-q", "--config", "configs/default.toml", *MODEL, *flags,
                     "--training.steps", str(steps), "--metrics.path", str(metrics)], check=True)
@@ -51,22 +54,25 @@ def main():
             measured = options.profile and case == next(iter(CASES))  # it is of the default model
             if measured:
                 flags = [*flags, "--cluster.profile", options.profile]
-            ratios, threads, processes, off = [], [], [], []
+            speeds = {name: [] for name in WAYS}
+            off = []
             for _ in range(options.rounds):
-                one, _, one_losses = train(options.program, folder, "threads", [], flags, options.steps)
-                two, far, two_losses = train(options.program, folder, "processes", ["launch", "-n", "2", "--"],
-                                             flags, options.steps)
-                off.append(far)
-                if one_losses != two_losses:
-                    raise SystemExit(f"error: {case}: other losses: {one_losses} and {two_losses}")
-                threads.append(one)
-                processes.append(two)
-                ratios.append(two / one)
-            print(f"{case}: threads {statistics.median(threads):,.0f} tokens/s, processes "
-                  f"{statistics.median(processes):,.0f}; processes to threads {statistics.median(ratios):.3f} "
-                  f"({min(ratios):.3f} to {max(ratios):.3f}, {options.rounds} rounds)"
-                  + (f"; the processes' steps were predicted within {statistics.median(off):.1%} (median)"
-                     if measured else ""), flush=True)
+                losses = {}
+                for name, (launcher, way) in WAYS.items():
+                    speed, far, losses[name] = train(options.program, folder, launcher, [*flags, *way],
+                                                     options.steps)
+                    speeds[name].append(speed)
+                    if name == "processes":
+                        off.append(far)
+                if any(each != losses["threads"] for each in losses.values()):
+                    raise SystemExit(f"error: {case}: other losses: {losses}")
+            print(f"{case}, {options.rounds} rounds:")
+            for name, each in speeds.items():
+                ratios = [one / two for one, two in zip(each, speeds["threads"])]
+                print(f"  {name}: {statistics.median(each):,.0f} tokens/s, to threads "
+                      f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+                      + (f", predicted within {statistics.median(off):.1%} (median)"
+                         if measured and name == "processes" else ""), flush=True)
 
 
 if __name__ == "__main__":
