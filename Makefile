@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 BINARY := build/$(PRESET)/infinipipe
 TIMED := @tools/timed.sh
 
-.PHONY: help setup build program install sbom tests benchmarks test train bench paper peers interop launchers extend extension soak \
+.PHONY: gpu-bundle help setup build program install sbom tests benchmarks test train bench paper peers interop launchers extend extension soak \
   format lint plan-only asan tsan soak-sanitizers cuda corpus clean clean-runs distclean
 
 help:  ## this list
@@ -99,6 +99,14 @@ tsan: setup  ## all tests under the thread sanitizer
 soak-sanitizers: asan tsan  ## asan, tsan, and ten times the mutations of every parser's seeds
 	@for replay in build/asan-ubsan/fuzz/*_replay; do \
 	  name=$$(basename $$replay _replay); nice $$replay fuzz/corpus/$$name 20000 || exit 1; done
+
+# From the CUDA build, unless a PRESET is named: PRESET=release makes one for dry runs.
+bundle_preset = $(if $(filter file,$(origin PRESET)),train-cuda,$(PRESET))
+gpu-bundle:  ## what tools/gpu_check.sh runs on a machine with a GPU, into build/gpu (needs the CUDA toolkit; PRESET=release: for dry runs)
+	$(TIMED) set-up tools/setup.sh $(if $(filter train-cuda,$(bundle_preset)),cuda)
+	$(call build,$(bundle_preset),gpu_bundle)
+	@rm -rf build/gpu
+	$(TIMED) bundle cmake --install build/$(bundle_preset) --prefix build/gpu --component gpu_bundle
 
 cuda:  ## the CUDA build, benchmarks as well, and what its kernels compiled to (needs the CUDA toolkit)
 	$(TIMED) set-up tools/setup.sh cuda

@@ -27,6 +27,7 @@ struct Options {
   bool evaluation = false;
   std::string planner;
   std::string out;
+  std::string profile_out;
   bool explain = false;
   bool choose = false;
   std::int64_t batches = 1;
@@ -120,6 +121,9 @@ void run(const Options& options, Console& console) {
   }
   PlanningInput input = planning_input(options.config, ModelSpec{}.num_hidden_layers);
   const TrainConfig& config = input.config;
+  if (!options.profile_out.empty()) {
+    write_output(console, options.profile_out, profile_to_json(input.profile).dump(1) + "\n");
+  }
   if (!options.planner.empty()) input.config.planner.name = options.planner;
   if (options.choose) {
     choose(options, input, console);
@@ -177,6 +181,10 @@ Command plan_command() {
                       "--auto looks at M steps from --step on (default 1; needs --batch)", 1000);
         flags.section("Output");
         flags.text("--out", "FILE", options->out, "plan.json").writes();
+        flags
+            .text("--profile-out", "FILE", options->profile_out,
+                  "the profile that is planned with, for simulate and validate")
+            .writes();
         flags.toggle("--explain", options->explain,
                      "print in words and tables what was cut, packed and recomputed");
         flags.list("Names for --planner", planners());

@@ -4,7 +4,9 @@
 #include <limits>
 #include <utility>
 
+#include "core/gpus.h"
 #include "core/limits.h"
+#include "cost/named_estimate.h"
 #include "cost/step_overhead.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/planner/factory.h"
@@ -39,7 +41,7 @@ PlanningInput planning_input(const ConfigFlags& flags, std::int64_t fallback_lay
   PlanningInput input{flags.apply(std::move(base)), {}, {}};
   TrainConfig& config = input.config;
   const std::string& file = config.cluster.profile;
-  const bool estimate = file.empty() || file == "estimate";
+  const bool estimate = file.empty() || is_estimate(file);
   if (!estimate) input.profile = read_profile(file);
   const ProfileModel said = said_model(flags, config);
   const ProfileModel agreed = agreed_model(said, input.profile, file);
@@ -62,12 +64,22 @@ PlanningInput planning_input(const ConfigFlags& flags, std::int64_t fallback_lay
   config.settle();
   flags.check(config);
   if (estimate) {
-    input.profile = estimated_profile(model, config.training.dtype);
+    input.profile =
+        named_estimate(model, config.training.dtype, file.empty() ? std::string(kEstimate) : file);
   } else {
     input.profile.heads = agreed.heads();
     input.profile.sliding_window = agreed.sliding_window;
   }
   return input;
+}
+
+Profile given_profile(const std::string& file) {
+  if (is_estimate(file)) {
+    throw InputError("command line: --profile", "found " + file,
+                     "expected a file, since a plan does not say its model",
+                     "infinipipe plan --profile-out FILE writes the profile that it plans with");
+  }
+  return read_profile(file);
 }
 
 std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context) {

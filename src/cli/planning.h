@@ -28,6 +28,10 @@ struct PlanningInput {
 // not count as the user's word: profiles often have another.
 PlanningInput planning_input(const ConfigFlags& flags, std::int64_t fallback_layers);
 
+// The profile of commands that take a plan and a file. Throws InputError for an estimate's name: it
+// would be of another model than the plan's.
+Profile given_profile(const std::string& file);
+
 // The simulator under the context's memory limit.
 std::shared_ptr<const Evaluator> configured_evaluator(const PlanContext& context);
 

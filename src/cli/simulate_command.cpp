@@ -36,7 +36,7 @@ Json prediction_json(const Plan& plan, const Profile& profile) {
 void run(const Options& options, Console& console) {
   Plan plan = read_plan(options.plan);
   require_valid(plan, options.plan);
-  const Profile profile = read_profile(options.profile);
+  const Profile profile = given_profile(options.profile);
   const CostModel cost = plan_cost(profile, plan);
   const bool another =
       warn_of_another_profile(plan, options.plan, profile, options.profile, console);

@@ -32,7 +32,7 @@ void run(const Options& options, Console& console) {
   const Plan plan = read_any_plan(json, options.plan);
   require_valid(plan, options.plan);
   if (!options.profile.empty()) {
-    const Profile profile = read_profile(options.profile);
+    const Profile profile = given_profile(options.profile);
     const CostModel cost = plan_cost(profile, plan);
     warn_of_another_profile(plan, options.plan, profile, options.profile, console);
     const Bytes limit = cost.profile().limit(plan.bytes_per_stage);

@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "core/config_text.h"
 #include "core/data_sets.h"
+#include "core/gpus.h"
 #include "core/model_files.h"
 #include "core/names.h"
 #include "infinipipe/base/error.h"
@@ -403,8 +404,9 @@ void add_planning(Table& t) {
 
   t.text(
       "cluster.profile",
-      "profile.json of the machine; estimate: from the model's FLOPs; empty: train measures this "
-      "machine, other commands estimate",
+      "profile.json of the machine; estimate: from the model's FLOPs; estimate:NAME: of a GPU (" +
+          listed(names_of(kGpus)) +
+          "); empty: train measures this machine, other commands estimate",
       INFINIPIPE_FIELD(cluster.profile));
   t.integer("cluster.devices", "0: stages x sequence_parallel x data_parallel",
             INFINIPIPE_FIELD(cluster.devices));

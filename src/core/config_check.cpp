@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "base/number_text.h"
+#include "core/gpus.h"
 #include "core/limits.h"
 #include "core/model_tensors.h"
 #include "core/names.h"
@@ -151,6 +152,7 @@ void TrainConfig::check() const {
   within("planner.solver_seconds", planner.solver_seconds, 0.0);
   between("planner.ahead", planner.ahead, 0, kMostPlansAhead);
 
+  if (is_estimate(cluster.profile)) estimated_gpu(cluster.profile);
   between("cluster.devices", cluster.devices, 0, kMostDevices);
   between("cluster.devices_per_node", cluster.devices_per_node, 1, kMostDevices);
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/gpus.h"
 #include "data/batch_source.h"
 #include "data/safetensors.h"
 #include "infinipipe/base/error.h"
@@ -77,7 +78,7 @@ EvalResult evaluate(const EvalOptions& options) {
   const BatchSource data(corpus, config.training, config.model.vocab_size);
   const std::int64_t count = evaluated_pieces(corpus, options.sequences);
   // Forwards alone are not worth measuring the machine for.
-  if (config.cluster.profile.empty()) config.cluster.profile = "estimate";
+  if (config.cluster.profile.empty()) config.cluster.profile = kEstimate;
   Profile profile = resolve_profile(config, options.log);
   count_received(config, profile);
   const PlanContext context = plan_context(config, std::move(profile));

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/file_uses.h"
 #include "core/config_files.h"
+#include "core/gpus.h"
 #include "data/tokenizer.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/cost/cost_model.h"
@@ -47,7 +48,7 @@ void require_ready(const TrainOptions& options, const TrainConfig& config) {
   require_known_planner(context);
   stage_layers(context);
   const std::string& profile = config.cluster.profile;
-  if (!profile.empty() && profile != "estimate") {
+  if (!profile.empty() && !is_estimate(profile)) {
     require_profile_of(config, read_profile(profile), profile, options.warn);
   }
   const std::string metrics = fs::path(config.metrics.path).parent_path().string();

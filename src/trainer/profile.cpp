@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "base/file.h"
+#include "core/gpus.h"
+#include "cost/named_estimate.h"
 #include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/base/json.h"
@@ -142,8 +144,8 @@ void require_profile_of(const TrainConfig& config, const Profile& profile, const
 Profile resolve_profile(const TrainConfig& config,
                         const std::function<void(const std::string&)>& log, Seconds seconds,
                         const std::atomic<bool>* stop, Ranks* ranks) {
-  if (config.cluster.profile == "estimate") {
-    return estimated_profile(config.model, config.training.dtype);
+  if (is_estimate(config.cluster.profile)) {
+    return named_estimate(config.model, config.training.dtype, config.cluster.profile);
   }
   if (!config.cluster.profile.empty()) {
     Profile profile = read_profile(config.cluster.profile);

@@ -21,6 +21,7 @@ TABLES = [
     "include/infinipipe/core/plan.h",
     "include/infinipipe/core/dtype.h",
     "include/infinipipe/core/device.h",
+    "src/core/gpus.h",
     "src/planner/planners.h",
     "src/planner/planners.cpp",
     "src/planner/schedules/schedules.h",

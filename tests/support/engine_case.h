@@ -50,7 +50,7 @@ inline Batch random_batch(Random& random, const std::vector<Tokens>& lengths, st
 inline ReferenceModel reference_of(Engine& engine) {
   ReferenceModel reference(engine.options().model, at::kDouble, engine.options().longest);
   for (const Engine::StateTensor& each : engine.state())
-    if (!each.parameter->tied_copy) reference.set(each.parameter->name, each.parameter->weight);
+    if (!each.parameter->tied_copy) reference.set(each.parameter->name, each.parameter->weight.to(at::kCPU));
   return reference;
 }
 
@@ -61,7 +61,7 @@ inline std::map<std::string, at::Tensor> gradients(Engine& engine) {
     for (const Engine::StateTensor& each : engine.state(replica)) {
       const std::string name =
           each.parameter->tied_copy ? "model.embed_tokens.weight" : each.parameter->name;
-      const at::Tensor grad = each.parameter->grad.to(at::kDouble);
+      const at::Tensor grad = each.parameter->grad.to(at::kCPU).to(at::kDouble);
       const auto found = all.find(name);
       if (found == all.end()) {
         all.emplace(name, grad);

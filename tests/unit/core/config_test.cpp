@@ -357,6 +357,9 @@ TEST(Config, CheckRefusesWhatCannotBe) {
       {{{"planner.solver_seconds", "-1"}}, "planner.solver_seconds: found -1"},
       {{{"planner.ahead", "-1"}}, "planner.ahead: found -1"},
       {{{"cluster.devices", "-1"}}, "cluster.devices: found -1"},
+      {{{"cluster.profile", "estimate:mi300x"}},
+       "cluster.profile: found estimate of 'mi300x', expected h100, a100, h200, b200, 4090, a10 or "
+       "l40s"},
       {{{"cluster.devices_per_node", "0"}}, "cluster.devices_per_node: found 0"},
       {{{"runtime.lost_after_seconds", "0.5"}}, "runtime.lost_after_seconds: found 0.5"},
       {{{"runtime.threads_per_stage", "0"}}, "runtime.threads_per_stage: found 0"},
