@@ -6,6 +6,7 @@
 
 #include "baselines/collectives.h"
 #include "baselines/megatron_cost.h"
+#include "baselines/megatron_lanes.h"
 #include "baselines/packing.h"
 #include "baselines/static_system.h"
 #include "baselines/systems.h"
@@ -65,7 +66,7 @@ SystemResult Megatron::step(const MegatronCost& cost, const std::vector<Tokens>&
   std::stable_sort(filled.begin(), filled.end(), [&](const Filled& a, const Filled& b) {
     return cost.least(a.load) > cost.least(b.load);
   });
-  std::vector<std::vector<GroupLoad>> replicas(static_cast<std::size_t>(setting.data));
+  std::vector<Lane> replicas(static_cast<std::size_t>(setting.data));
   std::vector<Seconds> work(replicas.size(), 0.0);
   std::vector<std::vector<GroupShare>> micro_batches;
   for (const auto& [load, bin] : filled) {
@@ -74,37 +75,12 @@ SystemResult Megatron::step(const MegatronCost& cost, const std::vector<Tokens>&
     const std::size_t row = replicas[least].size();
     if (row == micro_batches.size()) micro_batches.emplace_back();
     micro_batches[row].push_back({cost.group() * setting.stages, *bin, cost.least(load)});
-    replicas[least].push_back(load);
+    replicas[least].push_back({&cost, load});
     work[least] += cost.least(load);
   }
-  SystemResult result;
-  const auto stages = static_cast<std::size_t>(setting.stages);
-  result.peak_bytes.assign(stages, 0.0);
-  Seconds busy = 0.0;
-  for (const std::vector<GroupLoad>& chunks : replicas) {
-    if (chunks.empty()) continue;
-    const auto chunk_cost = [&](int p, int chunk) {
-      return cost.chunk(p, chunks[static_cast<std::size_t>(chunk)]);
-    };
-    const PipelineRun run =
-        run_1f1b(setting.stages, static_cast<int>(chunks.size()), chunk_cost,
-                 [&](int chunk) { return cost.message(chunks[static_cast<std::size_t>(chunk)]); });
-    const int last = static_cast<int>(chunks.size()) - 1;
-    const Seconds overhead =
-        cost.step_overhead(chunk_cost(0, last).backward, chunk_cost(0, 0).forward);
-    result.seconds = std::max(result.seconds, run.seconds + overhead);
-    busy += std::accumulate(run.busy.begin(), run.busy.end(), 0.0);
-    for (std::size_t p = 0; p < stages; ++p) {
-      result.peak_bytes[p] =
-          std::max(result.peak_bytes[p], run.peak[p] + cost.fixed_bytes(static_cast<int>(p)));
-    }
-  }
-  result.bubble = 1.0 - busy * cost.group() / (context_.devices * result.seconds);
-  const Bytes limit = context_.limit();
-  const Bytes peak = *std::max_element(result.peak_bytes.begin(), result.peak_bytes.end());
-  if (limit > 0.0 && peak > limit) result.status = SystemStatus::kOutOfMemory;
+  SystemResult result = run_lanes(context_, setting.stages, cost.group(), replicas);
   std::size_t most = 0;
-  for (const auto& chunks : replicas) most = std::max(most, chunks.size());
+  for (const Lane& chunks : replicas) most = std::max(most, chunks.size());
   result.settings = {{"tensor_parallel", setting.tensor},
                      {"context_parallel", setting.context},
                      {"stages", setting.stages},
@@ -152,24 +128,34 @@ std::string Megatron::out_of_memory(const std::vector<Tokens>& sequences) const 
 
 }  // namespace
 
-std::vector<MegatronSetting> megatron_settings(const SystemContext& context) {
-  std::vector<MegatronSetting> settings;
-  const Profile& profile = context.profile;
+bool megatron_knows(const SystemContext& context, int tensor, int group) {
+  const int inside = std::min(tensor * group, context.devices_per_node);
+  return group == 1 || inside == 1 || MegatronCost::inside_rate(context.profile, inside) > 0.0;
+}
+
+std::vector<MegatronSetting> megatron_layouts(const SystemContext& context) {
+  std::vector<MegatronSetting> layouts;
   const int n = context.devices;
   for (int t = 1; t <= std::min(n, context.devices_per_node); t *= 2) {
-    if (t > 1 && MegatronCost::inside_rate(profile, t) <= 0.0) continue;
-    for (int c = 1; t * c <= n; c *= 2) {
-      const int inside = std::min(t * c, context.devices_per_node);
-      if (c > 1 && inside > 1 && MegatronCost::inside_rate(profile, inside) <= 0.0) continue;
-      for (int p = 1; p <= context.layers && t * c * p <= n; ++p) {
-        if (context.layers % p != 0 || n % (t * c * p) != 0) continue;
-        const int d = n / (t * c * p);
-        const Collectives collectives(profile, std::max(1, context.devices_per_node / t));
-        if (!collectives.knows(d * c)) continue;
-        for (const int recompute : recompute_settings(context.layers / p)) {
-          settings.push_back({t, c, p, d, recompute});
-        }
-      }
+    if (t > 1 && MegatronCost::inside_rate(context.profile, t) <= 0.0) continue;
+    const Collectives collectives(context.profile, std::max(1, context.devices_per_node / t));
+    for (int p = 1; p <= context.layers && t * p <= n; ++p) {
+      if (context.layers % p != 0 || n % (t * p) != 0) continue;
+      const int ranks = n / (t * p);
+      if (!collectives.knows(ranks)) continue;
+      for (const int recompute : recompute_settings(context.layers / p))
+        layouts.push_back({t, 1, p, ranks, recompute});
+    }
+  }
+  return layouts;
+}
+
+std::vector<MegatronSetting> megatron_settings(const SystemContext& context) {
+  std::vector<MegatronSetting> settings;
+  for (const MegatronSetting& layout : megatron_layouts(context)) {
+    for (int c = 1; c <= layout.data; c *= 2) {
+      if (layout.data % c != 0 || !megatron_knows(context, layout.tensor, c)) continue;
+      settings.push_back({layout.tensor, c, layout.stages, layout.data / c, layout.recompute});
     }
   }
   return settings;

@@ -22,9 +22,13 @@ struct MegatronOptions {
   std::vector<MegatronSetting> settings;  // empty: megatron_settings
 };
 
-// Tensor degrees up to a node, context degrees that are powers of two, stages that divide the
-// layers, the rest data parallel; each with every recompute_settings of a stage's layers. Degrees
-// that the profile has no bandwidth for are left out.
+// Tensor degrees up to a node and stages that divide the layers, each with every recompute_settings
+// of a stage's layers; all other devices are `data`, and `context` is 1. Degrees that the profile
+// has no bandwidth for are left out.
+std::vector<MegatronSetting> megatron_layouts(const SystemContext& context);
+// Whether the profile has the bandwidths of a context group of so many ranks.
+bool megatron_knows(const SystemContext& context, int tensor, int group);
+// Those layouts, with every context degree that is a power of two.
 std::vector<MegatronSetting> megatron_settings(const SystemContext& context);
 
 std::unique_ptr<System> make_megatron(const SystemContext& context, MegatronOptions options = {});

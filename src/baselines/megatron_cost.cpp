@@ -48,7 +48,7 @@ double MegatronCost::inside_rate(const Profile& profile, int degree) {
   return 0.0;
 }
 
-MegatronCost::MegatronCost(const SystemContext& context, const MegatronSetting& setting)
+MegatronCost::MegatronCost(const SystemContext& context, const MegatronSetting& setting, bool ring)
     : setting_(setting), model_(stage_model(context, setting)), total_layers_(context.layers) {
   const Profile& profile = context.profile;
   const MemoryCost& memory = profile.memory;
@@ -58,7 +58,7 @@ MegatronCost::MegatronCost(const SystemContext& context, const MegatronSetting& 
     tensor_per_token_ =
         4.0 * memory.input_bytes_per_token / c * (t - 1) / t / inside_rate(profile, t);
   }
-  if (c > 1) {
+  if (ring && c > 1) {
     // Rings of a node's tensor ranks cross to the next node side by side.
     double rate = inside_rate(profile, std::min(t * c, context.devices_per_node));
     if (t * c > context.devices_per_node) {

@@ -11,7 +11,8 @@ namespace infinipipe {
 
 class MegatronCost final {
  public:
-  MegatronCost(const SystemContext& context, const MegatronSetting& setting);
+  // Without `ring` the exchange in the context ring costs nothing.
+  MegatronCost(const SystemContext& context, const MegatronSetting& setting, bool ring = true);
 
   const MegatronSetting& setting() const { return setting_; }
   int group() const { return setting_.tensor * setting_.context; }

@@ -1,8 +1,10 @@
 #include "baselines/systems.h"
 
+#include "baselines/attention_balanced.h"
 #include "baselines/deepspeed.h"
 #include "baselines/flexsp.h"
 #include "baselines/megatron.h"
+#include "baselines/megatron_dcp.h"
 #include "baselines/pipeline_system.h"
 
 namespace infinipipe {
@@ -20,6 +22,14 @@ Made deepspeed(const SystemRow&, const SystemContext& context) { return make_dee
 Made flexsp(const SystemRow&, const SystemContext& context) { return make_flexsp(context); }
 
 Made megatron(const SystemRow&, const SystemContext& context) { return make_megatron(context); }
+
+Made megatron_dcp(const SystemRow&, const SystemContext& context) {
+  return make_megatron_dcp(context);
+}
+
+Made attention_balanced(const SystemRow&, const SystemContext& context) {
+  return make_attention_balanced(context);
+}
 
 }  // namespace
 
@@ -47,6 +57,14 @@ const std::vector<SystemRow>& systems() {
                     .title = "Megatron-LM",
                     .line = "TP + ring CP + PP + ZeRO-1",
                     .make = megatron});
+    rows.push_back({.name = system_name::kMegatronDcp,
+                    .title = "Megatron-LM, dynamic CP",
+                    .line = "TP + PP + a ring CP degree for each micro-batch + ZeRO-1",
+                    .make = megatron_dcp});
+    rows.push_back({.name = system_name::kAttentionBalanced,
+                    .title = "attention balanced",
+                    .line = "a bound: TP + PP + CP in equal parts, without its exchange",
+                    .make = attention_balanced});
     return rows;
   }();
   return kSystems;

@@ -35,6 +35,8 @@ namespace system_name {
 inline constexpr const char* kDeepspeed = "deepspeed";
 inline constexpr const char* kFlexsp = "flexsp";
 inline constexpr const char* kMegatron = "megatron";
+inline constexpr const char* kMegatronDcp = "megatron-dcp";
+inline constexpr const char* kAttentionBalanced = "attention-balanced";
 }  // namespace system_name
 
 }  // namespace infinipipe

@@ -132,12 +132,15 @@ std::string Ranks::receive(int from) {
 
 void Ranks::at(int step, const std::string& place) {
   step_.store(step);
-  if (heartbeat_ == nullptr) return;
-  heartbeat_->at(step, place);
-  maybe_fail(rank(), step, place);
+  note(place);
+  if (heartbeat_ != nullptr) maybe_fail(rank(), step, place);
 }
 
 void Ranks::at(const std::string& place) { at(step_.load(), place); }
+
+void Ranks::note(const std::string& place) {
+  if (heartbeat_ != nullptr) heartbeat_->at(step_.load(), place);
+}
 
 void Ranks::idle() { at(Heartbeat::kIdle); }
 

@@ -61,6 +61,8 @@ class Ranks final {
   // What this rank does now, for messages. Throws what fault injection wants.
   void at(int step, const std::string& place);
   void at(const std::string& place);  // of the same step
+  // The same, without the fault.
+  void note(const std::string& place);
   // It waits to be told.
   void idle();
 

@@ -288,7 +288,7 @@ std::vector<Json> Engine::on_each_process(const ProcessJob& job, const Json& arg
   Json own;
   std::vector<Json> values = impl_->beside_remote([&] {
     LocalRanks& local = *impl_->local;
-    if (ranks != nullptr) ranks->at(job.name);
+    if (ranks != nullptr) ranks->note(job.name);
     own = here ? here(local) : job.run(local, arguments);
   });
   if (ranks != nullptr) ranks->idle();

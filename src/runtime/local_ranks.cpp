@@ -152,6 +152,10 @@ void LocalRanks::on_stage(StageId stage, const std::function<void(StageExecutor&
   std::rethrow_exception(thrown);
 }
 
+void LocalRanks::at(const std::string& place) const {
+  if (processes_ != nullptr) processes_->at(place);
+}
+
 AdamW::Moments LocalRanks::moments(const StateTensor& tensor) {
   AdamW::Moments whole;
   on_stage(tensor.stage, [&](StageExecutor& rank) {

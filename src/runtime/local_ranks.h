@@ -69,6 +69,10 @@ class LocalRanks final {
   // The opposite; `whole` counts where replica 0 is.
   void set_moments(const StateTensor& tensor, const AdamW::Moments& whole);
 
+  // A job has come to this place, where a fault may be asked for (Ranks::at()). One whose processes
+  // exchange something catches what it throws, and goes through the exchange all the same.
+  void at(const std::string& place) const;
+
   // What one job keeps for the next.
   std::vector<at::Tensor>& kept() { return kept_; }
 

@@ -56,7 +56,7 @@ class Server final {
     const auto job = std::find_if(options_.jobs.begin(), options_.jobs.end(),
                                   [&](const ProcessJob* each) { return each->name == name; });
     INFINIPIPE_ASSERT(job != options_.jobs.end(), "a job that this process does not know");
-    ranks_.at(name);
+    ranks_.note(name);
     return (*job)->run(*local_, message.at("arguments"));
   }
 

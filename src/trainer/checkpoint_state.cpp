@@ -87,6 +87,11 @@ class PartWriter final {
 
   // {"files": [...]}, or {"not_finite": the first such tensor}.
   Json run() {
+    try {
+      ranks_.at("save");
+    } catch (...) {
+      failed_ = std::current_exception();
+    }
     const std::vector<LocalRanks::StateTensor> states = logical(ranks_);
     std::vector<std::pair<std::string, at::Tensor>> weights;
     std::vector<std::pair<std::string, at::Tensor>> moments;

@@ -21,6 +21,9 @@ LAYOUTS = {"4 stages": ["--parallelism.stages", 4],
 KINDS = ("kill", "stop", "exception", "exit")
 PLACES = ("start", "hello", "F", "B", "optimizer", "save", "idle")  # how a place begins
 STEPS, EVERY = 12, 3
+# Drawn before, and mended: a rank that gives its moments to others must do so though its own part of the
+# saving fails, and who is ended while it connects blames nobody.
+KNOWN = [("2 replicas of 2 stages", 3, "exception", "save", 1), ("4 stages", 2, "kill", "start", 1)]
 
 
 def command(harness, layout, folder, *more):
@@ -79,12 +82,15 @@ def last_metrics(harness):
     return json.loads((harness.work / "metrics.jsonl").read_text().splitlines()[-1])
 
 
-def one(harness, draw, expected):
-    """One drawn fault. Returns (seconds to the restart, seconds of the restart, metrics' last line), or
-    None where the drawn rank does not come to the drawn place."""
-    layout = draw.choice(list(expected))
-    rank, kind, at = draw.randrange(4), draw.choice(KINDS), draw.choice(PLACES)
-    step = draw.randrange(1, STEPS - 1)
+def drawn(draw):
+    """A layout, and a rank of it with what befalls it where and in which step."""
+    return (draw.choice(list(LAYOUTS)), draw.randrange(4), draw.choice(KINDS), draw.choice(PLACES),
+            draw.randrange(1, STEPS - 1))
+
+
+def one(harness, layout, rank, kind, at, step, expected):
+    """One fault. Returns (seconds to the restart, seconds of the restart, metrics' last line), or None where
+    the rank does not come to the place."""
     fault = f"rank={rank},at={at},kind={kind}"
     if at in ("F", "B", "optimizer"):
         fault += f",step={step}"
@@ -123,15 +129,16 @@ def random_faults(harness):
         (harness.work / "metrics.jsonl").unlink()
     wanted = 300 if harness.full else 12
     results = []
-    drawn = 0
+    tried = 0
     while len(results) < wanted:
         harness.progress(f"{len(results)} of {wanted} faults")
-        drawn += 1
-        require(drawn <= 2 * wanted, f"only {len(results)} of {drawn} faults strike")
+        tried += 1
+        require(tried <= 2 * wanted, f"only {len(results)} of {tried} faults strike")
         try:
-            result = one(harness, draw, expected)
-        except Fault as fault:
-            raise Fault(f"fault {drawn}: {fault}") from None
+            fault = KNOWN[tried - 1] if tried <= len(KNOWN) else drawn(draw)
+            result = one(harness, *fault, expected)
+        except Fault as problem:
+            raise Fault(f"fault {tried}: {problem}") from None
         if result is not None:
             results.append(result)
     noticed = sorted(result[0] for result in results)
