@@ -2,7 +2,7 @@
 // out.
 #include <c10/core/CachingDeviceAllocator.h>
 
-#include "gpu/check.h"
+#include "gpu/calls.h"
 #include "infinipipe/base/error.h"
 #include "support/random_case.h"
 
@@ -29,6 +29,7 @@ Step make_step(const Setting& setting) {
   step.options = testing::engine_options(model, step.plan, Dtype::kBfloat16);
   step.options.device = setting.device;
   step.options.threads_per_stage = 8;
+  take_path(step.options, setting);
   return step;
 }
 
