@@ -114,7 +114,7 @@ def check_a_bad_day(work, env):
     """A step that is wrong stops no other, one that hangs is ended, and what no longer fits is said."""
     bundle = stubs(work / "bad", env, {"infinipipe": TOLD,
                                        "gpu_check": GPU_CHECK.replace("HANGS", "kernels")})
-    code, text = run("bash", SOURCE / "tools/gpu_check.sh", bundle, 14, "--dry", "--only",
+    code, text = run("bash", SOURCE / "tools/gpu_check.sh", bundle, 22, "--dry", "--only",
                      "attention,ceilings,kernels,meter", env={**env, "OUT": str(work / "bad-out")})
     must_say(text, code, 1, [r"^ceilings +ok", r"^attention +WRONG +\d+ s",
                              r"^kernels +WRONG +out of its \d+ s; \d", r"^meter +skipped +no time left",
