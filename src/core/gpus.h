@@ -2,6 +2,7 @@
 // names by which cluster.profile asks for an estimate. Sources and errors: docs/profile.md.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 
@@ -115,7 +116,9 @@ inline constexpr std::array<GpuRow, 7> kGpus = {{
 
 // What stages may take of a card's memory: the driver, the libraries and the allocator's gaps need
 // the rest.
-constexpr Bytes usable_gpu_memory(Bytes total) { return 0.94 * total - 2.0 * kGpuGiB; }
+constexpr Bytes usable_gpu_memory(Bytes total) {
+  return std::max(0.5 * total, (1.0 - 1.0 / 16.0) * total - 2.0 * kGpuGiB);
+}
 
 // cluster.profile where it names no file: this word alone, or with a colon and a GPU's name behind.
 inline constexpr std::string_view kEstimate = "estimate";

@@ -1,8 +1,6 @@
 // Attention against float64 on the processor: whole slices, slices behind stored keys, packed ones,
 // all ways of grouping heads; and cuDNN's kernels, which may take a piece's place.
-#include "model/common/attention/attention.h"
-
-#include "gpu/check.h"
+#include "gpu/calls.h"
 
 namespace infinipipe::gpu_check {
 namespace {
@@ -60,7 +58,8 @@ struct Outputs {
   std::vector<QueryKeyValue> context_grad;
 };
 
-Outputs run(const Case& c, const Inputs& inputs, const at::TensorOptions& options) {
+Outputs run(const Setting& setting, const Case& c, const Inputs& inputs, at::ScalarType dtype) {
+  const at::TensorOptions options = setting.of(dtype);
   const auto on = [&](const at::Tensor& x) { return x.to(options).contiguous(); };
   std::vector<KvBlock> blocks;
   Tokens begin = 0;
@@ -78,8 +77,10 @@ Outputs run(const Case& c, const Inputs& inputs, const at::TensorOptions& option
   slices[0].context = blocks;
   const QueryKeyValue own{on(inputs.own.query), on(inputs.own.key), on(inputs.own.value)};
   Outputs outputs;
-  outputs.result = attention_forward(c.heads, own.query, own.key, own.value, slices);
-  outputs.grad = attention_backward(c.heads, on(inputs.output_grad), own, outputs.result, slices);
+  outputs.result =
+      on_device::attention_forward(setting, c.heads, own.query, own.key, own.value, slices);
+  outputs.grad = on_device::attention_backward(setting, c.heads, on(inputs.output_grad), own,
+                                               outputs.result, slices);
   for (KvBlock& block : blocks)
     outputs.context_grad.push_back({{}, block.key_grad, block.value_grad});
   return outputs;
@@ -110,15 +111,17 @@ void add_errors(const std::string& prefix, const Outputs& found, const Outputs& 
 
 void check_dtype(const Setting& setting, Report& report, at::ScalarType dtype, double bound) {
   const int cases = setting.small ? 12 : 120;
+  Setting exact;
+  exact.plain = true;
   Worst worst;
   int done = 0;
   for (; done < cases && report.has_time(); ++done) {
     Random random(31, static_cast<std::uint64_t>(done));
     const Case c = random_case(random, setting.small);
     const Inputs inputs = random_inputs(random, c, dtype);
-    const Outputs expected = run(c, inputs, at::TensorOptions(at::kDouble));
-    add_errors(std::string(toString(dtype)) + ".", run(c, inputs, setting.of(dtype)), expected,
-               inputs, worst);
+    const Outputs expected = run(exact, c, inputs, at::kDouble);
+    add_errors(std::string(toString(dtype)) + ".", run(setting, c, inputs, dtype), expected, inputs,
+               worst);
   }
   std::printf("  %d of %d random cases in %s\n", done, cases, toString(dtype));
   worst.tell(report, bound);

@@ -63,38 +63,85 @@ def check_results(out, text, code):
     if not_built != ["cudnn.own_graphs", "exclusive"]:
         sys.exit(f"what is not built yet is not said: {not_built}")
     runs = {json.loads(line)["run"] for line in (out / "metrics.jsonl").read_text().splitlines()}
-    if runs != {"cap_64", "cap_128", "budget_200000000"}:
+    if runs != {"cap_64", "cap_128", "budget_200000000", "8b-shape_128"}:
         sys.exit(f"runs in metrics.jsonl: {runs}")
     if "train 128: tokens/s" not in (out / "summary.txt").read_text():
         sys.exit("no table in summary.txt")
 
 
-STUBS = {"infinipipe": "echo infinipipe 0", "gpu_check": """case $1 in
-  --torch) echo VERSION ;;
-  attention) echo '{"step": "attention", "name": "sum", "error": 2, "bound": 1, "ok": false}' >>"$OUT/bench.json"; exit 1 ;;
-  kernels) sleep 100 ;;
-esac"""}
+# Programs that say how they were called, for what the processor cannot show of the script.
+TOLD = 'echo "$(basename "$0") $*"'
+GPU_CHECK = """case $1 in
+  --torch) echo VERSION; exit ;;
+  ceilings) echo '{"step": "device", "name": "peak", "value": 1e15, "unit": "FLOP/s"}' >>"$out/bench.json" ;;
+  attention) echo '{"step": "attention", "name": "sum", "error": 2, "bound": 1, "ok": false}' >>"$out/bench.json"
+             exit 1 ;;
+  HANGS) sleep 100 ;;
+esac
+""" + TOLD
+INFINIPIPE = TOLD + """
+while [ $# -gt 0 ]; do case $1 in --metrics.path) m=$2 ;; --metrics.run_name) n=$2 ;; --trace-dir) t=$2 ;;
+  --out) echo 100 >"$2" ;; esac; shift; done
+[ -z "$t" ] || { mkdir -p "$t"; echo {} >"$t/step-000001.json"; }
+[ -z "$m" ] || echo '{"run": "'$n'", "tokens_per_second": 3e4, "flops_per_second": 4e14, "mfu": 0.5, "seconds": 1,
+  "seconds_predicted": 1, "peak_bytes": [4e10], "peak_bytes_predicted": [4e10]}' | tr -d '\\n' >"$m"
+[ -z "$m" ] || echo >>"$m"
+"""
+NVIDIA_SMI = "echo 'NVIDIA H100 80GB HBM3, 580.1'"
+SANITIZER = TOLD + '; [ "$2" = memcheck ]'
+
+
+def stubs(folder, env, programs):
+    folder.mkdir()
+    version = must(sys.executable, "-c", "import importlib.metadata as m; print(m.version('torch'))",
+                   env=env).strip().split("+")[0]
+    for name, body in programs.items():
+        (folder / name).write_text("#!/bin/bash\n" + body.replace("VERSION", version) + "\n")
+        (folder / name).chmod(0o755)
+    for file in ("summary.py", "documents.py"):
+        shutil.copy(SOURCE / "tools/gpu_check" / file, folder)
+    (folder / "reference.py").write_text("print('reference')\n")
+    return folder
+
+
+def must_say(text, code, wanted, lines):
+    for line in lines:
+        if code != wanted or not re.search(line, text, re.M):
+            sys.exit(f"exit code {code}, or no line {line}\n{text}")
 
 
 def check_a_bad_day(work, env):
     """A step that is wrong stops no other, one that hangs is ended, and what no longer fits is said."""
-    bundle = work / "stubs"
-    bundle.mkdir()
-    version = must(sys.executable, "-c", "import importlib.metadata as m; print(m.version('torch'))",
-                   env=env).strip().split("+")[0]
-    for name, body in STUBS.items():
-        (bundle / name).write_text("#!/bin/bash\n" + body.replace("VERSION", version) + "\n")
-        (bundle / name).chmod(0o755)
-    shutil.copy(SOURCE / "tools/gpu_check/summary.py", bundle)
-    code, text = run("bash", SOURCE / "tools/gpu_check.sh", bundle, 14, "--dry", "--only",
-                     "attention,ceilings,kernels,meter", env=env, cwd=work)
-    for line in (r"ceilings +ok", r"attention +WRONG +\d+ s", r"kernels +WRONG +out of its \d+ s; \d",
-                 r"meter +skipped +no time left", r"attention.sum: WRONG: 2 > 1"):
-        if code != 1 or not re.search(line, text):
-            sys.exit(f"no line {line}, exit code {code}\n{text}")
+    bundle = stubs(work / "bad", env, {"infinipipe": TOLD,
+                                       "gpu_check": GPU_CHECK.replace("HANGS", "kernels")})
+    code, text = run("bash", SOURCE / "tools/gpu_check.sh", bundle, 22, "--dry", "--only",
+                     "attention,ceilings,kernels,meter", env={**env, "OUT": str(work / "bad-out")})
+    must_say(text, code, 1, [r"^ceilings +ok", r"^attention +WRONG +\d+ s",
+                             r"^kernels +WRONG +out of its \d+ s; \d", r"^meter +skipped +no time left",
+                             r"^attention.sum: WRONG: 2 > 1"])
     code, text = run("bash", SOURCE / "tools/gpu_check.sh", bundle, 14, "--only", "nothing", env=env)
-    if code != 2 or "no step nothing" not in text:
-        sys.exit(f"--only nothing: exit code {code}\n{text}")
+    must_say(text, code, 2, ["no step nothing; there are: preflight ceilings"])
+
+
+def check_a_gpu_machine(work, env):
+    """What only a run that is not dry does: the card, the sanitizer, the presets, both references."""
+    bundle = stubs(work / "gpu", env,
+                   {"infinipipe": INFINIPIPE, "gpu_check": GPU_CHECK, "nvidia-smi": NVIDIA_SMI,
+                    "compute-sanitizer": SANITIZER})
+    out = work / "gpu-out"
+    code, text = run("bash", SOURCE / "tools/gpu_check.sh", bundle, 470,
+                     env={**env, "OUT": str(out), "PATH": f"{bundle}:{env['PATH']}"})
+    must_say(text, code, 1, [r"^NVIDIA H100 80GB", r"^attention +WRONG", r"^kernels +WRONG",
+                             r"^model +ok", r"^train +ok", r"^reference +ok",
+                             r"^kernels.racecheck: WRONG: sanitizer.txt",
+                             r"^train 32K: MFU, of the data sheet +40.0% .* reached"])
+    log = (out / "log.txt").read_text()
+    must_say(log, 0, 0, [r"gpu_check device --card NVIDIA H100 .* --device cuda", r"memcheck: ok",
+                         r"infinipipe profile --model.preset 1b .*--runtime.device cuda",
+                         r"train .*max_sequence_length 131072 ", r"bytes_per_stage 40e9",
+                         r"train --model.preset 8b --model.num_hidden_layers 6 .*estimate:h100", r"(reference\s+){2}"])
+    if (found := len(list(out.iterdir()))) > MOST_FILES or not (out / "trace.json.gz").exists():
+        sys.exit(f"{found} files came back, or no trace")
 
 
 def main(build, work, site):
@@ -116,7 +163,8 @@ def main(build, work, site):
                      cwd=work)
     if code != 1 or "preflight    WRONG" not in text or "has no torch" not in text:
         sys.exit(f"a machine without torch: exit code {code}\n{text}")
-    check_a_bad_day(work, {**env, "OUT": str(work / "bad-day")})
+    check_a_bad_day(work, env)
+    check_a_gpu_machine(work, env)
     print(f"a bundle of {size / 2**20:.1f} MiB; every step ran dry")
 
 

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <fstream>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ struct Setting {
   Device device = Device::kCpu;
   double seconds = 30.0;  // to take; what no longer fits is left out, and said
   std::string card;       // the GPU's name, as its driver tells
+  bool plain = false;     // the processor's own operations, to compare with
   bool small = false;     // few and small cases: for compute-sanitizer, and on the processor
 
   bool gpu() const { return device == Device::kCuda; }

@@ -1,8 +1,6 @@
 // Every kernel between products and attention, and the optimizer's: what a device's tensors get,
 // into memory that held NaN, against float64 on the processor by composed operations.
-#include "model/common/kernels.h"
-
-#include "gpu/check.h"
+#include "gpu/calls.h"
 #include "model/common/fused/launchers.h"
 #include "runtime/optimizer_loops_aten.h"
 
@@ -47,23 +45,24 @@ class Operands final {
   Random& random_;
 };
 
-void check_norm(const Shape& shape, Operands& operands, const std::string& name, Worst& worst) {
+void check_norm(const Setting& setting, const Shape& shape, Operands& operands,
+                const std::string& name, Worst& worst) {
   auto x = operands.draw({shape.tokens, shape.hidden});
   auto weight = operands.draw({shape.hidden}, at::kFloat);
   auto grad = operands.draw({shape.tokens, shape.hidden});
   auto residual = operands.draw({shape.tokens, shape.hidden});
   auto sum = operands.draw({shape.hidden}, at::kFloat);
-  const kernels::Normed found = kernels::rms_norm(x.device, weight.device, 1e-5);
+  const kernels::Normed found = on_device::rms_norm(setting, x.device, weight.device, 1e-5);
   const kernels::Normed expected = kernels::composed::rms_norm(x.exact, weight.exact, 1e-5);
   worst.add(name + "rms_norm", relative_error(found.value, expected.value));
   worst.add(name + "rms_norm.rstd", relative_error(found.rstd, expected.rstd));
   worst.add(name + "rms_norm.again",
-            relative_error(kernels::rms_norm_again(x.device, found.rstd, weight.device),
+            relative_error(on_device::rms_norm_again(setting, x.device, found.rstd, weight.device),
                            found.value) == 0.0
                 ? 0.0
                 : 1.0);
-  kernels::rms_norm_backward(grad.device, x.device, found.rstd, weight.device, residual.device,
-                             sum.device);
+  on_device::rms_norm_backward(setting, grad.device, x.device, found.rstd, weight.device,
+                               residual.device, sum.device);
   kernels::composed::rms_norm_backward(grad.exact, x.exact, expected.rstd, weight.exact,
                                        residual.exact, sum.exact);
   worst.add(name + "rms_norm_backward", relative_error(grad.device, grad.exact));
@@ -77,7 +76,7 @@ void check_rope(const Setting& setting, const Shape& shape, at::ScalarType dtype
   auto table = operands.draw({4 * shape.tokens, heads.dim}, at::kFloat);
   const at::Tensor positions = at::arange(shape.tokens, at::kLong) * 3;
   const at::Tensor there = positions.to(setting.tensors());
-  const auto found = kernels::rope_split(qkv.device, there, table.device, heads);
+  const auto found = on_device::rope_split(setting, qkv.device, there, table.device, heads);
   const auto expected = kernels::composed::rope_split(qkv.exact, positions, table.exact, heads);
   worst.add(name + "rope_split.query", relative_error(found.query, expected.query));
   worst.add(name + "rope_split.key", relative_error(found.key, expected.key));
@@ -86,16 +85,17 @@ void check_rope(const Setting& setting, const Shape& shape, at::ScalarType dtype
   const kernels::QueryKeyValue grad{exact(found.query), exact(found.key), exact(found.value)};
   worst.add(name + "rope_merge",
             relative_error(
-                kernels::rope_merge(found, there, table.device, heads, dtype),
+                on_device::rope_merge(setting, found, there, table.device, heads, dtype),
                 kernels::composed::rope_merge(grad, positions, table.exact, heads, at::kDouble)));
 }
 
-void check_swiglu(const Shape& shape, Operands& operands, const std::string& name, Worst& worst) {
+void check_swiglu(const Setting& setting, const Shape& shape, Operands& operands,
+                  const std::string& name, Worst& worst) {
   auto gate_up = operands.draw({shape.tokens, 2 * shape.intermediate});
   auto grad = operands.draw({shape.tokens, shape.intermediate});
-  const at::Tensor found = kernels::swiglu(gate_up.device);
+  const at::Tensor found = on_device::swiglu(setting, gate_up.device);
   worst.add(name + "swiglu", relative_error(found, kernels::composed::swiglu(gate_up.exact)));
-  kernels::swiglu_backward(gate_up.device, grad.device);
+  on_device::swiglu_backward(setting, gate_up.device, grad.device);
   kernels::composed::swiglu_backward(gate_up.exact, grad.exact);
   worst.add(name + "swiglu_backward", relative_error(gate_up.device, gate_up.exact));
   worst.add(name + "swiglu_backward.product", relative_error(grad.device, grad.exact));
@@ -109,10 +109,11 @@ void check_cross_entropy(const Setting& setting, const Shape& shape, Random& ran
   for (std::int64_t i = 0; i < shape.tokens; ++i)
     target[i] = static_cast<std::int64_t>(random.between(0, shape.vocab - 1));
   if (shape.tokens > 1) weight[0] = 0.0;
-  const double found = kernels::cross_entropy(logits.device, target.to(setting.tensors()),
-                                              weight.to(setting.tensors()), 0.25, true);
+  const double found =
+      number(on_device::cross_entropy(setting, logits.device, target.to(setting.tensors()),
+                                      weight.to(setting.tensors()), 0.25, true));
   const double expected =
-      kernels::composed::cross_entropy(logits.exact, target, weight, 0.25, true);
+      number(kernels::composed::cross_entropy(logits.exact, target, weight, 0.25, true));
   worst.add(name + "cross_entropy.loss", std::abs(found - expected) / expected);
   worst.add(name + "cross_entropy.gradient", relative_error(logits.device, logits.exact));
 }
@@ -160,9 +161,9 @@ void check_kernels(const Setting& setting, Report& report) {
       Random random(5, i);
       Operands operands(setting, dtype, random);
       poison(setting);
-      check_norm(shapes[i], operands, name, worst);
+      check_norm(setting, shapes[i], operands, name, worst);
       check_rope(setting, shapes[i], dtype, operands, name, worst);
-      check_swiglu(shapes[i], operands, name, worst);
+      check_swiglu(setting, shapes[i], operands, name, worst);
       check_cross_entropy(setting, shapes[i], random, operands, name, worst);
     }
     worst.tell(report, dtype == at::kFloat ? 1e-5 : 1e-2);

@@ -2,7 +2,7 @@
 // kind; the same batch in one, two and four stages, cut and whole; and a curve of training.
 #include <ATen/Parallel.h>
 
-#include "gpu/check.h"
+#include "gpu/calls.h"
 #include "support/random_case.h"
 
 namespace infinipipe::gpu_check {
@@ -25,6 +25,7 @@ Engine::Options engine_options(const Setting& setting, const Case& c, Dtype dtyp
   Engine::Options options = testing::engine_options(c.model, c.plan, dtype);
   options.device = setting.device;
   options.longest = 100;
+  take_path(options, setting);
   return options;
 }
 
@@ -114,6 +115,7 @@ void check_curve(const Setting& setting, Report& report) {
   const int steps = setting.small ? 5 : 20;
   Setting processor = setting;
   processor.device = Device::kCpu;
+  processor.plain = true;
   const std::vector<double> found = curve(setting, steps), expected = curve(processor, steps);
   Worst worst;
   for (std::size_t i = 0; i < found.size(); ++i)

@@ -2,12 +2,8 @@
 // the table in docs/gpu.md, FLOPs those of core/layer_costs.h; shares of the ceilings are the
 // summary's work.
 #include "core/layer_costs.h"
-#include "gpu/check.h"
-#include "model/common/attention/attention.h"
+#include "gpu/calls.h"
 #include "model/common/fused/launchers.h"
-#include "model/common/head.h"
-#include "model/common/kernels.h"
-#include "model/common/linear.h"
 #include "runtime/optimizer_loops_aten.h"
 
 namespace infinipipe::gpu_check {
@@ -44,13 +40,16 @@ class Operations final {
     const double pairs =
         static_cast<double>(tokens) * static_cast<double>(tokens) - context * context;
     const double flops = layer_flops_per_token2(model_) * pairs;
-    AttentionResult result = attention_forward(heads, query, key, value, slices);
+    AttentionResult result =
+        on_device::attention_forward(setting_, heads, query, key, value, slices);
     const std::string what =
         "attention." + label(tokens) + "." + std::to_string(pieces) + "_pieces";
-    rate(what + ".forward", flops, tokens > 65536 ? 3 : 7,
-         [&](int) { result = attention_forward(heads, query, key, value, slices); });
+    rate(what + ".forward", flops, tokens > 65536 ? 3 : 7, [&](int) {
+      result = on_device::attention_forward(setting_, heads, query, key, value, slices);
+    });
     rate(what + ".backward", kAttentionBackward * flops, tokens > 65536 ? 3 : 7, [&](int) {
-      attention_backward(heads, grad, {query, key, value}, result, slices);
+      on_device::attention_backward(setting_, heads, grad,
+                                    kernels::QueryKeyValue{query, key, value}, result, slices);
     });
   }
 
@@ -66,10 +65,12 @@ class Operations final {
                      value = draw(tokens, heads.kv_width());
     AttentionResult result;
     const std::string what = "packed." + label(tokens) + "_of_" + std::to_string(document);
-    seconds(what + ".forward", 7,
-            [&](int) { result = attention_forward(heads, query, key, value, slices); });
+    seconds(what + ".forward", 7, [&](int) {
+      result = on_device::attention_forward(setting_, heads, query, key, value, slices);
+    });
     seconds(what + ".backward", 7, [&](int) {
-      attention_backward(heads, grad, {query, key, value}, result, slices);
+      on_device::attention_backward(setting_, heads, grad,
+                                    kernels::QueryKeyValue{query, key, value}, result, slices);
     });
   }
 
@@ -112,9 +113,11 @@ class Operations final {
     const at::Tensor x = draw(tokens, in), grad = draw(tokens, out);
     const double flops = 2.0 * static_cast<double>(tokens * in * out);
     const std::string what = "linear." + label(tokens);
-    rate(what + ".forward", flops, 7, [&](int) { linear::apply(x, weight); });
-    rate(what + ".input_grad", flops, 7, [&](int) { linear::input_grad(grad, weight); });
-    rate(what + ".weight_grad", flops, 7, [&](int) { linear::weight_grad(grad, x, weight); });
+    rate(what + ".forward", flops, 7, [&](int) { on_device::apply(setting_, x, weight); });
+    rate(what + ".input_grad", flops, 7,
+         [&](int) { on_device::input_grad(setting_, grad, weight); });
+    rate(what + ".weight_grad", flops, 7,
+         [&](int) { on_device::weight_grad(setting_, grad, x, weight); });
     if (!setting_.gpu())
       return report_.skipped(name_ + what + ".weight_grad_in_place", "needs a GPU");
     rate(what + ".weight_grad_in_place", flops, 7,
@@ -144,23 +147,25 @@ class Operations final {
     at::Tensor sum = at::zeros({hidden}, setting_.of(at::kFloat));
     const at::Tensor positions = at::arange(tokens, setting_.of(at::kLong));
     const at::Tensor table = at::randn({tokens, heads.dim}, setting_.of(at::kFloat));
-    const at::Tensor rstd = kernels::rms_norm(x[0], weight, 1e-5).rstd;
+    const at::Tensor rstd = on_device::rms_norm(setting_, x[0], weight, 1e-5).rstd;
     const auto d = static_cast<double>(hidden), w = static_cast<double>(width),
                m = static_cast<double>(middle);
-    moved("rms_norm" + at, 4 * d * t, [&](int i) { kernels::rms_norm(of(x, i), weight, 1e-5); });
+    moved("rms_norm" + at, 4 * d * t,
+          [&](int i) { on_device::rms_norm(setting_, of(x, i), weight, 1e-5); });
     moved("rms_norm_backward" + at, 6 * d * t, [&](int i) {
       at::Tensor g = of(grad, i);
-      kernels::rms_norm_backward(g, of(x, i), rstd, weight, {}, sum);
+      on_device::rms_norm_backward(setting_, g, of(x, i), rstd, weight, at::Tensor(), sum);
     });
     kernels::QueryKeyValue split;
-    moved("rope_split" + at, 4 * w * t,
-          [&](int i) { split = kernels::rope_split(of(qkv, i), positions, table, heads); });
+    moved("rope_split" + at, 4 * w * t, [&](int i) {
+      split = on_device::rope_split(setting_, of(qkv, i), positions, table, heads);
+    });
     moved("rope_merge" + at, 4 * w * t,
-          [&](int) { kernels::rope_merge(split, positions, table, heads, kType); });
-    moved("swiglu" + at, 6 * m * t, [&](int i) { kernels::swiglu(of(gate_up, i)); });
+          [&](int) { on_device::rope_merge(setting_, split, positions, table, heads, kType); });
+    moved("swiglu" + at, 6 * m * t, [&](int i) { on_device::swiglu(setting_, of(gate_up, i)); });
     moved("swiglu_backward" + at, 12 * m * t, [&](int i) {
       at::Tensor gate = of(gate_up, i), g = of(middle_grad, i);
-      kernels::swiglu_backward(gate, g);
+      on_device::swiglu_backward(setting_, gate, g);
     });
   }
 
@@ -172,8 +177,8 @@ class Operations final {
     Weight norm{
         at::ones({d}, setting_.of(at::kFloat)), {}, at::zeros({d}, setting_.of(at::kFloat))};
     Weight projection{draw(v, d), {}, at::zeros({v, d}, setting_.of(at::kFloat))};
-    const WorkClock clock{nullptr, setting_.tensors()};
-    Head head(model_, norm, projection, block, clock);
+    const auto context = head_context(setting_);
+    Head head(model_, norm, projection, block, context);
     const at::Tensor hidden = draw(tokens, d);
     ChunkTargets targets{at::zeros({tokens}, setting_.of(at::kLong)),
                          at::ones({tokens}, setting_.of(at::kFloat)), 1.0};

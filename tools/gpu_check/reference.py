@@ -109,6 +109,18 @@ class Trainer:
             for layer in self.model.layers:
                 layer.compile()
 
+    def fits(self, tokens):
+        """Whether a step fits without recomputation; else all layers run again."""
+        try:
+            self.step(tokens, False)
+            return True
+        except torch.OutOfMemoryError:
+            pass  # what the error holds must go before anything else runs
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        torch.cuda.empty_cache()
+        return False
+
     def step(self, tokens, again):
         ids = torch.randint(self.vocab, (1, tokens), device=self.device)
         loss = self.model.loss(ids, again)
@@ -141,13 +153,8 @@ def main():
             line = {"step": "reference", "name": f"{how}.{name}.tokens_per_second",
                     "unit": "tokens/s"}
             try:
-                # As many layers again as memory forces: none, or all.
-                again = False
-                try:
-                    trainer.step(tokens, again)
-                except torch.OutOfMemoryError:
-                    again = True
-                    trainer.step(tokens, again)
+                again = not trainer.fits(tokens)
+                trainer.step(tokens, again)
                 times = []
                 while len(times) < 5 and (len(times) < 2 or time.monotonic() < end):
                     begin = time.monotonic()

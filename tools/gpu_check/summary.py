@@ -75,6 +75,13 @@ def training(table, metrics, reference, peak):
         if other:
             table.add(f"train {name}: over plain PyTorch", rate / other if rate else None, "{:.2f}",
                       ">= 1, aim 1.2", lambda x: x >= 1)
+    for m8 in sorted({m["run"] for m in metrics if m["run"].startswith("8b-shape_")}):
+        mine = steady([m for m in metrics if m["run"] == m8])
+        table.add(f"train {m8}: tokens/s", median([m["tokens_per_second"] for m in mine]), "{:.0f}")
+        if peak:
+            table.add(f"train {m8}: MFU, of the data sheet",
+                      median([m["flops_per_second"] / peak for m in mine]), "{:.1%}", "aim 50%",
+                      lambda x: x >= 0.5)
     budget = [m for m in metrics if m["run"].startswith("budget_")]
     if budget:
         limit = float(budget[0]["run"].split("_")[1])
