@@ -44,7 +44,13 @@ SystemResult AttentionBalanced::run_setting(int setting, const std::vector<Token
   if (limit > 0.0 && cost.fixed_bytes(0) > limit) return best;
   GroupLoad all = cost.no_load();
   for (const Tokens length : sequences) all.add(length);
-  const Seconds lower = kRoundingGuard * cost.least(all) * cost.group() / context_.devices;
+  // No balancer cuts a sequence in time: the longest is in one micro-batch.
+  GroupLoad longest = cost.no_load();
+  longest.add(*std::max_element(sequences.begin(), sequences.end()));
+  if (run_lanes(context_, s.stages, cost.group(), {{{&cost, longest}}}).status != SystemStatus::kOk)
+    return best;
+  const Seconds lower = kRoundingGuard * std::max(cost.least(all) * cost.group() / context_.devices,
+                                                  cost.least(longest));
   best.lower_bound = lower;
   if (lower >= enough) {
     best.status = SystemStatus::kOk;
@@ -60,6 +66,7 @@ SystemResult AttentionBalanced::run_setting(int setting, const std::vector<Token
     const Lane lane(static_cast<std::size_t>(count), {&cost, part});
     SystemResult next = run_lanes(context_, s.stages, cost.group(), {lane});
     if (next.status != SystemStatus::kOk) continue;
+    next.seconds = std::max(next.seconds, cost.least(longest));
     if (next.seconds >= best.seconds) break;
     best = std::move(next);
     best.lower_bound = lower;
@@ -75,9 +82,10 @@ SystemResult AttentionBalanced::run_setting(int setting, const std::vector<Token
   return best;
 }
 
-std::string AttentionBalanced::out_of_memory(const std::vector<Tokens>&) const {
-  return name() + ": none of " + std::to_string(costs_.size()) + " settings fits within " +
-         format_bytes(context_.limit());
+std::string AttentionBalanced::out_of_memory(const std::vector<Tokens>& sequences) const {
+  const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
+  return name() + ": a sequence of " + format_count(longest) + " tokens fits at none of " +
+         std::to_string(costs_.size()) + " settings within " + format_bytes(context_.limit());
 }
 
 }  // namespace

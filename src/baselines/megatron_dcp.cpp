@@ -37,8 +37,8 @@ class MegatronDcp final : public StaticSystem {
   std::string out_of_memory(const std::vector<Tokens>& sequences) const override;
 
   Seconds bound(const Choice& choice, const std::vector<Tokens>& sequences) const;
-  SystemResult step(const Choice& choice, const std::vector<Tokens>& sequences,
-                    Tokens per_rank) const;
+  SystemResult step(const Choice& choice, const std::vector<Tokens>& sequences, Tokens per_rank,
+                    std::size_t least) const;
 
   SystemContext context_;
   std::vector<Choice> choices_;
@@ -61,18 +61,18 @@ Seconds MegatronDcp::bound(const Choice& choice, const std::vector<Tokens>& sequ
   return kRoundingGuard * std::max(work, alone);
 }
 
-// A rank holds `per_rank` tokens of a micro-batch: a sequence takes the least degree that has room
-// for it, and sequences of one degree are packed together. Groups are neighbouring ranks, as the
-// communicators that Megatron makes beforehand are. Dearest first, each micro-batch goes to the
-// ranks that are free first.
+// A rank holds `per_rank` tokens of a micro-batch: a sequence takes the least degree, from the
+// given one on, that has room for it, and sequences of one degree are packed together. Groups are
+// neighbouring ranks, as the communicators that Megatron makes beforehand are. Dearest first, each
+// micro-batch goes to the ranks that are free first.
 SystemResult MegatronDcp::step(const Choice& choice, const std::vector<Tokens>& sequences,
-                               Tokens per_rank) const {
+                               Tokens per_rank, std::size_t least) const {
   const MegatronSetting& layout = choice.layout;
   SystemResult none;
   none.status = SystemStatus::kOutOfMemory;
   std::vector<Bin> of_degree(choice.costs.size());
   for (std::size_t i = 0; i < sequences.size(); ++i) {
-    std::size_t c = 0;
+    std::size_t c = least;
     while (c < choice.costs.size() && sequences[i] > per_rank * choice.costs[c].setting().context)
       ++c;
     if (c == choice.costs.size()) return none;
@@ -110,7 +110,6 @@ SystemResult MegatronDcp::step(const Choice& choice, const std::vector<Tokens>& 
   std::vector<Seconds> work(ranks, 0.0);
   std::vector<std::size_t> rows(ranks, 0);
   std::vector<std::vector<GroupShare>> shown;
-  std::vector<int> degrees(choice.costs.size(), 0);
   for (MicroBatch& micro : micro_batches) {
     const auto degree = static_cast<std::size_t>(micro.cost->setting().context);
     std::size_t first = 0;
@@ -132,19 +131,22 @@ SystemResult MegatronDcp::step(const Choice& choice, const std::vector<Tokens>& 
     if (shown.size() <= row) shown.resize(row + 1);
     const int devices = micro.cost->group() * layout.stages;
     shown[row].push_back({devices, std::move(micro.bin), micro.seconds});
-    ++degrees[static_cast<std::size_t>(micro.cost - choice.costs.data())];
   }
   SystemResult result = run_lanes(context_, layout.stages, layout.tensor, lanes);
-  Json by_degree = Json::object();
-  for (std::size_t c = 0; c < degrees.size(); ++c) {
-    if (degrees[c] > 0) by_degree[std::to_string(choice.costs[c].setting().context)] = degrees[c];
+  Json groups = Json::array();
+  for (const std::vector<GroupShare>& row : shown) {
+    Json degrees = Json::array();
+    for (const GroupShare& group : row)
+      degrees.push_back(group.devices / (layout.tensor * layout.stages));
+    groups.push_back({{"degrees", std::move(degrees)}});
   }
   result.settings = {{"tensor_parallel", layout.tensor},
                      {"stages", layout.stages},
                      {"ranks", layout.data},
                      {"recomputed_layers", layout.recompute},
                      {"tokens_per_rank", per_rank},
-                     {"micro_batches_by_context_parallel", std::move(by_degree)},
+                     {"micro_batches", shown.size()},
+                     {"groups", std::move(groups)},
                      {"zero", 1}};
   result.micro_batches = std::move(shown);
   return result;
@@ -169,8 +171,9 @@ SystemResult MegatronDcp::run_setting(int setting, const std::vector<Tokens>& se
   const int most = choice.costs.back().setting().context;
   Tokens per_rank = (longest + most - 1) / most;
   for (int i = 0; i < kSizes; ++i, per_rank *= 2) {
-    SystemResult next = step(choice, sequences, per_rank);
-    if (next.status == SystemStatus::kOk && next.seconds < best.seconds) {
+    for (std::size_t least = 0; least < choice.costs.size(); ++least) {
+      SystemResult next = step(choice, sequences, per_rank, least);
+      if (next.status != SystemStatus::kOk || next.seconds >= best.seconds) continue;
       best = std::move(next);
       best.lower_bound = lower;
     }

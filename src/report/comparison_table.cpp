@@ -24,6 +24,7 @@ std::string settings_text(const Json& settings) {
   add("stages", "PP ", "");
   add("tensor_parallel", "TP ", "");
   add("context_parallel", "CP ", "");
+  add("ranks", "", " ranks");
   add("sequence_parallel", "SP ", "");
   add("data_parallel", "DP ", "");
   add("schedule", "", "");

@@ -280,8 +280,7 @@ TEST(Systems, OutOfMemorySaysWhatDidNotFit) {
   for (const char* name : kAnalytic) {
     const SystemResult result = make_system(name, context)->run({100, 1000000});
     EXPECT_EQ(result.status, SystemStatus::kOutOfMemory) << name;
-    if (std::string(name) != "attention-balanced")
-      EXPECT_THAT(result.reason, ::testing::HasSubstr("1,000,000 tokens")) << name;
+    EXPECT_THAT(result.reason, ::testing::HasSubstr("1,000,000 tokens")) << name;
     EXPECT_EQ(result.reason.find('\n'), std::string::npos);
     EXPECT_EQ(result.seconds, 0.0);
     EXPECT_TRUE(result.settings.is_object());
@@ -305,7 +304,7 @@ TEST(Systems, DynamicContextParallelismIsBetweenStaticOneAndPerfectBalance) {
     ++compared;
     ASSERT_EQ(dynamic.status, SystemStatus::kOk) << dynamic.reason;
     ASSERT_EQ(balanced.status, SystemStatus::kOk) << balanced.reason;
-    EXPECT_LE(dynamic.seconds, 1.1 * fixed.seconds) << "packs each degree on its own";
+    EXPECT_LE(dynamic.seconds, 1.01 * fixed.seconds) << "sizes of micro-batches are rounded";
     EXPECT_LE(balanced.seconds, dynamic.seconds) << round;
     gain = std::max(gain, fixed.seconds / dynamic.seconds);
   }
