@@ -15,6 +15,7 @@
 #include "dist/lost_connection.h"
 #include "infinipipe/base/error.h"
 #include "model/common/chunk_state.h"
+#include "model/common/to_device.h"
 
 namespace infinipipe {
 
@@ -85,8 +86,8 @@ StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommu
   }
   const MemoryScope scope(meter_, MemoryPurpose::kOptimizer);
   const TensorGroup& replicas = comm_->replicas();
-  optimizer_ = std::make_unique<AdamW>(options_.optimizer, model_->parameters(), replicas.rank(),
-                                       replicas.size());
+  optimizer_ = std::make_unique<AdamW>(options_.optimizer, model_->parameters(), model_->path(),
+                                       replicas.rank(), replicas.size());
 }
 
 // The matrix library takes its workspace on a device with its first product, and keeps it.
@@ -281,20 +282,20 @@ void StageExecutor::forward(Step& step, const Instruction& instruction, const at
   const Chunk& chunk = step.replica.chunk(instruction);
   const at::Device device = options_.model.device;
   const ChunkWork work = chunk_work(step.input, chunk, stage_);
-  const at::Tensor from = first() ? chunk_tokens(step.input, chunk).to(device) : input;
+  const at::Tensor from = first() ? to_device(chunk_tokens(step.input, chunk), device) : input;
   ChunkTargets targets;
   if (last()) {
     const bool wide = options_.model.dtype == at::kDouble;
     targets = chunk_targets(step.input, chunk, wide ? at::kDouble : at::kFloat);
-    targets.target = targets.target.to(device);
-    targets.weight = targets.weight.to(device);
+    targets.target = to_device(targets.target, device);
+    targets.weight = to_device(targets.weight, device);
   }
   StageModel::Output out =
       model_->forward(work, from, last() ? &targets : nullptr, store_, !step.input.evaluation);
   const std::pair key(instruction.pipeline, instruction.chunk);
   if (last()) {
     step.losses[key] = out.loss.item<double>();
-    if (out.terms.defined()) keep_terms(step, work, out.terms);
+    if (out.terms.defined()) keep_terms(step, work, out.terms.to(at::kCPU));
   } else {
     send(step, next(), Flow::kActivation, instruction, std::move(out.output));
   }
@@ -473,7 +474,7 @@ StageExecutor::Update StageExecutor::optimizer_step(int step) {
       end_work();
     } else if (options_.model.check_finite) {
       for (const Parameter& parameter : model_->parameters()) {
-        if (std::isfinite(sum_of_squares(parameter.grad))) continue;
+        if (std::isfinite(sum_of_squares(model_->path(), parameter.grad))) continue;
         update.not_finite = "the gradient of " + parameter.name;
         break;
       }

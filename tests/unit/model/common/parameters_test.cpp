@@ -125,12 +125,12 @@ TEST(Linear, WidenedHalfPrecisionProductsAgree) {
   Weight weight{master.to(at::kBFloat16), master, at::ones({40, 24})};
   const at::Tensor exact_x = x.to(at::kDouble), exact_w = weight.value.to(at::kDouble);
   const at::Tensor exact_y = y.to(at::kDouble);
-  EXPECT_LE(relative_error(linear::apply(x, weight), at::matmul(exact_x, exact_w.t())), 4e-3);
-  EXPECT_LE(
-      relative_error(linear::apply_add(y, x, weight), exact_y + at::matmul(exact_x, exact_w.t())),
-      4e-3);
-  EXPECT_LE(relative_error(linear::input_grad(y, weight), at::matmul(exact_y, exact_w)), 4e-3);
-  linear::weight_grad(y, x, weight);
+  EXPECT_LE(relative_error(linear::apply({}, x, weight), at::matmul(exact_x, exact_w.t())), 4e-3);
+  EXPECT_LE(relative_error(linear::apply_add({}, y, x, weight),
+                           exact_y + at::matmul(exact_x, exact_w.t())),
+            4e-3);
+  EXPECT_LE(relative_error(linear::input_grad({}, y, weight), at::matmul(exact_y, exact_w)), 4e-3);
+  linear::weight_grad({}, y, x, weight);
   EXPECT_LE(relative_error(weight.grad, 1.0 + at::matmul(exact_y.t(), exact_x)), 4e-3);
 }
 
