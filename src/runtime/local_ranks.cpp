@@ -70,6 +70,10 @@ LocalRanks::LocalRanks(const EngineOptions& options,
     : processes_(options.ranks) {
   memory::install();
   memory::set_pooled(options.pooled_allocator);
+  if (options.device != Device::kCpu) {
+    device_ = rank_device(options.device, place_on_machine(options, 0));
+    prefer_growing_segments();
+  }
   layout_ = {static_cast<int>(options.stages.size()), options.replicas};
   for (std::size_t i = 0; i < endpoints.size(); ++i) {
     const StageId stage = endpoints[i]->stage();
@@ -88,6 +92,12 @@ LocalRanks::LocalRanks(const EngineOptions& options,
     if (thrown == nullptr) thrown = error;
   }
   if (thrown != nullptr) std::rethrow_exception(thrown);
+}
+
+LocalRanks::~LocalRanks() {
+  threads_.clear();
+  kept_.clear();
+  release_cached(device_);
 }
 
 void LocalRanks::start(const Command& command, TimePoint origin) {

@@ -16,6 +16,7 @@
 #include "infinipipe/base/error.h"
 #include "model/common/chunk_state.h"
 #include "model/common/to_device.h"
+#include "runtime/cuda_devices.h"
 
 namespace infinipipe {
 
@@ -29,6 +30,12 @@ Seconds seconds(Clock::duration duration) {
 
 Bytes& of(MemoryByPurpose& bytes, MemoryPurpose purpose) {
   return bytes[static_cast<std::size_t>(purpose)];
+}
+
+// The reason alone: CUDA's go on with advice on how to debug a kernel.
+std::string first_line(const c10::Error& error) {
+  const std::string text = error.what_without_backtrace();
+  return text.substr(0, text.find('\n'));
 }
 
 }  // namespace
@@ -99,6 +106,15 @@ void StageExecutor::warm_up_libraries() const {
   synchronize();
 }
 
+std::string StageExecutor::out_of_memory(const c10::Error& error) const {
+  const auto reserved = static_cast<Bytes>(reserved_bytes(options_.model.device));
+  return first_line(error) + " The stage's tensors take " +
+         format_bytes(static_cast<Bytes>(meter_.live())) + ", at most " +
+         format_bytes(static_cast<Bytes>(meter_.peak())) +
+         (reserved > 0.0 ? ", of " + format_bytes(reserved) + " that the allocator took" : "") +
+         "; lower memory.bytes_per_stage below what it has, or take more stages";
+}
+
 StageExecutor::~StageExecutor() {
   optimizer_.reset();
   model_.reset();
@@ -129,8 +145,10 @@ auto StageExecutor::guarded(const Body& body) {
     throw;
   } catch (const LostConnection& lost) {
     comm_->abort({stage_, current_work_, lost.what(), comm_->replica(), lost.rank()});
+  } catch (const c10::OutOfMemoryError& error) {
+    comm_->abort({stage_, current_work_, out_of_memory(error), replica()});
   } catch (const c10::Error& error) {
-    comm_->abort({stage_, current_work_, error.what_without_backtrace(), replica()});
+    comm_->abort({stage_, current_work_, first_line(error), replica()});
   } catch (const std::exception& error) {
     comm_->abort({stage_, current_work_, error.what(), replica()});
   } catch (...) {

@@ -133,6 +133,9 @@ class StageExecutor final {
   StageId next() const { return StageId(stage_.value() + 1); }
   StageId previous() const { return StageId(stage_.value() - 1); }
 
+  // What to say where the device had no memory left.
+  std::string out_of_memory(const c10::Error& error) const;
+
   void begin_work(int step);  // of current_work_
   void end_work();
 

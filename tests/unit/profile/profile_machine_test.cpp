@@ -177,6 +177,12 @@ TEST(Machine, HasANameAndMemory) {
   EXPECT_DOUBLE_EQ(machine_bytes_per_stage(0), one);
 }
 
+TEST(Machine, MostOfAGpuIsForTensors) {
+  constexpr Bytes kGiB = 1024.0 * 1024 * 1024;
+  EXPECT_DOUBLE_EQ(usable_gpu_bytes(80 * kGiB), 73 * kGiB);
+  EXPECT_DOUBLE_EQ(usable_gpu_bytes(2 * kGiB), 1 * kGiB);
+}
+
 TEST(Machine, OfSeveralHostsTheOneWithTheLeastForARankCounts) {
   const auto ranks = [](std::vector<std::pair<std::string, Bytes>> hosts) {
     std::vector<RankFacts> facts;

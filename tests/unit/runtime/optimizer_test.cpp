@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "runtime/allocator.h"
 #include "runtime/optimizer_loops_aten.h"
 #include "support/host_launchers.h"
 
@@ -173,6 +174,25 @@ TEST(DeviceLoops, FollowTheProcessorsLoops) {
     EXPECT_NEAR(device_loops::sum_of_squares(launchers, both),
                 sum_of_squares({}, grad) + sum_of_squares({}, a[0]), 1e-3);
   }
+}
+
+// Composed operations hold no copy of a whole parameter, in float64 or otherwise.
+TEST(DeviceLoops, HoldLittleForThemselves) {
+  memory::install();
+  const std::int64_t count = 2 * device_loops::kBlockElements + 5;
+  const at::Tensor weight = at::ones({count}, at::dtype(at::kFloat));
+  const at::Tensor exp_avg = at::zeros_like(weight), exp_avg_sq = at::zeros_like(weight);
+  MemoryMeter& meter = memory::acquire_meter();
+  {
+    const MemoryScope scope(meter, MemoryPurpose::kWorkspace);
+    const double squares = device_loops::sum_of_squares(nullptr, {&weight, 1});
+    EXPECT_EQ(squares, static_cast<double>(count));
+    device_loops::adamw(nullptr, weight, weight, exp_avg, exp_avg_sq, {}, {});
+  }
+  const std::int64_t block = 8 * device_loops::kBlockElements;
+  EXPECT_GE(meter.peak(), block);  // it does count
+  EXPECT_LE(meter.peak(), block + (1 << 16));
+  memory::release_meter(meter);
 }
 
 class AdamWPrecision : public ::testing::TestWithParam<at::ScalarType> {};

@@ -86,6 +86,27 @@ INSTANTIATE_TEST_SUITE_P(Sizes, HeadTest,
                          ::testing::Values(Sizes{4, 5, 1024}, Sizes{200, 61, 64}, Sizes{64, 61, 64},
                                            Sizes{65, 257, 1}, Sizes{300, 32000, 1024}));
 
+// A GPU reads the whole projection for each block, however large the vocabulary is.
+TEST(Head, BlocksSuitThePath) {
+  ModelSpec model = testing::small_model();
+  const auto block = [&](std::int64_t vocabulary, const ComputePath& path, Tokens most) {
+    model.vocab_size = vocabulary;
+    Weight norm, projection;
+    StageContext context;
+    context.path = path;
+    return Head(model, norm, projection, most, context).block();
+  };
+  const fused::Launchers launchers;
+  const ComputePath fused{.device = true, .launchers = &launchers}, composed{.device = true};
+  EXPECT_EQ(block(128256, {}, 0), Head::kLeastBlock);
+  EXPECT_EQ(block(32000, {}, 0), Head::kBlockLogits / 32000);
+  EXPECT_EQ(block(61, {}, 0), Head::kBlockTokens);
+  EXPECT_EQ(block(61, {}, 100), 100);
+  EXPECT_EQ(block(128256, fused, 0), Head::kDeviceBlock);
+  EXPECT_EQ(block(128256, composed, 0), Head::kComposedBlock);
+  EXPECT_EQ(block(128256, fused, 100), 100);
+}
+
 // With a vocabulary of 32K nothing of the size tokens x vocabulary or tokens x tokens exists, in
 // the whole stage, forward and backward.
 TEST(Head, LogitsExistForOneBlockOnly) {
