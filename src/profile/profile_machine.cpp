@@ -78,6 +78,7 @@ class Measurement final {
     engine.device = options.device;
     engine.threads_per_stage = options.threads_per_stage;
     engine.pooled_allocator = options.pooled_allocator;
+    engine.path = options.path;
     engine.seed = options.seed;
     engine.longest = options.longest;
     engine.ranks = options.ranks;
@@ -116,7 +117,9 @@ class Measurement final {
       // Recomputation adds up to a third.
       return 1.15 * sum * static_cast<double>(options_.model.num_hidden_layers);
     };
-    const std::vector<Tokens> probe_lengths(4, std::min<Tokens>(512, options_.longest));
+    // A GPU that has little to do waits for its next call, and would pass for a slow one.
+    const Tokens busy = options_.device == Device::kCpu ? 512 : 8192;
+    const std::vector<Tokens> probe_lengths(4, std::min(busy, options_.longest));
     std::vector<DesignGroup> probe_groups(2);
     std::vector<const DesignGroup*> probe;
     for (DesignGroup& group : probe_groups) {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "infinipipe/core/config.h"
 #include "infinipipe/core/plan.h"
 #include "infinipipe/cost/profile.h"
+#include "model/common/compute_path.h"
 
 namespace infinipipe {
 
@@ -25,9 +27,10 @@ struct ProfileOptions {
   int threads_per_stage = 1;
   // That training will have. One alone is measured, but all share the machine's memory.
   int replicas = 1;
-  bool pooled_allocator = true;  // Engine::Options
-  Tokens longest = 16384;        // the longest document that training will see
-  Seconds seconds = 60.0;        // to spend on measuring, roughly; the least is four rounds
+  bool pooled_allocator = true;     // Engine::Options
+  std::optional<ComputePath> path;  // likewise
+  Tokens longest = 16384;           // the longest document that training will see
+  Seconds seconds = 60.0;           // to spend on measuring, roughly; the least is four rounds
   // So many groups of the design, in the least number of rounds, whatever the time; 0: as many as
   // `seconds` allows. What is measured of memory then depends on no clock.
   int groups = 0;
@@ -71,10 +74,16 @@ ProfileResult profile_machine(const ProfileOptions& options);
 // "AMD EPYC 7763, 2 cores, 23.4 GiB"; for CUDA the GPU's name and the processor's.
 std::string machine_name(Device device = Device::kCpu);
 // Bytes that a stage may take on this machine: its memory (that of its control group, where that is
-// less; for CUDA the GPU's), less three tenths and half a GiB for everything else and what the
-// allocator's blocks take beyond their tensors, shared by the stages that share it: all of them,
-// or, where `ranks` are processes, those of each host, of which the one that has least counts.
+// less), less three tenths and half a GiB for everything else and what the allocator's blocks take
+// beyond their tensors; for CUDA usable_gpu_bytes() of the smallest GPU. Shared by the stages that
+// share it: all of them, or, where `ranks` are processes, those of each host, of which the one that
+// has least counts.
 Bytes machine_bytes_per_stage(int stages, Device device = Device::kCpu,
                               std::span<const RankFacts> ranks = {});
+
+// What tensors may take of a GPU's memory: all but 2 GiB, for the driver's context, libraries'
+// workspace and code, and a sixteenth, for what the caching allocator holds beside live tensors. At
+// least half of it.
+Bytes usable_gpu_bytes(Bytes total);
 
 }  // namespace infinipipe

@@ -352,25 +352,24 @@ Packed packed_of(const Inputs& own, std::span<const AttentionSlice> slices) {
   return packed;
 }
 
-// What later slices added for keys of the run's slices joins the run's own.
-void add_later(std::span<AttentionSlice> slices, Backward& own) {
-  const auto acc = accumulate_dtype(own.key.scalar_type());
-  const auto add = [&](at::Tensor& sum, at::Tensor AttentionSlice::*member) {
-    std::int64_t row = 0;
-    for (AttentionSlice& slice : slices) {
-      const std::int64_t size = slice.end - slice.begin;
-      at::Tensor later = std::exchange(slice.*member, at::Tensor());
-      if (later.defined() && slices.size() == 1) {
-        sum = later.view(sum.sizes()).add_(sum);
-      } else if (later.defined()) {
-        sum = sum.to(acc);
-        sum.narrow(0, row, size).add_(later.view({size, sum.size(1), sum.size(2)}));
-      }
-      row += size;
-    }
-  };
-  add(own.key, &AttentionSlice::key_grad);
-  add(own.value, &AttentionSlice::value_grad);
+// Some rows add up several parts, so that gradients are in acc.
+bool adds_up(std::span<const Run> runs, std::span<const AttentionSlice> slices) {
+  return std::ranges::any_of(runs, [](const Run& run) { return !run.plain; }) ||
+         std::ranges::any_of(slices, [](const auto& slice) { return slice.key_grad.defined(); });
+}
+
+// The rows of a gradient that adds up: what later slices added, where that is all of it.
+at::Tensor begun(const at::Tensor& like, std::span<AttentionSlice> slices,
+                 at::Tensor AttentionSlice::*member) {
+  if (slices.size() == 1 && (slices[0].*member).defined())
+    return std::exchange(slices[0].*member, at::Tensor());
+  at::Tensor grad =
+      at::zeros(like.sizes(), like.options().dtype(accumulate_dtype(like.scalar_type())));
+  for (AttentionSlice& slice : slices) {
+    const at::Tensor later = std::exchange(slice.*member, at::Tensor());
+    if (later.defined()) grad.narrow(0, slice.begin, slice.end - slice.begin).copy_(later);
+  }
+  return grad;
 }
 
 }  // namespace
@@ -391,10 +390,11 @@ AttentionResult forward(const ComputePath& path, const kernels::Heads& heads,
     return slice_forward(own, its[0].context, path.attention_keys);
   };
   const std::vector<Run> runs = runs_of(slices, heads.window);
-  if (runs.size() == 1) {
+  if (runs.size() == 1 && runs[0].plain) {
     const Forward only = attend(runs[0]);
     return {only.output.reshape(query.sizes()), only.lse.contiguous()};
   }
+  // There from the start, so that a slice with a context holds alike alone and beside others.
   AttentionResult result{at::empty(query.sizes(), query.options()),
                          at::empty({query.size(0), heads.query},
                                    query.options().dtype(accumulate_dtype(query.scalar_type())))};
@@ -410,22 +410,21 @@ AttentionResult forward(const ComputePath& path, const kernels::Heads& heads,
 kernels::QueryKeyValue backward(const ComputePath& path, const kernels::Heads& heads,
                                 const at::Tensor& output_grad, const kernels::QueryKeyValue& saved,
                                 const AttentionResult& result, std::span<AttentionSlice> slices) {
-  const auto type = saved.query.scalar_type();
-  const auto acc = accumulate_dtype(type);
   const std::vector<Run> runs = runs_of(slices, heads.window);
-  bool sums = false;  // some rows add up several parts
-  for (const Run& run : runs) sums = sums || !run.plain;
-  for (const AttentionSlice& slice : slices) sums = sums || slice.key_grad.defined();
-  const auto final_type = sums ? acc : type;
-
+  const bool sums = adds_up(runs, slices);
   kernels::QueryKeyValue grad;
+  if (sums) {
+    const auto acc = accumulate_dtype(saved.query.scalar_type());
+    grad = {at::empty(saved.query.sizes(), saved.query.options().dtype(acc)),
+            begun(saved.key, slices, &AttentionSlice::key_grad),
+            begun(saved.value, slices, &AttentionSlice::value_grad)};
+  }
   for (const Run& run : runs) {
-    const auto rows = [&](const at::Tensor& x) {
-      return x.narrow(0, run.begin, run.end - run.begin);
+    const auto part = [&](const at::Tensor& x) {
+      return split_heads(x.narrow(0, run.begin, run.end - run.begin), heads.dim);
     };
-    const auto part = [&](const at::Tensor& x) { return split_heads(rows(x), heads.dim); };
     const Inputs own{part(saved.query), part(saved.key), part(saved.value), true};
-    const Forward joint{part(result.output), rows(result.lse)};
+    const Forward joint{part(result.output), result.lse.narrow(0, run.begin, run.end - run.begin)};
     const at::Tensor incoming = part(output_grad);
     const auto its = slices.subspan(run.first, run.last - run.first);
     Backward own_grad;
@@ -436,24 +435,17 @@ kernels::QueryKeyValue backward(const ComputePath& path, const kernels::Heads& h
     } else {
       own_grad = backward_block(own, joint, incoming);
     }
-    if (!run.plain && heads.window == 0) {
-      own_grad.query = own_grad.query.to(acc);
-      context_backward(own, joint, incoming, its[0].context, path.attention_keys, own_grad.query);
+    if (!sums) {  // then one run is all
+      return {own_grad.query.reshape(saved.query.sizes()), own_grad.key.reshape(saved.key.sizes()),
+              own_grad.value.reshape(saved.value.sizes())};
     }
-    add_later(its, own_grad);
-    if (runs.size() == 1) {
-      return {own_grad.query.to(final_type).reshape(saved.query.sizes()),
-              own_grad.key.to(final_type).reshape(saved.key.sizes()),
-              own_grad.value.to(final_type).reshape(saved.value.sizes())};
-    }
-    if (!grad.query.defined()) {
-      const auto options = saved.query.options().dtype(final_type);
-      grad = {at::empty(saved.query.sizes(), options), at::empty(saved.key.sizes(), options),
-              at::empty(saved.value.sizes(), options)};
-    }
-    part(grad.query).copy_(own_grad.query);
-    part(grad.key).copy_(own_grad.key);
-    part(grad.value).copy_(own_grad.value);
+    at::Tensor query_grad = part(grad.query);
+    query_grad.copy_(own_grad.query);
+    part(grad.key).add_(own_grad.key);
+    part(grad.value).add_(own_grad.value);
+    own_grad = {};
+    if (!run.plain && heads.window == 0)
+      context_backward(own, joint, incoming, its[0].context, path.attention_keys, query_grad);
   }
   return grad;
 }
