@@ -178,7 +178,7 @@ Speeds measure_speeds(const ModelSpec& model, int threads, Tokens longest) {
         AttentionSlice own;
         own.end = n;
         if (backward) {
-          attention_backward(heads, grad, {query, key, value}, result, std::span(&own, 1));
+          attention_backward({}, heads, grad, {query, key, value}, result, std::span(&own, 1));
         } else {
           attention_forward({}, heads, query, key, value, std::span<const AttentionSlice>(&own, 1));
         }

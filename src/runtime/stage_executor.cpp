@@ -179,6 +179,7 @@ StageRun StageExecutor::run(const StepInput& input, TimePoint origin) {
     for (const auto& [chunk, loss] : step.losses) step.result.loss += loss;
     step.result.parts = model_->take_part_times();
     step.result.largest_allocation = meter_.largest();
+    step.result.reserved_bytes = reserved_bytes(options_.model.device);
     step.result.peak_activation_bytes = step.result.peak_bytes - state_bytes();
     return std::move(step.result);
   });

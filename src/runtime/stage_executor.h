@@ -45,6 +45,7 @@ struct StageRun {
   std::int64_t peak_bytes = 0;
   std::int64_t peak_activation_bytes = 0;  // without weights, gradients and optimizer
   std::int64_t largest_allocation = 0;
+  std::int64_t reserved_bytes = 0;  // of its GPU, at the step's end (runtime/cuda_devices.h)
   // With check_finite: the first tensor that was not finite, and after which instruction's end that
   // was seen; empty: none.
   std::string not_finite;
