@@ -97,7 +97,10 @@ LocalRanks::LocalRanks(const EngineOptions& options,
 LocalRanks::~LocalRanks() {
   threads_.clear();
   kept_.clear();
-  release_cached(device_);
+  try {
+    release_cached(device_);
+  } catch (const c10::Error&) {  // a device that failed, which was said, has nothing to give
+  }
 }
 
 void LocalRanks::start(const Command& command, TimePoint origin) {
