@@ -173,14 +173,14 @@ Speeds measure_speeds(const ModelSpec& model, int threads, Tokens longest) {
       const at::Tensor grad = at::rand({n, q});
       AttentionSlice slice;
       slice.end = n;
-      const auto result = attention_forward(heads, query, key, value, std::span(&slice, 1));
+      const auto result = attention_forward({}, heads, query, key, value, std::span(&slice, 1));
       return std::function<void()>([=, &heads] {
         AttentionSlice own;
         own.end = n;
         if (backward) {
-          attention_backward(heads, grad, {query, key, value}, result, std::span(&own, 1));
+          attention_backward({}, heads, grad, {query, key, value}, result, std::span(&own, 1));
         } else {
-          attention_forward(heads, query, key, value, std::span<const AttentionSlice>(&own, 1));
+          attention_forward({}, heads, query, key, value, std::span<const AttentionSlice>(&own, 1));
         }
       });
     };

@@ -114,8 +114,9 @@ inline constexpr std::array<GpuRow, 7> kGpus = {{
      .error = 0.4},
 }};
 
-// What stages may take of a card's memory: the driver, the libraries and the allocator's gaps need
-// the rest.
+// What tensors may take of a GPU's memory: all but 2 GiB, for the driver's context, libraries'
+// workspace and code, and a sixteenth, for what the caching allocator holds beside live tensors. At
+// least half of it.
 constexpr Bytes usable_gpu_memory(Bytes total) {
   return std::max(0.5 * total, (1.0 - 1.0 / 16.0) * total - 2.0 * kGpuGiB);
 }

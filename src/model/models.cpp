@@ -11,7 +11,7 @@ namespace {
 struct Row {
   ModelFamily family;
   std::unique_ptr<StageLayer> (*make_layer)(const ModelSpec& model, int index, ParameterMaker& make,
-                                            const WorkClock& clock);
+                                            const StageContext& context);
 };
 
 constexpr Row kRows[] = {
@@ -24,9 +24,9 @@ constexpr Row kRows[] = {
 }  // namespace
 
 std::unique_ptr<StageLayer> make_layer(const ModelSpec& model, int index, ParameterMaker& make,
-                                       const WorkClock& clock) {
+                                       const StageContext& context) {
   for (const Row& row : kRows)
-    if (row.family == model.family) return row.make_layer(model, index, make, clock);
+    if (row.family == model.family) return row.make_layer(model, index, make, context);
   INFINIPIPE_ASSERT(false, "a family of models without a row in models.cpp");
   return nullptr;
 }

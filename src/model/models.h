@@ -7,12 +7,12 @@
 #include "infinipipe/core/model_spec.h"
 #include "model/common/layer.h"
 #include "model/common/parameters.h"
-#include "model/common/work_clock.h"
+#include "model/common/stage_context.h"
 
 namespace infinipipe {
 
-// Layer `index` of the whole model. Its weights are made by `make`; `clock` must outlive it.
+// Layer `index` of the whole model. Its weights are made by `make`; `context` must outlive it.
 std::unique_ptr<StageLayer> make_layer(const ModelSpec& model, int index, ParameterMaker& make,
-                                       const WorkClock& clock);
+                                       const StageContext& context);
 
 }  // namespace infinipipe

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/machine_memory.h"
+#include "core/gpus.h"
 #include "dist/world.h"
 #include "infinipipe/base/units.h"
 #include "profile/profile_machine.h"
@@ -19,9 +20,9 @@
 namespace infinipipe {
 namespace {
 
-// What is left for everything that is not a stage's tensors: other programs, and what the block
-// pool takes beyond what it hands out (a block is up to a fifth larger than what it holds, and free
-// ones of other sizes wait beside it).
+// What is left of the processor's memory for everything that is not a stage's tensors: other
+// programs, and what the block pool takes beyond what it hands out (a block is up to a fifth larger
+// than what it holds, and free ones of other sizes wait beside it).
 constexpr double kShareLeft = 0.3;
 constexpr double kBytesLeft = 0.5 * 1024 * 1024 * 1024;
 
@@ -75,9 +76,11 @@ std::string machine_name(Device device) {
 }
 
 Bytes machine_bytes_per_stage(int stages, Device device, std::span<const RankFacts> ranks) {
-  const auto share = [](Bytes total, std::ptrdiff_t sharing) {
-    return (total * (1.0 - kShareLeft) - std::min(kBytesLeft, 0.25 * total)) /
-           static_cast<double>(std::max<std::ptrdiff_t>(1, sharing));
+  const auto divided = [](Bytes usable, std::ptrdiff_t sharing) {
+    return usable / static_cast<double>(std::max<std::ptrdiff_t>(1, sharing));
+  };
+  const auto share = [&](Bytes total, std::ptrdiff_t sharing) {
+    return divided(total * (1.0 - kShareLeft) - std::min(kBytesLeft, 0.25 * total), sharing);
   };
   const auto neighbours = [&](const RankFacts& rank) {
     return std::count_if(ranks.begin(), ranks.end(),
@@ -86,7 +89,7 @@ Bytes machine_bytes_per_stage(int stages, Device device, std::span<const RankFac
   if (device == Device::kCuda) {
     const auto [bytes, devices] = graphics_memory();
     const auto here = ranks.empty() ? std::max(1, stages) : neighbours(ranks.front());
-    return share(bytes, (here + devices - 1) / std::max(1, devices));
+    return divided(usable_gpu_memory(bytes), (here + devices - 1) / std::max(1, devices));
   }
   if (ranks.empty()) return share(machine_memory(), stages);
   Bytes least = std::numeric_limits<Bytes>::infinity();

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -62,9 +63,10 @@ ProfileResult profile_machine(const ProfileOptions& options);
 // "AMD EPYC 7763, 2 cores, 23.4 GiB"; for CUDA the GPU's name and the processor's.
 std::string machine_name(Device device = Device::kCpu);
 // Bytes that a stage may take on this machine: its memory (that of its control group, where that is
-// less; for CUDA the GPU's), less three tenths and half a GiB for everything else and what the
-// allocator's blocks take beyond their tensors, shared by the stages that share it: all of them,
-// or, where `ranks` are processes, those of each host, of which the one that has least counts.
+// less), less three tenths and half a GiB for everything else and what the allocator's blocks take
+// beyond their tensors; for CUDA usable_gpu_memory() (core/gpus.h) of the smallest GPU. Shared by
+// the stages that share it: all of them, or, where `ranks` are processes, those of each host, of
+// which the one that has least counts.
 Bytes machine_bytes_per_stage(int stages, Device device = Device::kCpu,
                               std::span<const RankFacts> ranks = {});
 

@@ -4,7 +4,9 @@
 // is what it takes of the device, cached free blocks left out.
 //
 // The caching allocator reports each block it gives or takes back to the calling thread's memory
-// reporter; no CUDA header is needed, and any device whose allocator reports is counted.
+// reporter; no CUDA header is needed, and any device whose allocator reports is counted. The
+// reporter sits in the slot of LibTorch's profiler: on a thread with reports nobody may ask that
+// whether it is enabled (it would take the reporter for its own state).
 #pragma once
 
 #include <c10/util/ThreadLocalDebugInfo.h>

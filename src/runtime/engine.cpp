@@ -111,8 +111,8 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input, const RankL
     trace.memory.insert(trace.memory.end(), run.memory.begin(), run.memory.end());
   }
   const auto stages = static_cast<std::size_t>(layout.stages);
-  for (auto* bytes :
-       {&result.peak_bytes, &result.peak_activation_bytes, &result.largest_allocation})
+  for (auto* bytes : {&result.peak_bytes, &result.peak_activation_bytes, &result.largest_allocation,
+                      &result.reserved_bytes})
     bytes->assign(stages, 0.0);
   result.parts.resize(stages);
   for (std::size_t rank = 0; rank < runs.size(); ++rank) {
@@ -124,6 +124,7 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input, const RankL
     most(result.peak_bytes, run.peak_bytes);
     most(result.peak_activation_bytes, run.peak_activation_bytes);
     most(result.largest_allocation, run.largest_allocation);
+    most(result.reserved_bytes, run.reserved_bytes);
     result.parts[p] += run.parts;
   }
   return result;

@@ -31,6 +31,9 @@ struct StepResult {
   std::vector<Bytes> peak_bytes;             // live tensor bytes at their peak
   std::vector<Bytes> peak_activation_bytes;  // the same less weights, gradients and optimizer
   std::vector<Bytes> largest_allocation;     // of one tensor
+  // Of the stage's GPU: what its allocator had taken when the step ended, live or not; 0 on the
+  // processor.
+  std::vector<Bytes> reserved_bytes;
   std::vector<PartTimes> parts;  // per stage, summed over replicas; zero unless Options::time_parts
   // With Options::check_finite: rank and layer of the first tensor that was not finite; empty:
   // none

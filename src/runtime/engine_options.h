@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "infinipipe/core/config.h"
 #include "infinipipe/core/plan.h"
+#include "model/common/compute_path.h"
 
 namespace infinipipe {
 
@@ -29,9 +31,11 @@ struct EngineOptions {
   int total_steps = 1;            // for the learning-rate schedule
   bool check_messages = false;    // checked communicator wrapper
   bool pooled_allocator = true;
-  bool time_parts = false;    // fill StepResult::parts
-  bool check_finite = false;  // fill StepResult::not_finite and Update::not_finite
-  Tokens head_block_tokens = 1024;
+  bool time_parts = false;       // fill StepResult::parts
+  bool check_finite = false;     // fill StepResult::not_finite and Update::not_finite
+  Tokens head_block_tokens = 0;  // StageModel::Options
+  // The same, of this process's ranks only.
+  std::optional<ComputePath> path;
   // Called on a stage's thread before each of its instructions; what it throws fails the step as
   // any other error would. For supervision and fault injection. Of this process's ranks only.
   std::function<void(int step, StageId stage, const Instruction&)> before_instruction;

@@ -1,9 +1,11 @@
 #include "runtime/local_ranks.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "dist/ranks.h"
+#include "dist/world.h"
 #include "infinipipe/base/error.h"
 #include "model/common/dtype.h"
 #include "runtime/cuda_devices.h"
@@ -11,8 +13,22 @@
 namespace infinipipe {
 namespace {
 
+// Threads that a rank draws its weights with: its share of all cores, as nobody computes yet, and
+// no fewer than it will compute with.
+int init_threads(const EngineOptions& options, std::size_t ranks) {
+  std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+  if (options.ranks != nullptr) {
+    const World& world = options.ranks->world();
+    const RankFacts& own = world.facts(options.ranks->rank());
+    cores = static_cast<std::size_t>(own.processors);
+    ranks = static_cast<std::size_t>(std::ranges::count(world.facts(), own.host, &RankFacts::host));
+  }
+  return std::max(options.threads_per_stage,
+                  static_cast<int>(cores / std::max<std::size_t>(1, ranks)));
+}
+
 StageExecutor::Options executor_options(const EngineOptions& options, StageId stage,
-                                        std::size_t place) {
+                                        std::size_t place, std::size_t ranks) {
   StageExecutor::Options executor;
   StageModel::Options& model = executor.model;
   model.model = options.model;
@@ -22,6 +38,8 @@ StageExecutor::Options executor_options(const EngineOptions& options, StageId st
   model.dtype = scalar_type(options.dtype);
   model.device = rank_device(options.device, place);
   model.seed = options.seed;
+  model.path = options.path;
+  model.init_threads = init_threads(options, ranks);
   model.head_block_tokens = options.head_block_tokens;
   model.longest = options.longest;
   model.time_parts = options.time_parts;
@@ -52,6 +70,10 @@ LocalRanks::LocalRanks(const EngineOptions& options,
     : processes_(options.ranks) {
   memory::install();
   memory::set_pooled(options.pooled_allocator);
+  if (options.device != Device::kCpu) {
+    device_ = rank_device(options.device, place_on_machine(options, 0));
+    prefer_growing_segments();
+  }
   layout_ = {static_cast<int>(options.stages.size()), options.replicas};
   for (std::size_t i = 0; i < endpoints.size(); ++i) {
     const StageId stage = endpoints[i]->stage();
@@ -59,7 +81,8 @@ LocalRanks::LocalRanks(const EngineOptions& options,
     const std::size_t place = place_on_machine(options, i);
     auto endpoint = std::make_shared<std::unique_ptr<TensorCommunicator>>(std::move(endpoints[i]));
     threads_.push_back(std::make_unique<StageThread>(
-        options.threads_per_stage, [executor = executor_options(options, stage, place), endpoint] {
+        options.threads_per_stage,
+        [executor = executor_options(options, stage, place, endpoints.size()), endpoint] {
           return std::make_unique<StageExecutor>(executor, std::move(*endpoint));
         }));
   }
@@ -69,6 +92,15 @@ LocalRanks::LocalRanks(const EngineOptions& options,
     if (thrown == nullptr) thrown = error;
   }
   if (thrown != nullptr) std::rethrow_exception(thrown);
+}
+
+LocalRanks::~LocalRanks() {
+  threads_.clear();
+  kept_.clear();
+  try {
+    release_cached(device_);
+  } catch (const c10::Error&) {  // a device that failed, which was said, has nothing to give
+  }
 }
 
 void LocalRanks::start(const Command& command, TimePoint origin) {

@@ -23,6 +23,10 @@ class LocalRanks final {
   // One endpoint per rank of this process. Makes the weights; throws the first rank's error.
   LocalRanks(const EngineOptions& options,
              std::vector<std::unique_ptr<TensorCommunicator>> endpoints);
+  // Gives a GPU back what its allocator keeps: the next engine may be made otherwise.
+  ~LocalRanks();
+  LocalRanks(const LocalRanks&) = delete;
+  LocalRanks& operator=(const LocalRanks&) = delete;
 
   std::size_t size() const { return threads_.size(); }
   const RankLayout& layout() const { return layout_; }
@@ -82,7 +86,8 @@ class LocalRanks final {
   void on_stage(StageId stage, const std::function<void(StageExecutor&)>& job);
   void trim_pool(const std::vector<Outcome>& outcomes);
 
-  Ranks* processes_;  // EngineOptions::ranks
+  Ranks* processes_;               // EngineOptions::ranks
+  c10::Device device_ = at::kCPU;  // a GPU of theirs
   RankLayout layout_;
   std::vector<int> ranks_;
   std::vector<std::unique_ptr<StageThread>> threads_;

@@ -51,10 +51,9 @@ double clip_factor(const OptimizerConfig& config, double grad_norm) {
   return std::min(1.0, config.clip_grad_norm / (grad_norm + 1e-6));
 }
 
-double sum_of_squares(const at::Tensor& tensor) {
+double sum_of_squares(const ComputePath& path, const at::Tensor& tensor) {
   INFINIPIPE_ASSERT(tensor.is_contiguous(), "gradients are contiguous");
-  if (!tensor.device().is_cpu())
-    return device_loops::sum_of_squares(fused::launchers(), {&tensor, 1});
+  if (path.device) return device_loops::sum_of_squares(path.launchers, {&tensor, 1});
   const std::int64_t count = tensor.numel();
   std::vector<double> partial(static_cast<std::size_t>((count + kBlock - 1) / kBlock));
   const auto add = [&](const auto* data) {
@@ -77,8 +76,9 @@ double sum_of_squares(const at::Tensor& tensor) {
   return sum;
 }
 
-AdamW::AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters, int rank, int size)
-    : config_(config), parameters_(parameters), rank_(rank), size_(size) {
+AdamW::AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters,
+             const ComputePath& path, int rank, int size)
+    : config_(config), path_(path), parameters_(parameters), rank_(rank), size_(size) {
   for (const Parameter& parameter : parameters_) {
     const at::Tensor part = own(parameter.master);
     moments_.push_back({at::zeros_like(part), at::zeros_like(part)});
@@ -89,10 +89,9 @@ double AdamW::gradient_squares() const {
   std::vector<at::Tensor> gradients;
   for (const Parameter& parameter : parameters_)
     if (parameter.trained && !parameter.tied_copy) gradients.push_back(own(parameter.grad));
-  if (!gradients.empty() && !gradients[0].device().is_cpu())
-    return device_loops::sum_of_squares(fused::launchers(), gradients);
+  if (path_.device) return device_loops::sum_of_squares(path_.launchers, gradients);
   double sum = 0.0;
-  for (const at::Tensor& each : gradients) sum += sum_of_squares(each);
+  for (const at::Tensor& each : gradients) sum += sum_of_squares(path_, each);
   return sum;
 }
 
@@ -114,10 +113,10 @@ bool AdamW::step(int step, double lr, double factor) {
     numbers.keep = parameter.decay ? 1.0 - lr * config_.weight_decay : 1.0;
     numbers.rate = lr / correction1;
     numbers.root = 1.0 / std::sqrt(correction2);
-    if (!master.device().is_cpu()) {
+    if (path_.device) {
       // Of several replicas none has all new masters yet.
       const bool copies = size_ == 1 && !parameter.weight.is_alias_of(parameter.master);
-      device_loops::adamw(fused::launchers(), master, grad, moments.exp_avg, moments.exp_avg_sq,
+      device_loops::adamw(path_.launchers, master, grad, moments.exp_avg, moments.exp_avg_sq,
                           copies ? own(parameter.weight) : at::Tensor(), numbers);
       continue;
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "infinipipe/core/config.h"
+#include "model/common/compute_path.h"
 #include "model/common/stage_model.h"
 #include "runtime/shards.h"
 
@@ -24,15 +25,15 @@ double clip_factor(const OptimizerConfig& config, double grad_norm);
 
 // Sum of squares of all elements in float64. The order of additions is fixed by the size: the
 // result does not depend on the number of threads.
-double sum_of_squares(const at::Tensor& tensor);
+double sum_of_squares(const ComputePath& path, const at::Tensor& tensor);
 
 // One per stage of a replica; parameters must outlive it. Of `size` replicas number `rank` owns a
 // part of each tensor (shards.h), has moments for that alone and updates it alone: the caller sums
 // gradients to their owners before, and shares the masters out after.
 class AdamW final {
  public:
-  AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters, int rank = 0,
-        int size = 1);
+  AdamW(const OptimizerConfig& config, std::vector<Parameter>& parameters,
+        const ComputePath& path = {}, int rank = 0, int size = 1);
 
   // Of the own part of each of `parameters`: flat, of the master's dtype.
   struct Moments {
@@ -55,6 +56,7 @@ class AdamW final {
   at::Tensor own(const at::Tensor& tensor) const { return owned_part(tensor, rank_, size_); }
 
   OptimizerConfig config_;
+  ComputePath path_;
   std::vector<Parameter>& parameters_;
   int rank_;
   int size_;

@@ -1,9 +1,10 @@
 #include "runtime/optimizer_loops_aten.h"
 
+#include <ATen/ops/dot.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sqrt.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
@@ -16,6 +17,12 @@ namespace {
 
 bool serves(const at::Tensor& tensor) {
   return tensor.scalar_type() == at::kFloat && tensor.is_contiguous();
+}
+
+template <class Block>
+void in_blocks(std::int64_t count, const Block& block) {
+  for (std::int64_t begin = 0; begin < count; begin += kBlockElements)
+    block(begin, std::min(kBlockElements, count - begin));
 }
 
 }  // namespace
@@ -44,24 +51,29 @@ void adamw(const fused::Launchers* launchers, const at::Tensor& weight, const at
                  weight);
     return;
   }
-  exp_avg.mul_(numbers.beta1).add_(grad, (1.0 - numbers.beta1) * numbers.factor);
-  exp_avg_sq.mul_(numbers.beta2)
-      .addcmul_(grad, grad, (1.0 - numbers.beta2) * numbers.factor * numbers.factor);
-  const at::Tensor denominator = at::sqrt(exp_avg_sq).mul_(numbers.root).add_(numbers.eps);
-  weight.mul_(numbers.keep).addcdiv_(exp_avg, denominator, -numbers.rate);
+  in_blocks(weight.numel(), [&](std::int64_t begin, std::int64_t size) {
+    const auto part = [&](const at::Tensor& x) { return x.view(-1).narrow(0, begin, size); };
+    const at::Tensor gradient = part(grad), mean = part(exp_avg), square = part(exp_avg_sq);
+    mean.mul_(numbers.beta1).add_(gradient, (1.0 - numbers.beta1) * numbers.factor);
+    square.mul_(numbers.beta2)
+        .addcmul_(gradient, gradient, (1.0 - numbers.beta2) * numbers.factor * numbers.factor);
+    const at::Tensor denominator = at::sqrt(square).mul_(numbers.root).add_(numbers.eps);
+    part(weight).mul_(numbers.keep).addcdiv_(mean, denominator, -numbers.rate);
+  });
   if (copy.defined()) copy.copy_(weight);
 }
 
 double sum_of_squares(const fused::Launchers* launchers, std::span<const at::Tensor> tensors) {
   if (tensors.empty()) return 0.0;
   if (launchers == nullptr || !std::ranges::all_of(tensors, serves)) {
-    double sum = 0.0;
+    at::Tensor sum = at::zeros({}, tensors[0].options().dtype(at::kDouble));
     for (const at::Tensor& each : tensors) {
-      const double norm =
-          at::linalg_vector_norm(each, 2.0, c10::nullopt, false, at::kDouble).item<double>();
-      sum += norm * norm;
+      in_blocks(each.numel(), [&](std::int64_t begin, std::int64_t size) {
+        const at::Tensor exact = each.view(-1).narrow(0, begin, size).to(at::kDouble);
+        sum.add_(at::dot(exact, exact));
+      });
     }
-    return sum;
+    return sum.item<double>();
   }
   std::int64_t parts = 0;
   for (const at::Tensor& each : tensors) parts += fused::squares_parts(each.numel());

@@ -15,6 +15,8 @@
 #include "dist/lost_connection.h"
 #include "infinipipe/base/error.h"
 #include "model/common/chunk_state.h"
+#include "model/common/to_device.h"
+#include "runtime/cuda_devices.h"
 
 namespace infinipipe {
 
@@ -28,6 +30,12 @@ Seconds seconds(Clock::duration duration) {
 
 Bytes& of(MemoryByPurpose& bytes, MemoryPurpose purpose) {
   return bytes[static_cast<std::size_t>(purpose)];
+}
+
+// The reason alone: CUDA's go on with advice on how to debug a kernel.
+std::string first_line(const c10::Error& error) {
+  const std::string text = error.what_without_backtrace();
+  return text.substr(0, text.find('\n'));
 }
 
 }  // namespace
@@ -85,8 +93,8 @@ StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommu
   }
   const MemoryScope scope(meter_, MemoryPurpose::kOptimizer);
   const TensorGroup& replicas = comm_->replicas();
-  optimizer_ = std::make_unique<AdamW>(options_.optimizer, model_->parameters(), replicas.rank(),
-                                       replicas.size());
+  optimizer_ = std::make_unique<AdamW>(options_.optimizer, model_->parameters(), model_->path(),
+                                       replicas.rank(), replicas.size());
 }
 
 // The matrix library takes its workspace on a device with its first product, and keeps it.
@@ -96,6 +104,15 @@ void StageExecutor::warm_up_libraries() const {
       at::ones({64, 64}, at::TensorOptions(options_.model.device).dtype(options_.model.dtype));
   at::mm(one, one);
   synchronize();
+}
+
+std::string StageExecutor::out_of_memory(const c10::Error& error) const {
+  const auto reserved = static_cast<Bytes>(reserved_bytes(options_.model.device));
+  return first_line(error) + " The stage's tensors take " +
+         format_bytes(static_cast<Bytes>(meter_.live())) + ", at most " +
+         format_bytes(static_cast<Bytes>(meter_.peak())) +
+         (reserved > 0.0 ? ", of " + format_bytes(reserved) + " that the allocator took" : "") +
+         "; lower memory.bytes_per_stage below what it has, or take more stages";
 }
 
 StageExecutor::~StageExecutor() {
@@ -128,8 +145,10 @@ auto StageExecutor::guarded(const Body& body) {
     throw;
   } catch (const LostConnection& lost) {
     comm_->abort({stage_, current_work_, lost.what(), comm_->replica(), lost.rank()});
+  } catch (const c10::OutOfMemoryError& error) {
+    comm_->abort({stage_, current_work_, out_of_memory(error), replica()});
   } catch (const c10::Error& error) {
-    comm_->abort({stage_, current_work_, error.what_without_backtrace(), replica()});
+    comm_->abort({stage_, current_work_, first_line(error), replica()});
   } catch (const std::exception& error) {
     comm_->abort({stage_, current_work_, error.what(), replica()});
   } catch (...) {
@@ -160,6 +179,7 @@ StageRun StageExecutor::run(const StepInput& input, TimePoint origin) {
     for (const auto& [chunk, loss] : step.losses) step.result.loss += loss;
     step.result.parts = model_->take_part_times();
     step.result.largest_allocation = meter_.largest();
+    step.result.reserved_bytes = reserved_bytes(options_.model.device);
     step.result.peak_activation_bytes = step.result.peak_bytes - state_bytes();
     return std::move(step.result);
   });
@@ -281,20 +301,20 @@ void StageExecutor::forward(Step& step, const Instruction& instruction, const at
   const Chunk& chunk = step.replica.chunk(instruction);
   const at::Device device = options_.model.device;
   const ChunkWork work = chunk_work(step.input, chunk, stage_);
-  const at::Tensor from = first() ? chunk_tokens(step.input, chunk).to(device) : input;
+  const at::Tensor from = first() ? to_device(chunk_tokens(step.input, chunk), device) : input;
   ChunkTargets targets;
   if (last()) {
     const bool wide = options_.model.dtype == at::kDouble;
     targets = chunk_targets(step.input, chunk, wide ? at::kDouble : at::kFloat);
-    targets.target = targets.target.to(device);
-    targets.weight = targets.weight.to(device);
+    targets.target = to_device(targets.target, device);
+    targets.weight = to_device(targets.weight, device);
   }
   StageModel::Output out =
       model_->forward(work, from, last() ? &targets : nullptr, store_, !step.input.evaluation);
   const std::pair key(instruction.pipeline, instruction.chunk);
   if (last()) {
     step.losses[key] = out.loss.item<double>();
-    if (out.terms.defined()) keep_terms(step, work, out.terms);
+    if (out.terms.defined()) keep_terms(step, work, out.terms.to(at::kCPU));
   } else {
     send(step, next(), Flow::kActivation, instruction, std::move(out.output));
   }
@@ -473,7 +493,7 @@ StageExecutor::Update StageExecutor::optimizer_step(int step) {
       end_work();
     } else if (options_.model.check_finite) {
       for (const Parameter& parameter : model_->parameters()) {
-        if (std::isfinite(sum_of_squares(parameter.grad))) continue;
+        if (std::isfinite(sum_of_squares(model_->path(), parameter.grad))) continue;
         update.not_finite = "the gradient of " + parameter.name;
         break;
       }

@@ -45,6 +45,7 @@ struct StageRun {
   std::int64_t peak_bytes = 0;
   std::int64_t peak_activation_bytes = 0;  // without weights, gradients and optimizer
   std::int64_t largest_allocation = 0;
+  std::int64_t reserved_bytes = 0;  // of its GPU, at the step's end (runtime/cuda_devices.h)
   // With check_finite: the first tensor that was not finite, and after which instruction's end that
   // was seen; empty: none.
   std::string not_finite;
@@ -132,6 +133,9 @@ class StageExecutor final {
   bool last() const { return stage_.value() + 1 == comm_->stages(); }
   StageId next() const { return StageId(stage_.value() + 1); }
   StageId previous() const { return StageId(stage_.value() - 1); }
+
+  // What to say where the device had no memory left.
+  std::string out_of_memory(const c10::Error& error) const;
 
   void begin_work(int step);  // of current_work_
   void end_work();

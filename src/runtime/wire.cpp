@@ -138,6 +138,7 @@ void visit_numbers(Run& run, const Visit& visit) {
   visit(run.peak_bytes);
   visit(run.peak_activation_bytes);
   visit(run.largest_allocation);
+  visit(run.reserved_bytes);
   visit(run.not_finite_at);
 }
 

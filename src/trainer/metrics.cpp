@@ -50,6 +50,7 @@ std::string metrics_json(const StepMetrics& m) {
       {"eval_targets", m.eval_targets},
       {"eval_seconds", m.eval_seconds},
   };
+  if (!m.reserved_bytes.empty()) line["reserved_bytes"] = m.reserved_bytes;
   for (const KeepLevel& level : kKeepLevels) {
     if (level.plan_field == nullptr) continue;
     line[std::string(level.plan_field) + "_layers"] = m.recomputed_by_level[index_of(level.keep)];

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <thread>
 
+#include "core/names.h"
 #include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/planner/factory.h"
@@ -56,6 +57,26 @@ void require_size(const TrainConfig& config, const Ranks& ranks) {
                    "start as many, or set --parallelism.stages " + std::to_string(ranks.size()));
 }
 
+// Whether attention has a kernel on a GPU. FlashAttention serves heads of up to 256 in multiples of
+// 8; a kernel for float32 serves the same.
+void require_gpu_attention(const TrainConfig& config) {
+  const std::string cpu = "use --runtime.device " + std::string(to_string(Device::kCpu));
+  if (config.training.dtype == Dtype::kFloat64) {
+    throw InputError(
+        "config: training.dtype", "found " + std::string(to_string(Dtype::kFloat64)) + " on a GPU",
+        "expected " + listed({to_string(Dtype::kFloat32), to_string(Dtype::kBfloat16)}), cpu);
+  }
+  constexpr std::int64_t kHeadMultiple = 8;
+  constexpr std::int64_t kWidestHead = 256;
+  if (const std::int64_t dim = config.model.resolved_head_dim();
+      dim % kHeadMultiple != 0 || dim > kWidestHead) {
+    throw InputError("config: model.head_dim", "found " + std::to_string(dim) + " on a GPU",
+                     "expected a multiple of " + std::to_string(kHeadMultiple) + " up to " +
+                         std::to_string(kWidestHead),
+                     cpu);
+  }
+}
+
 }  // namespace
 
 void settle_communicator(TrainConfig& config, const Ranks* ranks) {
@@ -82,6 +103,22 @@ void require_runnable(const TrainConfig& config, const Ranks* ranks) {
   }
   require_communicator(config, ranks);
   if (ranks != nullptr) require_size(config, *ranks);
+  if (config.runtime.device == Device::kCuda) require_gpu_attention(config);
+}
+
+std::string shared_gpus(int stages, int gpus) {
+  if (gpus < 1 || stages <= gpus) return {};
+  return "parallelism: " + std::to_string(stages) + " stages share " + std::to_string(gpus) +
+         " GPU(s) and run in turn, so the times of each hold the others', and plans for them are "
+         "off; expected at most a stage for each GPU";
+}
+
+void warn_of_shared_gpus(const TrainConfig& config, const Ranks* ranks,
+                         const std::function<void(const std::string&)>& warn) {
+  if (config.runtime.device == Device::kCpu || ranks != nullptr) return;
+  const std::string line =
+      shared_gpus(config.parallelism.stages * config.parallelism.data_parallel, cuda_devices());
+  if (!line.empty()) warn(line);
 }
 
 Engine::Options make_engine_options(const TrainConfig& config,
@@ -115,6 +152,7 @@ double measured_matmul_flops(const Engine::Options& options) {
   const std::int64_t inner = cpu ? 512 : 4096;
   const std::int64_t columns = cpu ? 512 : 4096;
   constexpr int kRepeats = 9;
+  const int products = cpu ? 1 : 10;  // between two waits for the device
   double best = 0.0;
   std::thread worker([&] {  // its own thread: the intra-op thread count is per thread
     at::set_num_threads(options.threads_per_stage);
@@ -126,10 +164,11 @@ double measured_matmul_flops(const Engine::Options& options) {
     std::vector<double> rates;
     for (int i = 0; i < kRepeats; ++i) {
       const auto start = std::chrono::steady_clock::now();
-      // Reading one element waits for the device.
-      at::matmul(a, b).select(0, 0).select(0, 0).item();
+      at::Tensor product;
+      for (int n = 0; n < products; ++n) product = at::matmul(a, b);
+      product.select(0, 0).select(0, 0).item();  // waits for the device
       const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-      rates.push_back(2.0 * static_cast<double>(rows * inner * columns) / taken.count());
+      rates.push_back(2.0 * static_cast<double>(products * rows * inner * columns) / taken.count());
     }
     std::nth_element(rates.begin(), rates.begin() + kRepeats / 2, rates.end());
     best = rates[kRepeats / 2];

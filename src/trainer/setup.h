@@ -1,7 +1,9 @@
 // From a configuration to what a run needs: engine options, a judged planner.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "infinipipe/core/config.h"
@@ -20,8 +22,16 @@ void settle_stages(TrainConfig& config, const Ranks* ranks);
 
 // Throws InputError for layouts that this build plans and simulates but cannot run: sequence
 // parallelism; for another number of processes than ranks, and a communicator that does not fit
-// them. `ranks` is null in a process that is alone.
+// them; on a GPU for numbers and heads that attention has no kernel for there. `ranks` is null in a
+// process that is alone.
 void require_runnable(const TrainConfig& config, const Ranks* ranks);
+
+// What to say where that many stages of a process share fewer GPUs; empty where each has its own.
+// They run in turn, so each one's times hold the others'.
+std::string shared_gpus(int stages, int gpus);
+// Says it of a run.
+void warn_of_shared_gpus(const TrainConfig& config, const Ranks* ranks,
+                         const std::function<void(const std::string&)>& warn);
 
 // Throws what require_runnable() does.
 Engine::Options make_engine_options(const TrainConfig& config,

@@ -148,10 +148,10 @@ void TrainingRun::describe() const {
   options_.log("stages  " + std::to_string(stages_.size()) + " (layers " + split + ") x " + copies +
                std::to_string(config_.runtime.threads_per_stage) + " thread(s) on " +
                to_string(config_.runtime.device) +
-               (options_.ranks == nullptr ? std::string()
-                                          : " in " + std::to_string(options_.ranks->size()) +
-                                                " processes over " +
-                                                to_string(config_.runtime.communicator)) +
+               (options_.ranks == nullptr
+                    ? std::string()
+                    : " in " + std::to_string(options_.ranks->size()) + " processes over " +
+                          to_string(config_.runtime.communicator)) +
                ", planner " + config_.planner.name);
 }
 
@@ -368,6 +368,7 @@ StepMetrics TrainingRun::train_step(int step, PlanService& plans) {
     calibrator_.observe(step, plan, result.trace);
     metrics.bubble_measured = result.trace.bubble();
     metrics.peak_bytes = result.peak_bytes;
+    if (config_.runtime.device != Device::kCpu) metrics.reserved_bytes = result.reserved_bytes;
     warn_over_budget(step, plan, result.peak_bytes);
     keep_files(step, plan, result.trace);
   } else {

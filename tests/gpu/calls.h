@@ -4,6 +4,7 @@
 
 #include "gpu/check.h"
 #include "model/common/attention/attention.h"
+#include "model/common/compute_path.h"
 #include "model/common/head.h"
 #include "model/common/kernels.h"
 #include "model/common/linear.h"
@@ -11,33 +12,22 @@
 
 namespace infinipipe::gpu_check {
 
-#if __has_include("model/common/compute_path.h")
 // A dry run takes the path of a GPU, on the processor's tensors; what is compared with does not.
 inline ComputePath path_of(const Setting& setting) {
   return setting.gpu() ? ComputePath::of(setting.tensors()) : ComputePath{.device = !setting.plain};
 }
-#define INFINIPIPE_PATH_OF(setting) path_of(setting),
 inline StageContext head_context(const Setting& setting) {
   return {path_of(setting), nullptr, setting.tensors()};
 }
 inline void take_path(EngineOptions& options, const Setting& setting) {
   options.path = path_of(setting);
 }
-#else  // where tensors themselves say it
-#define INFINIPIPE_PATH_OF(setting)
-inline WorkClock head_context(const Setting& setting) { return {nullptr, setting.tensors()}; }
-inline void take_path(EngineOptions& /*options*/, const Setting& /*setting*/) {}
-#endif
-
-// A loss is a number, or where its tensors are.
-inline double number(double loss) { return loss; }
-inline double number(const at::Tensor& loss) { return loss.item<double>(); }
 
 // Each function with the setting in front.
-#define INFINIPIPE_ON_DEVICE(space, name)                                                 \
-  template <class... Arguments>                                                           \
-  decltype(auto) name(const Setting& setting, Arguments&&... arguments) {                 \
-    return space name(INFINIPIPE_PATH_OF(setting) std::forward<Arguments>(arguments)...); \
+#define INFINIPIPE_ON_DEVICE(space, name)                                       \
+  template <class... Arguments>                                                 \
+  decltype(auto) name(const Setting& setting, Arguments&&... arguments) {       \
+    return space name(path_of(setting), std::forward<Arguments>(arguments)...); \
   }
 namespace on_device {
 INFINIPIPE_ON_DEVICE(infinipipe::, attention_forward)

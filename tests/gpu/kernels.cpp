@@ -109,11 +109,11 @@ void check_cross_entropy(const Setting& setting, const Shape& shape, Random& ran
   for (std::int64_t i = 0; i < shape.tokens; ++i)
     target[i] = static_cast<std::int64_t>(random.between(0, shape.vocab - 1));
   if (shape.tokens > 1) weight[0] = 0.0;
-  const double found =
-      number(on_device::cross_entropy(setting, logits.device, target.to(setting.tensors()),
-                                      weight.to(setting.tensors()), 0.25, true));
-  const double expected =
-      number(kernels::composed::cross_entropy(logits.exact, target, weight, 0.25, true));
+  const auto found = on_device::cross_entropy(setting, logits.device, target.to(setting.tensors()),
+                                              weight.to(setting.tensors()), 0.25, true)
+                         .item<double>();
+  const auto expected =
+      kernels::composed::cross_entropy(logits.exact, target, weight, 0.25, true).item<double>();
   worst.add(name + "cross_entropy.loss", std::abs(found - expected) / expected);
   worst.add(name + "cross_entropy.gradient", relative_error(logits.device, logits.exact));
 }

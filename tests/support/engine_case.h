@@ -37,6 +37,9 @@ inline Engine::Options engine_options(const ModelSpec& model, const Plan& plan, 
   return options;
 }
 
+// What a GPU runs, on the processor's tensors, with contexts that take several calls.
+inline ComputePath device_path() { return {.device = true, .attention_keys = 48}; }
+
 inline Batch random_batch(Random& random, const std::vector<Tokens>& lengths, std::int64_t vocab) {
   Batch batch;
   for (const Tokens length : lengths) {

@@ -45,6 +45,8 @@ struct StepMetrics {
   Seconds seconds_predicted = 0.0;
   std::vector<Bytes> peak_bytes;  // per stage
   std::vector<Bytes> peak_bytes_predicted;
+  // Per stage, of its GPU: what the allocator had taken after the step. Empty on the processor.
+  std::vector<Bytes> reserved_bytes;
   Seconds plan_seconds = 0.0;       // planner's own time
   Seconds plan_wait_seconds = 0.0;  // training stood still for the plan; 0: it was there
   Seconds plan_cpu_seconds = 0.0;   // processor time of making it
@@ -96,8 +98,8 @@ struct TrainOptions {
   std::string plan_dir;    // keep each step's plan.json here; empty: no
   std::string trace_dir;   // keep each step's measured trace here; empty: no
   Ranks* ranks = nullptr;
-  // A launcher has started this run again after a failure: it goes on from its checkpoint where it has
-  // one, also with `overwrite`, which then only holds for other runs' checkpoints.
+  // A launcher has started this run again after a failure: it goes on from its checkpoint where it
+  // has one, also with `overwrite`, which then only holds for other runs' checkpoints.
   bool restarted = false;
   std::string run_id;  // of the run where it begins here; empty: a random one
   // Messages for people, one line each; what must be heard, whatever else is not; and one call a

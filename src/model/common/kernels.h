@@ -1,7 +1,8 @@
-// Norm, RoPE, SwiGLU, cross-entropy and embedding kernels, forward and backward. On the CPU fused
-// loops (kernels_cpu.cpp) in float32 arithmetic for bfloat16; on other devices kernels of our own
-// (fused/), and composed ATen operations (kernels_aten.cpp) for shapes, dtypes and devices that
-// those do not serve (kernels_device.h). All give the same numbers up to rounding.
+// Norm, RoPE, SwiGLU, cross-entropy and embedding kernels, forward and backward. Each without a
+// path is the processor's: fused loops (kernels_cpu.cpp) in float32 arithmetic for bfloat16. With a
+// path it is that path's: the processor's, or (kernels_device.h) kernels of our own (fused/), and
+// composed ATen operations (kernels_aten.cpp) for shapes, dtypes and devices that those do not
+// serve. All give the same numbers up to rounding.
 //
 // Tensors are contiguous. "acc" is float64 for float64 and float32 for all else; results do not
 // depend on the number of threads.
@@ -12,6 +13,7 @@
 #include <cstdint>
 
 #include "infinipipe/core/rope.h"
+#include "model/common/compute_path.h"
 
 namespace infinipipe::kernels {
 
@@ -61,12 +63,13 @@ at::Tensor swiglu(const at::Tensor& gate_up);
 // In place: gate_up becomes its gradient, hidden_grad [T, I] becomes swiglu(gate_up).
 void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad);
 
-// Sum over rows of weight x (log-sum-exp(logits) - logits[target]), in float64. With `gradient`,
-// logits [B, V] become their gradient, weight x (softmax - one-hot) x scale. Rows of weight 0 count
-// nothing, whatever their target. target int64 [B], weight [B] float32 or float64. `terms`, if not
-// null, gets each row's part of the sum: float64 [B] on the CPU.
-double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
-                     double scale, bool gradient, at::Tensor* terms = nullptr);
+// Sum over rows of weight x (log-sum-exp(logits) - logits[target]), a float64 scalar where the
+// logits are: nothing waits for a device. With `gradient`, logits [B, V] become their gradient,
+// weight x (softmax - one-hot) x scale. Rows of weight 0 count nothing, whatever their target.
+// target int64 [B], weight [B] float32 or float64. `terms`, if not null, gets each row's part of
+// the sum, float64 [B].
+at::Tensor cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
+                         double scale, bool gradient, at::Tensor* terms = nullptr);
 
 // grad [V, D] acc += rows of `rows_grad` [T, D] at `ids` int64 [T].
 void embedding_backward(const at::Tensor& ids, const at::Tensor& rows_grad, at::Tensor& grad);
@@ -84,9 +87,28 @@ at::Tensor rope_merge(const QueryKeyValue& grad, const at::Tensor& positions,
                       const at::Tensor& table, const Heads& heads, at::ScalarType dtype);
 at::Tensor swiglu(const at::Tensor& gate_up);
 void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad);
-double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
-                     double scale, bool gradient, at::Tensor* terms = nullptr);
+at::Tensor cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
+                         double scale, bool gradient, at::Tensor* terms = nullptr);
 void embedding_backward(const at::Tensor& ids, const at::Tensor& rows_grad, at::Tensor& grad);
 }  // namespace composed
+
+Normed rms_norm(const ComputePath& path, const at::Tensor& x, const at::Tensor& weight, double eps);
+at::Tensor rms_norm_again(const ComputePath& path, const at::Tensor& x, const at::Tensor& rstd,
+                          const at::Tensor& weight);
+void rms_norm_backward(const ComputePath& path, at::Tensor& grad, const at::Tensor& x,
+                       const at::Tensor& rstd, const at::Tensor& weight, const at::Tensor& residual,
+                       at::Tensor& weight_grad);
+QueryKeyValue rope_split(const ComputePath& path, const at::Tensor& qkv,
+                         const at::Tensor& positions, const at::Tensor& table, const Heads& heads);
+at::Tensor rope_merge(const ComputePath& path, const QueryKeyValue& grad,
+                      const at::Tensor& positions, const at::Tensor& table, const Heads& heads,
+                      at::ScalarType dtype);
+at::Tensor swiglu(const ComputePath& path, const at::Tensor& gate_up);
+void swiglu_backward(const ComputePath& path, at::Tensor& gate_up, at::Tensor& hidden_grad);
+at::Tensor cross_entropy(const ComputePath& path, at::Tensor& logits, const at::Tensor& target,
+                         const at::Tensor& weight, double scale, bool gradient,
+                         at::Tensor* terms = nullptr);
+void embedding_backward(const ComputePath& path, const at::Tensor& ids, const at::Tensor& rows_grad,
+                        at::Tensor& grad);
 
 }  // namespace infinipipe::kernels

@@ -115,8 +115,8 @@ void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad) {
   gate_up.narrow(1, width, width).copy_(wide * silu);
 }
 
-double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
-                     double scale, bool gradient, at::Tensor* row_terms) {
+at::Tensor cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
+                         double scale, bool gradient, at::Tensor* row_terms) {
   const at::Tensor wide = widen(logits);
   const at::Tensor counts = weight != 0;
   const at::Tensor safe = at::where(counts, target, at::zeros_like(target)).unsqueeze(1);
@@ -124,8 +124,8 @@ double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Ten
   const at::Tensor terms =
       (lse - wide.gather(1, safe)).squeeze(1).to(at::kDouble) * weight.to(at::kDouble);
   const at::Tensor counted = at::where(counts, terms, at::zeros_like(terms));
-  const double loss = counted.sum().item<double>();
-  if (row_terms != nullptr) *row_terms = counted.to(at::kCPU);
+  at::Tensor loss = counted.sum();
+  if (row_terms != nullptr) *row_terms = counted;
   if (gradient) {
     const at::Tensor row_scale = (weight.to(wide.scalar_type()) * scale).unsqueeze(1);
     at::Tensor result = (wide - lse).exp_().mul_(row_scale);

@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -10,7 +11,6 @@
 #include "infinipipe/base/error.h"
 #include "model/common/kernels.h"
 #include "model/common/kernels_cpu_rows.h"
-#include "model/common/kernels_device.h"
 #include "model/common/parameters.h"
 
 namespace infinipipe::kernels {
@@ -48,8 +48,6 @@ at::TensorOptions acc_options(const at::Tensor& x) {
   return x.options().dtype(accumulate_dtype(x.scalar_type()));
 }
 
-bool fused(const at::Tensor& x) { return x.device().is_cpu(); }
-
 template <class In, class Out, class Acc>
 void merge_rows(const QueryKeyValue& grad, const std::int64_t* position, const Acc* table,
                 const Heads& heads, Out* out) {
@@ -71,7 +69,6 @@ void merge_rows(const QueryKeyValue& grad, const std::int64_t* position, const A
 }  // namespace
 
 Normed rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  if (!fused(x)) return on_device::rms_norm(fused::launchers(), x, weight, eps);
   Normed result{at::empty_like(x), at::empty({x.size(0)}, acc_options(x))};
   dispatch(x.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {
     const auto* in = x.const_data_ptr<Scalar>();
@@ -86,7 +83,6 @@ Normed rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 }
 
 at::Tensor rms_norm_again(const at::Tensor& x, const at::Tensor& rstd, const at::Tensor& weight) {
-  if (!fused(x)) return on_device::rms_norm_again(fused::launchers(), x, rstd, weight);
   at::Tensor result = at::empty_like(x);
   dispatch(x.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {
     const auto* in = x.const_data_ptr<Scalar>();
@@ -103,10 +99,6 @@ at::Tensor rms_norm_again(const at::Tensor& x, const at::Tensor& rstd, const at:
 void rms_norm_backward(at::Tensor& grad, const at::Tensor& x, const at::Tensor& rstd,
                        const at::Tensor& weight, const at::Tensor& residual,
                        at::Tensor& weight_grad) {
-  if (!fused(x)) {
-    return on_device::rms_norm_backward(fused::launchers(), grad, x, rstd, weight, residual,
-                                        weight_grad);
-  }
   dispatch(x.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {
     const std::int64_t count = x.size(0), columns = x.size(1);
     const std::int64_t blocks = (count + kGradRows - 1) / kGradRows;
@@ -130,7 +122,6 @@ void rms_norm_backward(at::Tensor& grad, const at::Tensor& x, const at::Tensor& 
 
 QueryKeyValue rope_split(const at::Tensor& qkv, const at::Tensor& positions,
                          const at::Tensor& table, const Heads& heads) {
-  if (!fused(qkv)) return on_device::rope_split(fused::launchers(), qkv, positions, table, heads);
   const std::int64_t count = qkv.size(0);
   const std::int64_t q = heads.query_width(), kv = heads.kv_width(), half = heads.dim / 2;
   QueryKeyValue result{at::empty({count, q}, qkv.options()), at::empty({count, kv}, qkv.options()),
@@ -157,8 +148,6 @@ QueryKeyValue rope_split(const at::Tensor& qkv, const at::Tensor& positions,
 
 at::Tensor rope_merge(const QueryKeyValue& grad, const at::Tensor& positions,
                       const at::Tensor& table, const Heads& heads, at::ScalarType dtype) {
-  if (!fused(grad.query))
-    return on_device::rope_merge(fused::launchers(), grad, positions, table, heads, dtype);
   at::Tensor result = at::empty({grad.query.size(0), heads.query_width() + 2 * heads.kv_width()},
                                 grad.query.options().dtype(dtype));
   const auto* position = positions.const_data_ptr<std::int64_t>();
@@ -175,7 +164,6 @@ at::Tensor rope_merge(const QueryKeyValue& grad, const at::Tensor& positions,
 }
 
 at::Tensor swiglu(const at::Tensor& gate_up) {
-  if (!fused(gate_up)) return on_device::swiglu(fused::launchers(), gate_up);
   const std::int64_t width = gate_up.size(1) / 2;
   at::Tensor result = at::empty({gate_up.size(0), width}, gate_up.options());
   dispatch(gate_up.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {
@@ -187,7 +175,6 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
 }
 
 void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad) {
-  if (!fused(gate_up)) return on_device::swiglu_backward(fused::launchers(), gate_up, hidden_grad);
   dispatch(gate_up.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {
     auto* both = gate_up.mutable_data_ptr<Scalar>();
     auto* hidden = hidden_grad.mutable_data_ptr<Scalar>();
@@ -197,12 +184,8 @@ void swiglu_backward(at::Tensor& gate_up, at::Tensor& hidden_grad) {
   });
 }
 
-double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
-                     double scale, bool gradient, at::Tensor* row_terms) {
-  if (!fused(logits)) {
-    return on_device::cross_entropy(fused::launchers(), logits, target, weight, scale, gradient,
-                                    row_terms);
-  }
+at::Tensor cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
+                         double scale, bool gradient, at::Tensor* row_terms) {
   const std::int64_t count = logits.size(0), vocabulary = logits.size(1);
   const auto* chosen = target.const_data_ptr<std::int64_t>();
   const at::Tensor exact = weight.to(at::kDouble);
@@ -230,11 +213,10 @@ double cross_entropy(at::Tensor& logits, const at::Tensor& target, const at::Ten
     *row_terms = at::empty({count}, at::dtype(at::kDouble));
     std::copy(terms.begin(), terms.end(), row_terms->mutable_data_ptr<double>());
   }
-  return sum;
+  return at::scalar_tensor(sum, at::dtype(at::kDouble));
 }
 
 void embedding_backward(const at::Tensor& ids, const at::Tensor& rows_grad, at::Tensor& grad) {
-  if (!fused(grad)) return composed::embedding_backward(ids, rows_grad, grad);
   const auto* id = ids.const_data_ptr<std::int64_t>();
   const std::int64_t count = rows_grad.size(0), columns = rows_grad.size(1);
   dispatch(rows_grad.scalar_type(), [&]<class Scalar, class Acc>(Scalar, Acc) {

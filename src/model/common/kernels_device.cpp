@@ -160,15 +160,17 @@ void swiglu_backward(const Launchers* launchers, at::Tensor& gate_up, at::Tensor
         gate_up);
 }
 
-double cross_entropy(const Launchers* launchers, at::Tensor& logits, const at::Tensor& target,
-                     const at::Tensor& weight, double scale, bool gradient, at::Tensor* row_terms) {
+at::Tensor cross_entropy(const Launchers* launchers, at::Tensor& logits, const at::Tensor& target,
+                         const at::Tensor& weight, double scale, bool gradient,
+                         at::Tensor* row_terms) {
   const auto type = type_of(logits.scalar_type());
   if (launchers == nullptr || !type || !logits.is_contiguous() || !target.is_contiguous())
     return composed::cross_entropy(logits, target, weight, scale, gradient, row_terms);
   const std::int64_t rows = logits.size(0);
   const auto exact = logits.options().dtype(at::kDouble);
   const at::Tensor weights = weight.to(at::kDouble).contiguous();
-  const at::Tensor terms = at::empty({rows}, exact), sum = at::empty({1}, exact);
+  const at::Tensor terms = at::empty({rows}, exact);
+  at::Tensor sum = at::empty({}, exact);
   fused::CrossEntropyWork work;
   work.type = *type;
   work.logits = logits.mutable_data_ptr();
@@ -182,8 +184,65 @@ double cross_entropy(const Launchers* launchers, at::Tensor& logits, const at::T
   start(launchers->cross_entropy, work, logits);
   start(launchers->total, fused::TotalWork{work.terms, sum.mutable_data_ptr<double>(), rows},
         logits);
-  if (row_terms != nullptr) *row_terms = terms.to(at::kCPU);
-  return sum.item<double>();
+  if (row_terms != nullptr) *row_terms = terms;
+  return sum;
 }
 
 }  // namespace infinipipe::kernels::on_device
+
+namespace infinipipe::kernels {
+
+Normed rms_norm(const ComputePath& path, const at::Tensor& x, const at::Tensor& weight,
+                double eps) {
+  return path.device ? on_device::rms_norm(path.launchers, x, weight, eps)
+                     : rms_norm(x, weight, eps);
+}
+
+at::Tensor rms_norm_again(const ComputePath& path, const at::Tensor& x, const at::Tensor& rstd,
+                          const at::Tensor& weight) {
+  return path.device ? on_device::rms_norm_again(path.launchers, x, rstd, weight)
+                     : rms_norm_again(x, rstd, weight);
+}
+
+void rms_norm_backward(const ComputePath& path, at::Tensor& grad, const at::Tensor& x,
+                       const at::Tensor& rstd, const at::Tensor& weight, const at::Tensor& residual,
+                       at::Tensor& weight_grad) {
+  if (!path.device) return rms_norm_backward(grad, x, rstd, weight, residual, weight_grad);
+  on_device::rms_norm_backward(path.launchers, grad, x, rstd, weight, residual, weight_grad);
+}
+
+QueryKeyValue rope_split(const ComputePath& path, const at::Tensor& qkv,
+                         const at::Tensor& positions, const at::Tensor& table, const Heads& heads) {
+  return path.device ? on_device::rope_split(path.launchers, qkv, positions, table, heads)
+                     : rope_split(qkv, positions, table, heads);
+}
+
+at::Tensor rope_merge(const ComputePath& path, const QueryKeyValue& grad,
+                      const at::Tensor& positions, const at::Tensor& table, const Heads& heads,
+                      at::ScalarType dtype) {
+  return path.device ? on_device::rope_merge(path.launchers, grad, positions, table, heads, dtype)
+                     : rope_merge(grad, positions, table, heads, dtype);
+}
+
+at::Tensor swiglu(const ComputePath& path, const at::Tensor& gate_up) {
+  return path.device ? on_device::swiglu(path.launchers, gate_up) : swiglu(gate_up);
+}
+
+void swiglu_backward(const ComputePath& path, at::Tensor& gate_up, at::Tensor& hidden_grad) {
+  if (!path.device) return swiglu_backward(gate_up, hidden_grad);
+  on_device::swiglu_backward(path.launchers, gate_up, hidden_grad);
+}
+
+at::Tensor cross_entropy(const ComputePath& path, at::Tensor& logits, const at::Tensor& target,
+                         const at::Tensor& weight, double scale, bool gradient, at::Tensor* terms) {
+  if (!path.device) return cross_entropy(logits, target, weight, scale, gradient, terms);
+  return on_device::cross_entropy(path.launchers, logits, target, weight, scale, gradient, terms);
+}
+
+void embedding_backward(const ComputePath& path, const at::Tensor& ids, const at::Tensor& rows_grad,
+                        at::Tensor& grad) {
+  if (!path.device) return embedding_backward(ids, rows_grad, grad);
+  composed::embedding_backward(ids, rows_grad, grad);
+}
+
+}  // namespace infinipipe::kernels

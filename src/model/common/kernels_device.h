@@ -1,5 +1,5 @@
-// The kernels of kernels.h for tensors on a device that is not the processor: fused ones where
-// there are launchers and they serve the shapes, composed ATen operations for all else.
+// The kernels of kernels.h as a GPU runs them (ComputePath::device): fused ones where there are
+// launchers and they serve the shapes, composed ATen operations for all else.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,9 +25,8 @@ at::Tensor rope_merge(const Launchers* launchers, const QueryKeyValue& grad,
                       at::ScalarType dtype);
 at::Tensor swiglu(const Launchers* launchers, const at::Tensor& gate_up);
 void swiglu_backward(const Launchers* launchers, at::Tensor& gate_up, at::Tensor& hidden_grad);
-// Waits for the device. A target outside the vocabulary makes the sum NaN where the fused kernel
-// serves.
-double cross_entropy(const Launchers* launchers, at::Tensor& logits, const at::Tensor& target,
-                     const at::Tensor& weight, double scale, bool gradient, at::Tensor* terms);
+// A target outside the vocabulary makes the sum NaN where the fused kernel serves.
+at::Tensor cross_entropy(const Launchers* launchers, at::Tensor& logits, const at::Tensor& target,
+                         const at::Tensor& weight, double scale, bool gradient, at::Tensor* terms);
 
 }  // namespace infinipipe::kernels::on_device

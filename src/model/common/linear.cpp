@@ -41,36 +41,52 @@ at::Tensor widened_product(const at::Tensor& residual, const at::Tensor& x,
 }
 
 // True for bfloat16 on a CPU whose matrix products would not be native (no AMX, no AVX512-BF16).
-bool widened(const at::Tensor& x) {
+bool widened(const ComputePath& path, const at::Tensor& x) {
   static const bool native = native_bfloat16();
-  return x.scalar_type() == at::kBFloat16 && x.device().is_cpu() && !native;
+  return x.scalar_type() == at::kBFloat16 && !path.device && !native;
+}
+
+// sum += grad^T x with float32 operands, block of rows by block.
+void add_widened_product(at::Tensor& sum, const at::Tensor& grad, const at::Tensor& x) {
+  for_blocks(x.size(0), [&](std::int64_t begin, std::int64_t size) {
+    sum.addmm_(grad.narrow(0, begin, size).to(at::kFloat).t(),
+               x.narrow(0, begin, size).to(at::kFloat));
+  });
+}
+
+// The same with bfloat16 operands, added up in float32: one product on a GPU, which the processor
+// has not.
+void add_product(at::Tensor& sum, const at::Tensor& grad, const at::Tensor& x) {
+  if (sum.device().is_cpu()) return add_widened_product(sum, grad, x);
+  at::addmm_out(sum, sum, grad.t(), x, at::kFloat);
 }
 
 }  // namespace
 
-at::Tensor apply(const at::Tensor& x, const Weight& weight) {
-  if (widened(x)) return widened_product({}, x, weight.value.to(at::kFloat).t());
+at::Tensor apply(const ComputePath& path, const at::Tensor& x, const Weight& weight) {
+  if (widened(path, x)) return widened_product({}, x, weight.value.to(at::kFloat).t());
   return at::mm(x, weight.value.t());
 }
 
-at::Tensor apply_add(const at::Tensor& residual, const at::Tensor& x, const Weight& weight) {
-  if (widened(x)) return widened_product(residual, x, weight.value.to(at::kFloat).t());
+at::Tensor apply_add(const ComputePath& path, const at::Tensor& residual, const at::Tensor& x,
+                     const Weight& weight) {
+  if (widened(path, x)) return widened_product(residual, x, weight.value.to(at::kFloat).t());
   return at::addmm(residual, x, weight.value.t());
 }
 
-at::Tensor input_grad(const at::Tensor& grad, const Weight& weight) {
-  if (widened(grad)) return widened_product({}, grad, weight.value.to(at::kFloat));
+at::Tensor input_grad(const ComputePath& path, const at::Tensor& grad, const Weight& weight) {
+  if (widened(path, grad)) return widened_product({}, grad, weight.value.to(at::kFloat));
   return at::mm(grad, weight.value);
 }
 
-void weight_grad(const at::Tensor& grad, const at::Tensor& x, Weight& weight) {
+void weight_grad(const ComputePath& path, const at::Tensor& grad, const at::Tensor& x,
+                 Weight& weight) {
   if (weight.grad.scalar_type() == x.scalar_type()) {
     weight.grad.addmm_(grad.t(), x);
-  } else if (widened(x)) {
-    for_blocks(x.size(0), [&](std::int64_t begin, std::int64_t size) {
-      weight.grad.addmm_(grad.narrow(0, begin, size).to(at::kFloat).t(),
-                         x.narrow(0, begin, size).to(at::kFloat));
-    });
+  } else if (path.device) {
+    add_product(weight.grad, grad, x);
+  } else if (widened(path, x)) {
+    add_widened_product(weight.grad, grad, x);
   } else {
     weight.grad.add_(at::mm(grad.t(), x));
   }

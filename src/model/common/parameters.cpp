@@ -1,13 +1,15 @@
 #include "model/common/parameters.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <vector>
 
 #include "base/random.h"
 #include "core/model_tensors.h"
@@ -22,14 +24,26 @@ constexpr std::uint64_t name_hash(std::string_view name) {  // FNV-1a
   return hash;
 }
 
+// fill(begin, end) on parts of [0, count), on so many threads. They are not those that compute:
+// where a GPU does, a stage computes with one.
+template <class Fill>
+void on_threads(int threads, std::int64_t count, const Fill& fill) {
+  constexpr std::int64_t kLeastRows = 64;  // that are worth a thread
+  const std::int64_t parts = std::clamp<std::int64_t>(count / kLeastRows, 1, std::max(1, threads));
+  std::vector<std::jthread> workers;
+  for (std::int64_t part = 1; part < parts; ++part)
+    workers.emplace_back([&, part] { fill(count * part / parts, count * (part + 1) / parts); });
+  fill(0, count / parts);
+}
+
 // Each row is its own random stream, so that rows can be filled in parallel.
-void fill_normal(const at::Tensor& rows, std::int64_t seed, std::string_view name,
-                 double deviation) {
+void fill_normal(const at::Tensor& rows, std::int64_t seed, std::string_view name, double deviation,
+                 int threads) {
   const std::uint64_t stream = mix(static_cast<std::uint64_t>(seed) ^ mix(name_hash(name)));
   const std::int64_t columns = rows.size(1);
   const auto fill = [&](auto* data) {
     using Scalar = std::remove_pointer_t<decltype(data)>;
-    at::parallel_for(0, rows.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
+    on_threads(threads, rows.size(0), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         Random random(stream, static_cast<std::uint64_t>(i));
         for (std::int64_t j = 0; j < columns; ++j)
@@ -72,7 +86,8 @@ Weight ParameterMaker::matrix(const std::vector<Part>& parts, std::int64_t colum
   std::int64_t begin = 0;
   for (const Part& part : parts) {
     fill_normal(host.narrow(0, begin, part.rows), options_.seed,
-                init_name.empty() ? std::string_view(part.name) : init_name, deviation);
+                init_name.empty() ? std::string_view(part.name) : init_name, deviation,
+                options_.init_threads);
     begin += part.rows;
   }
   Weight weight = wrap(host);

@@ -2,7 +2,6 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/scalar_tensor.h>
 
 #include <algorithm>
 #include <bit>
@@ -15,7 +14,8 @@
 #include "model/common/head.h"
 #include "model/common/kv_store.h"
 #include "model/common/parameters.h"
-#include "model/common/work_clock.h"
+#include "model/common/stage_context.h"
+#include "model/common/to_device.h"
 #include "model/models.h"
 
 namespace infinipipe {
@@ -59,25 +59,27 @@ RopeFrequencies frequencies_of(const StageModel::Options& options) {
 struct StageModel::Impl {
   Options options;
   PartTimes times;
-  WorkClock clock;
+  StageContext context;
   StageParameters parameters;
   std::vector<std::unique_ptr<StageLayer>> layers;
   std::unique_ptr<Head> head;
   at::Tensor rope_table;
-  double recompute_seconds = 0.0;
+  Stopwatch recomputing;
   std::string not_finite;  // the first that was seen
 
-  explicit Impl(const Options& given) : options(given) {
+  explicit Impl(const Options& given) : options(given), recomputing(given.device) {
     check(options);
-    clock = {options.time_parts ? &times : nullptr, options.device};
+    context.path = options.path ? *options.path : ComputePath::of(options.device);
+    context.times = options.time_parts ? &times : nullptr;
+    context.device = options.device;
     ParameterMaker make(options, parameters);
     if (options.embedding) make.embedding();
     for (int i = options.layers.begin; i < options.layers.end; ++i)
-      layers.push_back(make_layer(options.model, i, make, clock));
+      layers.push_back(make_layer(options.model, i, make, context));
     if (options.head) {
       make.head();
       head = std::make_unique<Head>(options.model, parameters.final_norm, parameters.head,
-                                    options.head_block_tokens, clock);
+                                    options.head_block_tokens, context);
     }
   }
 
@@ -113,7 +115,7 @@ LayerChunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
     most = std::max(most, slice.end);
   }
   reserve_positions(most);
-  return {positions.to(options.device), rope_table};
+  return {to_device(positions, options.device), rope_table};
 }
 
 void StageModel::Impl::reserve_positions(Tokens most) {
@@ -176,17 +178,17 @@ void StageModel::Impl::store_keys(const ChunkWork& chunk, int layer, const Layer
 }
 
 at::Tensor StageModel::Impl::embed(const at::Tensor& ids) {
-  const auto timer = clock.elementwise();
+  const auto timer = context.elementwise();
   return parameters.embedding.value.index_select(0, ids);
 }
 
 void StageModel::Impl::recompute(ChunkState& state, int layer, const LayerChunk& shared,
                                  KvStore& store) {
-  const double begin = now_seconds(options.device);
+  recomputing.start();
   LayerPass& pass = *state.layers[static_cast<std::size_t>(layer)];
   pass.remake(state.chunk.keeping.of_layer(layer), shared,
               forward_slices(state.chunk, layer, store));
-  recompute_seconds += now_seconds(options.device) - begin;
+  recomputing.stop();
 }
 
 at::Tensor StageModel::Impl::backward(ChunkState& state, const at::Tensor& output_grad,
@@ -208,8 +210,8 @@ at::Tensor StageModel::Impl::backward(ChunkState& state, const at::Tensor& outpu
   }
   state.input_done = true;
   if (!options.embedding) return grad;
-  const auto timer = clock.elementwise();
-  kernels::embedding_backward(state.token_ids, grad, parameters.embedding.grad);
+  const auto timer = context.elementwise();
+  kernels::embedding_backward(context.path, state.token_ids, grad, parameters.embedding.grad);
   state.token_ids.reset();
   return {};
 }
@@ -218,6 +220,7 @@ StageModel::StageModel(const Options& options) : impl_(std::make_unique<Impl>(op
 StageModel::~StageModel() = default;
 
 const StageModel::Options& StageModel::options() const { return impl_->options; }
+const ComputePath& StageModel::path() const { return impl_->context.path; }
 std::vector<Parameter>& StageModel::parameters() { return impl_->parameters.list; }
 
 void StageModel::weights_changed() {
@@ -266,7 +269,7 @@ StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor&
     return result;
   }
   Head::Result head = impl.head->loss(hidden, *targets, keep);
-  result.loss = at::scalar_tensor(head.loss, at::dtype(at::kDouble));
+  result.loss = std::move(head.loss);
   impl.note_finite(result.loss, "head", "the loss");
   if (keep) result.state->head_grad = std::move(head.hidden_grad);
   result.terms = std::move(head.terms);
@@ -292,7 +295,7 @@ at::Tensor StageModel::backward(std::unique_ptr<ChunkState> state, const at::Ten
   return impl_->backward(*state, output_grad, store, /*all_weights=*/true);
 }
 
-double StageModel::take_recompute_seconds() { return std::exchange(impl_->recompute_seconds, 0.0); }
+double StageModel::take_recompute_seconds() { return impl_->recomputing.take_seconds(); }
 
 std::string StageModel::take_not_finite() { return std::exchange(impl_->not_finite, {}); }
 

@@ -11,11 +11,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "infinipipe/core/model_spec.h"
 #include "infinipipe/core/plan.h"
+#include "model/common/compute_path.h"
 
 namespace infinipipe {
 
@@ -92,11 +94,14 @@ class StageModel final {
     bool head = false;       // last stage
     at::ScalarType dtype = at::kFloat;
     at::Device device = at::kCPU;
-    std::int64_t seed = 1;            // initial weights depend on seed and parameter name only
-    Tokens head_block_tokens = 1024;  // at most; fewer when the vocabulary is large
-    Tokens longest = 0;               // the length that dynamic RoPE is made for
-    bool time_parts = false;          // measure PartTimes (synchronises a GPU)
-    bool check_finite = false;        // look at what each layer gives, for take_not_finite()
+    std::int64_t seed = 1;  // initial weights depend on seed and parameter name only
+    // Which implementation: not given, the device's own. A test gives a GPU's on the processor.
+    std::optional<ComputePath> path;
+    Tokens head_block_tokens = 0;  // at most; 0: what suits the path
+    Tokens longest = 0;            // the length that dynamic RoPE is made for
+    bool time_parts = false;       // measure PartTimes (synchronises a GPU)
+    bool check_finite = false;     // look at what each layer gives, for take_not_finite()
+    int init_threads = 1;          // that draw the weights
   };
 
   explicit StageModel(const Options& options);
@@ -105,6 +110,7 @@ class StageModel final {
   StageModel& operator=(const StageModel&) = delete;
 
   const Options& options() const;
+  const ComputePath& path() const;
   std::vector<Parameter>& parameters();
 
   // Recomputes what depends on masters after the optimizer or a load changed them (bfloat16
@@ -125,8 +131,8 @@ class StageModel final {
   struct Output {
     at::Tensor output;  // hidden [T, D] for the next stage
     at::Tensor loss;    // last stage: sum of weight x cross-entropy over the chunk, float64 scalar
-                        // on the CPU, a plain sum: not divided by the number of targets
-    at::Tensor terms;  // last stage if !keep: each token's part of that sum, float64 [T] on the CPU
+                        // on the device, a plain sum: not divided by the number of targets
+    at::Tensor terms;   // last stage if !keep: each token's part of that sum, float64 [T], likewise
     std::unique_ptr<ChunkState> state;  // null if !keep
   };
   Output forward(const ChunkWork& chunk, const at::Tensor& input, const ChunkTargets* targets,

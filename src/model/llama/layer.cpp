@@ -5,9 +5,9 @@
 namespace infinipipe::llama {
 
 std::unique_ptr<StageLayer> make_layer(const ModelSpec& model, int index, ParameterMaker& make,
-                                       const WorkClock& clock) {
+                                       const StageContext& context) {
   return std::make_unique<decoder::DecoderLayer>(
-      model, decoder::make_parameters(model, index, make), clock);
+      model, decoder::make_parameters(model, index, make), context);
 }
 
 }  // namespace infinipipe::llama

@@ -5,12 +5,12 @@
 
 #include "model/common/layer.h"
 #include "model/common/parameters.h"
-#include "model/common/work_clock.h"
+#include "model/common/stage_context.h"
 
 namespace infinipipe::qwen2 {
 
 // With new weights (models.cpp).
 std::unique_ptr<StageLayer> make_layer(const ModelSpec& model, int index, ParameterMaker& make,
-                                       const WorkClock& clock);
+                                       const StageContext& context);
 
 }  // namespace infinipipe::qwen2

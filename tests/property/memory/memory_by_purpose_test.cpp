@@ -17,23 +17,33 @@
 #include "profile/profile_machine.h"
 #include "report/step_table.h"
 #include "runtime/engine.h"
+#include "support/soak.h"
 
 namespace infinipipe {
 namespace {
 
 constexpr int kStages = 2;
 
-ProfileOptions measured_model(Dtype dtype) {
+struct Way {
+  Dtype dtype;
+  bool device;  // a GPU's path, on the processor's tensors
+};
+void PrintTo(const Way& way, std::ostream* out) {
+  *out << to_string(way.dtype) << (way.device ? "_on_a_gpus_path" : "");
+}
+
+ProfileOptions measured_model(const Way& way) {
   ProfileOptions options;
+  if (way.device) options.engine.path = ComputePath{.device = true, .attention_keys = 256};
   options.engine.model.vocab_size = 257;
   options.engine.model.hidden_size = 64;
   options.engine.model.intermediate_size = 160;
   options.engine.model.num_hidden_layers = 4;
   options.engine.model.num_attention_heads = 2;
   options.engine.model.num_key_value_heads = 1;
-  options.engine.dtype = dtype;
+  options.engine.dtype = way.dtype;
   options.engine.stages = {{0, 2}, {2, 4}};
-  options.engine.longest = 4096;
+  options.engine.longest = way.device ? 2048 : 4096;  // that path is slower there
   options.groups = 12;
   return options;
 }
@@ -44,6 +54,11 @@ Profile timeless_profile(const ProfileOptions& options) {
   Profile profile = estimated_profile(options.engine.model, options.engine.dtype);
   profile.memory = measured.memory;
   profile.remake = measured.remake;
+  if (options.engine.path) {
+    // A GPU is given no crumbs: of slices of a dozen tokens what a call holds for its keys counts.
+    for (DirectionCost* cost : {&profile.forward, &profile.backward})
+      cost->seconds_per_chunk = 300.0 * cost->seconds_per_token;
+  }
   for (std::size_t i = 0; i < kRemadeLevels; ++i) {
     if (kKeepLevels[i].keep == Keep::kInput || !profile.remake[i]) continue;
     profile.remake[i]->cost = profile.forward;
@@ -94,7 +109,7 @@ Bytes most_waiting(const Trace& trace, std::size_t stage) {
   return most;
 }
 
-class MemoryByPurpose : public ::testing::TestWithParam<Dtype> {
+class MemoryByPurpose : public ::testing::TestWithParam<Way> {
  protected:
   Plan plan(const Profile& profile, const PlanRequest& request, Bytes budget) const {
     PlanContext context;
@@ -121,15 +136,19 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
   Engine engine(engine_options);
   const CostModel cost(profile, {.stages = kStages}, options.engine.stages);
   constexpr double kBound = 0.03;
+  // On a GPU's path attention joins the pieces of a context: a slice that has one holds more than
+  // another, so that what the model says of workspace is too much for most.
+  const double purpose_bound = GetParam().device ? 0.06 : kBound;
+  const int plans = GetParam().device ? 10 : 24;
   Random random(20261124);
   int ran = 0;
   int around_attention = 0;
   double worst_peak = 0.0;
   double worst_purpose = 0.0;
-  for (int i = 0; i < 24; ++i) {
+  for (int i = 0; i < plans; ++i) {
     PlanRequest request;
     request.step = i;
-    request.sequences = {random.between(600, 4096)};
+    request.sequences = {random.between(600, options.longest)};
     for (std::int64_t more = random.between(0, 6); more > 0; --more) {
       request.sequences.push_back(random.between(20, 900));
     }
@@ -176,14 +195,15 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
       const bool rest = peak.purpose == MemoryPurpose::kWorkspace;  // what others leave of a peak
       const Bytes taken = rest ? most_waiting(result.trace, peak.stage.index()) : 0.0;
       EXPECT_GE(difference, -kBound) << to_string(peak.purpose);
-      EXPECT_LE(difference, kBound + taken / peak.stage_peak) << to_string(peak.purpose);
+      EXPECT_LE(difference, purpose_bound + taken / peak.stage_peak) << to_string(peak.purpose);
       worst_purpose = std::max(worst_purpose, std::abs(difference));
     }
   }
-  EXPECT_GT(ran, 12);
-  EXPECT_GT(around_attention, 3);
+  EXPECT_GT(ran, plans / 2);
+  EXPECT_GT(around_attention, plans / 8);
   std::printf("%s, %d plans: peaks within %.2f%%, each purpose within %.2f%% of the peak\n",
-              to_string(GetParam()), ran, 100.0 * worst_peak, 100.0 * worst_purpose);
+              ::testing::PrintToString(GetParam()).c_str(), ran, 100.0 * worst_peak,
+              100.0 * worst_purpose);
 }
 
 // To the byte: what replicas share out of a stage's states is what the cost model takes off.
@@ -225,9 +245,15 @@ TEST_P(MemoryByPurpose, ReplicasHoldTheStatesThatTheModelSays) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, MemoryByPurpose,
-                         ::testing::Values(Dtype::kFloat32, Dtype::kBfloat16),
-                         [](const auto& test) { return std::string(to_string(test.param)); });
+// ATen's bfloat16 on the processor is slow: a soak alone measures a GPU's path with it.
+std::vector<Way> ways() {
+  std::vector<Way> all = {
+      {Dtype::kFloat32, false}, {Dtype::kBfloat16, false}, {Dtype::kFloat32, true}};
+  if (testing::soak()) all.push_back({Dtype::kBfloat16, true});
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Types, MemoryByPurpose, ::testing::ValuesIn(ways()),
+                         [](const auto& test) { return ::testing::PrintToString(test.param); });
 
 }  // namespace
 }  // namespace infinipipe

@@ -90,6 +90,7 @@ TEST(Wire, MeasurementsKeepAllTheirBits) {
   run.memory = {sample};
   run.parts.head = 0.25;
   run.peak_bytes = (std::int64_t{1} << 52) + 1;
+  run.reserved_bytes = 5;
   run.not_finite = "layer 3: its output";
   run.not_finite_at = 0.125;
   const StageRun found = through(run);
@@ -108,6 +109,7 @@ TEST(Wire, MeasurementsKeepAllTheirBits) {
   EXPECT_EQ(found.memory[0].at, sample.at);
   EXPECT_EQ(found.parts.head, run.parts.head);
   EXPECT_EQ(found.peak_bytes, run.peak_bytes);
+  EXPECT_EQ(found.reserved_bytes, run.reserved_bytes);
   EXPECT_EQ(found.not_finite, run.not_finite);
   EXPECT_EQ(found.not_finite_at, run.not_finite_at);
 

@@ -4,8 +4,10 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "property/training/sliced_plan.h"
@@ -82,8 +84,10 @@ struct Trained {
   std::map<std::string, at::Tensor> weights;
 };
 
-Trained train(const ModelSpec& model, const Plan& plan, Dtype dtype, int threads = 1) {
+Trained train(const ModelSpec& model, const Plan& plan, Dtype dtype, int threads = 1,
+              const std::optional<ComputePath>& path = {}) {
   Engine::Options options = engine_options(model, plan, dtype);
+  options.path = path;
   options.optimizer = optimizer_config();
   options.total_steps = kSteps;
   options.threads_per_stage = threads;
@@ -124,9 +128,12 @@ TEST(Curves, EqualTheSingleDeviceReference) {
       plans.emplace_back(std::to_string(stages) + " stages x " + std::to_string(replicas),
                          replicated_plan(stages, replicas));
     }
+    // Each plan with both paths, one in float64 and the other in float32, in turn.
+    std::optional<ComputePath> path, other = device_path();
     for (const auto& [name, plan] : plans) {
-      const Curve wide = train(model, plan, Dtype::kFloat64).curve;
-      const Curve single = train(model, plan, Dtype::kFloat32).curve;
+      const Curve wide = train(model, plan, Dtype::kFloat64, 1, path).curve;
+      const Curve single = train(model, plan, Dtype::kFloat32, 1, other).curve;
+      std::swap(path, other);
       const std::string where = name + (tied ? ", tied" : "");
       EXPECT_LE(error(single.losses[0], expected.losses[0]), 1e-5) << where;
       for (std::size_t i = 0; i < kSteps; ++i) {

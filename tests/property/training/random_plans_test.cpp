@@ -2,8 +2,12 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <span>
+
 #include "infinipipe/core/validate.h"
 #include "support/engine_case.h"
+#include "support/host_launchers.h"
 #include "support/random_case.h"
 #include "support/soak.h"
 
@@ -13,27 +17,46 @@ namespace {
 struct Errors {
   double loss = 0.0;
   GradientError gradient;
+
+  void add(const Errors& other) {
+    loss = std::max(loss, other.loss);
+    gradient.largest = std::max(gradient.largest, other.gradient.largest);
+  }
 };
 
-Errors run_case(const Case& c, Dtype dtype, bool checked) {
-  Engine::Options options = engine_options(c.model, c.plan, dtype);
-  options.check_messages = checked;
-  options.head_block_tokens = 64;
-  options.longest = 100;
-  Engine engine(options);
-  Random random(3);
-  for (const Engine::StateTensor& each : engine.state()) {
-    at::Tensor& master = each.parameter->master;  // norms and biases begin at ones and zeros
-    for (std::int64_t i = 0; master.dim() == 1 && i < master.numel(); ++i) {
-      master.select(0, i).fill_(random.normal());
+const std::optional<ComputePath> kPaths[] = {std::nullopt, device_path()};
+constexpr const char* kPathNames[] = {"the processor's path", "a GPU's path"};
+
+// The case on each of the paths, against the same autograd.
+std::vector<Errors> run_case(const Case& c, Dtype dtype, bool checked,
+                             std::span<const std::optional<ComputePath>> paths = kPaths) {
+  std::optional<ReferenceModel> reference;
+  double expected = 0.0;
+  std::vector<Errors> errors;
+  for (const auto& path : paths) {
+    Engine::Options options = engine_options(c.model, c.plan, dtype);
+    options.check_messages = checked;
+    options.head_block_tokens = 64;
+    options.longest = 100;
+    options.path = path;
+    Engine engine(options);
+    Random random(3);
+    for (const Engine::StateTensor& each : engine.state()) {
+      at::Tensor& master = each.parameter->master;  // norms and biases begin at ones and zeros
+      for (std::int64_t i = 0; master.dim() == 1 && i < master.numel(); ++i) {
+        master.select(0, i).fill_(random.normal());
+      }
     }
+    engine.state_changed();
+    const StepResult result = engine.run(c.plan, c.batch);
+    if (!reference) {
+      reference.emplace(reference_of(engine));
+      expected = reference->run(c.batch.sequences, c.batch.weights);
+    }
+    errors.push_back({std::abs(result.loss - expected) / std::abs(expected),
+                      gradient_error(gradients(engine), *reference)});
   }
-  engine.state_changed();
-  const StepResult result = engine.run(c.plan, c.batch);
-  ReferenceModel reference = reference_of(engine);
-  const double expected = reference.run(c.batch.sequences, c.batch.weights);
-  return {std::abs(result.loss - expected) / std::abs(expected),
-          gradient_error(gradients(engine), reference)};
+  return errors;
 }
 
 TEST(RandomPlans, AreValidAndOfEveryKind) {
@@ -67,20 +90,31 @@ TEST(RandomPlans, AreValidAndOfEveryKind) {
   EXPECT_GT(idle, 10);
 }
 
-TEST(RandomPlans, EqualAutogradInFloat64) {
+// Random cases within the bounds, on both paths.
+void check_cases(std::uint64_t seed, int cases, Dtype dtype, double loss_bound,
+                 double gradient_bound) {
   at::set_num_threads(1);
-  const int cases = scaled(200);
-  Errors worst;
+  Errors worst[std::size(kPaths)];
   for (int i = 0; i < cases; ++i) {
-    Random random(2024, static_cast<std::uint64_t>(i));
-    const Errors errors = run_case(make_case(random), Dtype::kFloat64, i % 2 == 0);
-    ASSERT_LE(errors.loss, 1e-9) << "case " << i;
-    ASSERT_LE(errors.gradient.largest, 1e-9) << "case " << i << ": " << errors.gradient.name;
-    worst.loss = std::max(worst.loss, errors.loss);
-    worst.gradient.largest = std::max(worst.gradient.largest, errors.gradient.largest);
+    Random random(seed, static_cast<std::uint64_t>(i));
+    const std::vector<Errors> errors =
+        run_case(make_case(random), dtype, dtype == Dtype::kFloat64 && i % 2 == 0);
+    for (std::size_t path = 0; path < errors.size(); ++path) {
+      const auto where = std::string(kPathNames[path]) + ", case " + std::to_string(i);
+      EXPECT_LE(errors[path].loss, loss_bound) << where;
+      EXPECT_LE(errors[path].gradient.largest, gradient_bound)
+          << where << ": " << errors[path].gradient.name;
+      worst[path].add(errors[path]);
+    }
   }
-  std::printf("%d cases: loss within %.1e, gradients within %.1e\n", cases, worst.loss,
-              worst.gradient.largest);
+  for (std::size_t path = 0; path < std::size(kPaths); ++path) {
+    std::printf("%d cases in %s on %s: loss within %.1e, gradients within %.1e\n", cases,
+                to_string(dtype), kPathNames[path], worst[path].loss, worst[path].gradient.largest);
+  }
+}
+
+TEST(RandomPlans, EqualAutogradInFloat64) {
+  check_cases(2024, scaled(200), Dtype::kFloat64, 1e-9, 1e-9);
 }
 
 // The oracle runs in float64 on the same weights, so these bounds are the dtype's own rounding.
@@ -90,21 +124,22 @@ INSTANTIATE_TEST_SUITE_P(Dtypes, RandomPlansIn,
                                            std::tuple(Dtype::kBfloat16, 2e-3, 0.1)));
 
 TEST_P(RandomPlansIn, AreWithinTheDtypesRounding) {
-  at::set_num_threads(1);
   const auto& [dtype, loss_bound, gradient_bound] = GetParam();
-  const int cases = scaled(20);
-  Errors worst;
-  for (int i = 0; i < cases; ++i) {
-    Random random(77, static_cast<std::uint64_t>(i));
-    const Errors errors = run_case(make_case(random), dtype, false);
-    EXPECT_LE(errors.loss, loss_bound) << "case " << i;
-    EXPECT_LE(errors.gradient.largest, gradient_bound)
-        << "case " << i << ": " << errors.gradient.name;
-    worst.loss = std::max(worst.loss, errors.loss);
-    worst.gradient.largest = std::max(worst.gradient.largest, errors.gradient.largest);
-  }
-  std::printf("%d cases in %s: loss within %.1e, gradients within %.1e\n", cases, to_string(dtype),
-              worst.loss, worst.gradient.largest);
+  check_cases(77, scaled(20), dtype, loss_bound, gradient_bound);
+}
+
+// The fused kernels in a whole step, on host threads: packed, cut and made again.
+TEST(RandomPlans, FusedKernelsAreWithinTheDtypesRounding) {
+  const std::optional<ComputePath> fused =
+      ComputePath{.device = true, .launchers = &host_launchers(), .attention_keys = 48};
+  Case c;
+  c.model = small_model(1);
+  Random random(6);
+  c.plan = random_plan(random, {5, 9}, {.stages = 1, .layers = 1, .cut_share = 1.0});
+  c.batch = random_batch(random, c.plan.sequences, c.model.vocab_size);
+  const Errors errors = run_case(c, Dtype::kFloat32, false, {&fused, 1}).front();
+  EXPECT_LE(errors.loss, 1e-6);
+  EXPECT_LE(errors.gradient.largest, 2e-5) << errors.gradient.name;
 }
 
 // A sequence's loss terms must not know what else is in its chunk: a neighbour is changed, and the

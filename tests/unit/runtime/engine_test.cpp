@@ -252,6 +252,20 @@ TEST(Engine, TensorErrorsKeepToOneLine) {
   EXPECT_THAT(what, ::testing::Not(HasSubstr("frame #")));
 }
 
+TEST(Engine, SaysWhatItHeldWhereADeviceHadNoMemoryLeft) {
+  Fixture f;
+  f.options.before_instruction = [](int, StageId stage, const Instruction&) {
+    if (stage == StageId(1)) {
+      TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried 2.00 GiB.\nAdvice.");
+    }
+  };
+  Engine engine(f.options);
+  const std::string what = error_of([&] { engine.run(f.plan, f.batch); });
+  EXPECT_THAT(what, HasSubstr(": CUDA out of memory. Tried 2.00 GiB. The stage's tensors take "));
+  EXPECT_THAT(what, HasSubstr("lower memory.bytes_per_stage"));
+  EXPECT_THAT(what, ::testing::Not(HasSubstr("Advice")));
+}
+
 TEST(Engine, RefusesWhatItCannotRun) {
   Fixture f;
   Engine engine(f.options);

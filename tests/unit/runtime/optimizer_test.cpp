@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "runtime/allocator.h"
 #include "runtime/optimizer_loops_aten.h"
 #include "support/host_launchers.h"
 
@@ -99,22 +100,22 @@ TEST(SumOfSquares, IsExactAndIndependentOfThreads) {
   std::vector<double> sums;
   for (const int n : {1, 2, 3}) {
     at::set_num_threads(n);
-    sums.push_back(sum_of_squares(x));
+    sums.push_back(sum_of_squares({}, x));
   }
   at::set_num_threads(threads);
   EXPECT_NEAR(sums[0], reference, 1e-10 * reference);
   EXPECT_EQ(sums[0], sums[1]);
   EXPECT_EQ(sums[0], sums[2]);
-  EXPECT_EQ(sum_of_squares(at::full({3}, 2.0, at::dtype(at::kDouble))), 12.0);
-  EXPECT_EQ(sum_of_squares(at::empty({0}, at::dtype(at::kFloat))), 0.0);
+  EXPECT_EQ(sum_of_squares({}, at::full({3}, 2.0, at::dtype(at::kDouble))), 12.0);
+  EXPECT_EQ(sum_of_squares({}, at::empty({0}, at::dtype(at::kFloat))), 0.0);
 }
 
 TEST(SumOfSquares, ShowsWhatIsNotFinite) {
   at::Tensor x = at::zeros({5000}, at::dtype(at::kFloat));
   x[4999] = std::numeric_limits<float>::infinity();
-  EXPECT_TRUE(std::isinf(sum_of_squares(x)));
+  EXPECT_TRUE(std::isinf(sum_of_squares({}, x)));
   x[17] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_TRUE(std::isnan(sum_of_squares(x)));
+  EXPECT_TRUE(std::isnan(sum_of_squares({}, x)));
 }
 
 Parameter make_parameter(std::int64_t rows, bool decay, at::ScalarType dtype) {
@@ -171,8 +172,27 @@ TEST(DeviceLoops, FollowTheProcessorsLoops) {
     }
     const at::Tensor both[] = {grad, a[0]};
     EXPECT_NEAR(device_loops::sum_of_squares(launchers, both),
-                sum_of_squares(grad) + sum_of_squares(a[0]), 1e-3);
+                sum_of_squares({}, grad) + sum_of_squares({}, a[0]), 1e-3);
   }
+}
+
+// Composed operations hold no copy of a whole parameter, in float64 or otherwise.
+TEST(DeviceLoops, HoldLittleForThemselves) {
+  memory::install();
+  const std::int64_t count = 2 * device_loops::kBlockElements + 5;
+  const at::Tensor weight = at::ones({count}, at::dtype(at::kFloat));
+  const at::Tensor exp_avg = at::zeros_like(weight), exp_avg_sq = at::zeros_like(weight);
+  MemoryMeter& meter = memory::acquire_meter();
+  {
+    const MemoryScope scope(meter, MemoryPurpose::kWorkspace);
+    const double squares = device_loops::sum_of_squares(nullptr, {&weight, 1});
+    EXPECT_EQ(squares, static_cast<double>(count));
+    device_loops::adamw(nullptr, weight, weight, exp_avg, exp_avg_sq, {}, {});
+  }
+  const std::int64_t block = 8 * device_loops::kBlockElements;
+  EXPECT_GE(meter.peak(), block);  // it does count
+  EXPECT_LE(meter.peak(), block + (1 << 16));
+  memory::release_meter(meter);
 }
 
 class AdamWPrecision : public ::testing::TestWithParam<at::ScalarType> {};

@@ -218,6 +218,9 @@ TEST_F(Metrics, NumbersKeepTheirDigitsAndNotANumberIsNull) {
   EXPECT_EQ(json["loss"].get<double>(), 0.1 + 0.2);
   EXPECT_TRUE(json["grad_norm"].is_null());
   EXPECT_EQ(json["peak_bytes"].size(), 2U);
+  EXPECT_FALSE(json.contains("reserved_bytes"));  // of GPUs alone
+  metrics.reserved_bytes = {3e9, 4e9};
+  EXPECT_EQ(parse_json(metrics_json(metrics), "line")["reserved_bytes"][1], 4e9);
 }
 
 TEST_F(Metrics, AnEmptyPathWritesNothing) {

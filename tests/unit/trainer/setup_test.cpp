@@ -56,6 +56,33 @@ TEST(EngineOptions, RefuseLayoutsThatOnlyPlanningKnows) {
   }
 }
 
+// Said before weights are made and a profile is measured.
+TEST(EngineOptions, RefuseWhatAttentionOnAGpuCannotDo) {
+  const auto refusal = [](const std::function<void(TrainConfig&)>& change) -> std::string {
+    TrainConfig config;
+    config.runtime.device = Device::kCuda;
+    change(config);
+    try {
+      require_runnable(config, nullptr);
+      return {};
+    } catch (const InputError& error) {
+      return error.what();
+    }
+  };
+  EXPECT_EQ(refusal([](TrainConfig&) {}), "");
+  EXPECT_THAT(refusal([](TrainConfig& c) { c.training.dtype = Dtype::kFloat64; }),
+              HasSubstr("training.dtype: found float64 on a GPU, expected "));
+  EXPECT_THAT(refusal([](TrainConfig& c) { c.model.head_dim = 20; }),
+              HasSubstr("model.head_dim: found 20 on a GPU, expected a multiple of 8 up to 256"));
+  EXPECT_THAT(refusal([](TrainConfig& c) { c.model.head_dim = 264; }), HasSubstr("found 264"));
+}
+
+TEST(SharedGpus, AreSaidWhereStagesHaveNoneOfTheirOwn) {
+  EXPECT_EQ(shared_gpus(4, 4), "");
+  EXPECT_EQ(shared_gpus(4, 0), "");  // refused elsewhere
+  EXPECT_THAT(shared_gpus(4, 2), HasSubstr("4 stages share 2 GPU(s)"));
+}
+
 TEST(MatmulSpeed, IsMeasured) {
   TrainConfig config;
   EXPECT_GT(measured_matmul_flops(make_engine_options(config, {{0, 4}}, nullptr)), 0.0);

@@ -5,7 +5,8 @@
 //
 // A slice with context is computed piece by piece: causal pieces (own keys) and full ones (stored
 // keys), joined by their log-sum-exps; the backward runs each piece with the joined output and
-// log-sum-exp, so that its parts just add up. Two implementations: tiled.h and block.h.
+// log-sum-exp, so that its parts just add up. Two implementations: tiled.h is the processor's,
+// block.h a GPU's.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "model/common/compute_path.h"
 #include "model/common/kernels.h"
 #include "model/common/kv_store.h"
 
@@ -33,13 +35,13 @@ struct AttentionResult {
 };
 
 // query [T, Q], key and value [T, KV] after RoPE; slices cover the T rows.
-AttentionResult attention_forward(const kernels::Heads& heads, const at::Tensor& query,
-                                  const at::Tensor& key, const at::Tensor& value,
-                                  std::span<const AttentionSlice> slices);
+AttentionResult attention_forward(const ComputePath& path, const kernels::Heads& heads,
+                                  const at::Tensor& query, const at::Tensor& key,
+                                  const at::Tensor& value, std::span<const AttentionSlice> slices);
 
 // Gradients of the chunk's own query, key and value, in the compute or the acc dtype, with what
 // later slices added. Adds to the gradients of the context blocks (acc).
-kernels::QueryKeyValue attention_backward(const kernels::Heads& heads,
+kernels::QueryKeyValue attention_backward(const ComputePath& path, const kernels::Heads& heads,
                                           const at::Tensor& output_grad,
                                           const kernels::QueryKeyValue& saved,
                                           const AttentionResult& result,

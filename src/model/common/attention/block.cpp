@@ -21,9 +21,6 @@ namespace {
 // Context blocks with fewer keys than this are joined before they are computed: a call has its
 // cost.
 constexpr std::int64_t kSmallBlock = 256;
-// On the processor larger blocks are computed in parts of at most so many keys, so that what a call
-// holds for itself does not grow with other chunks' slices. A GPU is only busy with whole ones.
-constexpr std::int64_t kLargeBlock = 512;
 
 Forward forward_block(const Inputs& inputs) {
   return inputs.query.device().is_cpu() ? forward_cpu(inputs) : forward_cuda(inputs);
@@ -49,12 +46,14 @@ struct Group {
   bool whole = true;
 };
 
-std::vector<Group> group(std::span<const KvBlock> context, bool in_parts) {
+// In groups of at most `most` keys, or a little more where small blocks are joined: what a call
+// holds for itself then does not grow with other chunks' slices.
+std::vector<Group> group(std::span<const KvBlock> context, std::int64_t most) {
   std::vector<Group> groups;
   for (std::size_t i = 0; i < context.size(); ++i) {
     const std::int64_t size = context[i].end - context[i].begin;
-    if (in_parts && size > kLargeBlock) {
-      const std::int64_t parts = (size + kLargeBlock - 1) / kLargeBlock;
+    if (size > most) {
+      const std::int64_t parts = (size + most - 1) / most;
       for (std::int64_t p = 0; p < parts; ++p) {
         const std::int64_t row = size * p / parts;
         groups.push_back({i, i + 1, row, size * (p + 1) / parts - row, false});
@@ -92,12 +91,11 @@ void join(Forward& total, const Forward& part) {
   total.lse.sub_(at::log_sigmoid(-difference));
 }
 
-Forward slice_forward(const Inputs& own, std::span<const KvBlock> context) {
+Forward slice_forward(const Inputs& own, std::span<const KvBlock> context, std::int64_t most) {
   Forward total = forward_block(own);
-  if (context.empty()) return total;
   const auto type = own.query.scalar_type();
   total.output = total.output.to(accumulate_dtype(type));
-  for (const Group& each : group(context, own.query.device().is_cpu())) {
+  for (const Group& each : group(context, most)) {
     join(total, forward_block(context_inputs(own.query, context, each)));
   }
   total.output = total.output.to(type);
@@ -123,9 +121,9 @@ void add_to_rows(at::Tensor& sum, const at::Tensor& part, const at::Tensor& like
 
 // The context's share of a slice's backward: adds to query_grad (acc) and to the blocks.
 void context_backward(const Inputs& own, const Forward& result, const at::Tensor& output_grad,
-                      std::span<KvBlock> context, at::Tensor& query_grad) {
+                      std::span<KvBlock> context, std::int64_t most, at::Tensor& query_grad) {
   const auto acc = accumulate_dtype(own.query.scalar_type());
-  for (const Group& each : group(context, own.query.device().is_cpu())) {
+  for (const Group& each : group(context, most)) {
     const auto blocks = context.subspan(each.first, each.last - each.first);
     const Backward part =
         backward_block(context_inputs(own.query, context, each), result, output_grad);
@@ -278,81 +276,176 @@ Backward windowed_backward(const Inputs& own, const Forward& joint, const at::Te
   return sum;
 }
 
+// --- a chunk ------------------------------------------------------------------------------------
+
+Inputs sequence_of(const Packed& packed, std::size_t i) {
+  const auto rows = [&](const at::Tensor& x) {
+    return x.narrow(0, packed.bounds[i], packed.bounds[i + 1] - packed.bounds[i]);
+  };
+  return {rows(packed.query), rows(packed.key), rows(packed.value), true};
+}
+
+Forward forward_packed(const Packed& packed) {
+  if (has_packed_call(packed)) return forward_packed_cuda(packed);
+  const auto acc = accumulate_dtype(packed.query.scalar_type());
+  const std::int64_t rows = packed.query.size(0), heads = packed.query.size(1);
+  Forward all{at::empty(packed.query.sizes(), packed.query.options()),
+              at::empty({rows, heads}, packed.query.options().dtype(acc))};
+  for (std::size_t i = 0; i + 1 < packed.bounds.size(); ++i) {
+    const Inputs own = sequence_of(packed, i);
+    const Forward one = forward_block(own);
+    all.output.narrow(0, packed.bounds[i], own.query.size(0)).copy_(one.output);
+    all.lse.narrow(0, packed.bounds[i], own.query.size(0)).copy_(one.lse);
+  }
+  return all;
+}
+
+Backward backward_packed(const Packed& packed, const Forward& joint,
+                         const at::Tensor& output_grad) {
+  if (has_packed_call(packed)) return backward_packed_cuda(packed, joint, output_grad);
+  Backward all{at::empty(packed.query.sizes(), packed.query.options()),
+               at::empty(packed.key.sizes(), packed.key.options()),
+               at::empty(packed.value.sizes(), packed.value.options())};
+  for (std::size_t i = 0; i + 1 < packed.bounds.size(); ++i) {
+    const Inputs own = sequence_of(packed, i);
+    const auto rows = [&](const at::Tensor& x) {
+      return x.narrow(0, packed.bounds[i], own.query.size(0));
+    };
+    const Backward one =
+        backward_block(own, {rows(joint.output), rows(joint.lse)}, rows(output_grad));
+    rows(all.query).copy_(one.query);
+    rows(all.key).copy_(one.key);
+    rows(all.value).copy_(one.value);
+  }
+  return all;
+}
+
+// Neighbouring slices that are computed together, and their rows.
+struct Run {
+  std::size_t first;
+  std::size_t last;
+  std::int64_t begin;
+  std::int64_t end;
+  bool plain;  // causal, and nothing else
+};
+
+template <class Slice>
+std::vector<Run> runs_of(std::span<Slice> slices, std::int64_t window) {
+  std::vector<Run> runs;
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    const AttentionSlice& slice = slices[i];
+    const bool plain = slice.context.empty() && (window == 0 || slice.end - slice.begin <= window);
+    if (plain && !runs.empty() && runs.back().plain) {
+      runs.back().last = i + 1;
+      runs.back().end = slice.end;
+    } else {
+      runs.push_back({i, i + 1, slice.begin, slice.end, plain});
+    }
+  }
+  return runs;
+}
+
+Packed packed_of(const Inputs& own, std::span<const AttentionSlice> slices) {
+  Packed packed{own.query, own.key, own.value, {0}};
+  for (const AttentionSlice& slice : slices)
+    packed.bounds.push_back(slice.end - slices.front().begin);
+  return packed;
+}
+
+// Some rows add up several parts, so that gradients are in acc.
+bool adds_up(std::span<const Run> runs, std::span<const AttentionSlice> slices) {
+  return std::ranges::any_of(runs, [](const Run& run) { return !run.plain; }) ||
+         std::ranges::any_of(slices, [](const auto& slice) { return slice.key_grad.defined(); });
+}
+
+// The rows of a gradient that adds up: what later slices added, where that is all of it.
+at::Tensor begun(const at::Tensor& like, std::span<AttentionSlice> slices,
+                 at::Tensor AttentionSlice::*member) {
+  if (slices.size() == 1 && (slices[0].*member).defined())
+    return std::exchange(slices[0].*member, at::Tensor());
+  at::Tensor grad =
+      at::zeros(like.sizes(), like.options().dtype(accumulate_dtype(like.scalar_type())));
+  for (AttentionSlice& slice : slices) {
+    const at::Tensor later = std::exchange(slice.*member, at::Tensor());
+    if (later.defined()) grad.narrow(0, slice.begin, slice.end - slice.begin).copy_(later);
+  }
+  return grad;
+}
+
 }  // namespace
 
-AttentionResult forward(const kernels::Heads& heads, const kernels::QueryKeyValue& qkv,
-                        std::span<const AttentionSlice> slices) {
+AttentionResult forward(const ComputePath& path, const kernels::Heads& heads,
+                        const kernels::QueryKeyValue& qkv, std::span<const AttentionSlice> slices) {
   const auto& [query, key, value] = qkv;
-  const auto attend = [&](const Inputs& own, std::span<const KvBlock> context) {
-    return heads.window > 0 ? windowed_forward(windowed(own, context, heads.window), heads.window)
-                            : slice_forward(own, context);
-  };
-  const auto inputs = [&](const AttentionSlice& slice) {
+  const auto attend = [&](const Run& run) {
     const auto part = [&](const at::Tensor& x) {
-      return split_heads(x.narrow(0, slice.begin, slice.end - slice.begin), heads.dim);
+      return split_heads(x.narrow(0, run.begin, run.end - run.begin), heads.dim);
     };
-    return Inputs{part(query), part(key), part(value), true};
+    const Inputs own{part(query), part(key), part(value), true};
+    const auto its = slices.subspan(run.first, run.last - run.first);
+    if (its.size() > 1) return forward_packed(packed_of(own, its));
+    if (run.plain) return forward_block(own);
+    if (heads.window > 0)
+      return windowed_forward(windowed(own, its[0].context, heads.window), heads.window);
+    return slice_forward(own, its[0].context, path.attention_keys);
   };
-  if (slices.size() == 1) {
-    const Forward only = attend(inputs(slices[0]), slices[0].context);
+  const std::vector<Run> runs = runs_of(slices, heads.window);
+  if (runs.size() == 1 && runs[0].plain) {
+    const Forward only = attend(runs[0]);
     return {only.output.reshape(query.sizes()), only.lse.contiguous()};
   }
+  // There from the start, so that a slice with a context holds alike alone and beside others.
   AttentionResult result{at::empty(query.sizes(), query.options()),
                          at::empty({query.size(0), heads.query},
                                    query.options().dtype(accumulate_dtype(query.scalar_type())))};
-  for (const AttentionSlice& slice : slices) {
-    const Forward part = attend(inputs(slice), slice.context);
-    const std::int64_t size = slice.end - slice.begin;
-    split_heads(result.output.narrow(0, slice.begin, size), heads.dim).copy_(part.output);
-    result.lse.narrow(0, slice.begin, size).copy_(part.lse);
+  for (const Run& run : runs) {
+    const Forward part = attend(run);
+    const std::int64_t size = run.end - run.begin;
+    split_heads(result.output.narrow(0, run.begin, size), heads.dim).copy_(part.output);
+    result.lse.narrow(0, run.begin, size).copy_(part.lse);
   }
   return result;
 }
 
-kernels::QueryKeyValue backward(const kernels::Heads& heads, const at::Tensor& output_grad,
-                                const kernels::QueryKeyValue& saved, const AttentionResult& result,
-                                std::span<AttentionSlice> slices) {
-  const auto type = saved.query.scalar_type();
-  const auto acc = accumulate_dtype(type);
-  bool sums = false;  // some slice adds up several parts
-  for (const AttentionSlice& slice : slices)
-    sums = sums || heads.window > 0 || !slice.context.empty() || slice.key_grad.defined();
-
+kernels::QueryKeyValue backward(const ComputePath& path, const kernels::Heads& heads,
+                                const at::Tensor& output_grad, const kernels::QueryKeyValue& saved,
+                                const AttentionResult& result, std::span<AttentionSlice> slices) {
+  const std::vector<Run> runs = runs_of(slices, heads.window);
+  const bool sums = adds_up(runs, slices);
   kernels::QueryKeyValue grad;
-  for (AttentionSlice& slice : slices) {
-    const std::int64_t size = slice.end - slice.begin;
-    const auto rows = [&](const at::Tensor& x) { return x.narrow(0, slice.begin, size); };
-    const auto part = [&](const at::Tensor& x) { return split_heads(rows(x), heads.dim); };
+  if (sums) {
+    const auto acc = accumulate_dtype(saved.query.scalar_type());
+    grad = {at::empty(saved.query.sizes(), saved.query.options().dtype(acc)),
+            begun(saved.key, slices, &AttentionSlice::key_grad),
+            begun(saved.value, slices, &AttentionSlice::value_grad)};
+  }
+  for (const Run& run : runs) {
+    const auto part = [&](const at::Tensor& x) {
+      return split_heads(x.narrow(0, run.begin, run.end - run.begin), heads.dim);
+    };
     const Inputs own{part(saved.query), part(saved.key), part(saved.value), true};
-    const Forward joint{part(result.output), rows(result.lse)};
+    const Forward joint{part(result.output), result.lse.narrow(0, run.begin, run.end - run.begin)};
     const at::Tensor incoming = part(output_grad);
-    Backward own_grad = heads.window > 0
-                            ? windowed_backward(own, joint, incoming, slice.context, heads.window)
-                            : backward_block(own, joint, incoming);
-    if (heads.window == 0 && !slice.context.empty()) {
-      own_grad.query = own_grad.query.to(acc);
-      context_backward(own, joint, incoming, slice.context, own_grad.query);
+    const auto its = slices.subspan(run.first, run.last - run.first);
+    Backward own_grad;
+    if (its.size() > 1) {
+      own_grad = backward_packed(packed_of(own, its), joint, incoming);
+    } else if (!run.plain && heads.window > 0) {
+      own_grad = windowed_backward(own, joint, incoming, its[0].context, heads.window);
+    } else {
+      own_grad = backward_block(own, joint, incoming);
     }
-    if (slice.key_grad.defined()) {
-      own_grad.key = slice.key_grad.view(own.key.sizes()).add_(own_grad.key);
-      own_grad.value = slice.value_grad.view(own.value.sizes()).add_(own_grad.value);
-      slice.key_grad.reset();
-      slice.value_grad.reset();
+    if (!sums) {  // then one run is all
+      return {own_grad.query.reshape(saved.query.sizes()), own_grad.key.reshape(saved.key.sizes()),
+              own_grad.value.reshape(saved.value.sizes())};
     }
-    if (slices.size() == 1) {
-      const auto final_type = sums ? acc : type;
-      return {own_grad.query.to(final_type).reshape(saved.query.sizes()),
-              own_grad.key.to(final_type).reshape(saved.key.sizes()),
-              own_grad.value.to(final_type).reshape(saved.value.sizes())};
-    }
-    if (!grad.query.defined()) {
-      const auto options = saved.query.options().dtype(sums ? acc : type);
-      grad = {at::empty(saved.query.sizes(), options), at::empty(saved.key.sizes(), options),
-              at::empty(saved.value.sizes(), options)};
-    }
-    part(grad.query).copy_(own_grad.query);
-    part(grad.key).copy_(own_grad.key);
-    part(grad.value).copy_(own_grad.value);
+    at::Tensor query_grad = part(grad.query);
+    query_grad.copy_(own_grad.query);
+    part(grad.key).add_(own_grad.key);
+    part(grad.value).add_(own_grad.value);
+    own_grad = {};
+    if (!run.plain && heads.window == 0)
+      context_backward(own, joint, incoming, its[0].context, path.attention_keys, query_grad);
   }
   return grad;
 }

@@ -5,19 +5,39 @@
 #include <ATen/ops/_efficient_attention_forward.h>
 #include <ATen/ops/_flash_attention_backward.h>
 #include <ATen/ops/_flash_attention_forward.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <limits>
 
 #include "core/names.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/device.h"
 #include "infinipipe/core/dtype.h"
 #include "model/common/attention/block.h"
+#include "model/common/to_device.h"
 
 namespace infinipipe::attention_block {
 
 namespace {
 
 bool flash(const Inputs& inputs) { return inputs.query.scalar_type() == at::kBFloat16; }
+
+// Of FlashAttention with packed sequences.
+struct Bounds {
+  at::Tensor begins;  // int32, on the device: where each begins, and the end
+  std::int64_t longest = 0;
+};
+
+Bounds bounds_of(const Packed& packed) {
+  Bounds bounds;
+  for (std::size_t i = 0; i + 1 < packed.bounds.size(); ++i)
+    bounds.longest = std::max(bounds.longest, packed.bounds[i + 1] - packed.bounds[i]);
+  bounds.begins = to_device(at::tensor(packed.bounds, at::dtype(at::kInt)), packed.query.device());
+  return bounds;
+}
 
 void check(const Inputs& inputs) {
   const auto type = inputs.query.scalar_type();
@@ -76,9 +96,11 @@ Backward backward_cuda(const Inputs& inputs, const Forward& joined, const at::Te
         seed, seed);
     return {dq.squeeze(0), dk.squeeze(0), dv.squeeze(0)};
   }
-  // Rows of the log-sum-exp padded to a multiple of 32, as the forward of this kernel makes them.
+  // Rows of the log-sum-exp padded to a multiple of 32, as the forward of this kernel makes them: a
+  // row that is not there has no weight.
   const std::int64_t padded = (queries + 31) / 32 * 32;
-  at::Tensor rows = at::zeros({1, heads, padded}, lse.options());
+  at::Tensor rows =
+      at::full({1, heads, padded}, std::numeric_limits<double>::infinity(), lse.options());
   rows.narrow(2, 0, queries).copy_(lse);
   const auto [dq, dk, dv, unused] = at::_efficient_attention_backward(
       output_grad.unsqueeze(0), query, repeated(inputs.key, heads).unsqueeze(0),
@@ -86,6 +108,29 @@ Backward backward_cuda(const Inputs& inputs, const Forward& joined, const at::Te
       queries, keys, rows, /*dropout_p=*/0.0, seed.select(0, 0), seed.select(0, 1),
       inputs.causal ? kCausalFromTopLeft : 0, /*bias_requires_grad=*/false);
   return {dq.squeeze(0), summed(dk.squeeze(0), kv_heads), summed(dv.squeeze(0), kv_heads)};
+}
+
+bool has_packed_call(const Packed& packed) {
+  return packed.query.is_cuda() && packed.query.scalar_type() == at::kBFloat16;
+}
+
+Forward forward_packed_cuda(const Packed& packed) {
+  const Bounds bounds = bounds_of(packed);
+  const auto result = at::_flash_attention_forward(
+      packed.query, packed.key, packed.value, bounds.begins, bounds.begins, bounds.longest,
+      bounds.longest, /*dropout_p=*/0.0, /*is_causal=*/true, /*return_debug_mask=*/false);
+  return {std::get<0>(result), std::get<1>(result).t()};
+}
+
+Backward backward_packed_cuda(const Packed& packed, const Forward& joined,
+                              const at::Tensor& output_grad) {
+  const Bounds bounds = bounds_of(packed);
+  const at::Tensor seed = at::zeros({2}, packed.query.options().dtype(at::kLong));
+  const auto [dq, dk, dv] = at::_flash_attention_backward(
+      output_grad, packed.query, packed.key, packed.value, joined.output,
+      joined.lse.t().contiguous(), bounds.begins, bounds.begins, bounds.longest, bounds.longest,
+      /*dropout_p=*/0.0, /*is_causal=*/true, seed, seed);
+  return {dq, dk, dv};
 }
 
 }  // namespace infinipipe::attention_block

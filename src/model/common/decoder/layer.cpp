@@ -67,12 +67,13 @@ void LayerSaved::keep(Keep level) {
   *this = std::move(kept);
 }
 
-DecoderLayer::DecoderLayer(const ModelSpec& model, LayerParameters weights, const WorkClock& clock)
+DecoderLayer::DecoderLayer(const ModelSpec& model, LayerParameters weights,
+                           const StageContext& context)
     : heads_{model.num_attention_heads, model.num_key_value_heads, model.resolved_head_dim(),
              model.sliding_window},
       eps_(model.rms_norm_eps),
       weights_(std::move(weights)),
-      clock_(clock) {}
+      context_(context) {}
 
 std::unique_ptr<LayerPass> DecoderLayer::begin(at::Tensor input) {
   return std::make_unique<Pass>(*this, std::move(input));
@@ -82,22 +83,23 @@ std::unique_ptr<LayerPass> DecoderLayer::begin(at::Tensor input) {
 void DecoderLayer::project(const LayerChunk& chunk, LayerSaved& saved) const {
   at::Tensor normed;
   {
-    const auto timer = clock_.elementwise();
-    kernels::Normed result = kernels::rms_norm(saved.input, weights_.input_norm.value, eps_);
+    const auto timer = context_.elementwise();
+    kernels::Normed result =
+        kernels::rms_norm(context_.path, saved.input, weights_.input_norm.value, eps_);
     normed = std::move(result.value);
     saved.input_rstd = std::move(result.rstd);
   }
   at::Tensor projected;
   {
-    const auto timer = clock_.matmul();
-    projected = linear::apply(normed, weights_.qkv);
+    const auto timer = context_.matmul();
+    projected = linear::apply(context_.path, normed, weights_.qkv);
     normed.reset();
   }
-  const auto timer = clock_.elementwise();
+  const auto timer = context_.elementwise();
   if (weights_.qkv_bias.value.defined()) linear::add_bias(projected, weights_.qkv_bias);
   if (weights_.query_norm.value.defined()) norm_heads(projected, saved);
   kernels::QueryKeyValue split =
-      kernels::rope_split(projected, chunk.positions, chunk.rope_table, heads_);
+      kernels::rope_split(context_.path, projected, chunk.positions, chunk.rope_table, heads_);
   saved.query = std::move(split.query);
   saved.key = std::move(split.key);
   saved.value = std::move(split.value);
@@ -109,8 +111,8 @@ void DecoderLayer::norm_heads(at::Tensor& projected, LayerSaved& saved) const {
                        at::Tensor& raw) {
     at::Tensor part = projected.narrow(1, begin, width);
     raw = part.clone(at::MemoryFormat::Contiguous);
-    part.copy_(
-        kernels::rms_norm(raw.view({-1, heads_.dim}), weight.value, eps_).value.view(raw.sizes()));
+    part.copy_(kernels::rms_norm(context_.path, raw.view({-1, heads_.dim}), weight.value, eps_)
+                   .value.view(raw.sizes()));
   };
   one(0, heads_.query_width(), weights_.query_norm, saved.raw_query);
   one(heads_.query_width(), heads_.kv_width(), weights_.key_norm, saved.raw_key);
@@ -123,8 +125,8 @@ void DecoderLayer::norm_heads_backward(LayerSaved& saved) {
     const at::Tensor grad = part.clone(at::MemoryFormat::Contiguous);
     const at::Tensor rows = raw.view({-1, heads_.dim});
     at::Tensor grad_rows = grad.view({-1, heads_.dim});
-    const at::Tensor rstd = kernels::rms_norm(rows, weight.value, eps_).rstd;
-    kernels::rms_norm_backward(grad_rows, rows, rstd, weight.value, {}, weight.grad);
+    const at::Tensor rstd = kernels::rms_norm(context_.path, rows, weight.value, eps_).rstd;
+    kernels::rms_norm_backward(context_.path, grad_rows, rows, rstd, weight.value, {}, weight.grad);
     part.copy_(grad_rows.view(part.sizes()));
     raw.reset();
   };
@@ -133,8 +135,9 @@ void DecoderLayer::norm_heads_backward(LayerSaved& saved) {
 }
 
 void DecoderLayer::attend(std::span<const AttentionSlice> slices, LayerSaved& saved) const {
-  const auto timer = clock_.attention();
-  AttentionResult result = attention_forward(heads_, saved.query, saved.key, saved.value, slices);
+  const auto timer = context_.attention();
+  AttentionResult result =
+      attention_forward(context_.path, heads_, saved.query, saved.key, saved.value, slices);
   saved.attention = std::move(result.output);
   saved.lse = std::move(result.lse);
 }
@@ -142,13 +145,14 @@ void DecoderLayer::attend(std::span<const AttentionSlice> slices, LayerSaved& sa
 // From attention to gate and up.
 void DecoderLayer::expand(LayerSaved& saved) const {
   {
-    const auto timer = clock_.matmul();
-    saved.middle = linear::apply_add(saved.input, saved.attention, weights_.output);
+    const auto timer = context_.matmul();
+    saved.middle = linear::apply_add(context_.path, saved.input, saved.attention, weights_.output);
   }
   at::Tensor normed;
   {
-    const auto timer = clock_.elementwise();
-    kernels::Normed result = kernels::rms_norm(saved.middle, weights_.middle_norm.value, eps_);
+    const auto timer = context_.elementwise();
+    kernels::Normed result =
+        kernels::rms_norm(context_.path, saved.middle, weights_.middle_norm.value, eps_);
     normed = std::move(result.value);
     saved.middle_rstd = std::move(result.rstd);
   }
@@ -157,8 +161,8 @@ void DecoderLayer::expand(LayerSaved& saved) const {
 
 // From the MLP's normed input to gate and up.
 void DecoderLayer::widen(LayerSaved& saved, const at::Tensor& normed) const {
-  const auto timer = clock_.matmul();
-  saved.gate_up = linear::apply(normed, weights_.gate_up);
+  const auto timer = context_.matmul();
+  saved.gate_up = linear::apply(context_.path, normed, weights_.gate_up);
 }
 
 void DecoderLayer::remake(Keep level, const LayerChunk& chunk,
@@ -185,8 +189,9 @@ void DecoderLayer::remake(Keep level, const LayerChunk& chunk,
 void DecoderLayer::widen_again(LayerSaved& saved) const {
   at::Tensor normed;
   {
-    const auto timer = clock_.elementwise();
-    normed = kernels::rms_norm_again(saved.middle, saved.middle_rstd, weights_.middle_norm.value);
+    const auto timer = context_.elementwise();
+    normed = kernels::rms_norm_again(context_.path, saved.middle, saved.middle_rstd,
+                                     weights_.middle_norm.value);
   }
   widen(saved, normed);
 }
@@ -198,34 +203,34 @@ at::Tensor DecoderLayer::forward(const LayerChunk& chunk, std::span<const Attent
   expand(saved);
   at::Tensor hidden;
   {
-    const auto timer = clock_.elementwise();
-    hidden = kernels::swiglu(saved.gate_up);
+    const auto timer = context_.elementwise();
+    hidden = kernels::swiglu(context_.path, saved.gate_up);
   }
-  const auto timer = clock_.matmul();
-  return linear::apply_add(saved.middle, hidden, weights_.down);
+  const auto timer = context_.matmul();
+  return linear::apply_add(context_.path, saved.middle, hidden, weights_.down);
 }
 
 // Gradient of `middle` from that of the output.
 at::Tensor DecoderLayer::backward_mlp(LayerSaved& saved, const at::Tensor& output_grad) {
   at::Tensor hidden;  // its gradient, then silu(gate) * up itself
   {
-    const auto timer = clock_.matmul();
-    hidden = linear::input_grad(output_grad, weights_.down);
+    const auto timer = context_.matmul();
+    hidden = linear::input_grad(context_.path, output_grad, weights_.down);
   }
   {
-    const auto timer = clock_.elementwise();
-    kernels::swiglu_backward(saved.gate_up, hidden);
+    const auto timer = context_.elementwise();
+    kernels::swiglu_backward(context_.path, saved.gate_up, hidden);
   }
   at::Tensor grad;
   {
-    const auto timer = clock_.matmul();
-    linear::weight_grad(output_grad, hidden, weights_.down);
+    const auto timer = context_.matmul();
+    linear::weight_grad(context_.path, output_grad, hidden, weights_.down);
     hidden.reset();
-    grad = linear::input_grad(saved.gate_up, weights_.gate_up);
+    grad = linear::input_grad(context_.path, saved.gate_up, weights_.gate_up);
   }
-  const auto timer = clock_.elementwise();
-  kernels::rms_norm_backward(grad, saved.middle, saved.middle_rstd, weights_.middle_norm.value,
-                             output_grad, weights_.middle_norm.grad);
+  const auto timer = context_.elementwise();
+  kernels::rms_norm_backward(context_.path, grad, saved.middle, saved.middle_rstd,
+                             weights_.middle_norm.value, output_grad, weights_.middle_norm.grad);
   return grad;
 }
 
@@ -234,35 +239,36 @@ at::Tensor DecoderLayer::backward_input(const LayerChunk& chunk, std::span<Atten
   const at::Tensor middle_grad = backward_mlp(saved, output_grad);
   at::Tensor attention_grad;
   {
-    const auto timer = clock_.matmul();
-    attention_grad = linear::input_grad(middle_grad, weights_.output);
-    linear::weight_grad(middle_grad, saved.attention, weights_.output);
+    const auto timer = context_.matmul();
+    attention_grad = linear::input_grad(context_.path, middle_grad, weights_.output);
+    linear::weight_grad(context_.path, middle_grad, saved.attention, weights_.output);
   }
   kernels::QueryKeyValue grad;
   {
-    const auto timer = clock_.attention();
-    grad = attention_backward(heads_, attention_grad, {saved.query, saved.key, saved.value},
-                              {saved.attention, saved.lse}, slices);
+    const auto timer = context_.attention();
+    grad = attention_backward(context_.path, heads_, attention_grad,
+                              {saved.query, saved.key, saved.value}, {saved.attention, saved.lse},
+                              slices);
     attention_grad.reset();
     for (at::Tensor* used : {&saved.query, &saved.key, &saved.value, &saved.attention, &saved.lse})
       used->reset();
   }
   {
-    const auto timer = clock_.elementwise();
-    saved.qkv_grad = kernels::rope_merge(grad, chunk.positions, chunk.rope_table, heads_,
-                                         saved.input.scalar_type());
+    const auto timer = context_.elementwise();
+    saved.qkv_grad = kernels::rope_merge(context_.path, grad, chunk.positions, chunk.rope_table,
+                                         heads_, saved.input.scalar_type());
     grad = {};
     if (weights_.query_norm.value.defined()) norm_heads_backward(saved);
     if (weights_.qkv_bias.value.defined()) linear::bias_grad(saved.qkv_grad, weights_.qkv_bias);
   }
   at::Tensor input_grad;
   {
-    const auto timer = clock_.matmul();
-    input_grad = linear::input_grad(saved.qkv_grad, weights_.qkv);
+    const auto timer = context_.matmul();
+    input_grad = linear::input_grad(context_.path, saved.qkv_grad, weights_.qkv);
   }
-  const auto timer = clock_.elementwise();
-  kernels::rms_norm_backward(input_grad, saved.input, saved.input_rstd, weights_.input_norm.value,
-                             middle_grad, weights_.input_norm.grad);
+  const auto timer = context_.elementwise();
+  kernels::rms_norm_backward(context_.path, input_grad, saved.input, saved.input_rstd,
+                             weights_.input_norm.value, middle_grad, weights_.input_norm.grad);
   return input_grad;
 }
 
@@ -271,11 +277,11 @@ void DecoderLayer::backward_weight(LayerSaved& saved) {
                        const at::Tensor& grad, Weight& weight) {
     at::Tensor normed;
     {
-      const auto timer = clock_.elementwise();
-      normed = kernels::rms_norm_again(x, rstd, norm.value);
+      const auto timer = context_.elementwise();
+      normed = kernels::rms_norm_again(context_.path, x, rstd, norm.value);
     }
-    const auto timer = clock_.matmul();
-    linear::weight_grad(grad, normed, weight);
+    const auto timer = context_.matmul();
+    linear::weight_grad(context_.path, grad, normed, weight);
   };
   one(saved.middle, saved.middle_rstd, weights_.middle_norm, saved.gate_up, weights_.gate_up);
   saved.middle.reset();

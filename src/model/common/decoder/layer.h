@@ -17,14 +17,14 @@
 #include "model/common/decoder/saved.h"
 #include "model/common/kernels.h"
 #include "model/common/layer.h"
-#include "model/common/work_clock.h"
+#include "model/common/stage_context.h"
 
 namespace infinipipe::decoder {
 
 class DecoderLayer final : public StageLayer {
  public:
-  // `clock` must outlive it.
-  DecoderLayer(const ModelSpec& model, LayerParameters weights, const WorkClock& clock);
+  // `context` must outlive it.
+  DecoderLayer(const ModelSpec& model, LayerParameters weights, const StageContext& context);
 
   std::unique_ptr<LayerPass> begin(at::Tensor input) override;
 
@@ -59,7 +59,7 @@ class DecoderLayer final : public StageLayer {
   kernels::Heads heads_;
   double eps_;
   LayerParameters weights_;
-  const WorkClock& clock_;
+  const StageContext& context_;
 };
 
 }  // namespace infinipipe::decoder

@@ -56,8 +56,8 @@ TEST_P(HeadTest, EqualsPlainCrossEntropy) {
                        random_tensor({tokens}, 4).abs(), 17.0};
   targets.weight.slice(0, 0, 3).zero_();
   targets.target.slice(0, 0, 3).fill_(-1);
-  const WorkClock clock;
-  Head head(model, norm, projection, block, clock);
+  const StageContext context;
+  Head head(model, norm, projection, block, context);
   const Head::Result result = head.loss(hidden, targets, true);
 
   const auto leaf = [](const at::Tensor& x) { return x.clone().requires_grad_(true); };
@@ -70,14 +70,14 @@ TEST_P(HeadTest, EqualsPlainCrossEntropy) {
            .sum();
   (loss / targets.normalizer).backward();
   const double expected = loss.item<double>();
-  EXPECT_NEAR(result.loss, expected, 1e-12 * std::abs(expected));
+  EXPECT_NEAR(result.loss.item<double>(), expected, 1e-12 * std::abs(expected));
   EXPECT_LE(relative_error(result.hidden_grad, x.grad()), 1e-12);
   EXPECT_LE(relative_error(norm.grad, w.grad()), 1e-12);
   EXPECT_LE(relative_error(projection.grad, p.grad()), 1e-12);
 
   const at::Tensor kept = projection.grad.clone();
   const Head::Result evaluation = head.loss(hidden, targets, false);
-  EXPECT_EQ(evaluation.loss, result.loss);
+  EXPECT_TRUE(at::equal(evaluation.loss, result.loss));
   EXPECT_FALSE(evaluation.hidden_grad.defined());
   EXPECT_TRUE(at::equal(projection.grad, kept));
 }
@@ -85,6 +85,27 @@ TEST_P(HeadTest, EqualsPlainCrossEntropy) {
 INSTANTIATE_TEST_SUITE_P(Sizes, HeadTest,
                          ::testing::Values(Sizes{4, 5, 1024}, Sizes{200, 61, 64}, Sizes{64, 61, 64},
                                            Sizes{65, 257, 1}, Sizes{300, 32000, 1024}));
+
+// A GPU reads the whole projection for each block, however large the vocabulary is.
+TEST(Head, BlocksSuitThePath) {
+  ModelSpec model = testing::small_model();
+  const auto block = [&](std::int64_t vocabulary, const ComputePath& path, Tokens most) {
+    model.vocab_size = vocabulary;
+    Weight norm, projection;
+    StageContext context;
+    context.path = path;
+    return Head(model, norm, projection, most, context).block();
+  };
+  const fused::Launchers launchers;
+  const ComputePath fused{.device = true, .launchers = &launchers}, composed{.device = true};
+  EXPECT_EQ(block(128256, {}, 0), Head::kLeastBlock);
+  EXPECT_EQ(block(32000, {}, 0), Head::kBlockLogits / 32000);
+  EXPECT_EQ(block(61, {}, 0), Head::kBlockTokens);
+  EXPECT_EQ(block(61, {}, 100), 100);
+  EXPECT_EQ(block(128256, fused, 0), Head::kDeviceBlock);
+  EXPECT_EQ(block(128256, composed, 0), Head::kComposedBlock);
+  EXPECT_EQ(block(128256, fused, 100), 100);
+}
 
 // With a vocabulary of 32K nothing of the size tokens x vocabulary or tokens x tokens exists, in
 // the whole stage, forward and backward.

@@ -141,13 +141,13 @@ TEST(Kernels, CrossEntropy) {
       weight.slice(0, 10, 20).zero_();
       target.slice(0, 10, 20).fill_(-1);  // no target, no weight
       at::Tensor other = logits.clone(), untouched = logits.clone();
-      const double loss = cross_entropy(logits, target, weight, 0.125, true);
-      EXPECT_NEAR(loss, composed::cross_entropy(other, target, weight, 0.125, true),
+      const double loss = cross_entropy(logits, target, weight, 0.125, true).item<double>();
+      EXPECT_NEAR(loss, composed::cross_entropy(other, target, weight, 0.125, true).item<double>(),
                   std::abs(loss) * std::min(type.bound, 1e-6));
       EXPECT_LE(relative_error(logits, other), type.bound);
       EXPECT_EQ(logits.slice(0, 10, 20).abs().max().item<double>(), 0.0);
       const at::Tensor before = untouched.clone();
-      EXPECT_EQ(cross_entropy(untouched, target, weight, 0.125, false), loss);
+      EXPECT_EQ(cross_entropy(untouched, target, weight, 0.125, false).item<double>(), loss);
       EXPECT_TRUE(at::equal(untouched, before));
     }
   }
@@ -156,10 +156,10 @@ TEST(Kernels, CrossEntropy) {
 TEST(Kernels, CrossEntropyOfFarLogits) {
   at::Tensor logits = at::tensor({5000.0F, -5000.0F, 0.0F}, at::dtype(at::kFloat)).view({1, 3});
   const at::Tensor target = at::tensor({1}, at::dtype(at::kLong));
-  EXPECT_EQ(cross_entropy(logits, target, at::ones({1}), 1.0, true), 10000.0);
+  EXPECT_EQ(cross_entropy(logits, target, at::ones({1}), 1.0, true).item<double>(), 10000.0);
   EXPECT_TRUE(at::equal(logits, at::tensor({1.0F, -1.0F, 0.0F}).view({1, 3})));
   at::Tensor broken = at::tensor({1.0F, std::numeric_limits<float>::quiet_NaN()}).view({1, 2});
-  EXPECT_TRUE(std::isnan(cross_entropy(broken, target, at::ones({1}), 1.0, true)));
+  EXPECT_TRUE(std::isnan(cross_entropy(broken, target, at::ones({1}), 1.0, true).item<double>()));
   at::Tensor fine = at::zeros({1, 3});
   EXPECT_THROW(cross_entropy(fine, at::tensor({3}, at::dtype(at::kLong)), at::ones({1}), 1.0, true),
                std::logic_error);

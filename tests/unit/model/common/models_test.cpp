@@ -34,8 +34,8 @@ TEST(Models, AStageRunsTheTablesLayers) {
 
   StageParameters parameters;
   ParameterMaker make(options, parameters);
-  const WorkClock clock;
-  const auto layer = make_layer(options.model, 1, make, clock);
+  const StageContext context;
+  const auto layer = make_layer(options.model, 1, make, context);
   ASSERT_EQ(parameters.list.size(), stage.parameters().size());
   for (std::size_t i = 0; i < parameters.list.size(); ++i)
     EXPECT_EQ(parameters.list[i].name, stage.parameters()[i].name);

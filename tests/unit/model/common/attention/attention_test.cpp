@@ -27,6 +27,9 @@ using kernels::QueryKeyValue;
 using testing::random_tensor;
 using testing::ReferenceModel;
 
+// Contexts in several calls, too.
+const ComputePath kPath{.device = true, .attention_keys = 512};
+
 struct Implementation {
   const char* name;
   bool tiled;
@@ -34,12 +37,12 @@ struct Implementation {
   AttentionResult forward(const Heads& heads, const QueryKeyValue& x,
                           std::span<const AttentionSlice> slices) const {
     return tiled ? attention_tiled::forward(heads, x, slices)
-                 : attention_block::forward(heads, x, slices);
+                 : attention_block::forward(kPath, heads, x, slices);
   }
   QueryKeyValue backward(const Heads& heads, const at::Tensor& grad, const QueryKeyValue& x,
                          const AttentionResult& result, std::span<AttentionSlice> slices) const {
     return tiled ? attention_tiled::backward(heads, grad, x, result, slices)
-                 : attention_block::backward(heads, grad, x, result, slices);
+                 : attention_block::backward(kPath, heads, grad, x, result, slices);
   }
 };
 void PrintTo(const Implementation& how, std::ostream* out) { *out << how.name; }
@@ -212,10 +215,11 @@ TEST(Attention, HalfPrecisionAccumulatesInSinglePrecision) {
   store.append(SequenceId(0), 0, 0, first.key, first.value);
   AttentionSlice slice{0, 80, store.before(SequenceId(0), 0, 120), {}, {}};
   const AttentionResult result =
-      attention_forward(heads, second.query, second.key, second.value, std::span(&slice, 1));
+      attention_forward({}, heads, second.query, second.key, second.value, std::span(&slice, 1));
   EXPECT_EQ(result.output.scalar_type(), at::kBFloat16);
   EXPECT_EQ(result.lse.scalar_type(), at::kFloat);
-  attention_backward(heads, oracle.output_grad.slice(0, 120), second, result, std::span(&slice, 1));
+  attention_backward({}, heads, oracle.output_grad.slice(0, 120), second, result,
+                     std::span(&slice, 1));
   const KvBlock block = store.take(SequenceId(0), 0, 0);
   EXPECT_EQ(block.key_grad.scalar_type(), at::kFloat);
   EXPECT_EQ(block.key_grad.sizes(), first.key.sizes());

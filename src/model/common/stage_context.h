@@ -1,14 +1,43 @@
-// Time by kind of work inside a stage; costs nothing while it is off.
+// What a stage's parts share: how they compute, and time by kind of work, which costs nothing while
+// it is off.
 #pragma once
 
-#include <chrono>
+#include <c10/core/Event.h>
 
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "model/common/compute_path.h"
 #include "model/common/stage_model.h"
 
 namespace infinipipe {
 
 // Seconds since an arbitrary start. `device` is synchronised first if it is a GPU.
 double now_seconds(const at::Device& device);
+
+// Adds up stretches of a stage's work. On a GPU events on its current stream mark them, so that
+// nothing waits before take_seconds().
+class Stopwatch final {
+ public:
+  explicit Stopwatch(at::Device device) : device_(device) {}
+
+  void start();
+  void stop();
+  // The seconds of all stretches that ended since the last call.
+  double take_seconds();
+
+ private:
+  c10::Event mark() const;
+
+  at::Device device_;
+  double begin_ = 0.0;
+  double seconds_ = 0.0;
+  // On a GPU: where the stretch that runs began, and both ends of those that were not read yet.
+  std::optional<c10::Event> begin_mark_;
+  std::vector<std::pair<c10::Event, c10::Event>> stretches_;
+};
 
 // Adds the time between construction and destruction to one of PartTimes' members. Not to be
 // nested.
@@ -31,9 +60,9 @@ class PartTimer final {
   double begin_ = 0.0;
 };
 
-// What a stage's parts share: whose clock, if any, runs.
-struct WorkClock {
-  PartTimes* times = nullptr;  // null: off
+struct StageContext {
+  ComputePath path;
+  PartTimes* times = nullptr;  // null: nothing is timed
   at::Device device = at::kCPU;
 
   PartTimer matmul() const { return {times, &PartTimes::matmul, device}; }
