@@ -83,9 +83,7 @@ SystemResult AttentionBalanced::run_setting(int setting, const std::vector<Token
 }
 
 std::string AttentionBalanced::out_of_memory(const std::vector<Tokens>& sequences) const {
-  const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
-  return name() + ": a sequence of " + format_count(longest) + " tokens fits at none of " +
-         std::to_string(costs_.size()) + " settings within " + format_bytes(context_.limit());
+  return fits_at_none(sequences, context_.limit());
 }
 
 }  // namespace
@@ -97,11 +95,7 @@ std::unique_ptr<System> make_attention_balanced(const SystemContext& context) {
         context, MegatronSetting{layout.tensor, layout.data, layout.stages, 1, layout.recompute},
         false);
   }
-  if (costs.empty()) {
-    throw InputError(system_name::kAttentionBalanced,
-                     "no degrees for " + std::to_string(context.devices) + " devices",
-                     "expected bandwidths in the profile's links", "add them to the profile");
-  }
+  if (costs.empty()) throw_no_degrees(system_name::kAttentionBalanced, context.devices);
   return std::make_unique<AttentionBalanced>(context, std::move(costs));
 }
 

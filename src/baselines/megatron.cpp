@@ -121,9 +121,7 @@ SystemResult Megatron::run_setting(int setting, const std::vector<Tokens>& seque
 }
 
 std::string Megatron::out_of_memory(const std::vector<Tokens>& sequences) const {
-  const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
-  return name() + ": a sequence of " + format_count(longest) + " tokens fits at none of " +
-         std::to_string(costs_.size()) + " settings within " + format_bytes(context_.limit());
+  return fits_at_none(sequences, context_.limit());
 }
 
 }  // namespace
@@ -131,6 +129,11 @@ std::string Megatron::out_of_memory(const std::vector<Tokens>& sequences) const 
 bool megatron_knows(const SystemContext& context, int tensor, int group) {
   const int inside = std::min(tensor * group, context.devices_per_node);
   return group == 1 || inside == 1 || MegatronCost::inside_rate(context.profile, inside) > 0.0;
+}
+
+void throw_no_degrees(const char* system, int devices) {
+  throw InputError(system, "no degrees for " + std::to_string(devices) + " devices",
+                   "expected bandwidths in the profile's links", "add them to the profile");
 }
 
 std::vector<MegatronSetting> megatron_layouts(const SystemContext& context) {
@@ -163,11 +166,7 @@ std::vector<MegatronSetting> megatron_settings(const SystemContext& context) {
 
 std::unique_ptr<System> make_megatron(const SystemContext& context, MegatronOptions options) {
   if (options.settings.empty()) options.settings = megatron_settings(context);
-  if (options.settings.empty()) {
-    throw InputError(system_name::kMegatron,
-                     "no degrees for " + std::to_string(context.devices) + " devices",
-                     "expected bandwidths in the profile's links", "add them to the profile");
-  }
+  if (options.settings.empty()) throw_no_degrees(system_name::kMegatron, context.devices);
   std::vector<MegatronCost> costs;
   for (const MegatronSetting& setting : options.settings) costs.emplace_back(context, setting);
   return std::make_unique<Megatron>(context, std::move(costs));

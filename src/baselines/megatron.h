@@ -28,6 +28,7 @@ struct MegatronOptions {
 std::vector<MegatronSetting> megatron_layouts(const SystemContext& context);
 // Whether the profile has the bandwidths of a context group of so many ranks.
 bool megatron_knows(const SystemContext& context, int tensor, int group);
+[[noreturn]] void throw_no_degrees(const char* system, int devices);
 // Those layouts, with every context degree that is a power of two.
 std::vector<MegatronSetting> megatron_settings(const SystemContext& context);
 

@@ -183,9 +183,7 @@ SystemResult MegatronDcp::run_setting(int setting, const std::vector<Tokens>& se
 }
 
 std::string MegatronDcp::out_of_memory(const std::vector<Tokens>& sequences) const {
-  const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
-  return name() + ": a sequence of " + format_count(longest) + " tokens fits at none of " +
-         std::to_string(choices_.size()) + " settings within " + format_bytes(context_.limit());
+  return fits_at_none(sequences, context_.limit());
 }
 
 }  // namespace
@@ -201,11 +199,7 @@ std::unique_ptr<System> make_megatron_dcp(const SystemContext& context) {
                                                          layout.data / c, layout.recompute});
     }
   }
-  if (choices.empty()) {
-    throw InputError(system_name::kMegatronDcp,
-                     "no degrees for " + std::to_string(context.devices) + " devices",
-                     "expected bandwidths in the profile's links", "add them to the profile");
-  }
+  if (choices.empty()) throw_no_degrees(system_name::kMegatronDcp, context.devices);
   return std::make_unique<MegatronDcp>(context, std::move(choices));
 }
 

@@ -44,6 +44,12 @@ std::vector<std::size_t> tuning_batches(std::span<const std::vector<Tokens>> sam
   return {chosen.begin(), chosen.end()};
 }
 
+std::string StaticSystem::fits_at_none(const std::vector<Tokens>& sequences, Bytes limit) const {
+  const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
+  return name_ + ": a sequence of " + format_count(longest) + " tokens fits at none of " +
+         std::to_string(settings_) + " settings within " + format_bytes(limit);
+}
+
 void StaticSystem::tune(std::span<const std::vector<Tokens>> sample) {
   tuned_ = -1;
   const std::vector<std::size_t> batches = tuning_batches(sample, kTuningBatches);

@@ -27,6 +27,8 @@ class StaticSystem : public System {
   virtual SystemResult run_setting(int setting, const std::vector<Tokens>& sequences,
                                    Seconds enough) const = 0;
   virtual std::string out_of_memory(const std::vector<Tokens>& sequences) const = 0;
+  // That line, where a sequence alone is too long for every setting.
+  std::string fits_at_none(const std::vector<Tokens>& sequences, Bytes limit) const;
 
  private:
   SystemResult best_of(int begin, int end, const std::vector<Tokens>& sequences) const;

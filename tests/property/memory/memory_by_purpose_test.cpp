@@ -148,7 +148,7 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
   for (int i = 0; i < plans; ++i) {
     PlanRequest request;
     request.step = i;
-    request.sequences = {random.between(600, options.longest)};
+    request.sequences = {random.between(600, options.engine.longest)};
     for (std::int64_t more = random.between(0, 6); more > 0; --more) {
       request.sequences.push_back(random.between(20, 900));
     }
