@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/statistics.h"
+#include "core/names.h"
 #include "cost/regression.h"
 #include "infinipipe/base/error.h"
 
@@ -142,20 +143,17 @@ const char* name_of(Op op) {
   return "";
 }
 
-// Figures of chunks that hold alike for each token differ by no more. Others do: chunks with a
-// context hold more where sums are wider than elements (bfloat16), and where attention joins pieces
-// (a GPU's path). A budget is kept by the most, not by the mean.
-constexpr double kSameBytes = 1.02;
-
-// What the coefficients must be multiplied by so that no chunk of some size holds more.
+// What the coefficients must be multiplied by so that no chunk of some size holds more: a budget is
+// kept by the most, not by the mean.
 double most_over(const std::vector<Observation>& observations,
                  const std::vector<double>& coefficients) {
+  constexpr double kRounding = 1.02;
   double most = 1.0;
   for (const Observation& one : observations) {
     if (one.features[0] < static_cast<double>(kMemoryTokens)) continue;
     most = std::max(most, one.value / predict(coefficients, one));
   }
-  return most > kSameBytes ? most : 1.0;
+  return most > kRounding ? most : 1.0;
 }
 
 }  // namespace
@@ -191,8 +189,14 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
 }
 
 void fit_temporaries(const std::vector<InstructionSample>& samples,
-                     const std::vector<LayerRange>& stages, Profile& profile) {
+                     const std::vector<LayerRange>& stages, bool joins_attention,
+                     Profile& profile) {
   LayerwiseMemory memory = profile.memory.layerwise.value_or(LayerwiseMemory{});
+  // Chunks with a context hold more for each token than others where attention joins pieces, and
+  // where sums are wider than elements (bfloat16). Elsewhere all hold alike, and one that holds
+  // more was measured with something else's bytes.
+  const DtypeRow* dtype = find_named(kDtypes, profile.dtype);
+  const bool uneven = joins_attention || (dtype && dtype->bytes.element < dtype->bytes.accumulator);
   // What is left of each measured figure once its known parts are taken off.
   std::vector<double> forward;       // a token
   std::vector<double> forward_last;  // the same, from the last stage
@@ -245,7 +249,7 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
   }
   if (!backward.empty()) {
     const Fit fit = fit_relative(backward, {true, true});
-    const double most = most_over(backward, fit.coefficients);
+    const double most = uneven ? most_over(backward, fit.coefficients) : 1.0;
     memory.backward_bytes_per_token = most * fit.coefficients[0];
     memory.backward_bytes = most * fit.coefficients[1];
   }
@@ -253,8 +257,7 @@ void fit_temporaries(const std::vector<InstructionSample>& samples,
   if (forward.empty() && !forward_last.empty()) {
     forward = {*std::min_element(forward_last.begin(), forward_last.end())};
   }
-  const double middle = median(forward), most = quantile(forward, 1.0);
-  memory.forward_bytes_per_token = std::max(0.0, most > kSameBytes * middle ? most : middle);
+  memory.forward_bytes_per_token = std::max(0.0, uneven ? quantile(forward, 1.0) : median(forward));
   // Where layers hold more than the head, the figure says nothing of it.
   const double layers_hold = memory.forward_bytes_per_token - profile.memory.head_bytes_per_token;
   std::erase_if(head, [&](const InstructionSample* sample) {

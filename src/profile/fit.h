@@ -16,9 +16,10 @@ void fit_times(const std::vector<InstructionSample>& samples, const std::vector<
                double skipped, Profile& profile);
 
 // Fills memory.layerwise but for what is pending between I and W; the other memory numbers must be
-// there.
+// there. `joins_attention`: chunks with a context hold more for each token than others, as on a
+// GPU's path; then the most counts, so that a budget is kept.
 void fit_temporaries(const std::vector<InstructionSample>& samples,
-                     const std::vector<LayerRange>& stages, Profile& profile);
+                     const std::vector<LayerRange>& stages, bool joins_attention, Profile& profile);
 
 // The profile's prediction of sample.temporary, for a layerwise profile; 0 for a W.
 Bytes predicted_temporary(const InstructionSample& sample, const CostModel& cost);

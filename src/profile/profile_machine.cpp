@@ -268,7 +268,9 @@ class Measurement final {
       profile.remake[i]->kept_bytes_per_token =
           bytes_of(layer_beside_input(options_.engine.model, kKeepLevels[i].keep));
     }
-    fit_temporaries(samples, options_.engine.stages, profile);
+    const EngineOptions& engine = options_.engine;
+    const bool device = engine.path ? engine.path->device : engine.device != Device::kCpu;
+    fit_temporaries(samples, engine.stages, device, profile);
     return profile;
   }
 
