@@ -14,7 +14,6 @@ namespace infinipipe {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kRoundingGuard = 1.0 - 1e-12;
 constexpr int kMost = 1 << 12;  // micro-batches
 
 class AttentionBalanced final : public StaticSystem {
@@ -49,8 +48,8 @@ SystemResult AttentionBalanced::run_setting(int setting, const std::vector<Token
   longest.add(*std::max_element(sequences.begin(), sequences.end()));
   if (run_lanes(context_, s.stages, cost.group(), {{{&cost, longest}}}).status != SystemStatus::kOk)
     return best;
-  const Seconds lower = kRoundingGuard * std::max(cost.least(all) * cost.group() / context_.devices,
-                                                  cost.least(longest));
+  const StepBound bound = step_bound(context_, cost, sequences);
+  const Seconds lower = bound.seconds();
   best.lower_bound = lower;
   if (lower >= enough) {
     best.status = SystemStatus::kOk;
@@ -66,7 +65,7 @@ SystemResult AttentionBalanced::run_setting(int setting, const std::vector<Token
     const Lane lane(static_cast<std::size_t>(count), {&cost, part});
     SystemResult next = run_lanes(context_, s.stages, cost.group(), {lane});
     if (next.status != SystemStatus::kOk) continue;
-    next.seconds = std::max(next.seconds, cost.least(longest));
+    next.seconds = std::max(next.seconds, bound.longest);
     if (next.seconds >= best.seconds) break;
     best = std::move(next);
     best.lower_bound = lower;

@@ -17,7 +17,6 @@ namespace infinipipe {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kRoundingGuard = 1.0 - 1e-12;
 constexpr int kSizes = 8;  // of micro-batches, each twice the one before
 
 class Megatron final : public StaticSystem {
@@ -32,23 +31,12 @@ class Megatron final : public StaticSystem {
                            Seconds enough) const override;
   std::string out_of_memory(const std::vector<Tokens>& sequences) const override;
 
-  Seconds bound(const MegatronCost& cost, const std::vector<Tokens>& sequences) const;
   SystemResult step(const MegatronCost& cost, const std::vector<Tokens>& sequences,
                     const std::vector<Bin>& bins) const;
 
   SystemContext context_;
   std::vector<MegatronCost> costs_;
 };
-
-// All devices busy without a bubble, or the longest sequence alone.
-Seconds Megatron::bound(const MegatronCost& cost, const std::vector<Tokens>& sequences) const {
-  GroupLoad all = cost.no_load();
-  GroupLoad longest = cost.no_load();
-  longest.add(*std::max_element(sequences.begin(), sequences.end()));
-  for (const Tokens length : sequences) all.add(length);
-  return kRoundingGuard *
-         std::max(cost.least(all) * cost.group() / context_.devices, cost.least(longest));
-}
 
 // Micro-batches dealt to the replicas, dearest first, each to the one with the least so far.
 SystemResult Megatron::step(const MegatronCost& cost, const std::vector<Tokens>& sequences,
@@ -98,7 +86,7 @@ SystemResult Megatron::run_setting(int setting, const std::vector<Tokens>& seque
   SystemResult best;
   best.status = SystemStatus::kOutOfMemory;
   best.seconds = kInfinity;
-  const Seconds lower = bound(cost, sequences);
+  const Seconds lower = step_bound(context_, cost, sequences).seconds();
   const Bytes limit = context_.limit();
   if (limit > 0.0 && cost.fixed_bytes(0) > limit) return best;
   best.lower_bound = lower;

@@ -15,7 +15,6 @@ namespace infinipipe {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kRoundingGuard = 1.0 - 1e-12;
 constexpr int kSizes = 12;  // of a rank's tokens, each twice the one before
 
 // A layout with all context degrees that its ranks can form, ascending from 1.
@@ -48,17 +47,13 @@ class MegatronDcp final : public StaticSystem {
 // alone at the degree that ends first. A larger degree shares the tokens' work out and multiplies
 // the constants, so no mixture of degrees costs devices less than the cheapest of them.
 Seconds MegatronDcp::bound(const Choice& choice, const std::vector<Tokens>& sequences) const {
-  Seconds work = kInfinity;
-  Seconds alone = kInfinity;
+  StepBound least{kInfinity, kInfinity};
   for (const MegatronCost& cost : choice.costs) {
-    GroupLoad all = cost.no_load();
-    GroupLoad longest = cost.no_load();
-    longest.add(*std::max_element(sequences.begin(), sequences.end()));
-    for (const Tokens length : sequences) all.add(length);
-    work = std::min(work, cost.least(all) * cost.group() / context_.devices);
-    alone = std::min(alone, cost.least(longest));
+    const StepBound one = step_bound(context_, cost, sequences);
+    least.shared = std::min(least.shared, one.shared);
+    least.longest = std::min(least.longest, one.longest);
   }
-  return kRoundingGuard * std::max(work, alone);
+  return least.seconds();
 }
 
 // A rank holds `per_rank` tokens of a micro-batch: a sequence takes the least degree, from the

@@ -3,22 +3,37 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace infinipipe {
 namespace {
 
-// Equal ones cost the same.
-using Key = std::vector<std::pair<const MegatronCost*, std::pair<double, Tokens>>>;
+// All that a chunk's cost depends on: equal ones cost the same.
+using Key = std::vector<std::tuple<const MegatronCost*, double, Tokens, int>>;
 
 Key key_of(const Lane& lane) {
   Key key;
   for (const LaneChunk& chunk : lane)
-    key.push_back({chunk.cost, {chunk.load.token2, chunk.load.tokens}});
+    key.push_back({chunk.cost, chunk.load.token2, chunk.load.tokens, chunk.load.sequences});
   return key;
 }
 
 }  // namespace
+
+Seconds StepBound::seconds() const {
+  constexpr double kRoundingGuard = 1.0 - 1e-12;
+  return kRoundingGuard * std::max(shared, longest);
+}
+
+StepBound step_bound(const SystemContext& context, const MegatronCost& cost,
+                     const std::vector<Tokens>& sequences) {
+  GroupLoad all = cost.no_load();
+  GroupLoad longest = cost.no_load();
+  longest.add(*std::max_element(sequences.begin(), sequences.end()));
+  for (const Tokens length : sequences) all.add(length);
+  return {cost.least(all) * cost.group() / context.devices, cost.least(longest)};
+}
 
 SystemResult run_lanes(const SystemContext& context, int stages, int width,
                        const std::vector<Lane>& lanes) {

@@ -6,6 +6,7 @@
 
 #include "baselines/collectives.h"
 #include "baselines/megatron_cost.h"
+#include "baselines/megatron_lanes.h"
 #include "support/clusters.h"
 
 namespace infinipipe {
@@ -106,6 +107,18 @@ TEST(Megatron, RecomputationRepeatsForwardsAndTheirWaits) {
   EXPECT_EQ(all.forward, none.forward);
   // The embedding is not recomputed.
   EXPECT_NEAR(all.backward - none.backward, none.forward - 1e-8 * 500 / 4, 1e-12);
+}
+
+// Lanes of the same tokens and pairs differ where one has more sequences.
+TEST(MegatronLanes, EachLaneIsRunAsItIs) {
+  const SystemContext context = testing::toy_cluster(8);
+  const MegatronCost cost(context, {1, 1, 1, 8, 0});
+  GroupLoad few = load_of({300, 400});
+  GroupLoad many = few;
+  many.sequences = 50;
+  const Seconds alone = run_lanes(context, 1, 1, {{{&cost, many}}}).seconds;
+  EXPECT_GT(alone, run_lanes(context, 1, 1, {{{&cost, few}}}).seconds);
+  EXPECT_EQ(run_lanes(context, 1, 1, {{{&cost, few}}, {{&cost, many}}}).seconds, alone);
 }
 
 TEST(Collectives, WithinANodeAndAcross) {
