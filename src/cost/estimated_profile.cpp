@@ -140,7 +140,7 @@ Profile gpu_profile(const ModelSpec& model, Dtype dtype, const GpuRow& gpu) {
   const auto moved = [&](double numbers) { return layers * numbers * bytes.element / gpu.memory; };
 
   profile.machine = std::string("estimate of an ") + gpu.line +
-                    ", from published rates: " + "nothing was measured, times may be off by " +
+                    ", from published rates: nothing was measured, times may be off by " +
                     std::to_string(static_cast<int>(100.0 * gpu.error + 0.5)) + "%";
   profile.forward = {token2 / attention(gpu.attention_forward),
                      token + moved(forward_numbers(model)),

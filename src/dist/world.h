@@ -4,8 +4,10 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/intrusive_ptr.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,6 +34,11 @@ struct RankFacts {
   Seconds wall_clock = 0;  // since 1970, when it said hello
   std::string address;     // of its host, as that of rank 0 reaches it
 };
+
+// How many of the ranks run on that one's host, itself among them.
+inline std::size_t ranks_beside(std::span<const RankFacts> ranks, const RankFacts& one) {
+  return static_cast<std::size_t>(std::ranges::count(ranks, one.host, &RankFacts::host));
+}
 
 struct WorldOptions {
   Seconds hello_seconds = 300;    // how long to wait for the others at the start

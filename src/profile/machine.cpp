@@ -83,8 +83,7 @@ Bytes machine_bytes_per_stage(int stages, Device device, std::span<const RankFac
     return divided(total * (1.0 - kShareLeft) - std::min(kBytesLeft, 0.25 * total), sharing);
   };
   const auto neighbours = [&](const RankFacts& rank) {
-    return std::count_if(ranks.begin(), ranks.end(),
-                         [&](const RankFacts& other) { return other.host == rank.host; });
+    return static_cast<std::ptrdiff_t>(ranks_beside(ranks, rank));
   };
   if (device == Device::kCuda) {
     const auto [bytes, devices] = graphics_memory();

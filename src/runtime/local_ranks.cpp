@@ -21,7 +21,7 @@ int init_threads(const EngineOptions& options, std::size_t ranks) {
     const World& world = options.ranks->world();
     const RankFacts& own = world.facts(options.ranks->rank());
     cores = static_cast<std::size_t>(own.processors);
-    ranks = static_cast<std::size_t>(std::ranges::count(world.facts(), own.host, &RankFacts::host));
+    ranks = ranks_beside(world.facts(), own);
   }
   return std::max(options.threads_per_stage,
                   static_cast<int>(cores / std::max<std::size_t>(1, ranks)));
