@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "baselines/collectives.h"
-#include "cost/head_shares.h"
+#include "core/head_shares.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {

@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "baselines/static_system.h"
-#include "cost/head_shares.h"
+#include "core/head_shares.h"
 #include "cost/lower_bound.h"
 #include "cost/step_overhead.h"
 #include "infinipipe/base/error.h"

@@ -6,7 +6,7 @@
 #include "cli/planning.h"
 #include "cli/still_working.h"
 #include "core/limits.h"
-#include "cost/head_shares.h"
+#include "core/head_shares.h"
 #include "data/lengths.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/plan_json.h"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -18,18 +19,67 @@ struct CheckedMessage {
   Payload payload;
 };
 
-// receive() asserts that the message's description equals that of the posted receive, exchange()
-// that members mean the same call and the same number of elements.
+// Asserts in exchange() that members mean the same call and the same number of elements.
 template <class Payload>
-class CheckedCommunicator final : public Communicator<Payload>, private Group<Payload> {
+class CheckedGroup final : public Group<Payload> {
+ public:
+  explicit CheckedGroup(Group<CheckedMessage<Payload>>& inner) : inner_(inner) {}
+
+  int rank() const override { return inner_.rank(); }
+  int size() const override { return inner_.size(); }
+  std::vector<Payload> exchange(std::vector<Payload> give,
+                                std::span<const std::int64_t> counts) override {
+    // What a part is told of: which call of its giver, and how many elements its taker expects.
+    ++exchanges_;
+    std::vector<CheckedMessage<Payload>> told;
+    for (Payload& part : give) {
+      MessageInfo info;
+      info.step = exchanges_;
+      info.rows = elements(part);
+      told.push_back({info, std::move(part)});
+    }
+    std::vector<CheckedMessage<Payload>> came = inner_.exchange(std::move(told), counts);
+    std::vector<Payload> parts;
+    for (std::size_t from = 0; from < came.size(); ++from) {
+      INFINIPIPE_ASSERT(came[from].info.step == exchanges_ && came[from].info.rows == counts[from],
+                        "member " + std::to_string(from) + " gives " +
+                            std::to_string(came[from].info.rows) + " elements in exchange " +
+                            std::to_string(came[from].info.step) + ", expected " +
+                            std::to_string(counts[from]) + " in " + std::to_string(exchanges_));
+      parts.push_back(std::move(came[from].payload));
+    }
+    return parts;
+  }
+  void recover() { exchanges_ = 0; }
+
+ private:
+  static std::int64_t elements(const Payload& part) {
+    if constexpr (requires { part.numel(); }) return part.numel();
+    return 1;
+  }
+
+  Group<CheckedMessage<Payload>>& inner_;
+  int exchanges_ = 0;  // begun
+};
+
+// receive() asserts that the message's description equals that of the posted receive; its groups
+// are CheckedGroups.
+template <class Payload>
+class CheckedCommunicator final : public Communicator<Payload> {
  public:
   explicit CheckedCommunicator(std::unique_ptr<Communicator<CheckedMessage<Payload>>> inner)
-      : inner_(std::move(inner)), expected_(static_cast<std::size_t>(inner_->stages()) * kFlows) {}
+      : inner_(std::move(inner)),
+        expected_(static_cast<std::size_t>(inner_->stages()) * kFlows),
+        copies_(inner_->copies()) {}
 
   StageId stage() const override { return inner_->stage(); }
   int stages() const override { return inner_->stages(); }
   int replica() const override { return inner_->replica(); }
-  Group<Payload>& replicas() override { return *this; }
+  int shard() const override { return inner_->shard(); }
+  Group<Payload>& copies() override { return copies_; }
+  Group<Payload>& shards(int degree) override {
+    return shards_.try_emplace(degree, inner_->shards(degree)).first->second;
+  }
 
   void send(StageId to, Flow flow, const MessageInfo& info, Payload payload) override {
     INFINIPIPE_ASSERT(to.value() >= 0 && to.value() < stages() && to != stage(),
@@ -60,49 +110,20 @@ class CheckedCommunicator final : public Communicator<Payload>, private Group<Pa
   void check() const override { inner_->check(); }
   void recover() override {
     for (auto& posted : expected_) posted.clear();
-    exchanges_ = 0;
+    copies_.recover();
+    for (auto& [degree, group] : shards_) group.recover();
     inner_->recover();
   }
 
  private:
-  int rank() const override { return inner_->replicas().rank(); }
-  int size() const override { return inner_->replicas().size(); }
-  std::vector<Payload> exchange(std::vector<Payload> give,
-                                std::span<const std::int64_t> counts) override {
-    // What a part is told of: which call of its giver, and how many elements its taker expects.
-    ++exchanges_;
-    std::vector<CheckedMessage<Payload>> told;
-    for (Payload& part : give) {
-      MessageInfo info;
-      info.step = exchanges_;
-      info.rows = elements(part);
-      told.push_back({info, std::move(part)});
-    }
-    std::vector<CheckedMessage<Payload>> came =
-        inner_->replicas().exchange(std::move(told), counts);
-    std::vector<Payload> parts;
-    for (std::size_t from = 0; from < came.size(); ++from) {
-      INFINIPIPE_ASSERT(came[from].info.step == exchanges_ && came[from].info.rows == counts[from],
-                        "replica " + std::to_string(from) + " gives " +
-                            std::to_string(came[from].info.rows) + " elements in exchange " +
-                            std::to_string(came[from].info.step) + ", expected " +
-                            std::to_string(counts[from]) + " in " + std::to_string(exchanges_));
-      parts.push_back(std::move(came[from].payload));
-    }
-    return parts;
-  }
-  static std::int64_t elements(const Payload& part) {
-    if constexpr (requires { part.numel(); }) return part.numel();
-    return 1;
-  }
-
   std::deque<MessageInfo>& expected(StageId from, Flow flow) {
     return expected_[from.index() * kFlows + static_cast<std::size_t>(flow)];
   }
 
   std::unique_ptr<Communicator<CheckedMessage<Payload>>> inner_;
   std::vector<std::deque<MessageInfo>> expected_;  // posted and not received
-  int exchanges_ = 0;                              // begun
+  CheckedGroup<Payload> copies_;
+  std::map<int, CheckedGroup<Payload>> shards_;  // by degree, those that were asked for
 };
 
 }  // namespace infinipipe

@@ -1,4 +1,5 @@
-// The seam between stages. One object per rank, which is one stage of one replica (rank_layout.h);
+// The seam between stages. One object per rank, which is one shard of one stage of one replica
+// (rank_layout.h);
 // the payload is whatever the runtime computes with (tensors), so that this module needs no tensor
 // library. Implementations: threads of one process (thread_communicator.h) and processes
 // (dist/c10d_communicator.h). What a message is follows from the plan on both sides, and nothing
@@ -30,8 +31,12 @@ class Communicator {
   virtual StageId stage() const = 0;
   virtual int stages() const = 0;
   virtual int replica() const { return 0; }
-  // The ranks of this stage in all replicas. Messages below stay within a replica.
-  virtual Group<Payload>& replicas() = 0;
+  virtual int shard() const { return 0; }
+  // The ranks that hold this stage's weights: its shards in all replicas (RankLayout::copies).
+  // Messages below go to the same shard of another stage of the own replica.
+  virtual Group<Payload>& copies() = 0;
+  // `degree` neighbouring shards of this stage, this rank among them; `degree` divides the shards.
+  virtual Group<Payload>& shards(int degree) = 0;
 
   // Hands the payload over and returns at once, whatever the receiver does. Messages of one flow to
   // one stage arrive in the order in which they were sent. The sender must not change the payload

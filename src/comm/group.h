@@ -1,4 +1,5 @@
-// Ranks that hold the same part of the model and exchange pieces of it: a stage's replicas.
+// Ranks of one stage that exchange pieces: of weights and gradients, of which all have a copy, or of
+// the activations that its shards have a part of each.
 #pragma once
 
 #include <cstdint>

@@ -26,7 +26,7 @@ struct MessageInfo {
   int step = 0;
   PipelineId pipeline;
   ChunkId chunk;
-  std::int64_t rows = 0;  // tokens of the chunk
+  std::int64_t rows = 0;  // tokens of the chunk that both shards have
   std::int64_t columns = 0;
 
   bool operator==(const MessageInfo&) const = default;
@@ -40,6 +40,7 @@ struct StageFailure {
   std::string where;  // the instruction; empty outside of instructions
   std::string what;
   int replica = 0;
+  int shard = 0;
   int lost_rank = -1;  // not -1: the failure is that this rank can no longer be reached
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -22,21 +23,22 @@ class ThreadGroup final {
       : layout_(layout), collective_(layout.size(), &failure_), recovery_(layout.size(), nullptr) {
     for (int rank = 0; rank < layout.size(); ++rank) {
       messages_.push_back(make_channels(static_cast<std::size_t>(layout.stages) * kFlows));
-      pieces_.push_back(make_channels(static_cast<std::size_t>(layout.replicas)));
+      pieces_.push_back(make_channels(static_cast<std::size_t>(layout.copies())));
     }
   }
 
   const RankLayout& layout() const { return layout_; }
   FailureState& failure() { return failure_; }
   Collective& collective() { return collective_; }
-  // Of messages from a rank to another stage of its replica.
+  // Of messages from a rank to its shard of another stage of its replica.
   Channel<Payload>& messages(int from, StageId to, Flow flow) {
     return *messages_[static_cast<std::size_t>(from)]
                      [to.index() * kFlows + static_cast<std::size_t>(flow)];
   }
-  // Of pieces from a rank to the same stage of another replica.
-  Channel<Payload>& pieces(int from, int to_replica) {
-    return *pieces_[static_cast<std::size_t>(from)][static_cast<std::size_t>(to_replica)];
+  // Of pieces from a rank to another copy of its stage, whatever group they exchange in: both go
+  // through their groups' exchanges in the same order.
+  Channel<Payload>& pieces(int from, int to) {
+    return *pieces_[static_cast<std::size_t>(from)][static_cast<std::size_t>(layout_.copy(to))];
   }
 
   void abort(StageFailure failure) {
@@ -79,18 +81,59 @@ class ThreadGroup final {
   std::vector<Channels> pieces_;    // by sender
 };
 
+// Some copies of a stage; `rank` is this one, which is one of `ranks`.
 template <class Payload>
-class ThreadCommunicator final : public Communicator<Payload>, private Group<Payload> {
+class ThreadMembers final : public Group<Payload> {
+ public:
+  ThreadMembers(std::shared_ptr<ThreadGroup<Payload>> group, std::vector<int> ranks, int rank)
+      : group_(std::move(group)),
+        ranks_(std::move(ranks)),
+        own_(static_cast<int>(std::find(ranks_.begin(), ranks_.end(), rank) - ranks_.begin())) {}
+
+  int rank() const override { return own_; }
+  int size() const override { return static_cast<int>(ranks_.size()); }
+  std::vector<Payload> exchange(std::vector<Payload> give,
+                                std::span<const std::int64_t> counts) override {
+    INFINIPIPE_ASSERT(give.size() == counts.size() && std::ssize(give) == size(),
+                      "an exchange needs one part for each member");
+    for (int to = 0; to < size(); ++to)
+      if (to != own_) group_->pieces(at(own_), at(to)).push(std::move(part(give, to)));
+    for (int from = 0; from < size(); ++from)
+      if (from != own_) part(give, from) = group_->pieces(at(from), at(own_)).pop().payload;
+    return give;
+  }
+
+ private:
+  int at(int member) const { return ranks_[static_cast<std::size_t>(member)]; }
+  static Payload& part(std::vector<Payload>& parts, int member) {
+    return parts[static_cast<std::size_t>(member)];
+  }
+
+  std::shared_ptr<ThreadGroup<Payload>> group_;
+  std::vector<int> ranks_;
+  int own_;
+};
+
+template <class Payload>
+class ThreadCommunicator final : public Communicator<Payload> {
  public:
   ThreadCommunicator(std::shared_ptr<ThreadGroup<Payload>> group, int rank)
       : group_(std::move(group)),
         rank_(rank),
-        posted_(static_cast<std::size_t>(stages()) * kFlows, 0) {}
+        posted_(static_cast<std::size_t>(stages()) * kFlows, 0),
+        copies_(group_, layout().copies_of(stage()), rank) {
+    for (int degree = 1; degree <= layout().shards; ++degree) {
+      if (layout().shards % degree == 0)
+        shards_.try_emplace(degree, group_, layout().shards_beside(rank, degree), rank);
+    }
+  }
 
   StageId stage() const override { return layout().stage(rank_); }
   int stages() const override { return layout().stages; }
   int replica() const override { return layout().replica(rank_); }
-  Group<Payload>& replicas() override { return *this; }
+  int shard() const override { return layout().shard(rank_); }
+  Group<Payload>& copies() override { return copies_; }
+  Group<Payload>& shards(int degree) override { return shards_.at(degree); }
 
   void send(StageId to, Flow flow, const MessageInfo&, Payload payload) override {
     group_->messages(rank_, to, flow).push(std::move(payload));
@@ -99,7 +142,7 @@ class ThreadCommunicator final : public Communicator<Payload>, private Group<Pay
   Received<Payload> receive(StageId from, Flow flow) override {
     INFINIPIPE_ASSERT(posted(from, flow) > 0, "a receive that was not posted");
     --posted(from, flow);
-    return group_->messages(layout().rank(replica(), from), stage(), flow).pop();
+    return group_->messages(layout().rank(replica(), from, shard()), stage(), flow).pop();
   }
 
   void all_reduce_sum(std::span<double> values) override {
@@ -116,25 +159,6 @@ class ThreadCommunicator final : public Communicator<Payload>, private Group<Pay
   }
 
  private:
-  // The group of the stage's replicas.
-  int rank() const override { return replica(); }
-  int size() const override { return layout().replicas; }
-  std::vector<Payload> exchange(std::vector<Payload> give,
-                                std::span<const std::int64_t> counts) override {
-    INFINIPIPE_ASSERT(give.size() == counts.size() && std::ssize(give) == size(),
-                      "an exchange needs one part for each member");
-    for (int to = 0; to < size(); ++to) {
-      if (to != rank())
-        group_->pieces(rank_, to).push(std::move(give[static_cast<std::size_t>(to)]));
-    }
-    for (int from = 0; from < size(); ++from) {
-      if (from == rank()) continue;
-      auto& channel = group_->pieces(layout().rank(from, stage()), rank());
-      give[static_cast<std::size_t>(from)] = channel.pop().payload;
-    }
-    return give;
-  }
-
   const RankLayout& layout() const { return group_->layout(); }
   int& posted(StageId from, Flow flow) {
     return posted_[from.index() * kFlows + static_cast<std::size_t>(flow)];
@@ -143,6 +167,8 @@ class ThreadCommunicator final : public Communicator<Payload>, private Group<Pay
   std::shared_ptr<ThreadGroup<Payload>> group_;
   int rank_;
   std::vector<int> posted_;  // announced and not received, by stage and flow
+  ThreadMembers<Payload> copies_;
+  std::map<int, ThreadMembers<Payload>> shards_;  // by degree
 };
 
 // One endpoint per rank.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "cost/head_shares.h"
+#include "core/head_shares.h"
 #include "cost/step_overhead.h"
 #include "infinipipe/base/error.h"
 

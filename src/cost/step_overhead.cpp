@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/names.h"
-#include "cost/head_shares.h"
+#include "core/head_shares.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {

@@ -45,27 +45,37 @@ void C10dCommunicator::make_groups(const MakeGroup& make) {
     link.group = make(name, {low, high}, false);
     link.peer = {link.group.get(), rank_ == low ? 1 : 0, rank_ == low ? high : low};
   };
-  for (int replica = 0; replica < layout_.replicas; ++replica) {
-    const std::string name = "replica" + std::to_string(replica) + "/";
+  for (int first = 0; first < layout_.size(); ++first) {
+    if (layout_.stage(first) != StageId(0)) continue;
+    const int replica = layout_.replica(first);
+    const int shard = layout_.shard(first);
+    const std::string name = "pipeline" + std::to_string(layout_.copy(first)) + "/";
+    const auto at = [&](int p) { return layout_.rank(replica, StageId(p), shard); };
     for (int p = 0; p < last; ++p) {
-      const int low = layout_.rank(replica, StageId(p));
-      pair(name + "activations" + std::to_string(p), low, low + 1, &activations_out_,
+      pair(name + "activations" + std::to_string(p), at(p), at(p + 1), &activations_out_,
            &activations_in_);
-      pair(name + "gradients" + std::to_string(p), low, low + 1, &gradients_in_, &gradients_out_);
+      pair(name + "gradients" + std::to_string(p), at(p), at(p + 1), &gradients_in_,
+           &gradients_out_);
     }
-    if (last > 0) {
-      pair(name + "parameters", layout_.rank(replica, StageId(0)),
-           layout_.rank(replica, StageId(last)), &parameters_, &parameters_);
-    }
+    if (last > 0) pair(name + "parameters", at(0), at(last), &parameters_, &parameters_);
   }
-  if (layout_.replicas > 1) {
-    std::vector<int> ranks;
-    for (int r = 0; r < layout_.replicas; ++r) ranks.push_back(layout_.rank(r, stage()));
-    replicas_ = make("stage" + std::to_string(stage().value()), ranks, false);
+  copies_.emplace(
+      members(make, "stage" + std::to_string(stage().value()), layout_.copies_of(stage())));
+  for (int degree = 1; degree <= layout_.shards; ++degree) {
+    if (layout_.shards % degree != 0) continue;
+    const std::vector<int> ranks = layout_.shards_beside(rank_, degree);
+    const std::string name =
+        "shards" + std::to_string(ranks.front()) + "of" + std::to_string(degree);
+    shards_.emplace(degree, members(make, name, ranks));
   }
   std::vector<int> ranks;
   for (int r = 0; r < layout_.size(); ++r) ranks.push_back(r);
   all_ = make("all", ranks, true);
+}
+
+C10dCommunicator::Members C10dCommunicator::members(const MakeGroup& make, const std::string& name,
+                                                    const std::vector<int>& ranks) {
+  return {*this, ranks, ranks.size() > 1 ? make(name, ranks, false) : nullptr};
 }
 
 C10dCommunicator::Link& C10dCommunicator::link(bool sends, StageId other, Flow flow) {
@@ -82,10 +92,6 @@ C10dCommunicator::Link& C10dCommunicator::link(bool sends, StageId other, Flow f
                         std::to_string(stage().value()) + " and stage " +
                         std::to_string(other.value()));
   return *found;
-}
-
-Peer C10dCommunicator::replica_peer(int member) const {
-  return {replicas_.get(), member, layout_.rank(member, stage())};
 }
 
 at::ScalarType C10dCommunicator::type(Flow flow) const {
@@ -127,7 +133,7 @@ void C10dCommunicator::send(StageId to, Flow flow, const MessageInfo& info, at::
       std::string("the payload of an ") + infinipipe::to_string(flow) + ", " +
           infinipipe::to_string(info) + ", has another size or dtype");
   if (options_.check) send_description(peer, describe(info));
-  transfers_.send(peer, to_engine(payload));
+  if (payload.numel() > 0) transfers_.send(peer, to_engine(payload));
 }
 
 void C10dCommunicator::post_receive(StageId from, Flow flow, const MessageInfo& info) {
@@ -135,7 +141,8 @@ void C10dCommunicator::post_receive(StageId from, Flow flow, const MessageInfo& 
   Posted posted{info, buffer(info.rows * info.columns, type(flow)), {}};
   // An engine ends the process when a message is larger than its buffer; so with checks a payload
   // is let in only once its description is known to be right.
-  if (!options_.check) posted.receipt = transfers_.post(source.peer, posted.buffer);
+  const bool empty = posted.buffer.numel() == 0;  // then it does not travel, as both sides know
+  if (!options_.check && !empty) posted.receipt = transfers_.post(source.peer, posted.buffer);
   source.posted.push_back(std::move(posted));
 }
 
@@ -150,9 +157,10 @@ Received<at::Tensor> C10dCommunicator::receive(StageId from, Flow flow) {
                       std::string(infinipipe::to_string(flow)) + " from stage " +
                           std::to_string(from.value()) + " is " + to_string(found) + ", expected " +
                           infinipipe::to_string(posted.info));
-    posted.receipt = transfers_.post(source.peer, posted.buffer);
+    if (posted.buffer.numel() > 0)
+      posted.receipt = transfers_.post(source.peer, posted.buffer);
   }
-  transfers_.wait(posted.receipt, source.peer);
+  if (posted.receipt) transfers_.wait(posted.receipt, source.peer);
   const auto arrived = std::chrono::steady_clock::now();
   return {posted.buffer.view({posted.info.rows, posted.info.columns}).to(options_.device), arrived};
 }
@@ -193,54 +201,67 @@ void C10dCommunicator::all_reduce_sum(std::span<double> values) {
   std::copy_n(sums, count, values.begin());
 }
 
-std::vector<at::Tensor> C10dCommunicator::exchange(std::vector<at::Tensor> give,
-                                                   std::span<const std::int64_t> counts) {
+C10dCommunicator::Members::Members(C10dCommunicator& comm, std::vector<int> ranks,
+                                   c10::intrusive_ptr<c10d::Backend> group)
+    : comm_(comm), ranks_(std::move(ranks)), group_(std::move(group)) {
+  const auto found = std::find(ranks_.begin(), ranks_.end(), comm.rank_);
+  INFINIPIPE_ASSERT(found != ranks_.end(), "a rank is not one of its own group");
+  own_ = static_cast<int>(found - ranks_.begin());
+}
+
+// Tells each other which exchange this is, and how much is in it.
+void C10dCommunicator::Members::check(const std::vector<at::Tensor>& give,
+                                      std::span<const std::int64_t> counts) {
+  for (int to = 0; to < size(); ++to) {
+    const at::Tensor& part = give[static_cast<std::size_t>(to)];
+    INFINIPIPE_ASSERT(part.scalar_type() == give[0].scalar_type(), "parts of different dtypes");
+    if (to != own_) comm_.send_description(peer(to), {exchanges_, part.numel()});
+  }
+  for (int from = 0; from < size(); ++from) {
+    if (from == own_) continue;
+    const Description found = comm_.receive_description(peer(from));
+    const std::int64_t count = counts[static_cast<std::size_t>(from)];
+    INFINIPIPE_ASSERT(found[0] == exchanges_ && found[1] == count,
+                      "member " + std::to_string(from) + " gives " + std::to_string(found[1]) +
+                          " elements in exchange " + std::to_string(found[0]) + ", expected " +
+                          std::to_string(count) + " in " + std::to_string(exchanges_));
+  }
+}
+
+std::vector<at::Tensor> C10dCommunicator::Members::exchange(std::vector<at::Tensor> give,
+                                                            std::span<const std::int64_t> counts) {
   INFINIPIPE_ASSERT(give.size() == counts.size() && std::ssize(give) == size(),
                     "an exchange needs one part for each member");
   const auto index = [](int member) { return static_cast<std::size_t>(member); };
   const at::Device device = give[0].device();
   const at::ScalarType dtype = give[0].scalar_type();
-  const int own = rank();
+  Transfers& transfers = comm_.transfers_;
   ++exchanges_;
-  if (options_.check) {
-    for (int to = 0; to < size(); ++to) {
-      INFINIPIPE_ASSERT(give[index(to)].scalar_type() == dtype, "parts of different dtypes");
-      if (to != own) send_description(replica_peer(to), {exchanges_, give[index(to)].numel()});
-    }
-    for (int from = 0; from < size(); ++from) {
-      if (from == own) continue;
-      const Description found = receive_description(replica_peer(from));
-      INFINIPIPE_ASSERT(found[0] == exchanges_ && found[1] == counts[index(from)],
-                        "replica " + std::to_string(from) + " gives " + std::to_string(found[1]) +
-                            " elements in exchange " + std::to_string(found[0]) + ", expected " +
-                            std::to_string(counts[index(from)]) + " in " +
-                            std::to_string(exchanges_));
-    }
-  }
+  if (comm_.options_.check) check(give, counts);
   // Both sides know which parts are empty, and these do not travel.
   std::vector<at::Tensor> came(give.size());
   std::vector<Transfers::Receipt> receipts(give.size());
-  const auto group = options_.nccl ? replicas_ : nullptr;
+  const auto group = comm_.options_.nccl ? group_ : nullptr;
   if (group) group->startCoalescing();  // NCCL's sends and receives wait for each other otherwise
   for (int from = 0; from < size(); ++from) {
-    if (from == own) continue;
-    came[index(from)] = buffer(counts[index(from)], dtype);
+    if (from == own_) continue;
+    came[index(from)] = comm_.buffer(counts[index(from)], dtype);
     if (counts[index(from)] > 0)
-      receipts[index(from)] = transfers_.post(replica_peer(from), came[index(from)]);
+      receipts[index(from)] = transfers.post(peer(from), came[index(from)]);
   }
   for (int to = 0; to < size(); ++to) {
     const at::Tensor& part = give[index(to)];
-    if (to != own && part.numel() > 0) transfers_.send(replica_peer(to), to_engine(part));
+    if (to != own_ && part.numel() > 0) transfers.send(peer(to), comm_.to_engine(part));
   }
   if (group) {
-    if (const auto all = group->endCoalescing()) transfers_.wait(all, replica_peer(own));
+    if (const auto all = group->endCoalescing()) transfers.wait(all, peer(own_));
   }
   for (int from = 0; from < size(); ++from) {
-    if (from == own) continue;
-    if (!group && receipts[index(from)]) transfers_.wait(receipts[index(from)], replica_peer(from));
+    if (from == own_) continue;
+    if (!group && receipts[index(from)]) transfers.wait(receipts[index(from)], peer(from));
     came[index(from)] = came[index(from)].to(device);
   }
-  came[index(own)] = std::move(give[index(own)]);
+  came[index(own_)] = std::move(give[index(own_)]);
   return came;
 }
 

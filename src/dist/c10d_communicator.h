@@ -7,6 +7,8 @@
 #include <array>
 #include <deque>
 #include <functional>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,7 +41,7 @@ using MakeGroup = std::function<c10::intrusive_ptr<c10d::Backend>(
 // its memory is the caller's of post_receive(). Calls that block throw Aborted once abort() was
 // called here, by whichever thread; another process's failure is not seen here, unless it ends and
 // the call throws LostConnection. recover() throws RunError: a run of processes starts again.
-class C10dCommunicator final : public Communicator<at::Tensor>, private Group<at::Tensor> {
+class C10dCommunicator final : public Communicator<at::Tensor> {
  public:
   // All ranks make theirs at the same time. `who(rank)`: "rank 5 (host b)".
   C10dCommunicator(const RankLayout& layout, int rank, CommunicatorOptions options,
@@ -49,7 +51,9 @@ class C10dCommunicator final : public Communicator<at::Tensor>, private Group<at
   StageId stage() const override { return layout_.stage(rank_); }
   int stages() const override { return layout_.stages; }
   int replica() const override { return layout_.replica(rank_); }
-  Group<at::Tensor>& replicas() override { return *this; }
+  int shard() const override { return layout_.shard(rank_); }
+  Group<at::Tensor>& copies() override { return *copies_; }
+  Group<at::Tensor>& shards(int degree) override { return shards_.at(degree); }
 
   void send(StageId to, Flow flow, const MessageInfo& info, at::Tensor payload) override;
   void post_receive(StageId from, Flow flow, const MessageInfo& info) override;
@@ -76,15 +80,33 @@ class C10dCommunicator final : public Communicator<at::Tensor>, private Group<at
     std::deque<Posted> posted;
   };
 
-  // The group of the stage's replicas.
-  int rank() const override { return replica(); }
-  int size() const override { return layout_.replicas; }
-  std::vector<at::Tensor> exchange(std::vector<at::Tensor> give,
-                                   std::span<const std::int64_t> counts) override;
+  // Some copies of the stage. `group` is null where this rank is alone in it.
+  class Members final : public Group<at::Tensor> {
+   public:
+    Members(C10dCommunicator& comm, std::vector<int> ranks,
+            c10::intrusive_ptr<c10d::Backend> group);
+
+    int rank() const override { return own_; }
+    int size() const override { return static_cast<int>(ranks_.size()); }
+    std::vector<at::Tensor> exchange(std::vector<at::Tensor> give,
+                                     std::span<const std::int64_t> counts) override;
+
+   private:
+    void check(const std::vector<at::Tensor>& give, std::span<const std::int64_t> counts);
+    Peer peer(int member) const {
+      return {group_.get(), member, ranks_[static_cast<std::size_t>(member)]};
+    }
+
+    C10dCommunicator& comm_;
+    std::vector<int> ranks_;
+    c10::intrusive_ptr<c10d::Backend> group_;
+    int own_;
+    int exchanges_ = 0;  // begun
+  };
 
   void make_groups(const MakeGroup& make);
+  Members members(const MakeGroup& make, const std::string& name, const std::vector<int>& ranks);
   Link& link(bool sends, StageId other, Flow flow);
-  Peer replica_peer(int member) const;
   Peer peer_of_all(int rank) const { return {all_.get(), rank, rank}; }
   at::ScalarType type(Flow flow) const;
   at::Tensor buffer(std::int64_t elements, at::ScalarType type) const;
@@ -99,10 +121,10 @@ class C10dCommunicator final : public Communicator<at::Tensor>, private Group<at
   CommunicatorOptions options_;
   FailureState failure_;
   Link activations_in_, activations_out_, gradients_in_, gradients_out_, parameters_;
-  c10::intrusive_ptr<c10d::Backend> replicas_;
   c10::intrusive_ptr<c10d::Backend> all_;
-  int exchanges_ = 0;  // begun
   Transfers transfers_;
+  std::optional<Members> copies_;
+  std::map<int, Members> shards_;  // by degree
 };
 
 }  // namespace infinipipe

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <utility>
 
-#include "cost/head_shares.h"
+#include "core/head_shares.h"
 #include "cost/lower_bound.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <string>
 
 #include "infinipipe/base/error.h"
@@ -71,26 +72,44 @@ ChunkWork chunk_work(const StepInput& input, const Chunk& chunk, StageId stage) 
   return work;
 }
 
-at::Tensor chunk_tokens(const StepInput& input, const Chunk& chunk) {
-  at::Tensor ids = at::empty({chunk.tokens()}, at::dtype(at::kLong));
-  auto* out = ids.mutable_data_ptr<std::int64_t>();
-  for (const Slice& slice : chunk.slices) {
-    const auto& tokens = input.batch.sequences[slice.sequence.index()];
-    out = std::copy(tokens.begin() + slice.begin, tokens.begin() + slice.end, out);
+void for_own_tokens(
+    const ChunkWork& work,
+    const std::function<void(const SliceWork&, Tokens begin, Tokens end, Tokens at)>& visit) {
+  const TokenRange own = work.own_tokens();
+  Tokens place = 0;  // of the slice in the chunk
+  for (const SliceWork& slice : work.slices) {
+    const Tokens first = std::max(own.begin, place);
+    const Tokens last = std::min(own.end, place + slice.tokens());
+    if (first < last) {
+      const Tokens begin = slice.begin + (first - place);
+      visit(slice, begin, begin + (last - first), first - own.begin);
+    }
+    place += slice.tokens();
   }
+}
+
+at::Tensor chunk_tokens(const StepInput& input, const ChunkWork& work) {
+  at::Tensor ids = at::empty({work.own_tokens().count()}, at::dtype(at::kLong));
+  auto* out = ids.mutable_data_ptr<std::int64_t>();
+  for_own_tokens(work, [&](const SliceWork& slice, Tokens begin, Tokens end, Tokens at) {
+    const auto& tokens = input.batch.sequences[slice.sequence.index()];
+    std::copy(tokens.begin() + begin, tokens.begin() + end, out + at);
+  });
   return ids;
 }
 
 namespace {
 
 template <class Scalar>
-void fill_targets(const StepInput& input, const Chunk& chunk, std::int64_t* target,
-                  Scalar* weight) {
-  for (const Slice& slice : chunk.slices) {
+void fill_targets(const StepInput& input, const ChunkWork& work, std::int64_t* targets,
+                  Scalar* weights) {
+  for_own_tokens(work, [&](const SliceWork& slice, Tokens begin, Tokens end, Tokens at) {
     const std::size_t i = slice.sequence.index();
     const auto& tokens = input.batch.sequences[i];
     const bool weighted = i < input.batch.weights.size() && !input.batch.weights[i].empty();
-    for (Tokens j = slice.begin; j < slice.end; ++j) {
+    std::int64_t* target = targets + at;
+    Scalar* weight = weights + at;
+    for (Tokens j = begin; j < end; ++j) {
       const auto next = static_cast<std::size_t>(j) + 1;
       const bool has_target = next < tokens.size();
       *target++ = has_target ? tokens[next] : 0;
@@ -98,21 +117,22 @@ void fill_targets(const StepInput& input, const Chunk& chunk, std::int64_t* targ
                   : weighted  ? static_cast<Scalar>(input.batch.weights[i][next])
                               : Scalar(1);
     }
-  }
+  });
 }
 
 }  // namespace
 
-ChunkTargets chunk_targets(const StepInput& input, const Chunk& chunk, at::ScalarType dtype) {
+ChunkTargets chunk_targets(const StepInput& input, const ChunkWork& work, at::ScalarType dtype) {
+  const Tokens count = work.own_tokens().count();
   ChunkTargets targets;
   targets.normalizer = input.normalizer;
-  targets.target = at::empty({chunk.tokens()}, at::dtype(at::kLong));
-  targets.weight = at::empty({chunk.tokens()}, at::dtype(dtype));
+  targets.target = at::empty({count}, at::dtype(at::kLong));
+  targets.weight = at::empty({count}, at::dtype(dtype));
   auto* target = targets.target.mutable_data_ptr<std::int64_t>();
   if (dtype == at::kDouble) {
-    fill_targets(input, chunk, target, targets.weight.mutable_data_ptr<double>());
+    fill_targets(input, work, target, targets.weight.mutable_data_ptr<double>());
   } else {
-    fill_targets(input, chunk, target, targets.weight.mutable_data_ptr<float>());
+    fill_targets(input, work, target, targets.weight.mutable_data_ptr<float>());
   }
   return targets;
 }

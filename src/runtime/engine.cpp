@@ -1,5 +1,7 @@
 #include "runtime/engine.h"
 
+#include <ATen/ops/cat.h>
+
 #include <algorithm>
 #include <exception>
 #include <limits>
@@ -7,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/head_shares.h"
 #include "dist/ranks.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/core/validate.h"
@@ -26,6 +29,8 @@ void check_stages(const Engine::Options& options) {
     throw InputError("config: parallelism.data_parallel",
                      "found " + std::to_string(options.replicas), "expected at least 1");
   }
+  require_heads({options.model.num_attention_heads, options.model.num_key_value_heads},
+                options.shards);
   int next = 0;
   for (const LayerRange& range : options.stages) {
     if (range.begin != next || range.count() < 1) {
@@ -56,27 +61,35 @@ void check_plan(const Plan& plan, const Engine::Options& options) {
                      "expected the engine's " + std::to_string(options.replicas),
                      "plan for the replicas that the run was started with");
   }
-  if (plan.parallelism.sequence_parallel != 1) {
+  if (plan.parallelism.sequence_parallel != options.shards) {
     throw InputError("plan: parallelism.sequence_parallel",
                      "found " + std::to_string(plan.parallelism.sequence_parallel),
-                     "this version runs 1", "plan with --parallelism.sequence_parallel 1");
+                     "expected the engine's " + std::to_string(options.shards),
+                     "plan for the sequence_parallel that the run was started with");
   }
 }
 
-// What an evaluation says of each token: a sequence is in one replica.
+// What an evaluation says of each token: a sequence is in one replica, and a token on one of its
+// shards, where the others have 0.
 void merge_terms(std::vector<std::vector<double>>& all, std::vector<std::vector<double>> terms) {
   all.resize(std::max(all.size(), terms.size()));
-  for (std::size_t i = 0; i < terms.size(); ++i)
-    if (!terms[i].empty()) all[i] = std::move(terms[i]);
+  for (std::size_t i = 0; i < terms.size(); ++i) {
+    if (terms[i].empty()) continue;
+    if (all[i].empty()) {
+      all[i] = std::move(terms[i]);
+      continue;
+    }
+    for (std::size_t j = 0; j < terms[i].size(); ++j) all[i][j] += terms[i][j];
+  }
 }
 
-// Merges what the ranks measured; times count from the first forward's start.
+// Merges what the ranks measured; times count from the first forward's start. Shards of a stage run
+// the same instructions and wait for each other in each layer, so the first one's events are shown.
 StepResult merge(std::vector<StageRun> runs, const StepInput& input, const RankLayout& layout) {
   StepResult result;
   result.target_weight = input.normalizer;
-  const StageId last(layout.stages - 1);
-  for (int r = 0; r < layout.replicas; ++r) {
-    StageRun& run = runs[static_cast<std::size_t>(layout.rank(r, last))];
+  for (const int rank : layout.copies_of(StageId(layout.stages - 1))) {
+    StageRun& run = runs[static_cast<std::size_t>(rank)];
     result.loss += run.loss;
     merge_terms(result.token_losses, std::move(run.terms));
   }
@@ -101,7 +114,9 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input, const RankL
   }
   if (end == 0.0) start = 0.0;
   trace.seconds = end - start;
-  for (StageRun& run : runs) {
+  for (std::size_t rank = 0; rank < runs.size(); ++rank) {
+    if (layout.shard(static_cast<int>(rank)) != 0) continue;
+    StageRun& run = runs[rank];
     shift(run, -start);
     for (TraceEvent& event : run.events) {
       event.ready = std::max(0.0, event.ready);  // free before the step began
@@ -226,7 +241,7 @@ void Engine::Impl::fail(const std::string& part, const std::vector<LocalRanks::O
     } catch (const Aborted& aborted) {
       const StageFailure& failure = aborted.failure();
       if (options.ranks != nullptr) options.ranks->fail(failure.where, failure.what);
-      std::string where = part + ": " + local->layout().name(failure.replica, failure.stage);
+      std::string where = part + ": " + local->layout().name(failure.replica, failure.stage, failure.shard);
       if (!failure.where.empty()) where += ", " + failure.where;
       throw RunError(where, failure.what);
     }
@@ -260,9 +275,10 @@ Engine::Update Engine::optimizer_step(int step) {
   };
   Update update{of(0).grad_norm, of(0).lr, of(0).skipped, {}};
   for (int p = 0; p < layout.stages; ++p) {
-    for (int r = 0; r < layout.replicas && update.not_finite.empty(); ++r) {
-      const std::string& found = of(layout.rank(r, StageId(p))).not_finite;
-      if (!found.empty()) update.not_finite = layout.name(r, StageId(p)) + ", " + found;
+    for (const int rank : layout.copies_of(StageId(p))) {
+      const std::string& found = of(rank).not_finite;
+      if (!found.empty() && update.not_finite.empty())
+        update.not_finite = layout.name(rank) + ", " + found;
     }
   }
   return update;
@@ -274,7 +290,7 @@ void Engine::state_changed() { impl_->on_all(StateChanged{}); }
 
 std::vector<StageStatus> Engine::status() const { return impl_->local->status(); }
 
-std::vector<Engine::StateTensor> Engine::state(int replica) { return impl_->local->state(replica); }
+std::vector<Engine::StateTensor> Engine::state(int copy) { return impl_->local->state(copy); }
 
 AdamW::Moments Engine::moments(const StateTensor& tensor) { return impl_->local->moments(tensor); }
 
@@ -323,8 +339,12 @@ at::Tensor Engine::Impl::logits(const std::vector<std::int64_t>& tokens, Tokens 
   INFINIPIPE_ASSERT(goes_on || text_tokens == 0, "another text goes on");
   std::vector<Reply> replies = on_all(NextLogits{tokens, last, text_tokens, goes_on});
   const RankLayout& layout = local->layout();
-  const int rank = layout.rank(0, StageId(layout.stages - 1));
-  return std::get<at::Tensor>(std::move(replies[static_cast<std::size_t>(rank)]));
+  std::vector<at::Tensor> rows;  // shards have each some of the tokens
+  for (int shard = 0; shard < layout.shards; ++shard) {
+    const int rank = layout.rank(0, StageId(layout.stages - 1), shard);
+    rows.push_back(std::get<at::Tensor>(std::move(replies[static_cast<std::size_t>(rank)])));
+  }
+  return rows.size() == 1 ? rows.front() : at::cat(rows, 0);
 }
 
 }  // namespace infinipipe

@@ -26,15 +26,15 @@ struct StepResult {
   double target_weight = 0.0;
   // Of an evaluation: weight x cross-entropy of each token's prediction, by sequence and position.
   std::vector<std::vector<double>> token_losses;
-  Trace trace;  // measured
-  // Per stage, the largest over replicas.
+  Trace trace;  // measured, of each stage's first shard
+  // Per stage, the largest over its ranks.
   std::vector<Bytes> peak_bytes;             // live tensor bytes at their peak
   std::vector<Bytes> peak_activation_bytes;  // the same less weights, gradients and optimizer
   std::vector<Bytes> largest_allocation;     // of one tensor
   // Of the stage's GPU: what its allocator had taken when the step ended, live or not; 0 on the
   // processor.
   std::vector<Bytes> reserved_bytes;
-  std::vector<PartTimes> parts;  // per stage, summed over replicas; zero unless Options::time_parts
+  std::vector<PartTimes> parts;  // per stage, summed over its ranks; zero unless Options::time_parts
   // With Options::check_finite: rank and layer of the first tensor that was not finite; empty:
   // none
   std::string not_finite;
@@ -52,16 +52,15 @@ class Engine final {
   const Options& options() const;
 
   // Forward and backward of a whole batch; gradients accumulate (call zero_grad first for a new
-  // step). The plan must be valid and fit the engine's stages and replicas (require_valid is
-  // called). An evaluation plan only fills loss. Throws RunError naming rank, instruction and step;
+  // step). The plan must be valid and fit the engine's layout (require_valid is called). An evaluation plan only fills loss. Throws RunError naming rank, instruction and step;
   // the engine can go on with another step after zero_grad. A failure in one of several processes
   // ends all (Ranks::fail).
   StepResult run(const Plan& plan, const Batch& batch);
 
-  // Sums gradients over replicas, clips by the global norm over all stages and applies AdamW with
+  // Sums gradients over replicas and shards, clips by the global norm over all stages and applies AdamW with
   // the schedule's rate for `step` (0-based). Returns the gradient norm before clipping. A norm
-  // that is not finite leaves weights and moments untouched. With several replicas zero_grad must
-  // come before the next run.
+  // that is not finite leaves weights and moments untouched. With several replicas or shards
+  // zero_grad must come before the next run.
   struct Update {
     double grad_norm = 0.0;
     double lr = 0.0;
@@ -83,7 +82,7 @@ class Engine final {
   // LocalRanks' calls of the same names, on the ranks of this process: for tests, and where all
   // ranks are in it.
   using StateTensor = LocalRanks::StateTensor;
-  std::vector<StateTensor> state(int replica = 0);
+  std::vector<StateTensor> state(int copy = 0);
   AdamW::Moments moments(const StateTensor& tensor);
   void set_moments(const StateTensor& tensor, const AdamW::Moments& whole);
   void state_changed();

@@ -6,6 +6,7 @@ EngineOptions engine_options_of(const TrainConfig& config) {
   EngineOptions options;
   options.model = config.model;
   options.replicas = config.parallelism.data_parallel;
+  options.shards = config.parallelism.sequence_parallel;
   options.dtype = config.training.dtype;
   options.device = config.runtime.device;
   options.threads_per_stage = config.runtime.threads_per_stage;

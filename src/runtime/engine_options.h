@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/rank_layout.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/core/plan.h"
 #include "model/common/compute_path.h"
@@ -19,6 +20,7 @@ struct EngineOptions {
   ModelSpec model;
   std::vector<LayerRange> stages;
   int replicas = 1;
+  int shards = 1;  // ranks of a stage that share each chunk: sequence parallelism
   Dtype dtype = Dtype::kFloat32;
   Device device = Device::kCpu;
   int threads_per_stage = 1;
@@ -44,6 +46,8 @@ struct EngineOptions {
   Ranks* ranks = nullptr;
   bool nccl = false;          // with `ranks`: tensors go from GPU to GPU, else through the host
   bool direct_copies = true;  // CommunicatorOptions
+
+  RankLayout layout() const { return {static_cast<int>(stages.size()), replicas, shards}; }
 };
 
 // What a configuration says of it: all but the stages' layers, the processes, and what only some

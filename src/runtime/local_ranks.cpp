@@ -47,6 +47,7 @@ StageExecutor::Options executor_options(const EngineOptions& options, StageId st
   executor.optimizer = options.optimizer;
   executor.only = options.only;
   executor.total_steps = options.total_steps;
+  executor.shards = options.shards;
   executor.longest = options.longest;
   executor.before_instruction = options.before_instruction;
   if (options.ranks != nullptr) {
@@ -74,10 +75,10 @@ LocalRanks::LocalRanks(const EngineOptions& options,
     device_ = rank_device(options.device, place_on_machine(options, 0));
     prefer_growing_segments();
   }
-  layout_ = {static_cast<int>(options.stages.size()), options.replicas};
+  layout_ = options.layout();
   for (std::size_t i = 0; i < endpoints.size(); ++i) {
     const StageId stage = endpoints[i]->stage();
-    ranks_.push_back(layout_.rank(endpoints[i]->replica(), stage));
+    ranks_.push_back(layout_.rank(endpoints[i]->replica(), stage, endpoints[i]->shard()));
     const std::size_t place = place_on_machine(options, i);
     auto endpoint = std::make_shared<std::unique_ptr<TensorCommunicator>>(std::move(endpoints[i]));
     threads_.push_back(std::make_unique<StageThread>(
@@ -154,14 +155,14 @@ std::vector<StageStatus> LocalRanks::status() const {
 LocalRanks::Part LocalRanks::part() const {
   if (has_all()) return {};
   return {layout_.stage(ranks_.front()).value(), layout_.stages,
-          layout_.replica(ranks_.front()) == 0};
+          layout_.copy(ranks_.front()) == 0};
 }
 
-std::vector<LocalRanks::StateTensor> LocalRanks::state(int replica) {
-  if (replica < 0) replica = layout_.replica(ranks_.front());
+std::vector<LocalRanks::StateTensor> LocalRanks::state(int copy) {
+  if (copy < 0) copy = layout_.copy(ranks_.front());
   std::vector<StateTensor> all;
   for (std::size_t r = 0; r < size(); ++r) {
-    if (layout_.replica(ranks_[r]) != replica) continue;
+    if (layout_.copy(ranks_[r]) != copy) continue;
     auto& parameters = threads_[r]->executor()->parameters();
     for (std::size_t i = 0; i < parameters.size(); ++i)
       all.push_back({layout_.stage(ranks_[r]), i, &parameters[i]});
@@ -192,14 +193,14 @@ AdamW::Moments LocalRanks::moments(const StateTensor& tensor) {
   AdamW::Moments whole;
   on_stage(tensor.stage, [&](StageExecutor& rank) {
     AdamW::Moments gathered = rank.gather_moments(tensor.index);
-    if (rank.replica() == 0) whole = std::move(gathered);
+    if (rank.first_copy()) whole = std::move(gathered);
   });
   return whole;
 }
 
 void LocalRanks::set_moments(const StateTensor& tensor, const AdamW::Moments& whole) {
   on_stage(tensor.stage, [&](StageExecutor& rank) {
-    rank.scatter_moments(tensor.index, rank.replica() == 0 ? whole : AdamW::Moments());
+    rank.scatter_moments(tensor.index, rank.first_copy() ? whole : AdamW::Moments());
   });
 }
 

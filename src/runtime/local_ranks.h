@@ -48,7 +48,7 @@ class LocalRanks final {
   std::vector<StageStatus> status() const;
 
   // Which part of the model this process keeps on disk: all where it has all ranks; one stage of
-  // them where each rank is a process, of which those of replica 0 write.
+  // them where each rank is a process, of which the first copies write.
   struct Part {
     int index = 0;
     int count = 1;
@@ -56,21 +56,21 @@ class LocalRanks final {
   };
   Part part() const;
 
-  // The parameters of this process's stages in model order, of one replica: -1, the first that is
-  // here. The ranks must be idle. After writing masters of replica 0, or moments, all ranks must
-  // run StateChanged: only then do the other replicas have them.
+  // The parameters of this process's stages in model order, of one copy of each stage
+  // (RankLayout::copies): -1, the first that is here. The ranks must be idle. After writing masters
+  // of copy 0, or moments, all ranks must run StateChanged: only then do the other copies have
+  // them.
   struct StateTensor {
     StageId stage;
     std::size_t index = 0;  // among the stage's
     Parameter* parameter;
   };
-  std::vector<StateTensor> state(int replica = -1);
+  std::vector<StateTensor> state(int copy = -1);
 
-  // Each replica has the moments of a part of the tensor; these are all of them, in its shape,
-  // where replica 0 is, and undefined elsewhere. Of one replica it is the ranks' own memory, of
-  // several a copy. Every process that has the stage must call it, for one tensor after the other.
+  // Each copy of a stage has the moments of a part of the tensor; these are all of them, in its
+  // shape, where copy 0 is, and undefined elsewhere. Of one copy it is the rank's own memory. Every process that has the stage must call it, for one tensor after the other.
   AdamW::Moments moments(const StateTensor& tensor);
-  // The opposite; `whole` counts where replica 0 is.
+  // The opposite; `whole` counts where copy 0 is.
   void set_moments(const StateTensor& tensor, const AdamW::Moments& whole);
 
   // A job has come to this place, where a fault may be asked for (Ranks::at()). One whose processes

@@ -13,7 +13,7 @@
 namespace infinipipe {
 
 std::vector<std::unique_ptr<TensorCommunicator>> make_endpoints(const EngineOptions& options) {
-  const RankLayout layout{static_cast<int>(options.stages.size()), options.replicas};
+  const RankLayout layout = options.layout();
   std::vector<std::unique_ptr<TensorCommunicator>> endpoints;
   if (options.ranks != nullptr) {
     options.ranks->set_layout(layout);

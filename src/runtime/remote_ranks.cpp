@@ -34,6 +34,7 @@ void RemoteRanks::ask_all(const Json& message) {
 }
 
 void RemoteRanks::start_making(const EngineOptions& options) {
+  layout_ = options.layout();
   if (size() == 0) return;
   ask_all({{"do", rank_messages::kMake}, {"options", wire::options_to_json(options)}});
 }
@@ -49,12 +50,11 @@ void RemoteRanks::start_command(const Command& command, TimePoint origin) {
                            {"command", wire::command_to_json(command, with_tokens)}});
   };
   const auto* run = std::get_if<RunStep>(&command);
-  const int stages = run == nullptr ? 1 : run->input->plan.stage_count();
   const std::string with = bytes(true);
-  const std::string without = stages > 2 ? bytes(false) : std::string();
+  const std::string without = run != nullptr && layout_.stages > 2 ? bytes(false) : with;
   for (int rank = 1; rank <= size(); ++rank) {
-    const int stage = rank % stages;
-    ranks_->send(rank, stage == 0 || stage + 1 == stages ? with : without);
+    const int stage = layout_.stage(rank).value();
+    ranks_->send(rank, stage == 0 || stage + 1 == layout_.stages ? with : without);
   }
 }
 

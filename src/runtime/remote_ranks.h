@@ -37,6 +37,7 @@ class RemoteRanks final {
   void ask_all(const Json& message);
 
   Ranks* ranks_;
+  RankLayout layout_;
   TimePoint origin_;
 };
 

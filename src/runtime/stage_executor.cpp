@@ -66,15 +66,12 @@ struct StageExecutor::Step {
   std::map<std::pair<PipelineId, ChunkId>, double> losses;  // summed in this order
   std::vector<std::size_t> receivers;  // positions in `list` of instructions that receive
   std::size_t posted = 0;              // of `receivers`
-
-  MessageInfo info(const Instruction& i, std::int64_t columns) const {
-    return {input.plan.step, i.pipeline, i.chunk, replica.chunk(i).tokens(), columns};
-  }
 };
 
 StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommunicator> comm)
     : options_(options),
       comm_(std::move(comm)),
+      shards_(options.shards > 1 ? &comm_->shards(options.shards) : nullptr),
       stage_(comm_->stage()),
       meter_(memory::acquire_meter()) {
   if (!options_.model.device.is_cpu()) {
@@ -92,9 +89,9 @@ StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommu
     parameter.trained = is_trained(name, options_.only);
   }
   const MemoryScope scope(meter_, MemoryPurpose::kOptimizer);
-  const TensorGroup& replicas = comm_->replicas();
+  const TensorGroup& copies = comm_->copies();
   optimizer_ = std::make_unique<AdamW>(options_.optimizer, model_->parameters(), model_->path(),
-                                       replicas.rank(), replicas.size());
+                                       copies.rank(), copies.size());
 }
 
 // The matrix library takes its workspace on a device with its first product, and keeps it.
@@ -137,6 +134,23 @@ StageStatus StageExecutor::status() const {
   return status_;
 }
 
+StageFailure StageExecutor::failure(const std::string& what, int lost_rank) const {
+  return {stage_, current_work_, what, replica(), comm_->shard(), lost_rank};
+}
+
+ChunkWork StageExecutor::work(const StepInput& input, const Chunk& chunk) const {
+  ChunkWork work = chunk_work(input, chunk, stage_);
+  work.shards = shards_;
+  return work;
+}
+
+MessageInfo StageExecutor::info(const Step& step, const Instruction& instruction,
+                                std::int64_t columns) const {
+  const ChunkWork work = this->work(step.input, step.replica.chunk(instruction));
+  return {step.input.plan.step, instruction.pipeline, instruction.chunk, work.own_tokens().count(),
+          columns};
+}
+
 template <class Body>
 auto StageExecutor::guarded(const Body& body) {
   try {
@@ -144,15 +158,15 @@ auto StageExecutor::guarded(const Body& body) {
   } catch (const Aborted&) {
     throw;
   } catch (const LostConnection& lost) {
-    comm_->abort({stage_, current_work_, lost.what(), comm_->replica(), lost.rank()});
+    comm_->abort(failure(lost.what(), lost.rank()));
   } catch (const c10::OutOfMemoryError& error) {
-    comm_->abort({stage_, current_work_, out_of_memory(error), replica()});
+    comm_->abort(failure(out_of_memory(error)));
   } catch (const c10::Error& error) {
-    comm_->abort({stage_, current_work_, first_line(error), replica()});
+    comm_->abort(failure(first_line(error)));
   } catch (const std::exception& error) {
-    comm_->abort({stage_, current_work_, error.what(), replica()});
+    comm_->abort(failure(error.what()));
   } catch (...) {
-    comm_->abort({stage_, current_work_, "an unknown exception", replica()});
+    comm_->abort(failure("an unknown exception"));
   }
   end_work();
   comm_->check();  // throws
@@ -259,7 +273,7 @@ void StageExecutor::post_receives(Step& step, std::size_t from) {
   const std::size_t until = std::min(step.receivers.size(), from + kReceivedAhead);
   for (; step.posted < until; ++step.posted) {
     const Instruction& i = step.list[step.receivers[step.posted]];
-    const MessageInfo info = step.info(i, options_.model.model.hidden_size);
+    const MessageInfo info = this->info(step, i, options_.model.model.hidden_size);
     if (i.op == Op::kForward) {
       comm_->post_receive(previous(), Flow::kActivation, info);
     } else {
@@ -292,20 +306,20 @@ void StageExecutor::send(Step& step, StageId to, Flow flow, const Instruction& i
   transfer.begin = seconds(Clock::now() - step.origin);
   transfer.bytes = static_cast<Bytes>(tensor.nbytes());
   memory::assign(tensor, meter_, MemoryPurpose::kTransfers);
-  const MessageInfo info = step.info(instruction, tensor.size(1));
-  comm_->send(to, flow, info, std::move(tensor));
+  const MessageInfo message = info(step, instruction, tensor.size(1));
+  comm_->send(to, flow, message, std::move(tensor));
   transfer.end = seconds(Clock::now() - step.origin);
 }
 
 void StageExecutor::forward(Step& step, const Instruction& instruction, const at::Tensor& input) {
   const Chunk& chunk = step.replica.chunk(instruction);
   const at::Device device = options_.model.device;
-  const ChunkWork work = chunk_work(step.input, chunk, stage_);
-  const at::Tensor from = first() ? to_device(chunk_tokens(step.input, chunk), device) : input;
+  const ChunkWork work = this->work(step.input, chunk);
+  const at::Tensor from = first() ? to_device(chunk_tokens(step.input, work), device) : input;
   ChunkTargets targets;
   if (last()) {
     const bool wide = options_.model.dtype == at::kDouble;
-    targets = chunk_targets(step.input, chunk, wide ? at::kDouble : at::kFloat);
+    targets = chunk_targets(step.input, work, wide ? at::kDouble : at::kFloat);
     targets.target = to_device(targets.target, device);
     targets.weight = to_device(targets.weight, device);
   }
@@ -328,13 +342,12 @@ void StageExecutor::forward(Step& step, const Instruction& instruction, const at
 void StageExecutor::keep_terms(Step& step, const ChunkWork& work, const at::Tensor& terms) {
   const std::vector<Tokens>& lengths = step.input.plan.sequences;
   step.result.terms.resize(lengths.size());
-  const double* next = terms.const_data_ptr<double>();
-  for (const SliceWork& slice : work.slices) {
+  const double* all = terms.const_data_ptr<double>();
+  for_own_tokens(work, [&](const SliceWork& slice, Tokens begin, Tokens end, Tokens at) {
     std::vector<double>& sequence = step.result.terms.at(slice.sequence.index());
     sequence.resize(static_cast<std::size_t>(lengths.at(slice.sequence.index())));
-    std::copy(next, next + slice.tokens(), sequence.begin() + slice.begin);
-    next += slice.tokens();
-  }
+    std::copy(all + at, all + at + (end - begin), sequence.begin() + begin);
+  });
 }
 
 void StageExecutor::backward(Step& step, const Instruction& instruction, const at::Tensor& grad) {
@@ -455,21 +468,21 @@ void StageExecutor::exchange_tied(bool copy) {
 }
 
 void StageExecutor::sum_gradients() {
-  TensorGroup& replicas = comm_->replicas();
-  if (replicas.size() == 1) return;
+  TensorGroup& copies = comm_->copies();
+  if (copies.size() == 1) return;
   synchronize();
   // A tied gradient may still be read where it was handed to.
   if (options_.model.model.tie_word_embeddings) comm_->barrier();
   for (const Parameter& parameter : model_->parameters())
-    if (parameter.trained) sum_to_owners(replicas, parameter.grad);
+    if (parameter.trained) sum_to_owners(copies, parameter.grad);
 }
 
 void StageExecutor::share_weights() {
-  TensorGroup& replicas = comm_->replicas();
-  if (replicas.size() == 1) return;
+  TensorGroup& copies = comm_->copies();
+  if (copies.size() == 1) return;
   synchronize();
   for (const Parameter& parameter : model_->parameters())
-    if (parameter.trained) share_owned(replicas, parameter.master);
+    if (parameter.trained) share_owned(copies, parameter.master);
 }
 
 StageExecutor::Update StageExecutor::optimizer_step(int step) {
@@ -509,7 +522,7 @@ void StageExecutor::state_changed() {
     const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
     synchronize();
     for (const Parameter& parameter : model_->parameters())
-      if (!parameter.tied_copy) copy_from_first(comm_->replicas(), parameter.master);
+      if (!parameter.tied_copy) copy_from_first(comm_->copies(), parameter.master);
     exchange_tied(/*copy=*/true);
     model_->weights_changed();
     comm_->barrier();
@@ -523,7 +536,7 @@ AdamW::Moments StageExecutor::gather_moments(std::size_t parameter) {
     synchronize();
     const at::Tensor& like = model_->parameters().at(parameter).master;
     const auto whole = [&](const at::Tensor& own) {
-      const at::Tensor flat = gather_to_first(comm_->replicas(), own, like.numel());
+      const at::Tensor flat = gather_to_first(comm_->copies(), own, like.numel());
       return flat.defined() ? flat.view(like.sizes()) : flat;
     };
     const AdamW::Moments& own = optimizer_->moments().at(parameter);
@@ -537,8 +550,8 @@ void StageExecutor::scatter_moments(std::size_t parameter, const AdamW::Moments&
     const MemoryScope scope(meter_, MemoryPurpose::kWorkspace);
     const std::int64_t count = model_->parameters().at(parameter).master.numel();
     const AdamW::Moments& own = optimizer_->moments().at(parameter);
-    scatter_from_first(comm_->replicas(), whole.exp_avg, own.exp_avg, count);
-    scatter_from_first(comm_->replicas(), whole.exp_avg_sq, own.exp_avg_sq, count);
+    scatter_from_first(comm_->copies(), whole.exp_avg, own.exp_avg, count);
+    scatter_from_first(comm_->copies(), whole.exp_avg_sq, own.exp_avg_sq, count);
     synchronize();
   });
 }
@@ -549,13 +562,17 @@ at::Tensor StageExecutor::logits(const std::vector<std::int64_t>& tokens, Tokens
   return guarded([&] {
     const MemoryScope scope(meter_, MemoryPurpose::kActivations);
     const auto count = static_cast<Tokens>(tokens.size());
-    const MessageInfo info{0, {}, {}, count, options_.model.model.hidden_size};
     ChunkWork work;
+    work.shards = shards_;
     const SequenceId text(0);
     work.slices.push_back({text, begin, begin + count, /*cut=*/goes_on || begin > 0, !goes_on});
+    const TokenRange own = work.own_tokens();
+    const MessageInfo info{0, {}, {}, own.count(), options_.model.model.hidden_size};
     at::Tensor in;
     if (first()) {
-      in = at::tensor(tokens, at::dtype(at::kLong)).to(options_.model.device);
+      in = at::tensor(tokens, at::dtype(at::kLong))
+               .narrow(0, own.begin, own.count())
+               .to(options_.model.device);
     } else {
       comm_->post_receive(previous(), Flow::kActivation, info);
       in = comm_->receive(previous(), Flow::kActivation).payload.to(options_.model.device);
@@ -564,7 +581,10 @@ at::Tensor StageExecutor::logits(const std::vector<std::int64_t>& tokens, Tokens
     at::Tensor out = model_->forward(work, in, nullptr, store_, /*keep=*/false).output;
     constexpr std::size_t kMostBlocks = 64;  // of a token each, say
     if (goes_on) store_.join(text, kMostBlocks);
-    if (last()) return model_->logits(out.narrow(0, count - last_tokens, last_tokens));
+    if (last()) {
+      const Tokens from = std::clamp(count - last_tokens, own.begin, own.end);
+      return model_->logits(out.narrow(0, from - own.begin, own.end - from));
+    }
     synchronize();
     comm_->send(next(), Flow::kActivation, info, std::move(out));
     return at::Tensor();

@@ -1,4 +1,4 @@
-// One stage of one replica: its model, stores, optimizer and memory meter, and the interpreter of
+// One rank, a shard of a stage of a replica: its model, stores, optimizer and memory meter, and the interpreter of
 // its instruction list. Lives on one thread; the engine owns one per rank.
 #pragma once
 
@@ -35,8 +35,9 @@ inline constexpr std::size_t kReceivedAhead = 2;
 
 // What a stage measured in one step. Seconds are from the origin given to run().
 struct StageRun {
-  double loss = 0.0;  // last stage: sum of weight x cross-entropy over the replica's share
-  // Last stage, evaluation: each token's part of that sum, by sequence and position.
+  double loss = 0.0;  // last stage: sum of weight x cross-entropy over the rank's tokens
+  // Last stage, evaluation: each token's part of that sum, by sequence and position; 0 where
+  // another shard has the token.
   std::vector<std::vector<double>> terms;
   std::vector<TraceEvent> events;
   std::vector<TransferEvent> transfers;  // sent by this stage
@@ -62,6 +63,7 @@ class StageExecutor final {
     OptimizerConfig optimizer;
     std::vector<std::string> only;  // TrainingConfig::only
     int total_steps = 1;
+    int shards = 1;  // of the stage
     Tokens longest = 0;                  // Engine::Options::longest
     InstructionHook before_instruction;  // may be empty
   };
@@ -84,25 +86,26 @@ class StageExecutor final {
                              // not finite
   };
   // Collective: all ranks call it. Tied copies' gradients are summed first, then those of the
-  // replicas, each part on its owner (shards.h), which updates it; the others get what came out. A
-  // norm that is not finite leaves weights and moments as they are, on all ranks. Of several
-  // replicas gradients are of no further use after it but for zero_grad().
+  // stage's copies (its shards in all replicas), each part on its owner (shards.h), which updates
+  // it; the others get what came out. A norm that is not finite leaves weights and moments as they
+  // are, on all ranks. Of several copies gradients are of no further use after it but for
+  // zero_grad().
   Update optimizer_step(int step);
   void zero_grad() { model_->zero_grad(); }
 
-  // Collective: brings the other replicas, tied copies and bfloat16 weights in line with masters
-  // that were written on replica 0.
+  // Collective: brings the other copies, tied ones and bfloat16 weights in line with masters that
+  // were written on the first copy.
   void state_changed();
 
-  // Collective over the stage's replicas: the moments of a parameter in its shape, on replica 0;
-  // undefined on the others. One replica's are its own memory.
+  // Collective over the stage's copies: the moments of a parameter in its shape, on the first one;
+  // undefined on the others. A single copy's are its own memory.
   AdamW::Moments gather_moments(std::size_t parameter);
-  // The opposite: replica 0 gives them, the others may leave them undefined. state_changed() must
-  // follow.
+  // The opposite: the first copy gives them, the others may leave them undefined. state_changed()
+  // must follow.
   void scatter_moments(std::size_t parameter, const AdamW::Moments& whole);
 
-  // Collective over one replica's stages: logits [last_tokens, vocab] after each of the last
-  // tokens, on the last stage; undefined on the others. `begin` tokens of the same text came
+  // Collective over one replica's ranks: logits after each of the last tokens, [last_tokens,
+  // vocab], on the last stage, on each shard those of its own tokens; undefined on the others. `begin` tokens of the same text came
   // before, in calls that `goes_on` was given to: their keys and values are there, and this call's
   // are kept if it is given again.
   at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last_tokens, Tokens begin = 0,
@@ -118,6 +121,7 @@ class StageExecutor final {
 
   StageId stage() const { return stage_; }
   int replica() const { return comm_->replica(); }
+  bool first_copy() const { return comm_->copies().rank() == 0; }
   std::vector<Parameter>& parameters() { return model_->parameters(); }
 
  private:
@@ -133,6 +137,11 @@ class StageExecutor final {
   bool last() const { return stage_.value() + 1 == comm_->stages(); }
   StageId next() const { return StageId(stage_.value() + 1); }
   StageId previous() const { return StageId(stage_.value() - 1); }
+
+  StageFailure failure(const std::string& what, int lost_rank = -1) const;
+  ChunkWork work(const StepInput& input, const Chunk& chunk) const;
+  // What a message about the instruction's chunk says of itself.
+  MessageInfo info(const Step& step, const Instruction& instruction, std::int64_t columns) const;
 
   // What to say where the device had no memory left.
   std::string out_of_memory(const c10::Error& error) const;
@@ -156,15 +165,16 @@ class StageExecutor final {
   // For tied embeddings. Sums the gradients of the first stage's embedding and of the last stage's
   // copy, on both; with `copy`, sets the copy's master and moments to the first stage's.
   void exchange_tied(bool copy);
-  // Sums the replicas' gradients, each part on its owner.
+  // Sums the copies' gradients, each part on its owner.
   void sum_gradients();
-  // Gives the replicas each owner's masters.
+  // Gives the copies each owner's masters.
   void share_weights();
   void synchronize() const;
 
   Options options_;
   std::optional<DeviceReports> device_reports_;  // on a GPU; ends last
   std::unique_ptr<TensorCommunicator> comm_;
+  Group<at::Tensor>* shards_;  // of the stage; null where there is one
   StageId stage_;
   MemoryMeter& meter_;
   std::unique_ptr<StageModel> model_;

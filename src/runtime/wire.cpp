@@ -133,7 +133,8 @@ template <class Run, class Visit>
 void visit_numbers(Run& run, const Visit& visit) {
   visit(run.loss);
   for (auto* part :
-       {&run.parts.matmul, &run.parts.attention, &run.parts.elementwise, &run.parts.head})
+       {&run.parts.matmul, &run.parts.attention, &run.parts.elementwise, &run.parts.exchange,
+        &run.parts.head})
     visit(*part);
   visit(run.peak_bytes);
   visit(run.peak_activation_bytes);
@@ -303,6 +304,7 @@ Json options_to_json(const EngineOptions& options) {
   config.training.steps = options.total_steps;
   config.optimizer = options.optimizer;
   config.parallelism.data_parallel = options.replicas;
+  config.parallelism.sequence_parallel = options.shards;
   config.runtime.device = options.device;
   config.runtime.threads_per_stage = options.threads_per_stage;
   config.runtime.pooled_allocator = options.pooled_allocator;

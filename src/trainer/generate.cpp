@@ -74,6 +74,7 @@ std::string generate(const GenerateOptions& options) {
 
   settle_stages(config, options.ranks);
   config.parallelism.data_parallel = 1;  // one text is one replica's work
+  config.parallelism.sequence_parallel = 1;
   std::vector<LayerRange> stages = {{0, static_cast<int>(config.model.num_hidden_layers)}};
   if (options.ranks != nullptr) stages = profile_options(config).engine.stages;
   Engine engine(make_engine_options(config, stages, options.ranks));

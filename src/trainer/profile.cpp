@@ -57,8 +57,7 @@ ProfileOptions profile_options(const TrainConfig& config, Ranks* ranks) {
 }
 
 Bytes stage_share(const TrainConfig& config, const Ranks* ranks) {
-  return machine_bytes_per_stage(config.parallelism.stages * config.parallelism.data_parallel,
-                                 config.runtime.device, facts_of(ranks));
+  return machine_bytes_per_stage(ranks_of(config), config.runtime.device, facts_of(ranks));
 }
 
 std::string cached_profile_path(const TrainConfig& config, const Ranks* ranks) {
@@ -76,6 +75,8 @@ std::string cached_profile_path(const TrainConfig& config, const Ranks* ranks) {
   }
   key["pooled"] = config.runtime.pooled_allocator;
   if (config.parallelism.data_parallel > 1) key["replicas"] = config.parallelism.data_parallel;
+  if (config.parallelism.sequence_parallel > 1)
+    key["shards"] = config.parallelism.sequence_parallel;
   key["longest"] = config.data.max_sequence_length;
   key["code"] = kCodeVersion;
   return cache_folder() + "/" + hash_json(key).substr(0, 16) + ".json";
@@ -124,6 +125,11 @@ void require_profile_of(const TrainConfig& config, const Profile& profile, const
         replicas != 0 && replicas != config.parallelism.data_parallel) {
       other("with " + std::to_string(replicas) + " replica(s) instead of " +
             std::to_string(config.parallelism.data_parallel));
+    }
+    if (const std::int64_t shards = with.integer_or("shards", 1);
+        shards != config.parallelism.sequence_parallel) {
+      other("with " + std::to_string(shards) + " shard(s) a stage instead of " +
+            std::to_string(config.parallelism.sequence_parallel));
     }
     const bool processes = is_between_processes(config.runtime.communicator);
     if (with.boolean_or("processes", processes) != processes)

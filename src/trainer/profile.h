@@ -18,7 +18,7 @@ class Ranks;
 // InputError for stages that the layers cannot fill.
 ProfileOptions profile_options(const TrainConfig& config, Ranks* ranks = nullptr);
 
-// machine_bytes_per_stage() for the configuration's stages and replicas, over the processes where
+// machine_bytes_per_stage() for the configuration's ranks, over the processes where
 // there are several.
 Bytes stage_share(const TrainConfig& config, const Ranks* ranks);
 

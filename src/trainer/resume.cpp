@@ -130,6 +130,7 @@ JsonView saved_planning(const CheckpointInfo& checkpoint) {
 bool measured_alike(const TrainConfig& a, const TrainConfig& b) {
   return a.parallelism.stages == b.parallelism.stages &&
          a.parallelism.layers_per_stage == b.parallelism.layers_per_stage &&
+         a.parallelism.sequence_parallel == b.parallelism.sequence_parallel &&
          a.parallelism.data_parallel == b.parallelism.data_parallel &&
          a.runtime.device == b.runtime.device &&
          a.runtime.threads_per_stage == b.runtime.threads_per_stage &&

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <thread>
 
+#include "core/head_shares.h"
 #include "core/names.h"
 #include "dist/ranks.h"
 #include "infinipipe/base/error.h"
@@ -47,7 +48,7 @@ void require_communicator(const TrainConfig& config, const Ranks* ranks) {
 void require_size(const TrainConfig& config, const Ranks& ranks) {
   const Parallelism layout{config.parallelism.stages, config.parallelism.sequence_parallel,
                            config.parallelism.data_parallel};
-  const int expected = layout.stages * layout.sequence_parallel * layout.data_parallel;
+  const int expected = ranks_of(config);
   if (ranks.size() == expected) return;
   throw InputError("config: parallelism",
                    "found " + to_string(layout) +
@@ -91,24 +92,27 @@ void settle_stages(TrainConfig& config, const Ranks* ranks) {
   settle_communicator(config, ranks);
   if (ranks == nullptr) return;
   config.parallelism.stages = ranks->size();
+  config.parallelism.sequence_parallel = 1;
   config.parallelism.data_parallel = 1;
   config.parallelism.layers_per_stage.reset();
 }
 
 void require_runnable(const TrainConfig& config, const Ranks* ranks) {
-  if (const int found = config.parallelism.sequence_parallel; found != 1) {
-    throw InputError("config: parallelism.sequence_parallel", "found " + std::to_string(found),
-                     "expected 1: this build runs pipelines and replicas of them",
-                     "plan, simulate and compare take more");
-  }
+  require_heads({config.model.num_attention_heads, config.model.num_key_value_heads},
+                config.parallelism.sequence_parallel);
   require_communicator(config, ranks);
   if (ranks != nullptr) require_size(config, *ranks);
   if (config.runtime.device == Device::kCuda) require_gpu_attention(config);
 }
 
-std::string shared_gpus(int stages, int gpus) {
-  if (gpus < 1 || stages <= gpus) return {};
-  return "parallelism: " + std::to_string(stages) + " stages share " + std::to_string(gpus) +
+int ranks_of(const TrainConfig& config) {
+  return config.parallelism.stages * config.parallelism.sequence_parallel *
+         config.parallelism.data_parallel;
+}
+
+std::string shared_gpus(int ranks, int gpus) {
+  if (gpus < 1 || ranks <= gpus) return {};
+  return "parallelism: " + std::to_string(ranks) + " stages share " + std::to_string(gpus) +
          " GPU(s) and run in turn, so the times of each hold the others', and plans for them are "
          "off; expected at most a stage for each GPU";
 }
@@ -117,7 +121,7 @@ void warn_of_shared_gpus(const TrainConfig& config, const Ranks* ranks,
                          const std::function<void(const std::string&)>& warn) {
   if (config.runtime.device == Device::kCpu || ranks != nullptr) return;
   const std::string line =
-      shared_gpus(config.parallelism.stages * config.parallelism.data_parallel, cuda_devices());
+      shared_gpus(ranks_of(config), cuda_devices());
   if (!line.empty()) warn(line);
 }
 

@@ -20,15 +20,17 @@ void settle_communicator(TrainConfig& config, const Ranks* ranks);
 // stages were that it was trained on.
 void settle_stages(TrainConfig& config, const Ranks* ranks);
 
-// Throws InputError for layouts that this build plans and simulates but cannot run: sequence
-// parallelism; for another number of processes than ranks, and a communicator that does not fit
-// them; on a GPU for numbers and heads that attention has no kernel for there. `ranks` is null in a
+// Throws InputError for a degree of sequence parallelism that cannot share the model's heads; for
+// another number of processes than ranks, and a communicator that does not fit them; on a GPU for numbers and heads that attention has no kernel for there. `ranks` is null in a
 // process that is alone.
 void require_runnable(const TrainConfig& config, const Ranks* ranks);
 
-// What to say where that many stages of a process share fewer GPUs; empty where each has its own.
+// How many ranks the layout has: shards of stages of replicas.
+int ranks_of(const TrainConfig& config);
+
+// What to say where that many ranks of a process share fewer GPUs; empty where each has its own.
 // They run in turn, so each one's times hold the others'.
-std::string shared_gpus(int stages, int gpus);
+std::string shared_gpus(int ranks, int gpus);
 // Says it of a run.
 void warn_of_shared_gpus(const TrainConfig& config, const Ranks* ranks,
                          const std::function<void(const std::string&)>& warn);
@@ -44,8 +46,8 @@ void count_received(const TrainConfig& config, Profile& profile);
 // Planner with the simulator as its judge.
 std::unique_ptr<Planner> make_judged_planner(const PlanContext& context);
 
-// How many of what measured_matmul_flops() measures work at once: each stage of each replica (a
-// rank) has threads of its own on the processor; GPUs may be fewer.
+// How many of what measured_matmul_flops() measures work at once: each rank has threads
+// of its own on the processor; GPUs may be fewer.
 double devices_at_work(Device device, std::size_t ranks);
 
 // Matrix multiplication speed of one stage's threads on its device in the compute dtype, FLOP/s:

@@ -97,7 +97,7 @@ TrainingRun::TrainingRun(const TrainOptions& options, const TrainConfig& config,
       stages_(stage_layers(context_)),
       engine_(engine_options(options, config, stages_)),
       device_flops_(measured_matmul_flops(engine_.options()) *
-                    devices_at_work(config.runtime.device, stages_.size() * replicas(config))),
+                    devices_at_work(config.runtime.device, static_cast<std::size_t>(ranks_of(config)))),
       calibrator_(static_cast<int>(stages_.size()), config.planner.ahead, true),
       health_(config.training.max_skipped_steps, options.warn) {}
 
@@ -143,8 +143,10 @@ void TrainingRun::describe() const {
                to_string(config_.training.dtype));
   for (const std::string& line : data_lines(batches_)) options_.log(line);
   if (validation_ != nullptr) options_.log("eval    " + validation_->describe());
+  const int shards = config_.parallelism.sequence_parallel;
   const std::string copies =
-      replicas(config_) > 1 ? std::to_string(replicas(config_)) + " replicas x " : "";
+      (replicas(config_) > 1 ? std::to_string(replicas(config_)) + " replicas x " : std::string()) +
+      (shards > 1 ? std::to_string(shards) + " shards x " : std::string());
   options_.log("stages  " + std::to_string(stages_.size()) + " (layers " + split + ") x " + copies +
                std::to_string(config_.runtime.threads_per_stage) + " thread(s) on " +
                to_string(config_.runtime.device) +

@@ -33,6 +33,7 @@ inline Engine::Options engine_options(const ModelSpec& model, const Plan& plan, 
   options.model = model;
   options.stages = plan.stages;
   options.replicas = plan.parallelism.data_parallel;
+  options.shards = plan.parallelism.sequence_parallel;
   options.dtype = dtype;
   return options;
 }
@@ -57,11 +58,11 @@ inline ReferenceModel reference_of(Engine& engine) {
   return reference;
 }
 
-// Gradients by name, tied copies added to what they copy, and all replicas'.
+// Gradients by name, tied copies added to what they copy, and all replicas' and shards'.
 inline std::map<std::string, at::Tensor> gradients(Engine& engine) {
   std::map<std::string, at::Tensor> all;
-  for (int replica = 0; replica < engine.options().replicas; ++replica) {
-    for (const Engine::StateTensor& each : engine.state(replica)) {
+  for (int copy = 0; copy < engine.options().layout().copies(); ++copy) {
+    for (const Engine::StateTensor& each : engine.state(copy)) {
       const std::string name =
           each.parameter->tied_copy ? "model.embed_tokens.weight" : each.parameter->name;
       const at::Tensor grad = each.parameter->grad.to(at::kCPU).to(at::kDouble);

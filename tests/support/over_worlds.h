@@ -17,7 +17,7 @@ namespace infinipipe::testing {
 
 inline void over_worlds(Engine::Options options, const std::vector<const ProcessJob*>& jobs,
                       const std::function<void(Engine&)>& body) {
-  const int size = static_cast<int>(options.stages.size()) * options.replicas;
+  const int size = options.layout().size();
   const auto store = c10::make_intrusive<c10d::HashStore>();
   std::vector<std::thread> others;
   for (int rank = 1; rank < size; ++rank) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/head_shares.h"
 #include "infinipipe/core/keeping.h"
 #include "support/engine_case.h"
 #include "support/random_plan.h"
@@ -80,6 +81,27 @@ inline Case make_case(Random& random, int stages, int replicas) {
   if (row_of(c.model.family).windows && random.between(0, 1) == 1) {
     c.model.sliding_window = random.between(1, most);
   }
+  return c;
+}
+
+// Of 1 to 4 stages, 1 to 4 shards and 1 or 2 replicas, at most 8 ranks; models of 2 to 7 heads of
+// which 1 to 4 are of keys and values.
+inline Case make_sharded_case(Random& random) {
+  int stages = 0, shards = 0, replicas = 0;
+  do {
+    stages = static_cast<int>(random.between(1, 4));
+    shards = static_cast<int>(random.between(1, 4));
+    replicas = static_cast<int>(random.between(1, 2));
+  } while (stages * shards * replicas > 8);
+  Case c = make_case(random, stages, replicas);
+  c.plan.parallelism.sequence_parallel = shards;
+  HeadCounts heads;
+  do {
+    heads = {random.between(2, 7), random.between(1, 4)};
+  } while (heads.query % heads.key_value != 0 || !heads_allow(heads, shards));
+  c.model.head_dim = c.model.resolved_head_dim();
+  c.model.num_attention_heads = heads.query;
+  c.model.num_key_value_heads = heads.key_value;
   return c;
 }
 

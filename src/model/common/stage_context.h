@@ -68,6 +68,7 @@ struct StageContext {
   PartTimer matmul() const { return {times, &PartTimes::matmul, device}; }
   PartTimer attention() const { return {times, &PartTimes::attention, device}; }
   PartTimer elementwise() const { return {times, &PartTimes::elementwise, device}; }
+  PartTimer exchange() const { return {times, &PartTimes::exchange, device}; }
   PartTimer head() const { return {times, &PartTimes::head, device}; }
 };
 

@@ -26,6 +26,11 @@ Tokens ChunkWork::tokens() const {
   return sum;
 }
 
+TokenRange ChunkWork::own_tokens() const {
+  return shards == nullptr ? TokenRange{0, tokens()}
+                           : token_share(tokens(), shards->rank(), shards->size());
+}
+
 std::int64_t ChunkState::bytes() const {
   std::int64_t sum = 0;
   for (const auto& layer : layers) sum += layer->bytes();
@@ -105,7 +110,7 @@ void StageModel::Impl::note_finite(const at::Tensor& tensor, const std::string& 
   if (!at::isfinite(tensor).all().item<bool>()) not_finite = where + ": " + what;
 }
 
-// Positions of the chunk's tokens, and angles for all of them.
+// Positions of the rank's tokens, and angles for all of the chunk's.
 LayerChunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
   const at::Tensor positions = at::empty({chunk.tokens()}, at::dtype(at::kLong));
   auto* data = positions.mutable_data_ptr<std::int64_t>();
@@ -115,7 +120,16 @@ LayerChunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
     most = std::max(most, slice.end);
   }
   reserve_positions(most);
-  return {to_device(positions, options.device), rope_table};
+  const TokenRange own = chunk.own_tokens();
+  LayerChunk shared{to_device(positions.narrow(0, own.begin, own.count()), options.device),
+                    rope_table,
+                    {}};
+  if (chunk.shards != nullptr) {
+    const kernels::Heads heads{options.model.num_attention_heads, options.model.num_key_value_heads,
+                               options.model.resolved_head_dim(), options.model.sliding_window};
+    shared.shards.emplace(heads, *chunk.shards, chunk.tokens());
+  }
+  return shared;
 }
 
 void StageModel::Impl::reserve_positions(Tokens most) {
@@ -197,7 +211,7 @@ at::Tensor StageModel::Impl::backward(ChunkState& state, const at::Tensor& outpu
   const LayerChunk shared = layer_chunk(state.chunk);
   at::Tensor grad = options.head ? std::move(state.head_grad) : output_grad;
   state.head_grad.reset();
-  INFINIPIPE_ASSERT(grad.defined() && grad.size(0) == state.chunk.tokens(),
+  INFINIPIPE_ASSERT(grad.defined() && grad.size(0) == state.chunk.own_tokens().count(),
                     "a backward needs the gradient of the chunk's output");
   for (int i = static_cast<int>(layers.size()) - 1; i >= 0; --i) {
     const bool runs_again = i < state.chunk.keeping.remade();
@@ -237,7 +251,7 @@ void StageModel::reserve_positions(Tokens longest) { impl_->reserve_positions(lo
 StageModel::Output StageModel::forward(const ChunkWork& chunk, const at::Tensor& input,
                                        const ChunkTargets* targets, KvStore& store, bool keep) {
   Impl& impl = *impl_;
-  INFINIPIPE_ASSERT(input.defined() && input.size(0) == chunk.tokens() && chunk.tokens() > 0,
+  INFINIPIPE_ASSERT(input.defined() && input.size(0) == chunk.own_tokens().count(),
                     "a forward's input must have the chunk's tokens");
   INFINIPIPE_ASSERT(chunk.keeping.remade() <= impl.options.layers.count(),
                     "more recomputed layers than the stage has");

@@ -1,7 +1,8 @@
 // What one stage computes: some consecutive layers, the embedding if it is the first, the head if
 // it is the last. Explicit forward and backward on ATen operations; no autograd.
 //
-// Shapes: T tokens of the chunk, D hidden size. Activations are in the compute dtype (float64,
+// Shapes: T tokens of the chunk, R of them this rank's (all, but where shards share the chunk), D
+// hidden size. Activations are in the compute dtype (float64,
 // float32 or bfloat16). With bfloat16, master weights, gradients and norms' arithmetic are float32.
 // Gradients accumulate in place into Parameter::grad over all chunks of a step.
 // Threading: one thread at a time per StageModel.
@@ -15,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "comm/group.h"
+#include "core/token_shares.h"
 #include "infinipipe/core/model_spec.h"
 #include "infinipipe/core/plan.h"
 #include "model/common/compute_path.h"
@@ -50,11 +53,15 @@ struct SliceWork {
 struct ChunkWork {
   std::vector<SliceWork> slices;
   Keeping keeping;  // on this stage
+  // The shards that share these slices, each of which calls the same; null: this rank has them all.
+  Group<at::Tensor>* shards = nullptr;
 
   Tokens tokens() const;
+  // The slices' tokens, one after the other, that are this rank's.
+  TokenRange own_tokens() const;
 };
 
-// Next-token targets of a chunk's tokens, for the last stage. int64 [T]; weight [T] in float32 or
+// Next-token targets of the rank's tokens, for the last stage. int64 [R]; weight [R] in float32 or
 // float64, 0 where a token has no target (a sequence's last token).
 struct ChunkTargets {
   at::Tensor target;
@@ -74,12 +81,14 @@ struct PartTimes {
   double matmul = 0.0;  // the layers' projections, forward and backward
   double attention = 0.0;
   double elementwise = 0.0;  // norms, RoPE, SwiGLU, embedding
+  double exchange = 0.0;     // between shards, waiting for them included
   double head = 0.0;         // final norm, projection, cross-entropy and their gradients
 
   PartTimes& operator+=(const PartTimes& other) {
     matmul += other.matmul;
     attention += other.attention;
     elementwise += other.elementwise;
+    exchange += other.exchange;
     head += other.head;
     return *this;
   }
@@ -123,23 +132,25 @@ class StageModel final {
   // caller can account for them.
   void reserve_positions(Tokens longest);
 
-  // Forward of one chunk. `input`: token ids int64 [T] on the first stage, else hidden [T, D].
+  // Where a chunk has shards, forward and the backwards that follow from it are collective.
+  //
+  // Forward of one chunk. `input`: token ids int64 [R] on the first stage, else hidden [R, D].
   // `keep` false (evaluation): nothing is left for a backward. On the last stage `targets` must be
   // given if `keep`: loss and hidden gradient are computed block by block here, the head's weight
   // gradient accumulates (if keep), and the result's `output` is undefined. Without targets the
   // last stage returns its hidden states, for logits().
   struct Output {
-    at::Tensor output;  // hidden [T, D] for the next stage
-    at::Tensor loss;    // last stage: sum of weight x cross-entropy over the chunk, float64 scalar
+    at::Tensor output;  // hidden [R, D] for the next stage
+    at::Tensor loss;    // last stage: sum of weight x cross-entropy over the tokens, float64 scalar
                         // on the device, a plain sum: not divided by the number of targets
-    at::Tensor terms;   // last stage if !keep: each token's part of that sum, float64 [T], likewise
+    at::Tensor terms;   // last stage if !keep: each token's part of that sum, float64 [R], likewise
     std::unique_ptr<ChunkState> state;  // null if !keep
   };
   Output forward(const ChunkWork& chunk, const at::Tensor& input, const ChunkTargets* targets,
                  KvStore& store, bool keep);
 
-  // Gradient of the input from the gradient of the output ([T, D]; undefined on the last stage,
-  // which kept its own from the forward). Returns [T, D], or undefined on the first stage.
+  // Gradient of the input from the gradient of the output ([R, D]; undefined on the last stage,
+  // which kept its own from the forward). Returns [R, D], or undefined on the first stage.
   // Recomputes the layers that were not kept. Leaves in `state` what backward_weight needs: never
   // more than the forward left. For that reason the gradients of o_proj and down_proj, of norms and
   // embedding, and all of recomputed layers' are computed here; q, k, v, gate and up of the kept
@@ -158,7 +169,7 @@ class StageModel final {
   // empty if there was none, or nobody looked.
   std::string take_not_finite();
 
-  // Logits [T, vocab], float32 or float64, of hidden [T, D]; last stage only; for generation.
+  // Logits [T, vocab], float32 or float64, of hidden [R, D]; last stage only; for generation.
   at::Tensor logits(const at::Tensor& hidden) const;
 
  private:

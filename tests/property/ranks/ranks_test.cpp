@@ -34,6 +34,17 @@ TEST_P(RanksOfWorlds, EqualThreadsToTheBit) {
   }
 }
 
+TEST(ManyRanks, OfShardsEqualThreadsToTheBit) {
+  at::set_num_threads(1);
+  for (int i = 0; i < scaled(20) && !HasFailure(); ++i) {
+    Random random(18, static_cast<std::uint64_t>(i));
+    const Case c = make_sharded_case(random);
+    Engine::Options options = options_of(c, Dtype::kFloat32, i % 2 == 0);
+    options.direct_copies = i % 4 < 2;
+    expect_same(as_ranks(c, options), as_threads(c, options), "case " + std::to_string(i));
+  }
+}
+
 TEST(ManyRanks, EqualThreadsToTheBit) {
   at::set_num_threads(1);
   for (const auto& [stages, replicas] : {std::pair(4, 3), {2, 5}, {8, 2}}) {

@@ -92,13 +92,13 @@ TEST(RandomPlans, AreValidAndOfEveryKind) {
 
 // Random cases within the bounds, on both paths.
 void check_cases(std::uint64_t seed, int cases, Dtype dtype, double loss_bound,
-                 double gradient_bound) {
+                 double gradient_bound, Case (*make)(Random&) = make_case) {
   at::set_num_threads(1);
   Errors worst[std::size(kPaths)];
   for (int i = 0; i < cases; ++i) {
     Random random(seed, static_cast<std::uint64_t>(i));
     const std::vector<Errors> errors =
-        run_case(make_case(random), dtype, dtype == Dtype::kFloat64 && i % 2 == 0);
+        run_case(make(random), dtype, dtype == Dtype::kFloat64 && i % 2 == 0);
     for (std::size_t path = 0; path < errors.size(); ++path) {
       const auto where = std::string(kPathNames[path]) + ", case " + std::to_string(i);
       EXPECT_LE(errors[path].loss, loss_bound) << where;
@@ -115,6 +115,12 @@ void check_cases(std::uint64_t seed, int cases, Dtype dtype, double loss_bound,
 
 TEST(RandomPlans, EqualAutogradInFloat64) {
   check_cases(2024, scaled(200), Dtype::kFloat64, 1e-9, 1e-9);
+}
+
+// Stages of several shards: of any degree that shares the heads, shards without tokens, and key-value
+// heads that several of them have.
+TEST(RandomPlans, OfShardsEqualAutogradInFloat64) {
+  check_cases(18, scaled(300), Dtype::kFloat64, 1e-9, 1e-9, make_sharded_case);
 }
 
 // The oracle runs in float64 on the same weights, so these bounds are the dtype's own rounding.

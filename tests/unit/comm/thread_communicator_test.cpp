@@ -151,7 +151,7 @@ TEST_P(Communicators, ExchangeGivesEveryReplicaItsParts) {
   for (int replicas = 1; replicas <= 4; ++replicas) {
     Endpoints endpoints = make(2, replicas);
     on_all_ranks(endpoints, [&](Communicator<Payload>& comm) {
-      Group<Payload>& group = comm.replicas();
+      Group<Payload>& group = comm.copies();
       ASSERT_EQ(group.size(), replicas);
       ASSERT_EQ(group.rank(), comm.replica());
       const std::vector<std::int64_t> counts(static_cast<std::size_t>(replicas), 1);
@@ -188,7 +188,7 @@ TEST_P(Communicators, AbortWakesAnExchange) {
       return;
     }
     try {
-      for (;;) comm.replicas().exchange(two_parts(0), kOneEach);
+      for (;;) comm.copies().exchange(two_parts(0), kOneEach);
     } catch (const Aborted& aborted) {
       EXPECT_EQ(aborted.failure().stage, StageId(0));
       EXPECT_EQ(aborted.failure().replica, 1);
@@ -202,12 +202,12 @@ TEST_P(Communicators, RecoverForgetsHalfAnExchange) {
   Endpoints endpoints = make(1, 2);
   on_all_ranks(endpoints, [](Communicator<Payload>& comm) {
     if (comm.replica() == 0) {
-      EXPECT_THROW(comm.replicas().exchange(two_parts(1), kOneEach), Aborted);
+      EXPECT_THROW(comm.copies().exchange(two_parts(1), kOneEach), Aborted);
     } else {
       comm.abort({StageId(0), "", "before it met the other", 1});
     }
     comm.recover();
-    const std::vector<Payload> came = comm.replicas().exchange(two_parts(2), kOneEach);
+    const std::vector<Payload> came = comm.copies().exchange(two_parts(2), kOneEach);
     EXPECT_EQ(*came[0], 2);
     EXPECT_EQ(*came[1], 2);
   });
@@ -371,10 +371,10 @@ TEST(CheckedCommunicator, SeesPartsOfAnotherSize) {
     endpoints.push_back(std::make_unique<CheckedCommunicator<Elements>>(std::move(inner)));
   std::thread other([&] {
     const std::int64_t counts[] = {3, 0};
-    EXPECT_NO_THROW(endpoints[1]->replicas().exchange({{4}, {0}}, counts));
+    EXPECT_NO_THROW(endpoints[1]->copies().exchange({{4}, {0}}, counts));
   });
   const std::int64_t counts[] = {0, 5};
-  EXPECT_THROW(endpoints[0]->replicas().exchange({{0}, {3}}, counts), std::logic_error);
+  EXPECT_THROW(endpoints[0]->copies().exchange({{0}, {3}}, counts), std::logic_error);
   other.join();
 }
 

@@ -197,7 +197,7 @@ TEST_P(C10dCommunicators, ExchangesAsAPlainLoop) {
   const std::vector<at::ScalarType> dtypes = {at::kBFloat16, at::kFloat, at::kDouble};
   for (const RankLayout& layout : {RankLayout{1, 1}, {1, 2}, {2, 2}, {1, 3}, {1, 4}}) {
     on_communicators(layout, options(), [&](Comm& comm) {
-      Group<at::Tensor>& group = comm.replicas();
+      Group<at::Tensor>& group = comm.copies();
       ASSERT_EQ(group.size(), layout.replicas);
       ASSERT_EQ(group.rank(), comm.replica());
       for (int round = 0; round < 12; ++round) {
@@ -228,7 +228,7 @@ TEST_P(C10dCommunicators, SeveralAtOnceDoNotMeet) {
     const int rank = world.rank();
     if (rank == 0) first->send(StageId(1), Flow::kActivation, info(0), filled(4));
     const std::vector<std::int64_t> ones = {6, 6};
-    const auto came = second->replicas().exchange({filled(rank), filled(rank)}, ones);
+    const auto came = second->copies().exchange({filled(rank), filled(rank)}, ones);
     EXPECT_EQ(came[static_cast<std::size_t>(1 - rank)][0].item<double>(), 1 - rank);
     if (rank == 1) {
       first->post_receive(StageId(0), Flow::kActivation, info(0));
@@ -333,10 +333,10 @@ TEST(CheckedC10dCommunicator, SeesAnotherCountInAnExchange) {
     const std::vector<std::int64_t> counts = {6, 5};  // both give 6
     const std::vector<at::Tensor> give = {filled(1), filled(1)};
     if (comm.replica() == 0) {
-      EXPECT_THROW(comm.replicas().exchange(give, counts), std::logic_error);
+      EXPECT_THROW(comm.copies().exchange(give, counts), std::logic_error);
       comm.abort({StageId(0), "", "the end"});
     } else {
-      EXPECT_THROW(comm.replicas().exchange(give, counts), LostConnection);
+      EXPECT_THROW(comm.copies().exchange(give, counts), LostConnection);
       comm.abort({StageId(0), "", "the end"});
     }
   });

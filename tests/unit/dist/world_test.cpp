@@ -90,7 +90,7 @@ TEST(World, SixteenRanksMeetAndTalk) {
     }
     const std::vector<at::Tensor> give(4, at::full({1}, 1.0 * rank));
     const std::vector<std::int64_t> ones(4, 1);
-    const std::vector<at::Tensor> came = comm->replicas().exchange(give, ones);
+    const std::vector<at::Tensor> came = comm->copies().exchange(give, ones);
     for (int r = 0; r < 4; ++r) {
       EXPECT_EQ(came[static_cast<std::size_t>(r)].item<float>(), layout.rank(r, StageId(stage)))
           << "replica " << r << " to " << replica;

@@ -275,7 +275,7 @@ TEST(Engine, RefusesWhatItCannotRun) {
     return error_of([&] { engine.run(changed.plan, changed.batch); });
   };
   EXPECT_THAT(refusal([](Fixture& c) { c.plan.parallelism.sequence_parallel = 2; }),
-              HasSubstr("sequence_parallel: found 2, this version runs 1"));
+              HasSubstr("sequence_parallel: found 2, expected the engine's 1"));
   EXPECT_THAT(refusal([](Fixture& c) { c.plan = make_plan({.replicas = 2, .pipelines = 1}); }),
               HasSubstr("data_parallel: found 2, expected the engine's 1"));
   EXPECT_THAT(refusal([](Fixture& c) { c.plan = make_plan({.stages = 4, .layers_per_stage = 1}); }),

@@ -26,7 +26,7 @@ Endpoints replicas(int size) {
 void on_all(int size, const std::function<void(TensorGroup&)>& body) {
   Endpoints endpoints = replicas(size);
   std::vector<std::thread> threads;
-  for (auto& endpoint : endpoints) threads.emplace_back([&] { body(endpoint->replicas()); });
+  for (auto& endpoint : endpoints) threads.emplace_back([&] { body(endpoint->copies()); });
   for (std::thread& thread : threads) thread.join();
 }
 

@@ -38,12 +38,18 @@ class Pass final : public LayerPass {
   LayerSaved saved_;
 };
 
+// Attention's output of the rank's own tokens.
+const at::Tensor& attended_tokens(const LayerSaved& saved) {
+  return saved.attended.defined() ? saved.attended : saved.attention;
+}
+
 }  // namespace
 
 std::int64_t LayerSaved::bytes() const {
   std::int64_t sum = 0;
-  for (const at::Tensor* each : {&input, &input_rstd, &query, &key, &value, &attention, &raw_query,
-                                 &raw_key, &lse, &middle, &middle_rstd, &gate_up, &qkv_grad})
+  for (const at::Tensor* each :
+       {&input, &input_rstd, &query, &key, &value, &attention, &attended, &raw_query, &raw_key, &lse,
+        &middle, &middle_rstd, &gate_up, &qkv_grad})
     sum += size_of(*each);
   return sum;
 }
@@ -58,6 +64,7 @@ void LayerSaved::keep(Keep level) {
       return;
     case Keep::kAttention:
       kept.attention = std::move(attention);
+      kept.attended = std::move(attended);
       kept.lse = std::move(lse);
       break;
     case Keep::kInput:
@@ -95,11 +102,18 @@ void DecoderLayer::project(const LayerChunk& chunk, LayerSaved& saved) const {
     projected = linear::apply(context_.path, normed, weights_.qkv);
     normed.reset();
   }
-  const auto timer = context_.elementwise();
-  if (weights_.qkv_bias.value.defined()) linear::add_bias(projected, weights_.qkv_bias);
-  if (weights_.query_norm.value.defined()) norm_heads(projected, saved);
-  kernels::QueryKeyValue split =
-      kernels::rope_split(context_.path, projected, chunk.positions, chunk.rope_table, heads_);
+  kernels::QueryKeyValue split;
+  {
+    const auto timer = context_.elementwise();
+    if (weights_.qkv_bias.value.defined()) linear::add_bias(projected, weights_.qkv_bias);
+    if (weights_.query_norm.value.defined()) norm_heads(projected, saved);
+    split = kernels::rope_split(context_.path, projected, chunk.positions, chunk.rope_table, heads_);
+    projected.reset();
+  }
+  if (chunk.shards) {
+    const auto timer = context_.exchange();
+    split = chunk.shards->to_heads(split);
+  }
   saved.query = std::move(split.query);
   saved.key = std::move(split.key);
   saved.value = std::move(split.value);
@@ -134,19 +148,51 @@ void DecoderLayer::norm_heads_backward(LayerSaved& saved) {
   one(heads_.query_width(), saved.raw_key, weights_.key_norm);
 }
 
-void DecoderLayer::attend(std::span<const AttentionSlice> slices, LayerSaved& saved) const {
-  const auto timer = context_.attention();
-  AttentionResult result =
-      attention_forward(context_.path, heads_, saved.query, saved.key, saved.value, slices);
-  saved.attention = std::move(result.output);
-  saved.lse = std::move(result.lse);
+void DecoderLayer::attend(const LayerChunk& chunk, std::span<const AttentionSlice> slices,
+                          LayerSaved& saved) const {
+  {
+    const auto timer = context_.attention();
+    AttentionResult result =
+        attention_forward(context_.path, chunk.shards ? chunk.shards->heads() : heads_, saved.query,
+                          saved.key, saved.value, slices);
+    saved.attention = std::move(result.output);
+    saved.lse = std::move(result.lse);
+  }
+  if (!chunk.shards) return;
+  const auto timer = context_.exchange();
+  saved.attended = chunk.shards->to_tokens(saved.attention);
+}
+
+// Gradients of queries, keys and values from that of attention's output. Empties what it used.
+kernels::QueryKeyValue DecoderLayer::attend_backward(const LayerChunk& chunk,
+                                                     std::span<AttentionSlice> slices,
+                                                     LayerSaved& saved, at::Tensor grad) const {
+  if (chunk.shards) {
+    const auto timer = context_.exchange();
+    grad = chunk.shards->to_heads(grad);
+  }
+  kernels::QueryKeyValue result;
+  {
+    const auto timer = context_.attention();
+    result = attention_backward(context_.path, chunk.shards ? chunk.shards->heads() : heads_, grad,
+                                {saved.query, saved.key, saved.value}, {saved.attention, saved.lse},
+                                slices);
+    grad.reset();
+    for (at::Tensor* used : {&saved.query, &saved.key, &saved.value, &saved.attention,
+                             &saved.attended, &saved.lse})
+      used->reset();
+  }
+  if (!chunk.shards) return result;
+  const auto timer = context_.exchange();
+  return chunk.shards->to_tokens(result, saved.input.scalar_type());
 }
 
 // From attention to gate and up.
 void DecoderLayer::expand(LayerSaved& saved) const {
   {
     const auto timer = context_.matmul();
-    saved.middle = linear::apply_add(context_.path, saved.input, saved.attention, weights_.output);
+    saved.middle = linear::apply_add(context_.path, saved.input, attended_tokens(saved),
+                                     weights_.output);
   }
   at::Tensor normed;
   {
@@ -174,7 +220,7 @@ void DecoderLayer::remake(Keep level, const LayerChunk& chunk,
       return;
     case Keep::kInput:
       project(chunk, saved);
-      attend(slices, saved);
+      attend(chunk, slices, saved);
       expand(saved);
       return;
     case Keep::kMlpInput:
@@ -199,7 +245,7 @@ void DecoderLayer::widen_again(LayerSaved& saved) const {
 at::Tensor DecoderLayer::forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices,
                                  LayerSaved& saved) const {
   project(chunk, saved);
-  attend(slices, saved);
+  attend(chunk, slices, saved);
   expand(saved);
   at::Tensor hidden;
   {
@@ -241,18 +287,9 @@ at::Tensor DecoderLayer::backward_input(const LayerChunk& chunk, std::span<Atten
   {
     const auto timer = context_.matmul();
     attention_grad = linear::input_grad(context_.path, middle_grad, weights_.output);
-    linear::weight_grad(context_.path, middle_grad, saved.attention, weights_.output);
+    linear::weight_grad(context_.path, middle_grad, attended_tokens(saved), weights_.output);
   }
-  kernels::QueryKeyValue grad;
-  {
-    const auto timer = context_.attention();
-    grad = attention_backward(context_.path, heads_, attention_grad,
-                              {saved.query, saved.key, saved.value}, {saved.attention, saved.lse},
-                              slices);
-    attention_grad.reset();
-    for (at::Tensor* used : {&saved.query, &saved.key, &saved.value, &saved.attention, &saved.lse})
-      used->reset();
-  }
+  kernels::QueryKeyValue grad = attend_backward(chunk, slices, saved, std::move(attention_grad));
   {
     const auto timer = context_.elementwise();
     saved.qkv_grad = kernels::rope_merge(context_.path, grad, chunk.positions, chunk.rope_table,

@@ -28,6 +28,8 @@ class DecoderLayer final : public StageLayer {
 
   std::unique_ptr<LayerPass> begin(at::Tensor input) override;
 
+  // With shards R of LayerChunk stands where T does, in inputs, outputs and their gradients.
+  //
   // Output [T, D] of saved.input [T, D]; fills the rest of `saved`. The slices' contexts must hold
   // the keys and values of all earlier tokens.
   at::Tensor forward(const LayerChunk& chunk, std::span<const AttentionSlice> slices,
@@ -50,7 +52,10 @@ class DecoderLayer final : public StageLayer {
   void project(const LayerChunk& chunk, LayerSaved& saved) const;
   void norm_heads(at::Tensor& projected, LayerSaved& saved) const;
   void norm_heads_backward(LayerSaved& saved);
-  void attend(std::span<const AttentionSlice> slices, LayerSaved& saved) const;
+  void attend(const LayerChunk& chunk, std::span<const AttentionSlice> slices,
+              LayerSaved& saved) const;
+  kernels::QueryKeyValue attend_backward(const LayerChunk& chunk, std::span<AttentionSlice> slices,
+                                         LayerSaved& saved, at::Tensor grad) const;
   void expand(LayerSaved& saved) const;
   void widen(LayerSaved& saved, const at::Tensor& normed) const;
   void widen_again(LayerSaved& saved) const;

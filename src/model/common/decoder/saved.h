@@ -11,7 +11,9 @@
 namespace infinipipe::decoder {
 
 // Shapes: T tokens, D hidden, Q and KV widths of queries and of keys or values, H query heads, I
-// intermediate size. Compute dtype, unless noted; "acc" is float64 for float64, else float32.
+// intermediate size. Compute dtype, unless noted; "acc" is float64 for float64, else float32. Where
+// shards share the chunk, T are this rank's tokens, but in query, key, value, attention and lse,
+// which have all tokens and this rank's heads.
 //
 // How many numbers these are at each moment says core/layer_costs.h, where the planning half reads
 // it too. Normed inputs and silu(gate) * up are cheap and made again in the backward.
@@ -25,6 +27,7 @@ struct LayerSaved {
   at::Tensor key;          // [T, KV] after RoPE
   at::Tensor value;        // [T, KV]
   at::Tensor attention;    // [T, Q]
+  at::Tensor attended;     // [T, Q] of this rank's tokens, where shards share the chunk
   at::Tensor raw_query;    // [T, Q] before its norm, where queries and keys have one
   at::Tensor raw_key;      // [T, KV]
   at::Tensor lse;          // [T, H] acc, natural log of the softmax's denominator

@@ -1,4 +1,4 @@
-#include "cost/head_shares.h"
+#include "core/head_shares.h"
 
 #include <algorithm>
 
@@ -14,14 +14,13 @@ struct Shares {
   std::int64_t fewest = 0;
 };
 
-// Device s of d has the key-value heads from floor(G s / d) to floor(G (s + 1) / d), with all query
-// heads of each; where d > G, each key-value head's query heads are split over d / G devices.
 Shares shares_of(const HeadCounts& heads, int degree) {
-  const std::int64_t group = heads.query / heads.key_value;
-  const std::int64_t whole = degree <= heads.key_value ? heads.key_value : group;
-  const std::int64_t parts = degree <= heads.key_value ? degree : degree / heads.key_value;
-  const std::int64_t each = degree <= heads.key_value ? group : 1;
-  return {(whole + parts - 1) / parts * each, whole / parts * each};
+  Shares shares{0, heads.query};
+  for (int rank = 0; rank < degree; ++rank) {
+    const std::int64_t count = head_share(heads, rank, degree).query;
+    shares = {std::max(shares.most, count), std::min(shares.fewest, count)};
+  }
+  return shares;
 }
 
 // "1 to 8, 16, 32".
@@ -35,6 +34,21 @@ std::string allowed_degrees(const HeadCounts& heads) {
 }
 
 }  // namespace
+
+HeadShare head_share(const HeadCounts& heads, int rank, int degree) {
+  INFINIPIPE_ASSERT(heads.known() && heads_allow(heads, degree), "heads that cannot be shared so");
+  const std::int64_t each = heads.query / heads.key_value;
+  if (degree <= heads.key_value) {
+    const std::int64_t begin = heads.key_value * rank / degree;
+    const std::int64_t count = heads.key_value * (rank + 1) / degree - begin;
+    return {begin * each, count * each, begin, count};
+  }
+  const std::int64_t devices = degree / heads.key_value;  // of one key-value head
+  const std::int64_t head = rank / devices;
+  const std::int64_t place = rank % devices;
+  const std::int64_t begin = each * place / devices;
+  return {head * each + begin, each * (place + 1) / devices - begin, head, 1};
+}
 
 bool heads_allow(const HeadCounts& heads, int degree) {
   INFINIPIPE_ASSERT(degree >= 1, "a group of no devices");

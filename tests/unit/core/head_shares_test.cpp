@@ -1,4 +1,4 @@
-#include "cost/head_shares.h"
+#include "core/head_shares.h"
 
 #include <gtest/gtest.h>
 
