@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/attention_pairs.h"
+#include "core/head_shares.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -28,9 +29,64 @@ ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
 double state_shards(const MemoryCost& memory, const Parallelism& parallelism) {
   const double degree = parallelism.sequence_parallel;
   const double replicas = parallelism.data_parallel;
-  if (memory.state_sharded_over_all) return degree * parallelism.stages * replicas;
-  return degree * replicas / (replicas - memory.state_optimizer_share * (replicas - 1.0));
+  const auto optimizer_over = [&](double copies) {
+    return copies / (copies - memory.state_optimizer_share * (copies - 1.0));
+  };
+  switch (memory.state_sharding) {
+    case StateSharding::kAll:
+      return degree * parallelism.stages * replicas;
+    case StateSharding::kOptimizer:
+      return optimizer_over(degree * replicas);
+    case StateSharding::kSequenceParallel:
+      break;
+  }
+  return degree * optimizer_over(replicas);
 }
+
+Profile profile_of_group(Profile profile, double layers, int degree) {
+  if (degree == 1) return profile;
+  MemoryCost& memory = profile.memory;
+  const HeadCounts& heads = profile.heads;
+  double more_queries = 0.0;  // than an even share, over it
+  double more_keys = 0.0;
+  if (heads.known() && heads_allow(heads, degree)) {
+    const HeadShare most = head_share(heads, degree - 1, degree);
+    const auto over = [&](std::int64_t own, std::int64_t all) {
+      return static_cast<double>(own * degree) / static_cast<double>(all) - 1.0;
+    };
+    more_queries = head_imbalance(heads, degree) - 1.0;
+    more_keys = over(most.key_value, heads.key_value);
+  }
+  // Queries and attention's output take as many bytes each.
+  const double attention = memory.attended_bytes_per_token * (1.0 + more_queries);
+  const double all = memory.attended_bytes_per_token * (1.0 + 2.0 * more_queries) +
+                     memory.kv_bytes_per_token * more_keys;
+  memory.activation_bytes_per_token += layers * all;
+  memory.kv_bytes_per_token *= 1.0 + more_keys;
+  memory.kv_grad_bytes_per_token *= 1.0 + more_keys;
+  const auto keep_more = [&](Keep level, double bytes) {
+    if (auto& remake = profile.remake[index_of(level)]) remake->kept_bytes_per_token += bytes;
+  };
+  keep_more(Keep::kAttention, attention);
+  keep_more(Keep::kMlpInput, all);
+  return profile;
+}
+
+namespace {
+
+// Of one device of a group: what a token of the chunk takes, and how many of the chunk's tokens its
+// block has.
+LayerwiseMemory of_group(LayerwiseMemory memory, double degree) {
+  for (double* per_token :
+       {&memory.forward_bytes_per_token, &memory.backward_bytes_per_token,
+        &memory.pending_bytes_per_token, &memory.head_bytes_per_token,
+        &memory.head_block_bytes_per_token})
+    *per_token /= degree;
+  memory.head_block_tokens *= degree;
+  return memory;
+}
+
+}  // namespace
 
 CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<LayerRange> stages)
     : profile_(std::move(profile)), parallelism_(parallelism), stages_(std::move(stages)) {
@@ -51,13 +107,14 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
 
   const double degree = parallelism_.sequence_parallel;
   const double total = total_layers();
-  const MemoryCost& memory = profile_.memory;
+  const Profile group = profile_of_group(profile_, total, parallelism_.sequence_parallel);
+  const MemoryCost& memory = group.memory;
   activation_per_layer_token_ = memory.activation_bytes_per_token / total / degree;
   recompute_saves_per_token_ =
       (memory.activation_bytes_per_token / total - memory.input_bytes_per_token) / degree;
   for (std::size_t i = 0; i < kRemadeLevels; ++i) {
-    if (!profile_.remake[i]) continue;
-    beside_input_per_token_[i] = profile_.remake[i]->kept_bytes_per_token / degree;
+    if (!group.remake[i]) continue;
+    beside_input_per_token_[i] = group.remake[i]->kept_bytes_per_token / degree;
   }
   kv_per_token_ = memory.kv_bytes_per_token / degree;
   kv_grad_per_token_ = memory.kv_grad_bytes_per_token / degree;
@@ -65,6 +122,7 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
   head_kept_per_token_ = memory.head_bytes_per_token / degree;
   transfer_per_token_ =
       profile_.links.p2p_bytes_per_token / degree / profile_.links.p2p_bytes_per_second;
+  if (profile_.memory.layerwise) layerwise_ = of_group(*profile_.memory.layerwise, degree);
   const double shards = state_shards(memory, parallelism_);
 
   for (std::size_t p = 0; p < count; ++p) {
@@ -72,11 +130,13 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
     const bool last = p + 1 == count;
     const double layers = stages_[p].count();
     StageCost cost;
-    cost.forward = layers_cost(profile_.forward, layers);
-    cost.backward = layers_cost(profile_.backward, layers);
+    const double exchanged = profile_.links.all_to_all_bytes_per_token;
+    cost.forward = layers_cost(profile_.forward, layers, exchanged);
+    cost.backward = layers_cost(profile_.backward, layers, exchanged);
     for (std::size_t i = 0; i < kRemadeLevels; ++i) {
       cost.remake_layer[i] =
-          layers_cost(profile_.remake[i] ? profile_.remake[i]->cost : profile_.forward, 1.0);
+          layers_cost(profile_.remake[i] ? profile_.remake[i]->cost : profile_.forward, 1.0,
+                      profile_.exchanged_again(kKeepLevels[i].keep, total) * total);
     }
     const double weight = profile_.backward_weight_seconds_per_token >= 0.0
                               ? profile_.backward_weight_seconds_per_token
@@ -116,7 +176,7 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
 
 // The head holds logits of one block at a time.
 Bytes CostModel::head_temporary(double tokens) const {
-  const LayerwiseMemory& memory = *profile_.memory.layerwise;
+  const LayerwiseMemory& memory = layerwise_;
   return memory.head_bytes_per_token * tokens +
          memory.head_block_bytes_per_token * std::min(tokens, memory.head_block_tokens);
 }
@@ -125,7 +185,7 @@ Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk,
                                    const Keeping& keeping) const {
   if (!layerwise()) return 0.0;
   const auto tokens = static_cast<double>(chunk.tokens);
-  Bytes layer = profile_.memory.layerwise->forward_bytes_per_token * tokens;
+  Bytes layer = layerwise_.forward_bytes_per_token * tokens;
   // Where the last layer runs again, all of its activations are there for a moment before they go.
   // Of layers before it the next ones take the place.
   if (const Keep last = keeping.of_layer(layers(stage) - 1); last != Keep::kAll) {
@@ -142,7 +202,7 @@ Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk,
 Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, const Keeping& keeping,
                                     Op op) const {
   if (!layerwise()) return 0.0;
-  const LayerwiseMemory& memory = *profile_.memory.layerwise;
+  const LayerwiseMemory& memory = layerwise_;
   const auto tokens = static_cast<double>(chunk.tokens);
   const auto cut = static_cast<double>(chunk.cut_tokens);
   const bool closes = chunk.cut_sequence_tokens > 0;
@@ -182,13 +242,13 @@ Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, cons
 Bytes CostModel::pending_bytes(StageId stage, const ChunkShape& chunk,
                                const Keeping& keeping) const {
   if (!layerwise()) return 0.0;
-  return (layers(stage) - keeping.remade()) * profile_.memory.layerwise->pending_bytes_per_token *
+  return (layers(stage) - keeping.remade()) * layerwise_.pending_bytes_per_token *
          static_cast<double>(chunk.tokens);
 }
 
 Bytes CostModel::temporary_bound(StageId stage, const ChunkShape& chunk) const {
   if (!layerwise()) return 0.0;
-  const LayerwiseMemory& memory = *profile_.memory.layerwise;
+  const LayerwiseMemory& memory = layerwise_;
   const auto tokens = static_cast<double>(chunk.tokens);
   const Bytes layer = std::max(memory.forward_bytes_per_token * tokens,
                                memory.backward_bytes_per_token * tokens + memory.backward_bytes) +
@@ -196,7 +256,8 @@ Bytes CostModel::temporary_bound(StageId stage, const ChunkShape& chunk) const {
   return is_last(stage) ? std::max(layer, head_temporary(tokens)) : layer;
 }
 
-CostModel::Coefficients CostModel::layers_cost(const DirectionCost& cost, double layers) const {
+CostModel::Coefficients CostModel::layers_cost(const DirectionCost& cost, double layers,
+                                               double exchanged_per_token) const {
   const double degree = parallelism_.sequence_parallel;
   const double share = layers / total_layers();
   Coefficients result;
@@ -208,7 +269,7 @@ CostModel::Coefficients CostModel::layers_cost(const DirectionCost& cost, double
       cost.seconds_per_chunk * share / (profile_.seconds_per_chunk_divided ? degree : 1.0);
   if (parallelism_.sequence_parallel > 1) {
     const double bandwidth = profile_.links.all_to_all.at(parallelism_.sequence_parallel);
-    result.token += profile_.links.all_to_all_bytes_per_token * share / degree / bandwidth;
+    result.token += exchanged_per_token * share / degree / bandwidth;
   }
   return result;
 }

@@ -73,6 +73,8 @@ Profile without_times(const ModelSpec& model, Dtype dtype) {
   memory.kv_bytes_per_token = bytes_of(layer_kv(model));
   memory.kv_grad_bytes_per_token = bytes_of(layer_kv_grad(model));
   memory.head_bytes_per_token = hidden * bytes.element;
+  memory.attended_bytes_per_token = static_cast<double>(model.query_width()) * bytes.element;
+  memory.state_sharding = StateSharding::kOptimizer;
   memory.state_bytes_per_layer = static_cast<double>(model.parameters_per_layer()) * bytes.state;
   memory.state_embedding_bytes = vocabulary * hidden * bytes.state;
   memory.state_head_bytes = (vocabulary + 1.0) * hidden * bytes.state;
@@ -82,7 +84,8 @@ Profile without_times(const ModelSpec& model, Dtype dtype) {
   profile.links.p2p_seconds = kLinkSeconds;
   profile.links.p2p_bytes_per_token = hidden * bytes.element;
   // q, k, v in and o out, once a direction, as docs/profile.md counts them.
-  profile.links.all_to_all_bytes_per_token = layers * 2.0 * (hidden + keys) * bytes.element;
+  const auto queries = static_cast<double>(model.query_width());
+  profile.links.all_to_all_bytes_per_token = layers * 2.0 * (queries + keys) * bytes.element;
   return profile;
 }
 

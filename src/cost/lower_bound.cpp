@@ -50,6 +50,7 @@ class Bound final {
     Seconds seconds = 0.0;
   };
   Partly cheapest_part(double full, bool cut) const;
+  Seconds exchange(Bytes bytes) const;  // between a group's devices
   void count_work();
   void note_forced_recomputation();
   Bytes available(int layers, End end) const;
@@ -70,7 +71,7 @@ class Bound final {
     return (end.first ? embedding_ : 0.0) + (end.last ? head_ : 0.0);
   }
 
-  const Profile& profile_;
+  const Profile profile_;  // of a sequence-parallel group
   Parallelism parallelism_;
   int layers_;
   int stages_;
@@ -104,7 +105,7 @@ class Bound final {
 
 Bound::Bound(const Profile& profile, const Parallelism& parallelism, int layers,
              std::span<const Tokens> sequences, Bytes limit, bool forward_only)
-    : profile_(profile),
+    : profile_(profile_of_group(profile, layers, parallelism.sequence_parallel)),
       parallelism_(parallelism),
       layers_(layers),
       stages_(parallelism.stages),
@@ -113,6 +114,11 @@ Bound::Bound(const Profile& profile, const Parallelism& parallelism, int layers,
       limit_(limit),
       forward_only_(forward_only) {
   count_work();
+}
+
+Seconds Bound::exchange(Bytes bytes) const {
+  const int degree = parallelism_.sequence_parallel;
+  return degree > 1 ? bytes / degree_ / profile_.links.all_to_all.at(degree) : 0.0;
 }
 
 void Bound::count_work() {
@@ -126,10 +132,7 @@ void Bound::count_work() {
     token2_sum += attention_token2(0, length, profile_.sliding_window);
   }
   const auto count = static_cast<double>(sequences_.size());
-  if (parallelism_.sequence_parallel > 1) {
-    all_to_all_ = profile_.links.all_to_all_bytes_per_token / L / degree_ /
-                  profile_.links.all_to_all.at(parallelism_.sequence_parallel);
-  }
+  all_to_all_ = exchange(profile_.links.all_to_all_bytes_per_token / L);
   const auto layer = [&](const DirectionCost& cost, double token2, double tokens, double slices) {
     return (cost.seconds_per_token2 * token2 + cost.seconds_per_token * tokens +
             cost.seconds_per_slice * slices) /
@@ -187,7 +190,8 @@ Bound::Partly Bound::cheapest_part(double full, bool cut) const {
     const RemakeCost& remake = *profile_.remake[i];
     const double kv = cut && level.keeps_kv ? profile_.memory.kv_bytes_per_token : 0.0;
     const double beside = remake.kept_bytes_per_token - kv;
-    const Seconds seconds = remake.cost.seconds_per_token / layers_ / degree_ + all_to_all_;
+    const Seconds seconds = remake.cost.seconds_per_token / layers_ / degree_ +
+                            exchange(profile_.exchanged_again(level.keep, layers_));
     const double saves = full - beside;
     if (saves <= 0.0) continue;
     if (result.saves <= 0.0) {
@@ -507,7 +511,8 @@ LowerBound bound_of(const Profile& profile, const Parallelism& parallelism, int 
   const Parallelism alone{parallelism.stages, parallelism.sequence_parallel, 1};
   Profile one = profile;
   // States stay shared out over all replicas.
-  const double shards = state_shards(one.memory, {.data_parallel = parallelism.data_parallel});
+  const double shards =
+      state_shards(one.memory, parallelism) / state_shards(one.memory, alone);
   one.memory.state_bytes_per_layer /= shards;
   one.memory.state_embedding_bytes /= shards;
   one.memory.state_head_bytes /= shards;

@@ -1,9 +1,11 @@
 #include "infinipipe/cost/profile.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "core/names.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {
@@ -11,6 +13,7 @@ namespace {
 
 constexpr std::string_view kFormat = "infinipipe.profile";
 constexpr const char* kContext = "seconds_per_context_token";
+constexpr const char* kAttended = "attended_bytes_per_token";
 constexpr const char* kLinkSpeed = "links.p2p.bytes_per_second";
 
 template <class AnyDirection, class Visit>
@@ -175,10 +178,21 @@ ProfileModel read_model(const JsonView& view) {
   return model;
 }
 
-bool read_sharded_over_all(const JsonView& view) {
+struct StateShardingRow {
+  StateSharding value;
+  const char* name;
+};
+constexpr StateShardingRow kStateShardings[] = {
+    {StateSharding::kSequenceParallel, "sequence_parallel"},
+    {StateSharding::kAll, "all"},
+    {StateSharding::kOptimizer, "optimizer"},
+};
+
+StateSharding read_sharding(const JsonView& view) {
   const std::string name = view.string();
-  if (name != "all" && name != "sequence_parallel") view.fail("\"sequence_parallel\" or \"all\"");
-  return name == "all";
+  const auto* row = find_named(kStateShardings, name);
+  if (row == nullptr) view.fail("one of " + listed(names_of(kStateShardings)));
+  return row->value;
 }
 
 }  // namespace
@@ -199,8 +213,7 @@ Profile profile_from_json(const Json& json, const std::string& where) {
   });
   profile.links.p2p_bytes_per_second = bandwidth_of(follow(root, kLinkSpeed));
   profile.head_in_forward = follow(root, "head.in_forward").boolean();
-  profile.memory.state_sharded_over_all =
-      read_sharded_over_all(follow(root, "memory.state.sharded_over"));
+  profile.memory.state_sharding = read_sharding(follow(root, "memory.state.sharded_over"));
   visit_levels(profile, [&](const KeepLevel& level, std::optional<RemakeCost>& remake) {
     if (!root.has(level.profile_field)) return;
     visit_remake(level, remake.emplace(), [&](const std::string& path, double& value) {
@@ -219,6 +232,8 @@ Profile profile_from_json(const Json& json, const std::string& where) {
       state.at(name).fail("a share, and both shares together at most 1");
     }
   });
+  if (const JsonView memory = root.at("memory"); memory.has(kAttended))
+    profile.memory.attended_bytes_per_token = number_of(memory.at(kAttended));
   const JsonView links = root.at("links");
   visit_bandwidths(profile.links, [&](const char* name, std::map<int, double>& bandwidth) {
     bandwidth = read_bandwidths(links.at(name));
@@ -254,6 +269,21 @@ Profile profile_from_json(const Json& json, const std::string& where) {
 Profile read_profile(const std::string& path) {
   constexpr std::size_t kLargest = std::size_t{1} << 24;  // they have a few kilobytes
   return profile_from_json(read_json_file(path, kLargest), path);
+}
+
+double Profile::exchanged_again(Keep level, double layers) const {
+  // Of a layer's numbers, 2 Q + 2 KV, making queries, keys and values again exchanges Q + 2 KV.
+  const double all = links.all_to_all_bytes_per_token / layers;
+  switch (level) {
+    case Keep::kAttention:
+      return std::min(all, 0.5 * (all + memory.kv_bytes_per_token));
+    case Keep::kInput:
+      return all;
+    case Keep::kMlpInput:
+    case Keep::kAll:
+      break;
+  }
+  return 0.0;
 }
 
 ProfileModel profile_model(const ModelSpec& model) {
@@ -298,8 +328,10 @@ Json profile_to_json(const Profile& profile) {
   visit_numbers(profile,
                 [&](const std::string& path, const double& value) { store(json, path, value); });
   store(json, "head.in_forward", profile.head_in_forward);
-  store(json, "memory.state.sharded_over",
-        profile.memory.state_sharded_over_all ? "all" : "sequence_parallel");
+  for (const StateShardingRow& row : kStateShardings) {
+    if (row.value == profile.memory.state_sharding)
+      store(json, "memory.state.sharded_over", row.name);
+  }
   visit_levels(profile, [&](const KeepLevel& level, const std::optional<RemakeCost>& remake) {
     if (!remake) {
       json.erase(level.profile_field);
@@ -328,6 +360,9 @@ Json profile_to_json(const Profile& profile) {
   } else {
     json.erase("backward_weight");
   }
+  json["memory"].erase(kAttended);
+  if (profile.memory.attended_bytes_per_token > 0.0)
+    json["memory"][kAttended] = profile.memory.attended_bytes_per_token;
   json["memory"].erase("layerwise");
   if (profile.memory.layerwise) {
     Json layerwise = Json::object();

@@ -37,9 +37,17 @@ struct Sharing {
 
   Sharing(const Profile& profile, const Parallelism& parallelism)
       : group(parallelism.sequence_parallel), replicas(parallelism.data_parallel) {
-    if (!profile.memory.state_sharded_over_all) return;
-    group *= replicas * parallelism.stages;
-    replicas = 1;
+    switch (profile.memory.state_sharding) {
+      case StateSharding::kSequenceParallel:
+        return;
+      case StateSharding::kAll:
+        group *= replicas * parallelism.stages;
+        replicas = 1;
+        return;
+      case StateSharding::kOptimizer:  // weights are whole: gathered and summed once a step
+        replicas *= group;
+        group = 1;
+    }
   }
   // Of a stage's replicas, how many share a node.
   int beside(int devices_per_node) const {

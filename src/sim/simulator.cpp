@@ -35,12 +35,16 @@ class TraceRecorder final {
     };
     const MemoryCost& memory = cost_->profile().memory;
     const Bytes trained = std::max(0.0, bytes.states - memory.state_constant_bytes);
-    // Of what all replicas of a stage hold each has its own gradients, and a part of the
-    // optimizer's.
-    const int replicas = memory.state_sharded_over_all ? 1 : cost_->parallelism().data_parallel;
-    const Bytes whole = trained * state_shards(memory, {.data_parallel = replicas});
+    // Of what copies of a stage hold each has its own gradients, and a part of the optimizer's.
+    const Parallelism& all = cost_->parallelism();
+    Parallelism copies;
+    if (memory.state_sharding != StateSharding::kAll) copies.data_parallel = all.data_parallel;
+    if (memory.state_sharding == StateSharding::kOptimizer)
+      copies.sequence_parallel = all.sequence_parallel;
+    const Bytes whole = trained * state_shards(memory, copies);
     const Bytes gradients = memory.state_gradient_share * whole;
-    const Bytes optimizer = memory.state_optimizer_share * whole / replicas;
+    const Bytes optimizer = memory.state_optimizer_share * whole /
+                            (copies.data_parallel * copies.sequence_parallel);
     put(MemoryPurpose::kWeights, bytes.states - gradients - optimizer);
     put(MemoryPurpose::kGradients, gradients);
     put(MemoryPurpose::kOptimizer, optimizer);

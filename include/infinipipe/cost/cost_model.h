@@ -24,10 +24,15 @@ struct ChunkShape {
 ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
                        const std::vector<bool>& cut, Tokens window = 0);
 
-// By how much the layout divides a stage's states (constant bytes left out): what one device holds
-// is the whole over this. Replicas share out what the profile says is the optimizer's, and nothing
-// else, unless all devices share all states.
+// By how much the layout divides a stage's states (constant bytes left out), as StateSharding says:
+// what one device holds is the whole over this.
 double state_shards(const MemoryCost& memory, const Parallelism& parallelism);
+
+// The profile with the bytes that a sequence-parallel group of `degree` devices keeps, of which each
+// device holds a part: attention's output is there twice (MemoryCost::attended_bytes_per_token), and
+// where heads are uneven, or several devices have one of keys and values, the device with most
+// counts for all.
+Profile profile_of_group(Profile profile, double layers, int degree);
 
 // A profile bound to a parallelism and a layer split. Immutable; safe to share between threads.
 // Throws InputError where a needed degree's bandwidth is absent, or where stage_speed names another
@@ -143,9 +148,11 @@ class CostModel final {
 
   bool is_last(StageId stage) const { return stage.value() + 1 == stage_count(); }
   Bytes head_temporary(double tokens) const;
-  Coefficients layers_cost(const DirectionCost& cost, double layers) const;
+  Coefficients layers_cost(const DirectionCost& cost, double layers,
+                           double exchanged_per_token) const;
 
   std::vector<StageCost> costs_;
+  LayerwiseMemory layerwise_;  // the profile's, of one device of the group
   double transfer_per_token_ = 0.0;
   double activation_per_layer_token_ = 0.0;  // bytes on one device of the group, as the next four
   double recompute_saves_per_token_ = 0.0;

@@ -53,21 +53,31 @@ struct LayerwiseMemory {
   double received_ahead = 0.0;
 };
 
+// Which devices share out the states, so that each holds a part.
+enum class StateSharding {
+  kSequenceParallel,  // those of a sequence-parallel group; over replicas the optimizer's alone
+  kAll,               // all devices, all states
+  kOptimizer,         // all copies of a stage, the optimizer's alone; weights and gradients are whole
+};
+
 struct MemoryCost {
   double activation_bytes_per_token = 0.0;  // all layers
   double input_bytes_per_token = 0.0;       // one layer, as the next three
   double kv_bytes_per_token = 0.0;
   double kv_grad_bytes_per_token = 0.0;
   double head_bytes_per_token = 0.0;
+  // One layer, beside activation_bytes_per_token: attention's output once more, of the device's own
+  // tokens, where a sequence-parallel group shares each chunk.
+  double attended_bytes_per_token = 0.0;
   double workspace_bytes = 0.0;
   double state_bytes_per_layer = 0.0;
   double state_embedding_bytes = 0.0;
   double state_head_bytes = 0.0;
   double state_constant_bytes = 0.0;
-  bool state_sharded_over_all = false;  // else over sequence_parallel
+  StateSharding state_sharding = StateSharding::kSequenceParallel;
   // Which share of the states (constant bytes left out) is gradients, and which is the optimizer's,
-  // which replicas share out (state_shards()); the rest is weights. 0 where a profile does not tell
-  // them apart.
+  // which copies of a stage share out (state_shards()); the rest is weights. 0 where a profile does
+  // not tell them apart.
   double state_gradient_share = 0.0;
   double state_optimizer_share = 0.0;
   std::optional<LayerwiseMemory> layerwise;
@@ -151,6 +161,9 @@ struct Profile {
   }
   // The levels that it knows for layers that run again, in the table's order.
   std::vector<Keep> known_levels() const;
+  // Bytes a token that one of `layers` layers exchanges between devices of a sequence-parallel
+  // group when it is made again, in all; a device's part is that over the degree.
+  double exchanged_again(Keep level, double layers) const;
   // Bytes a token that a layer of this level keeps beside its input.
   double kept_beside_input(Keep level) const {
     const auto& cost = remake[index_of(level)];

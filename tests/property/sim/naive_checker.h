@@ -127,7 +127,16 @@ class NaiveChecker {
   double beside_input(const Instruction& i, Keep keep) const {
     const KeepLevel& level = level_of(keep);
     if (level.profile_bytes == nullptr || !profile_.contains(level.profile_field)) return 0.0;
-    return profile_[level.profile_field].value(level.profile_bytes, 0.0) * tokens(i) / ds();
+    const double own = profile_[level.profile_field].value(level.profile_bytes, 0.0);
+    return (own + attended()) * tokens(i) / ds();
+  }
+  // Attention's output is there twice where devices share chunks.
+  double attended() const {
+    return ds() > 1 ? profile_["memory"].value("attended_bytes_per_token", 0.0) : 0.0;
+  }
+  // Bytes of a token in one layer that keeps all, on all devices of a group.
+  double layer_per_token() const {
+    return get("/memory/activation_bytes_per_token") / L() + attended();
   }
   bool evaluation() const {
     for (const auto& list : replica_.instructions) {
@@ -175,6 +184,10 @@ class NaiveChecker {
 
   // One direction's time of the chunk on l of L layers, without embedding and head.
   double layers_seconds(const char* direction, const Instruction& i, double l) const {
+    return layers_seconds(direction, i, l, get("/links/all_to_all_bytes_per_token"));
+  }
+  double layers_seconds(const char* direction, const Instruction& i, double l,
+                        double exchanged) const {
     const Json& d = profile_.at(direction);
     double token2 = 0.0;
     double contexts = 0.0;
@@ -196,7 +209,7 @@ class NaiveChecker {
     time += d["seconds_per_chunk"].get<double>() * l / L() / (divided ? ds() : 1.0);
     if (ds() > 1) {
       const std::string degree = std::to_string(plan_.parallelism.sequence_parallel);
-      time += get("/links/all_to_all_bytes_per_token") * tokens(i) * (l / L()) / ds() /
+      time += exchanged * tokens(i) * (l / L()) / ds() /
               profile_["links"]["all_to_all"][degree].get<double>();
     }
     return time;
@@ -232,7 +245,16 @@ class NaiveChecker {
     for (int layer = 0; layer < r(i, p); ++layer) {
       const char* field = level_of(keeps(i, p, layer)).profile_field;
       const bool known = field != nullptr && profile_.contains(field);
-      time += layers_seconds(known ? field : "forward", i, l(p)) / l(p);
+      // All four parts of an exchange are as the bytes of queries, keys, values and output; of K
+      // and V the memory says how many there are.
+      double exchanged = get("/links/all_to_all_bytes_per_token");
+      if (keeps(i, p, layer) == Keep::kMlpInput) exchanged = 0.0;
+      if (keeps(i, p, layer) == Keep::kAttention) {
+        const double kv = get("/memory/kv_bytes_per_token") * L();
+        const double queries = std::max(0.0, (exchanged - kv) / 2.0);
+        exchanged = std::min(exchanged, queries + kv);
+      }
+      time += layers_seconds(known ? field : "forward", i, l(p), exchanged) / l(p);
     }
     return time / speed(p);
   }
@@ -248,7 +270,7 @@ class NaiveChecker {
     return is_cut(s) && s.end == whole ? static_cast<double>(whole) : 0.0;
   }
   double activations(const Instruction& i, int p) const {
-    const double layer = get("/memory/activation_bytes_per_token") / L();
+    const double layer = layer_per_token();
     double bytes = tokens(i) * layer * l(p) / ds() -
                    r(i, p) * (layer - get("/memory/input_bytes_per_token")) * tokens(i) / ds();
     for (int layer_at = 0; layer_at < r(i, p); ++layer_at) {
@@ -273,7 +295,7 @@ class NaiveChecker {
       if (ending_sequence(i) > 0) note(p, start, kv_grad * ending_sequence(i));
       if (cut_tokens(i) > 0) note(p, end, -kv_grad * cut_tokens(i));
       if (r(i, p) > 0) {
-        const double layer = get("/memory/activation_bytes_per_token") / L() * tokens(i) / ds();
+        const double layer = layer_per_token() * tokens(i) / ds();
         note(p, start, layer);
         note(p, end, -layer);
       }
@@ -290,10 +312,13 @@ class NaiveChecker {
     return get((std::string("/memory/") + field).c_str()) * count / ds();
   }
   double layer_bytes(const char* field, double count) const {
-    return get((std::string("/memory/layerwise/") + field).c_str()) * count;
+    return layer_constant(field) * count / ds();
+  }
+  double layer_constant(const char* field) const {
+    return get((std::string("/memory/layerwise/") + field).c_str());
   }
   double whole_layer(const Instruction& i) const {
-    return bytes("activation_bytes_per_token", tokens(i)) / L();
+    return layer_per_token() * tokens(i) / ds();
   }
   // Activations of one layer of the stage from forward to backward, and its K and V kept apart.
   double stored(const Instruction& i, int p, int layer) const {
@@ -339,9 +364,9 @@ class NaiveChecker {
     }
     if (last(p)) {
       held += head_kept(i, p);
-      const double block = std::min(tokens(i), layer_bytes("head_block_tokens", 1.0));
+      const double block = std::min(tokens(i) / ds(), layer_constant("head_block_tokens"));
       most = std::max(most, held + layer_bytes("head_bytes_per_token", tokens(i)) +
-                                layer_bytes("head_block_bytes_per_token", block));
+                                layer_constant("head_block_bytes_per_token") * block);
     }
     if (evaluation()) {
       held = l(p) * bytes("kv_bytes_per_token", cut_tokens(i) - ending_sequence(i));
@@ -364,7 +389,7 @@ class NaiveChecker {
         if (!closes) held -= stored_kv(i, p, layer);
       }
       held += bytes("kv_grad_bytes_per_token", earlier) - bytes("kv_grad_bytes_per_token", own);
-      most = std::max(most, held + gradient + layer_bytes("backward_bytes", 1.0) +
+      most = std::max(most, held + gradient + layer_constant("backward_bytes") +
                                 layer_bytes("backward_bytes_per_token", tokens(i)));
       if (again && closes) held -= stored_kv(i, p, layer);
       held -= whole_layer(i);
@@ -382,6 +407,11 @@ class NaiveChecker {
     double devices = ds();
     if (profile_["memory"]["state"]["sharded_over"] == "all") {
       devices *= plan_.parallelism.stages * plan_.parallelism.data_parallel;
+    } else if (profile_["memory"]["state"]["sharded_over"] == "optimizer") {
+      // Each copy of the stage has its part of the optimizer's states, and all of the others.
+      const double share = profile_["memory"]["state"].value("optimizer_share", 0.0);
+      const double copies = ds() * plan_.parallelism.data_parallel;
+      devices = 1.0 / (1.0 - share + share / copies);
     } else if (const auto share = profile_["memory"]["state"].find("optimizer_share");
                share != profile_["memory"]["state"].end()) {
       // A replica holds the d-th part of the optimizer's states.

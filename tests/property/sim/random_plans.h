@@ -1,6 +1,7 @@
 // Random valid plans and machines: not good ones, but of every shape that a plan may have.
 #pragma once
 
+#include <array>
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -279,14 +280,17 @@ inline Json random_profile(Random& random, const RandomShape& shape) {
       {"embedding_bytes", number(0.0, 1e5)},
       {"head_bytes", number(0.0, 1e5)},
       {"constant_bytes", number(0.0, 1e4)},
-      {"sharded_over", pick(random, 0, 1) == 0 ? "all" : "sequence_parallel"}};
+      {"sharded_over", std::array{"all", "sequence_parallel", "optimizer"}[static_cast<std::size_t>(
+                           pick(random, 0, 2))]}};
+  if (pick(random, 0, 1) == 0)
+    json["memory"]["attended_bytes_per_token"] = number(0.0, 100.0);
   if (pick(random, 0, 1) == 0) json["memory"]["state"]["optimizer_share"] = number(0.0, 1.0);
   json["links"] = {{"p2p",
                     {{"seconds", number(0.0, 0.1)},
                      {"bytes_per_second", number(1e4, 1e6)},
                      {"bytes_per_token", number(0.0, 100.0)}}},
                    {"all_to_all", {{"2", number(1e4, 1e6)}, {"4", number(1e4, 1e6)}}},
-                   {"all_to_all_bytes_per_token", number(0.0, 10.0)},
+                   {"all_to_all_bytes_per_token", number(0.0, 100.0) * shape.layers},
                    {"all_gather", Json::object()},
                    {"reduce_scatter", Json::object()}};
   json["device"] = {{"memory_bytes", 1e9}};

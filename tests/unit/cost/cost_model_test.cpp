@@ -190,19 +190,69 @@ TEST(CostModel, BytesByHand) {
   EXPECT_DOUBLE_EQ(cost.state_bytes(kLast), (300.0 + 60.0) / 2 + 5.0);
 }
 
+// A group of two keeps attention's output twice; one key-value head of three more than its share,
+// with two query heads each, on the device that has two.
+TEST(ProfileOfGroup, CountsWhatAGroupKeepsBeyondOneDevice) {
+  Profile profile = small_profile();
+  profile.memory.attended_bytes_per_token = 12.0;
+  profile.remake[index_of(Keep::kAttention)] = RemakeCost{{}, 6.0};
+  profile.remake[index_of(Keep::kMlpInput)] = RemakeCost{{}, 50.0};
+  const double all = profile.memory.activation_bytes_per_token;
+  EXPECT_EQ(profile_of_group(profile, 4, 1).memory.activation_bytes_per_token, all);
+  const Profile even = profile_of_group(profile, 4, 2);  // no heads known
+  EXPECT_DOUBLE_EQ(even.memory.activation_bytes_per_token, all + 4 * 12.0);
+  EXPECT_DOUBLE_EQ(even.memory.kv_bytes_per_token, profile.memory.kv_bytes_per_token);
+  EXPECT_DOUBLE_EQ(even.kept_beside_input(Keep::kAttention), 6.0 + 12.0);
+  EXPECT_DOUBLE_EQ(even.kept_beside_input(Keep::kMlpInput), 50.0 + 12.0);
+  EXPECT_DOUBLE_EQ(even.kept_beside_input(Keep::kInput), 0.0);
+  profile.heads = {6, 3};
+  const Profile uneven = profile_of_group(profile, 4, 2);
+  const double kv = profile.memory.kv_bytes_per_token;
+  const double more = 2.0 * 2.0 / 3.0 - 1.0;
+  EXPECT_DOUBLE_EQ(uneven.memory.kv_bytes_per_token, kv * (1.0 + more));
+  EXPECT_DOUBLE_EQ(uneven.memory.kv_grad_bytes_per_token,
+                   profile.memory.kv_grad_bytes_per_token * (1.0 + more));
+  EXPECT_DOUBLE_EQ(uneven.memory.activation_bytes_per_token,
+                   all + 4 * (12.0 + 2.0 * 12.0 * more + kv * more));
+  EXPECT_DOUBLE_EQ(uneven.kept_beside_input(Keep::kAttention), 6.0 + 12.0 * (1.0 + more));
+  profile.heads = {4, 1};  // each of four devices has the one of keys and values
+  EXPECT_DOUBLE_EQ(profile_of_group(profile, 4, 4).memory.kv_bytes_per_token, 4.0 * kv);
+}
+
+TEST(ProfileOfGroup, LayersThatAreMadeAgainExchangeWhatTheyMake) {
+  Profile profile = small_profile();
+  profile.memory.kv_bytes_per_token = 20.0;               // K and V
+  profile.links.all_to_all_bytes_per_token = 4 * (60.0 + 20.0);  // q and o 30 each, k and v
+  EXPECT_DOUBLE_EQ(profile.exchanged_again(Keep::kInput, 4), 80.0);
+  EXPECT_DOUBLE_EQ(profile.exchanged_again(Keep::kAttention, 4), 50.0);
+  EXPECT_DOUBLE_EQ(profile.exchanged_again(Keep::kMlpInput, 4), 0.0);
+}
+
+TEST(StateShards, OfTheOptimizerAloneLeavesWeightsAndGradientsWhole) {
+  MemoryCost memory;
+  memory.state_optimizer_share = 0.5;
+  memory.state_sharding = StateSharding::kOptimizer;
+  EXPECT_DOUBLE_EQ(1.0 / state_shards(memory, {4, 2, 2}), 0.5 + 0.5 / 4);
+  EXPECT_DOUBLE_EQ(state_shards(memory, {4, 1, 1}), 1.0);
+  memory.state_sharding = StateSharding::kSequenceParallel;
+  EXPECT_DOUBLE_EQ(1.0 / state_shards(memory, {4, 2, 2}), (0.5 + 0.5 / 2) / 2);
+  EXPECT_DOUBLE_EQ(state_shards(memory, {4, 2, 1}), 2.0);
+}
+
 // small_profile() layer by layer. Of small_chunk() (5 tokens, 2 of them the tail of a cut sequence
 // of 6) on one device of two, a kept layer has 5 x 100 / 2 = 250 bytes, a recomputed one
 // 5 x 10 / 2 = 25 and K and V of 2 x 8 / 2 = 8, a message 5 x 16 / 2 = 40; the head leaves
-// 5 x 30 / 2 = 75. dK and dV of a layer: 16 / 2 = 8 a token.
+// 5 x 30 / 2 = 75. dK and dV of a layer: 16 / 2 = 8 a token. A layer's forward holds 5 x 40 / 2, its
+// backward 5 x 100 / 2 and 7.
 Profile layerwise_profile() {
   Profile profile = small_profile();
-  profile.memory.layerwise = LayerwiseMemory{.forward_bytes_per_token = 20.0,
-                                             .backward_bytes_per_token = 50.0,
+  profile.memory.layerwise = LayerwiseMemory{.forward_bytes_per_token = 40.0,
+                                             .backward_bytes_per_token = 100.0,
                                              .backward_bytes = 7.0,
-                                             .pending_bytes_per_token = 11.0,
-                                             .head_bytes_per_token = 3.0,
-                                             .head_block_tokens = 4.0,
-                                             .head_block_bytes_per_token = 9.0};
+                                             .pending_bytes_per_token = 22.0,
+                                             .head_bytes_per_token = 6.0,
+                                             .head_block_tokens = 2.0,
+                                             .head_block_bytes_per_token = 18.0};
   return profile;
 }
 
@@ -221,28 +271,28 @@ TEST(LayerwiseMemory, ForwardByHand) {
   const CostModel cost(profile, {2, 2, 1}, kSmallStages);
   const ChunkShape chunk = small_chunk();
   EXPECT_TRUE(cost.layerwise());
-  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, {}), 5 * 20.0);
+  EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, {}), 5 * 40.0 / 2);
   // Its one layer recomputed: while it runs all 250 are there of which 25 and 8 stay.
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, inputs(1)), 100.0 + 250.0 - 25.0 - 8.0);
-  // The head: 3 x 5 + 9 x 4; the layers' 100 exceed it less the 75 that the head is yet to leave.
+  // The head: 6 x 5 / 2 + 18 x 2; the layers' 100 exceed it less the 75 that the head is yet to leave.
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, {}), 51.0);
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, inputs(2)), 51.0)
       << "a kept layer runs last";
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, inputs(3)), 100.0 + 217.0 - 75.0);
-  profile.memory.layerwise->forward_bytes_per_token = 100.0;
+  profile.memory.layerwise->forward_bytes_per_token = 200.0;
   const CostModel large(profile, {2, 2, 1}, kSmallStages);
   EXPECT_DOUBLE_EQ(large.forward_temporary(kLast, chunk, {}), 500.0 - 75.0);
   profile.memory.layerwise->head_block_tokens = 1000.0;
-  profile.memory.layerwise->head_block_bytes_per_token = 90.0;
+  profile.memory.layerwise->head_block_bytes_per_token = 180.0;
   const CostModel block(profile, {2, 2, 1}, kSmallStages);
-  EXPECT_DOUBLE_EQ(block.forward_temporary(kLast, chunk, {}), 15.0 + 90.0 * 5)
-      << "a block has no more tokens than the chunk";
+  EXPECT_DOUBLE_EQ(block.forward_temporary(kLast, chunk, {}), 15.0 + 180.0 * 5 / 2)
+      << "a block has no more tokens than the device has of the chunk";
 }
 
 TEST(LayerwiseMemory, BackwardByHand) {
   const CostModel cost(layerwise_profile(), {2, 2, 1}, kSmallStages);
   const ChunkShape chunk = small_chunk();
-  // A layer's backward 5 x 50 + 7 and the gradient that came in, 40; the tail opens accumulators of
+  // A layer's backward 250 + 7 and the gradient that came in, 40; the tail opens accumulators of
   // the 4 tokens before it, 32.
   EXPECT_DOUBLE_EQ(cost.backward_temporary(kFirst, chunk, {}), 257.0 + 40.0 + 32.0);
   // The head's gradient is kept since the forward. Later layers have 250 - 32 less a layer.
@@ -285,7 +335,7 @@ TEST(LayerwiseMemory, RecomputationAroundAttentionByHand) {
   EXPECT_LT(around, whole);
   EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, again(3, 1)), 2 * whole + around);
   EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, inputs(3)), 3 * whole);
-  // Half a second a token and two a chunk, of all layers; the same all-to-all as a forward's.
+  // Half a second a token and two a chunk, of all layers; of an all-to-all queries, keys and values.
   Profile none = profile;
   none.remake[index_of(Keep::kAttention)]->cost = {};
   const Seconds all_to_all =
@@ -404,7 +454,7 @@ TEST(CostModel, PaceStretchesComputeOfItsStage) {
 
 TEST(CostModel, StatesShardedOverAllDevices) {
   Profile profile = small_profile();
-  profile.memory.state_sharded_over_all = true;
+  profile.memory.state_sharding = StateSharding::kAll;
   const CostModel cost(profile, {2, 2, 3}, kSmallStages);
   EXPECT_DOUBLE_EQ(cost.state_bytes(kFirst), (100.0 + 40.0) / 12 + 5.0);
 }
@@ -420,7 +470,7 @@ TEST(CostModel, ReplicasShareOutTheOptimizersStatesAlone) {
   profile.memory.state_optimizer_share = 0.5;
   EXPECT_DOUBLE_EQ(first_stage(1), whole + 5.0);
   EXPECT_DOUBLE_EQ(first_stage(4), 0.5 * whole + 0.5 * whole / 4.0 + 5.0);
-  profile.memory.state_sharded_over_all = true;
+  profile.memory.state_sharding = StateSharding::kAll;
   EXPECT_DOUBLE_EQ(first_stage(4), whole / 2.0 / 4.0 + 5.0);
 }
 

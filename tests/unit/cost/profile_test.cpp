@@ -49,13 +49,13 @@ TEST(Profile, ReadsEveryFieldOfTheDocument) {
   EXPECT_DOUBLE_EQ(p.memory.activation_bytes_per_token, 4653056);
   EXPECT_DOUBLE_EQ(p.memory.kv_grad_bytes_per_token, 16384);
   EXPECT_DOUBLE_EQ(p.memory.state_bytes_per_layer, 3238002688.0);
-  EXPECT_FALSE(p.memory.state_sharded_over_all);
+  EXPECT_EQ(p.memory.state_sharding, StateSharding::kSequenceParallel);
   EXPECT_EQ(p.links.all_to_all.size(), 5u);
   EXPECT_DOUBLE_EQ(p.links.all_to_all.at(8), 228571428571.42856);
   EXPECT_EQ(p.links.all_gather.size(), 10u);
   EXPECT_DOUBLE_EQ(p.device_memory_bytes, 73600000000);
   EXPECT_LT(p.backward_weight_seconds_per_token, 0.0) << "absent";
-  EXPECT_TRUE(read_profile(profile_path("gpt-6.7b-a100-40gb.json")).memory.state_sharded_over_all);
+  EXPECT_EQ(read_profile(profile_path("gpt-6.7b-a100-40gb.json")).memory.state_sharding, StateSharding::kAll);
 }
 
 TEST(Profile, MaySayItsModel) {

@@ -164,7 +164,8 @@ TEST(StepOverhead, KnowsItsBandwidths) {
     Profile profile = profile_of(2);
     profile.links.reduce_scatter.erase(missing);
     for (const bool all : {false, true}) {
-      profile.memory.state_sharded_over_all = all;
+      profile.memory.state_sharding =
+          all ? StateSharding::kAll : StateSharding::kSequenceParallel;
       for (const int stages : {1, 2}) {
         for (const int group : {1, 2, 4, 8}) {
           for (const int replicas : {1, 2}) {
@@ -216,7 +217,7 @@ TEST(StepOverhead, UnevenHeadsLengthenAttentionAlone) {
 
 TEST(StepOverhead, StatesShardedOverAllDevicesAreGatheredByAll) {
   Profile all = profile_of(1);
-  all.memory.state_sharded_over_all = true;
+  all.memory.state_sharding = StateSharding::kAll;
   const Plan plan = plan_of({.sequence_parallel = 4, .data_parallel = 2}, 4);  // F 1 s, B 2 s
   const StepOverhead found = overhead(all, plan);
   EXPECT_EQ(found.reduction, 0.0);
