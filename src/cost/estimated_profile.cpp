@@ -17,6 +17,7 @@ constexpr double kSliceCallSeconds = 1e-5;
 // Handing a tensor over within one machine.
 constexpr double kLinkSeconds = 3e-5;
 constexpr double kLinkBytesPerSecond = 5e9;
+constexpr int kMostShards = 64;  // of a stage, on one machine
 // The head's block of logits, at most.
 constexpr double kHeadBlockTokens = 1024.0;
 constexpr double kHeadBlockBytes = 64.0 * 1024 * 1024;
@@ -187,6 +188,8 @@ Profile estimated_profile(const ModelSpec& model, Dtype dtype, double flops_per_
       std::min(kHeadBlockBytes, 2.0 * kHeadBlockTokens * static_cast<double>(model.vocab_size) *
                                     row_of(dtype).bytes.accumulator);
   profile.links.p2p_bytes_per_second = kLinkBytesPerSecond;
+  for (int degree = 2; degree <= kMostShards; ++degree)  // its own part stays where it is
+    profile.links.all_to_all[degree] = kLinkBytesPerSecond * degree / (degree - 1.0);
   return profile;
 }
 

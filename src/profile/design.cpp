@@ -139,11 +139,12 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
 }
 
 Plan design_plan(const std::vector<const DesignGroup*>& groups,
-                 const std::vector<LayerRange>& stages, Keep level, int replicas) {
+                 const std::vector<LayerRange>& stages, Keep level, int replicas, int shards) {
   Plan plan;
   plan.planner.name = "profile";
   plan.parallelism.stages = static_cast<int>(stages.size());
   plan.parallelism.data_parallel = replicas;
+  plan.parallelism.sequence_parallel = shards;
   plan.stages = stages;
   Replica replica;
   Pipeline pipeline;

@@ -28,6 +28,6 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
 // are in flight. Every replica has groups of its own, all alike.
 Plan design_plan(const std::vector<const DesignGroup*>& groups,
                  const std::vector<LayerRange>& stages, Keep level = Keep::kInput,
-                 int replicas = 1);
+                 int replicas = 1, int shards = 1);
 
 }  // namespace infinipipe

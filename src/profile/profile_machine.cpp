@@ -16,6 +16,7 @@
 #include "infinipipe/core/validate.h"
 #include "profile/design.h"
 #include "profile/fit.h"
+#include "profile/group_samples.h"
 #include "profile/link_fit.h"
 #include "profile/samples.h"
 #include "runtime/engine.h"
@@ -71,11 +72,13 @@ class Measurement final {
 
  private:
   Plan plan_of(const std::vector<const DesignGroup*>& groups, Keep level = Keep::kInput) const {
-    return design_plan(groups, options_.engine.stages, level, options_.engine.replicas);
+    return design_plan(groups, options_.engine.stages, level, options_.engine.replicas,
+                       options_.engine.shards);
   }
 
   Parallelism parallelism() const {
     return {.stages = static_cast<int>(options_.engine.stages.size()),
+            .sequence_parallel = options_.engine.shards,
             .data_parallel = options_.engine.replicas};
   }
 
@@ -248,9 +251,14 @@ class Measurement final {
     const LinkSpeed link = fit_link(latencies_, options_.engine.ranks != nullptr);
     profile.links.p2p_seconds = link.seconds;
     profile.links.p2p_bytes_per_second = link.bytes_per_second;
-    profile.device_memory_bytes = machine_bytes_per_stage(
-        static_cast<int>(options_.engine.stages.size()) * options_.engine.replicas,
-        options_.engine.device, facts_of(options_.engine.ranks));
+    profile.device_memory_bytes =
+        machine_bytes_per_stage(options_.engine.layout().size(), options_.engine.device,
+                                facts_of(options_.engine.ranks));
+    const int degree = options_.engine.shards;
+    profile.links.all_to_all.clear();
+    if (degree > 1)
+      profile.links.all_to_all[degree] =
+          exchange_rate(samples, options_.engine.stages, profile, degree);
     profile.step_seconds = quantile(updates_, 0.5);
     profile.memory.workspace_bytes = workspace_;
     profile.memory.state_constant_bytes = 0.0;
@@ -261,8 +269,11 @@ class Measurement final {
     }
     profile.memory.layerwise =
         LayerwiseMemory{.pending_bytes_per_token = bytes_of(layer_pending(options_.engine.model))};
-    fit_times(samples, options_.engine.stages, down_projection_share(options_.engine.model),
-              profile);
+    const std::vector<InstructionSample> own =
+        of_one_device(samples, options_.engine.stages, profile, degree);
+    fit_times(own, options_.engine.stages, down_projection_share(options_.engine.model), profile);
+    // A slice is a call of attention on each device of a group, which the profile divides.
+    for (DirectionCost* cost : directions(profile)) cost->seconds_per_slice *= degree;
     for (std::size_t i = 0; i < kRemadeLevels; ++i) {
       if (!profile.remake[i]) continue;
       profile.remake[i]->kept_bytes_per_token =
@@ -270,8 +281,18 @@ class Measurement final {
     }
     const EngineOptions& engine = options_.engine;
     const bool device = engine.path ? engine.path->device : engine.device != Device::kCpu;
-    fit_temporaries(samples, engine.stages, device, profile);
+    Profile group =
+        profile_of_group(profile, static_cast<double>(engine.model.num_hidden_layers), degree);
+    fit_temporaries(own, engine.stages, device, group);
+    profile.memory.layerwise = group.memory.layerwise;
     return profile;
+  }
+
+  static std::vector<DirectionCost*> directions(Profile& profile) {
+    std::vector<DirectionCost*> all = {&profile.forward, &profile.backward};
+    for (auto& remake : profile.remake)
+      if (remake) all.push_back(&remake->cost);
+    return all;
   }
 
   double bytes_of(const TokenNumbers& numbers) const {
@@ -301,6 +322,7 @@ class Measurement final {
     raw["fit"] = std::move(fit);
     raw["measured_with"] = {{"threads_per_stage", options_.engine.threads_per_stage},
                             {"replicas", options_.engine.replicas},
+                            {"shards", options_.engine.shards},
                             {"processes", options_.engine.ranks != nullptr},
                             {"code", options_.code}};
     result.profile = profile_from_json(raw, "profile");

@@ -39,6 +39,7 @@ std::vector<InstructionSample> samples_of(const Plan& plan, const Trace& trace, 
     sample.keeping = chunk.kept_on(event.stage);
     sample.recompute_seconds = event.recompute;
     sample.seconds = event.end - event.begin - event.recompute;
+    sample.exchange_seconds = event.exchange;
     sample.temporary =
         trace.memory[2 * i].bytes[static_cast<std::size_t>(MemoryPurpose::kWorkspace)];
     sample.waited = trace.memory[2 * i].bytes[static_cast<std::size_t>(MemoryPurpose::kTransfers)];
@@ -72,6 +73,7 @@ std::vector<InstructionSample> medians(const std::vector<std::vector<Instruction
     };
     sample.seconds = median(all_seconds[{sample.chunk, sample.stage.value(), sample.op}]);
     sample.recompute_seconds = middle(&InstructionSample::recompute_seconds);
+    sample.exchange_seconds = std::min(sample.seconds, middle(&InstructionSample::exchange_seconds));
     Bytes most = sample.temporary + sample.waited;
     for (const InstructionSample* each : list) {
       sample.temporary = std::max(sample.temporary, each->temporary);

@@ -19,6 +19,7 @@ struct InstructionSample {
   Keeping keeping;                  // of one level, whatever runs again
   Seconds seconds = 0.0;            // whole instruction, recomputation left out
   Seconds recompute_seconds = 0.0;  // of the layers that run again
+  Seconds exchange_seconds = 0.0;   // part of `seconds`: between shards
   // Messages that waited when it began. If the neighbour took them before this instruction's peak,
   // `temporary` is too small by as much.
   Bytes waited = 0.0;

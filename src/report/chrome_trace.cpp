@@ -149,6 +149,7 @@ void write_event(const TraceEvent& event, const Rows& rows, const Plan* plan,
           {"stage", event.stage.value()},
           {"ready_us", microseconds(event.ready)},
           {"recompute_us", microseconds(event.recompute)}};
+  if (event.exchange > 0.0) args["exchange_us"] = microseconds(event.exchange);
   if (const Chunk* chunk = find_chunk(plan, event.replica, event.instruction)) {
     args["kind"] = to_string(chunk->kind);
     args["tokens"] = chunk->tokens();
@@ -259,6 +260,7 @@ void read_event(const JsonView& record, const Place& place, Trace& trace) {
   event.end = event.begin + record.at("dur").number(0.0) / kMicroseconds;
   event.ready = args.number_or("ready_us", event.begin * kMicroseconds) / kMicroseconds;
   event.recompute = args.number_or("recompute_us", 0.0) / kMicroseconds;
+  event.exchange = args.number_or("exchange_us", 0.0) / kMicroseconds;
   trace.events.push_back(event);
 }
 

@@ -217,6 +217,7 @@ void StageExecutor::interpret(Step& step) {
   }
   post_receives(step, 0);
   model_->take_recompute_seconds();
+  model_->take_exchange_seconds();
   model_->take_part_times();
   model_->take_not_finite();
   TimePoint free = Clock::now();
@@ -265,6 +266,7 @@ void StageExecutor::record(Step& step, const Instruction& instruction, TimePoint
   event.begin = seconds(begin - step.origin);
   event.end = seconds(end - step.origin);
   event.recompute = model_->take_recompute_seconds();
+  event.exchange = model_->take_exchange_seconds();
 }
 
 // Announces receives until kReceivedAhead are open. `from`: how many messages have come.
@@ -594,6 +596,7 @@ at::Tensor StageExecutor::logits(const std::vector<std::int64_t>& tokens, Tokens
 void StageExecutor::recover() {
   store_.clear();
   model_->take_recompute_seconds();
+  model_->take_exchange_seconds();
   model_->take_part_times();
   comm_->recover();
 }

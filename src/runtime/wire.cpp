@@ -112,7 +112,9 @@ void visit_event(Event& event, const Visit& visit) {
   visit(event.replica);
   visit(event.stage);
   visit_instruction(event.instruction, visit);
-  for (auto* seconds : {&event.ready, &event.begin, &event.end, &event.recompute}) visit(*seconds);
+  for (auto* seconds :
+       {&event.ready, &event.begin, &event.end, &event.recompute, &event.exchange})
+    visit(*seconds);
 }
 template <class Transfer, class Visit>
 void visit_transfer(Transfer& transfer, const Visit& visit) {

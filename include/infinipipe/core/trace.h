@@ -36,6 +36,9 @@ struct TraceEvent {
   Seconds begin = 0.0;
   Seconds end = 0.0;
   Seconds recompute = 0.0;  // part of end - begin
+  // Another part of it: exchanges between the shards of a stage, with waiting for them, but for
+  // those within `recompute`. Measured steps alone have it.
+  Seconds exchange = 0.0;
 };
 
 // A message on a link: forward activations down, input gradients up.

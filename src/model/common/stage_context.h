@@ -60,15 +60,34 @@ class PartTimer final {
   double begin_ = 0.0;
 };
 
+// The same for exchanges between shards, which a stopwatch adds up besides.
+class ExchangeTimer final {
+ public:
+  ExchangeTimer(PartTimes* times, Stopwatch* watch, const at::Device& device)
+      : part_(times, &PartTimes::exchange, device), watch_(watch) {
+    if (watch_ != nullptr) watch_->start();
+  }
+  ~ExchangeTimer() {
+    if (watch_ != nullptr) watch_->stop();
+  }
+  ExchangeTimer(const ExchangeTimer&) = delete;
+  ExchangeTimer& operator=(const ExchangeTimer&) = delete;
+
+ private:
+  PartTimer part_;
+  Stopwatch* watch_;
+};
+
 struct StageContext {
   ComputePath path;
   PartTimes* times = nullptr;  // null: nothing is timed
   at::Device device = at::kCPU;
+  Stopwatch* exchanges = nullptr;  // null: not those of what runs now
 
   PartTimer matmul() const { return {times, &PartTimes::matmul, device}; }
   PartTimer attention() const { return {times, &PartTimes::attention, device}; }
   PartTimer elementwise() const { return {times, &PartTimes::elementwise, device}; }
-  PartTimer exchange() const { return {times, &PartTimes::exchange, device}; }
+  ExchangeTimer exchange() const { return {times, exchanges, device}; }
   PartTimer head() const { return {times, &PartTimes::head, device}; }
 };
 

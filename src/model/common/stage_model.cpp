@@ -70,13 +70,16 @@ struct StageModel::Impl {
   std::unique_ptr<Head> head;
   at::Tensor rope_table;
   Stopwatch recomputing;
+  Stopwatch exchanging;
   std::string not_finite;  // the first that was seen
 
-  explicit Impl(const Options& given) : options(given), recomputing(given.device) {
+  explicit Impl(const Options& given)
+      : options(given), recomputing(given.device), exchanging(given.device) {
     check(options);
     context.path = options.path ? *options.path : ComputePath::of(options.device);
     context.times = options.time_parts ? &times : nullptr;
     context.device = options.device;
+    context.exchanges = &exchanging;
     ParameterMaker make(options, parameters);
     if (options.embedding) make.embedding();
     for (int i = options.layers.begin; i < options.layers.end; ++i)
@@ -199,9 +202,11 @@ at::Tensor StageModel::Impl::embed(const at::Tensor& ids) {
 void StageModel::Impl::recompute(ChunkState& state, int layer, const LayerChunk& shared,
                                  KvStore& store) {
   recomputing.start();
+  context.exchanges = nullptr;
   LayerPass& pass = *state.layers[static_cast<std::size_t>(layer)];
   pass.remake(state.chunk.keeping.of_layer(layer), shared,
               forward_slices(state.chunk, layer, store));
+  context.exchanges = &exchanging;
   recomputing.stop();
 }
 
@@ -310,6 +315,7 @@ at::Tensor StageModel::backward(std::unique_ptr<ChunkState> state, const at::Ten
 }
 
 double StageModel::take_recompute_seconds() { return impl_->recomputing.take_seconds(); }
+double StageModel::take_exchange_seconds() { return impl_->exchanging.take_seconds(); }
 
 std::string StageModel::take_not_finite() { return std::exchange(impl_->not_finite, {}); }
 

@@ -163,6 +163,8 @@ class StageModel final {
 
   // Time spent since the last call in recomputing, seconds.
   double take_recompute_seconds();
+  // The same of exchanges between shards, without those of layers that were recomputed.
+  double take_exchange_seconds();
   PartTimes take_part_times();
 
   // The first tensor with a value that is not finite since the last call ("layer 3: its output");

@@ -27,9 +27,11 @@ constexpr int kStages = 2;
 struct Way {
   Dtype dtype;
   bool device;  // a GPU's path, on the processor's tensors
+  int shards = 1;
 };
 void PrintTo(const Way& way, std::ostream* out) {
   *out << to_string(way.dtype) << (way.device ? "_on_a_gpus_path" : "");
+  if (way.shards > 1) *out << "_of_" << way.shards << "_shards";
 }
 
 ProfileOptions measured_model(const Way& way) {
@@ -43,6 +45,7 @@ ProfileOptions measured_model(const Way& way) {
   options.engine.model.num_key_value_heads = 1;
   options.engine.dtype = way.dtype;
   options.engine.stages = {{0, 2}, {2, 4}};
+  options.engine.shards = way.shards;
   options.engine.longest = way.device ? 2048 : 4096;  // that path is slower there
   options.groups = 12;
   return options;
@@ -67,9 +70,12 @@ Profile timeless_profile(const ProfileOptions& options) {
   return profile;
 }
 
-// Lets stages begin their instructions in a trace's order, one after the other.
+// Lets stages begin their instructions in a trace's order, one after the other; all shards of a
+// stage at once.
 class Turns final {
  public:
+  explicit Turns(int shards) : shards_(static_cast<std::size_t>(shards)) {}
+
   void start(const Trace& predicted) {
     std::vector<const TraceEvent*> order;
     for (const TraceEvent& event : predicted.events) order.push_back(&event);
@@ -85,8 +91,10 @@ class Turns final {
   void wait(StageId stage) {
     std::unique_lock lock(mutex_);
     const std::size_t p = stage.index();
-    const std::size_t mine = turns_[p].at(done_[p]++);
+    const std::size_t mine = turns_[p].at(done_[p]++ / shards_);
     changed_.wait(lock, [&] { return next_ == mine; });
+    if (++begun_ < shards_) return;
+    begun_ = 0;
     ++next_;
     changed_.notify_all();
   }
@@ -96,6 +104,8 @@ class Turns final {
   std::condition_variable changed_;
   std::vector<std::vector<std::size_t>> turns_;  // of each stage's instructions
   std::vector<std::size_t> done_;
+  std::size_t shards_;
+  std::size_t begun_ = 0;  // of those whose turn it is
   std::size_t next_ = 0;
 };
 
@@ -116,7 +126,7 @@ class MemoryByPurpose : public ::testing::TestWithParam<Way> {
     context.profile = profile;
     context.layers = 4;
     context.layers_per_stage = {2, 2};
-    context.parallelism.stages = kStages;
+    context.parallelism = {kStages, GetParam().shards, 1};
     context.bytes_per_stage = budget;
     return make_planner(context, std::make_shared<SimulatorEvaluator>(budget))->plan(request);
   }
@@ -128,14 +138,16 @@ class MemoryByPurpose : public ::testing::TestWithParam<Way> {
 TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
   const ProfileOptions options = measured_model(GetParam());
   const Profile profile = timeless_profile(options);
-  Turns turns;
+  Turns turns(GetParam().shards);
   EngineOptions engine_options = options.engine;
   engine_options.before_instruction = [&turns](int, StageId stage, const Instruction&) {
     turns.wait(stage);
   };
   Engine engine(engine_options);
-  const CostModel cost(profile, {.stages = kStages}, options.engine.stages);
+  const CostModel cost(profile, {kStages, GetParam().shards, 1}, options.engine.stages);
   constexpr double kBound = 0.03;
+  // Some shards of a chunk have a token more than others, which the model does not count.
+  const double uneven = GetParam().shards > 1 ? 1.001 : 1.0;
   // On a GPU's path attention joins the pieces of a context: a slice that has one holds more than
   // another, so that what the model says of workspace is too much for most.
   const double purpose_bound = GetParam().device ? 0.06 : kBound;
@@ -184,7 +196,7 @@ TEST_P(MemoryByPurpose, IsWhatTheMeterSays) {
     const Bytes message = cost.message_bytes(largest);
     ASSERT_EQ(compared.stage_memory_error.size(), std::size_t{kStages});
     for (std::size_t p = 0; p < kStages; ++p) {
-      EXPECT_LE(result.peak_bytes[p], budget);
+      EXPECT_LE(result.peak_bytes[p], budget * uneven);
       EXPECT_GE(compared.stage_memory_error[p], -kBound);
       EXPECT_LE(compared.stage_memory_error[p], kBound + message / result.peak_bytes[p]);
       worst_peak = std::max(worst_peak, std::abs(compared.stage_memory_error[p]));
@@ -215,7 +227,7 @@ TEST_P(MemoryByPurpose, ReplicasHoldTheStatesThatTheModelSays) {
     context.profile = profile;
     context.layers = 4;
     context.layers_per_stage = {2, 2};
-    context.parallelism = {kStages, 1, replicas};
+    context.parallelism = {kStages, GetParam().shards, replicas};
     PlanRequest request;
     request.sequences = {50, 40, 30, 20, 10};
     const Plan plan =
@@ -248,7 +260,10 @@ TEST_P(MemoryByPurpose, ReplicasHoldTheStatesThatTheModelSays) {
 // ATen's bfloat16 on the processor is slow: a soak alone measures a GPU's path with it.
 std::vector<Way> ways() {
   std::vector<Way> all = {
-      {Dtype::kFloat32, false}, {Dtype::kBfloat16, false}, {Dtype::kFloat32, true}};
+      {Dtype::kFloat32, false},
+      {Dtype::kBfloat16, false},
+      {Dtype::kFloat32, true},
+      {Dtype::kFloat32, false, 2}};
   if (testing::soak()) all.push_back({Dtype::kBfloat16, true});
   return all;
 }
