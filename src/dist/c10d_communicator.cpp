@@ -249,9 +249,12 @@ std::vector<at::Tensor> C10dCommunicator::Members::exchange(std::vector<at::Tens
     if (counts[index(from)] > 0)
       receipts[index(from)] = transfers.post(peer(from), came[index(from)]);
   }
+  std::vector<Transfers::Receipt> sent(give.size());
   for (int to = 0; to < size(); ++to) {
-    const at::Tensor& part = give[index(to)];
-    if (to != own_ && part.numel() > 0) transfers.send(peer(to), comm_.to_engine(part));
+    at::Tensor& part = give[index(to)];
+    if (to == own_ || part.numel() == 0) continue;
+    part = comm_.to_engine(part);  // held until it is sent
+    sent[index(to)] = transfers.start_send(peer(to), part);
   }
   if (group) {
     if (const auto all = group->endCoalescing()) transfers.wait(all, peer(own_));
@@ -261,6 +264,9 @@ std::vector<at::Tensor> C10dCommunicator::Members::exchange(std::vector<at::Tens
     if (!group && receipts[index(from)]) transfers.wait(receipts[index(from)], peer(from));
     came[index(from)] = came[index(from)].to(device);
   }
+  // All have posted what they receive by now.
+  for (int to = 0; to < size(); ++to)
+    if (!group && sent[index(to)]) transfers.wait(sent[index(to)], peer(to));
   came[index(own_)] = std::move(give[index(own_)]);
   return came;
 }

@@ -49,13 +49,17 @@ void Transfers::check_connections() {
   if (lost_) throw LostConnection(lost_->rank, who_(lost_->rank), lost_->reason);
 }
 
-void Transfers::send(const Peer& to, const at::Tensor& tensor) {
+Transfers::Receipt Transfers::start_send(const Peer& to, const at::Tensor& tensor) {
   {
     const std::lock_guard lock(mutex_);
     check_connections();
   }
   std::vector<at::Tensor> tensors = {tensor};
-  Receipt work = on_engine(to.rank, [&] { return to.group->send(tensors, to.member, kTag); });
+  return on_engine(to.rank, [&] { return to.group->send(tensors, to.member, kTag); });
+}
+
+void Transfers::send(const Peer& to, const at::Tensor& tensor) {
+  Receipt work = start_send(to, tensor);
   if (holds_tensors(*to.group)) return;
   {
     const std::lock_guard lock(mutex_);

@@ -45,11 +45,14 @@ class Transfers final {
   // Returns at once. Tensors to one member of a group arrive in order. `tensor` is contiguous and
   // must not change any more.
   void send(const Peer& to, const at::Tensor& tensor);
+  // The same for who waits for it, and holds the tensor until then: one that is sent after a
+  // message that nobody takes yet would otherwise be held as long as that.
+  Receipt start_send(const Peer& to, const at::Tensor& tensor);
   // The next tensor from `from` goes into `buffer`, which is contiguous and of the same size.
   Receipt post(const Peer& from, const at::Tensor& buffer);
-  // Sleeps until it is there.
+  // Sleeps until it is there, or has been sent.
   void wait(const Receipt& receipt, const Peer& from);
-  // All three throw LostConnection, also if it was an earlier send that failed.
+  // All four throw LostConnection, also if it was an earlier send that failed.
 
   // Any thread: makes who waits look at the failure.
   void interrupt();
