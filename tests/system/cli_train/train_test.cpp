@@ -366,7 +366,8 @@ TEST_F(TrainCommand, BadInputIsOneLine) {
          "expected 0 to 99; build the data with the model's tokenizer, or set model.vocab_size");
   refuse({"--training.stepz", "3"}, 2, "did you mean --training.steps?");
   refuse({"--runtime.communicator", "nccl"}, 2, "runtime.communicator: found nccl");
-  refuse({"--parallelism.sequence_parallel", "2"}, 2, "parallelism.sequence_parallel");
+  refuse({"--parallelism.sequence_parallel", "64"}, 2,
+         "parallelism.sequence_parallel: 64 devices cannot share");
   refuse({"--memory.bytes_per_stage", "1000"}, 1, "needs");
   write("config.toml", "[training]\nstepz = 1\n");
   refuse({"--config", "config.toml"}, 2,

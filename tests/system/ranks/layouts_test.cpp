@@ -21,6 +21,7 @@ class LayoutsTest : public TrainingTest {
     for (int p = 0; p < layout.stages; ++p)
       options.stages.push_back({p * 4 / layout.stages, (p + 1) * 4 / layout.stages});
     options.replicas = layout.replicas;
+    options.shards = layout.shards;
     return options;
   }
   // Returns the checkpoint's folder.
@@ -43,7 +44,8 @@ class LayoutsTest : public TrainingTest {
 };
 
 TEST_F(LayoutsTest, LoadEachOthersCheckpointsByteForByte) {
-  const std::vector<RankLayout> layouts = {{2, 1}, {4, 1}, {2, 2}, {1, 4}};
+  const std::vector<RankLayout> layouts = {{2, 1},    {4, 1},    {2, 2},   {1, 4},
+                                           {2, 1, 2}, {1, 2, 2}, {1, 1, 2}};
   for (const bool tied : {false, true}) {
     const std::string kind = tied ? "tied-" : "plain-";
     std::string alone;

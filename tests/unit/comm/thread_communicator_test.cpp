@@ -378,6 +378,23 @@ TEST(CheckedCommunicator, SeesPartsOfAnotherSize) {
   other.join();
 }
 
+// Shards of a stage are neighbours; its copies are all of them, replica by replica.
+TEST(RankLayout, KnowsShardsAndCopies) {
+  const RankLayout layout{3, 2, 4};
+  EXPECT_EQ(layout.size(), 24);
+  for (int rank = 0; rank < layout.size(); ++rank)
+    EXPECT_EQ(layout.rank(layout.replica(rank), layout.stage(rank), layout.shard(rank)), rank);
+  EXPECT_EQ(layout.rank(1, StageId(2), 3), 23);
+  EXPECT_EQ(layout.copies(), 8);
+  EXPECT_EQ(layout.copies_of(StageId(1)), (std::vector<int>{4, 5, 6, 7, 16, 17, 18, 19}));
+  EXPECT_EQ(layout.copy(18), 6);
+  EXPECT_EQ(layout.shards_beside(18, 2), (std::vector<int>{18, 19}));
+  EXPECT_EQ(layout.shards_beside(17, 4), (std::vector<int>{16, 17, 18, 19}));
+  EXPECT_EQ(layout.shards_beside(17, 1), (std::vector<int>{17}));
+  EXPECT_EQ(layout.name(18), "replica 1, stage 1, shard 2");
+  EXPECT_EQ((RankLayout{3, 1, 2}.name(5)), "stage 2, shard 1");
+}
+
 TEST(RankLayout, CountsStagesFirstAndNamesReplicasOnlyWhereThereAreSeveral) {
   const RankLayout layout{3, 2};
   EXPECT_EQ(layout.size(), 6);

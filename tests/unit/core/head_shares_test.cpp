@@ -51,6 +51,16 @@ TEST(HeadShares, AreThoseOfDealingOneByOne) {
           continue;
         }
         ASSERT_EQ(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}), heads.query);
+        std::int64_t next = 0;
+        for (int rank = 0; rank < degree; ++rank) {
+          const HeadShare share = head_share(heads, rank, degree);
+          ASSERT_EQ(share.query, counts[static_cast<std::size_t>(rank)]);
+          ASSERT_EQ(share.query_begin, next);
+          next += share.query;
+          // Its query heads are all served by its heads of keys and values.
+          ASSERT_EQ(share.query_begin / group, share.key_value_begin);
+          ASSERT_EQ((next - 1) / group, share.key_value_begin + share.key_value - 1);
+        }
         const auto [least, most] = std::minmax_element(counts.begin(), counts.end());
         EXPECT_DOUBLE_EQ(head_imbalance(heads, degree),
                          static_cast<double>(*most) * degree / static_cast<double>(heads.query));

@@ -45,14 +45,15 @@ TEST(EngineOptions, RefuseACommunicatorThatIsNotThere) {
   }
 }
 
-TEST(EngineOptions, RefuseLayoutsThatOnlyPlanningKnows) {
+TEST(EngineOptions, RefuseShardsThatCannotShareTheHeads) {
   TrainConfig config;
-  config.parallelism.sequence_parallel = 4;
+  config.parallelism.sequence_parallel = 8;
   try {
     make_engine_options(config, {{0, 4}}, nullptr);
     FAIL() << "accepted";
   } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("parallelism.sequence_parallel: found 4, expected 1"));
+    EXPECT_THAT(error.what(), HasSubstr("parallelism.sequence_parallel: 8 devices cannot share 4 attention heads, "
+                          "expected one of 1 to 4"));
   }
 }
 
