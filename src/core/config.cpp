@@ -362,7 +362,7 @@ void add_training(Table& t) {
 void add_planning(Table& t) {
   t.integer("parallelism.stages", "pipeline stages", INFINIPIPE_FIELD(parallelism.stages));
   t.integer("parallelism.sequence_parallel",
-            "devices that share every stage's tokens; train runs 1",
+            "devices of a stage, which share each chunk's tokens and heads",
             INFINIPIPE_FIELD(parallelism.sequence_parallel));
   t.integer("parallelism.data_parallel", "replicas of the pipeline, each with a share of the batch",
             INFINIPIPE_FIELD(parallelism.data_parallel));
