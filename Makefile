@@ -82,6 +82,8 @@ soak: tests  ## property tests and faults at full size (hours; PRESET=plan-only:
 	@for test in build/$(PRESET)/tests/property_*_test; do INFINIPIPE_SOAK=1 nice $$test || exit 1; done
 	@test ! -e build/$(PRESET)/tests/libfault_shim.so || \
 	  INFINIPIPE_SOAK=1 nice python3 tests/fault/run.py build/$(PRESET) build/$(PRESET)/tests/fault
+	@test $(PRESET) = plan-only || nice examples/sequence_parallel/whole_job.sh $(BINARY) \
+	  build/$(PRESET)/tests/sequence_parallel processes
 
 plan-only:  ## the planning half and its tests alone, without LibTorch
 	$(TIMED) set-up tools/setup.sh plan-only

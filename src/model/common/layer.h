@@ -20,7 +20,7 @@ namespace infinipipe {
 struct LayerChunk {
   at::Tensor positions;   // int64 [R], place in its sequence
   at::Tensor rope_table;  // [P, head_dim] acc, P > every position
-  std::optional<SequenceShards> shards;
+  std::optional<SequenceShards> shards{};
 };
 
 // One layer over one chunk: computes forward and backward, and owns what it keeps in between. With
