@@ -50,7 +50,8 @@ Command launch_command() {
             auto options = std::make_shared<Options>();
             flags
                 .integer("-n,--ranks", "N", options->ranks, 1,
-                         "how many processes: stages x shards x replicas of the command's layout", 1024)
+                         "how many processes: stages x shards x replicas of the command's layout",
+                         1024)
                 .required = true;
             flags.integer("--max-restarts", "N", options->max_restarts, 0,
                           "how often a run that failed is started again, from its latest "

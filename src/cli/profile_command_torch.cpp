@@ -46,7 +46,7 @@ void run(const Options& options, Console& console, Ranks* ranks) {
   settle_communicator(config, ranks);
   config.check();
   require_runnable(config, ranks);
-  warn_of_shared_gpus(config, ranks, [&console](const std::string& line) { console.warn(line); });
+  warn_of_placement(config, ranks, [&console](const std::string& line) { console.warn(line); });
   ProfileOptions profile = profile_options(config, ranks);
   profile.seconds = options.seconds;
   profile.progress = [&console](const std::string& what, double share) {

@@ -1,5 +1,5 @@
-// Ranks of one stage that exchange pieces: of weights and gradients, of which all have a copy, or of
-// the activations that its shards have a part of each.
+// Ranks of one stage that exchange pieces: of weights and gradients, of which all have a copy, or
+// of the activations that its shards have a part of each.
 #pragma once
 
 #include <cstdint>

@@ -77,10 +77,9 @@ namespace {
 // Of one device of a group: what a token of the chunk takes, and how many of the chunk's tokens its
 // block has.
 LayerwiseMemory of_group(LayerwiseMemory memory, double degree) {
-  for (double* per_token :
-       {&memory.forward_bytes_per_token, &memory.backward_bytes_per_token,
-        &memory.pending_bytes_per_token, &memory.head_bytes_per_token,
-        &memory.head_block_bytes_per_token})
+  for (double* per_token : {&memory.forward_bytes_per_token, &memory.backward_bytes_per_token,
+                            &memory.pending_bytes_per_token, &memory.head_bytes_per_token,
+                            &memory.head_block_bytes_per_token})
     *per_token /= degree;
   memory.head_block_tokens *= degree;
   return memory;

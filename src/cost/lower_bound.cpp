@@ -511,8 +511,7 @@ LowerBound bound_of(const Profile& profile, const Parallelism& parallelism, int 
   const Parallelism alone{parallelism.stages, parallelism.sequence_parallel, 1};
   Profile one = profile;
   // States stay shared out over all replicas.
-  const double shards =
-      state_shards(one.memory, parallelism) / state_shards(one.memory, alone);
+  const double shards = state_shards(one.memory, parallelism) / state_shards(one.memory, alone);
   one.memory.state_bytes_per_layer /= shards;
   one.memory.state_embedding_bytes /= shards;
   one.memory.state_head_bytes /= shards;

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "core/names.h"
 #include "core/head_shares.h"
+#include "core/names.h"
 #include "infinipipe/base/error.h"
 
 namespace infinipipe {

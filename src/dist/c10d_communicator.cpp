@@ -157,8 +157,7 @@ Received<at::Tensor> C10dCommunicator::receive(StageId from, Flow flow) {
                       std::string(infinipipe::to_string(flow)) + " from stage " +
                           std::to_string(from.value()) + " is " + to_string(found) + ", expected " +
                           infinipipe::to_string(posted.info));
-    if (posted.buffer.numel() > 0)
-      posted.receipt = transfers_.post(source.peer, posted.buffer);
+    if (posted.buffer.numel() > 0) posted.receipt = transfers_.post(source.peer, posted.buffer);
   }
   if (posted.receipt) transfers_.wait(posted.receipt, source.peer);
   const auto arrived = std::chrono::steady_clock::now();

@@ -27,7 +27,7 @@ std::vector<DesignGroup> design_groups(Tokens longest, const std::vector<LayerRa
 // stage runs the forwards of a group, then the backwards of the group before it, so that two groups
 // are in flight. Every replica has groups of its own, all alike.
 Plan design_plan(const std::vector<const DesignGroup*>& groups,
-                 const std::vector<LayerRange>& stages, Keep level = Keep::kInput,
-                 int replicas = 1, int shards = 1);
+                 const std::vector<LayerRange>& stages, Keep level = Keep::kInput, int replicas = 1,
+                 int shards = 1);
 
 }  // namespace infinipipe

@@ -251,9 +251,8 @@ class Measurement final {
     const LinkSpeed link = fit_link(latencies_, options_.engine.ranks != nullptr);
     profile.links.p2p_seconds = link.seconds;
     profile.links.p2p_bytes_per_second = link.bytes_per_second;
-    profile.device_memory_bytes =
-        machine_bytes_per_stage(options_.engine.layout().size(), options_.engine.device,
-                                facts_of(options_.engine.ranks));
+    profile.device_memory_bytes = machine_bytes_per_stage(
+        options_.engine.layout().size(), options_.engine.device, facts_of(options_.engine.ranks));
     const int degree = options_.engine.shards;
     profile.links.all_to_all.clear();
     if (degree > 1)

@@ -73,7 +73,8 @@ std::vector<InstructionSample> medians(const std::vector<std::vector<Instruction
     };
     sample.seconds = median(all_seconds[{sample.chunk, sample.stage.value(), sample.op}]);
     sample.recompute_seconds = middle(&InstructionSample::recompute_seconds);
-    sample.exchange_seconds = std::min(sample.seconds, middle(&InstructionSample::exchange_seconds));
+    sample.exchange_seconds =
+        std::min(sample.seconds, middle(&InstructionSample::exchange_seconds));
     Bytes most = sample.temporary + sample.waited;
     for (const InstructionSample* each : list) {
       sample.temporary = std::max(sample.temporary, each->temporary);

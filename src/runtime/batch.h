@@ -41,8 +41,8 @@ struct StepInput {
 ChunkWork chunk_work(const StepInput& input, const Chunk& chunk, StageId stage);
 // Of the rank's own tokens, int64 [R] on the CPU.
 at::Tensor chunk_tokens(const StepInput& input, const ChunkWork& work);
-// Of the same tokens. Each token's target is the sequence's next token, also over a slice's end; a sequence's last
-// token has none (weight 0). `dtype` of the weights: float32 or float64.
+// Of the same tokens. Each token's target is the sequence's next token, also over a slice's end; a
+// sequence's last token has none (weight 0). `dtype` of the weights: float32 or float64.
 ChunkTargets chunk_targets(const StepInput& input, const ChunkWork& work, at::ScalarType dtype);
 // Calls visit(slice, begin, end, at) for each slice that has tokens of the rank's own: tokens
 // [begin, end) of its sequence, of which the first is the rank's at-th.

@@ -241,7 +241,8 @@ void Engine::Impl::fail(const std::string& part, const std::vector<LocalRanks::O
     } catch (const Aborted& aborted) {
       const StageFailure& failure = aborted.failure();
       if (options.ranks != nullptr) options.ranks->fail(failure.where, failure.what);
-      std::string where = part + ": " + local->layout().name(failure.replica, failure.stage, failure.shard);
+      std::string where =
+          part + ": " + local->layout().name(failure.replica, failure.stage, failure.shard);
       if (!failure.where.empty()) where += ", " + failure.where;
       throw RunError(where, failure.what);
     }

@@ -34,7 +34,8 @@ struct StepResult {
   // Of the stage's GPU: what its allocator had taken when the step ended, live or not; 0 on the
   // processor.
   std::vector<Bytes> reserved_bytes;
-  std::vector<PartTimes> parts;  // per stage, summed over its ranks; zero unless Options::time_parts
+  std::vector<PartTimes>
+      parts;  // per stage, summed over its ranks; zero unless Options::time_parts
   // With Options::check_finite: rank and layer of the first tensor that was not finite; empty:
   // none
   std::string not_finite;
@@ -52,14 +53,15 @@ class Engine final {
   const Options& options() const;
 
   // Forward and backward of a whole batch; gradients accumulate (call zero_grad first for a new
-  // step). The plan must be valid and fit the engine's layout (require_valid is called). An evaluation plan only fills loss. Throws RunError naming rank, instruction and step;
-  // the engine can go on with another step after zero_grad. A failure in one of several processes
-  // ends all (Ranks::fail).
+  // step). The plan must be valid and fit the engine's layout (require_valid is called). An
+  // evaluation plan only fills loss. Throws RunError naming rank, instruction and step; the engine
+  // can go on with another step after zero_grad. A failure in one of several processes ends all
+  // (Ranks::fail).
   StepResult run(const Plan& plan, const Batch& batch);
 
-  // Sums gradients over replicas and shards, clips by the global norm over all stages and applies AdamW with
-  // the schedule's rate for `step` (0-based). Returns the gradient norm before clipping. A norm
-  // that is not finite leaves weights and moments untouched. With several replicas or shards
+  // Sums gradients over replicas and shards, clips by the global norm over all stages and applies
+  // AdamW with the schedule's rate for `step` (0-based). Returns the gradient norm before clipping.
+  // A norm that is not finite leaves weights and moments untouched. With several replicas or shards
   // zero_grad must come before the next run.
   struct Update {
     double grad_norm = 0.0;

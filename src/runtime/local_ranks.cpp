@@ -154,8 +154,7 @@ std::vector<StageStatus> LocalRanks::status() const {
 
 LocalRanks::Part LocalRanks::part() const {
   if (has_all()) return {};
-  return {layout_.stage(ranks_.front()).value(), layout_.stages,
-          layout_.copy(ranks_.front()) == 0};
+  return {layout_.stage(ranks_.front()).value(), layout_.stages, layout_.copy(ranks_.front()) == 0};
 }
 
 std::vector<LocalRanks::StateTensor> LocalRanks::state(int copy) {

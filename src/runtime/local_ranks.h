@@ -68,7 +68,8 @@ class LocalRanks final {
   std::vector<StateTensor> state(int copy = -1);
 
   // Each copy of a stage has the moments of a part of the tensor; these are all of them, in its
-  // shape, where copy 0 is, and undefined elsewhere. Of one copy it is the rank's own memory. Every process that has the stage must call it, for one tensor after the other.
+  // shape, where copy 0 is, and undefined elsewhere. Of one copy it is the rank's own memory. Every
+  // process that has the stage must call it, for one tensor after the other.
   AdamW::Moments moments(const StateTensor& tensor);
   // The opposite; `whole` counts where copy 0 is.
   void set_moments(const StateTensor& tensor, const AdamW::Moments& whole);

@@ -10,8 +10,8 @@ namespace infinipipe {
 
 class Ranks;
 
-// For one thread. Without other processes there are none, and every call does nothing. Each start_...()
-// is followed by wait() before the next.
+// For one thread. Without other processes there are none, and every call does nothing. Each
+// start_...() is followed by wait() before the next.
 class RemoteRanks final {
  public:
   explicit RemoteRanks(Ranks* ranks);
@@ -23,8 +23,8 @@ class RemoteRanks final {
   void start_command(const Command& command, TimePoint origin);
   void start_job(const ProcessJob& job, const Json& arguments);
 
-  // Their answers by rank, when all have come. Throws the first error, with its rank's name before it,
-  // after all have answered.
+  // Their answers by rank, when all have come. Throws the first error, with its rank's name before
+  // it, after all have answered.
   std::vector<Json> wait();
   // Those of a command. Events count from the origin that start_command() was given.
   std::vector<Reply> wait_for_replies();

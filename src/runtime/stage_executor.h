@@ -1,5 +1,5 @@
-// One rank, a shard of a stage of a replica: its model, stores, optimizer and memory meter, and the interpreter of
-// its instruction list. Lives on one thread; the engine owns one per rank.
+// One rank, a shard of a stage of a replica: its model, stores, optimizer and memory meter, and the
+// interpreter of its instruction list. Lives on one thread; the engine owns one per rank.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -63,7 +63,7 @@ class StageExecutor final {
     OptimizerConfig optimizer;
     std::vector<std::string> only;  // TrainingConfig::only
     int total_steps = 1;
-    int shards = 1;  // of the stage
+    int shards = 1;                      // of the stage
     Tokens longest = 0;                  // Engine::Options::longest
     InstructionHook before_instruction;  // may be empty
   };
@@ -105,9 +105,9 @@ class StageExecutor final {
   void scatter_moments(std::size_t parameter, const AdamW::Moments& whole);
 
   // Collective over one replica's ranks: logits after each of the last tokens, [last_tokens,
-  // vocab], on the last stage, on each shard those of its own tokens; undefined on the others. `begin` tokens of the same text came
-  // before, in calls that `goes_on` was given to: their keys and values are there, and this call's
-  // are kept if it is given again.
+  // vocab], on the last stage, on each shard those of its own tokens; undefined on the others.
+  // `begin` tokens of the same text came before, in calls that `goes_on` was given to: their keys
+  // and values are there, and this call's are kept if it is given again.
   at::Tensor logits(const std::vector<std::int64_t>& tokens, Tokens last_tokens, Tokens begin = 0,
                     bool goes_on = false);
   // Forgets the text that went on.

@@ -112,8 +112,7 @@ void visit_event(Event& event, const Visit& visit) {
   visit(event.replica);
   visit(event.stage);
   visit_instruction(event.instruction, visit);
-  for (auto* seconds :
-       {&event.ready, &event.begin, &event.end, &event.recompute, &event.exchange})
+  for (auto* seconds : {&event.ready, &event.begin, &event.end, &event.recompute, &event.exchange})
     visit(*seconds);
 }
 template <class Transfer, class Visit>
@@ -134,9 +133,8 @@ void visit_sample(Sample& sample, const Visit& visit) {
 template <class Run, class Visit>
 void visit_numbers(Run& run, const Visit& visit) {
   visit(run.loss);
-  for (auto* part :
-       {&run.parts.matmul, &run.parts.attention, &run.parts.elementwise, &run.parts.exchange,
-        &run.parts.head})
+  for (auto* part : {&run.parts.matmul, &run.parts.attention, &run.parts.elementwise,
+                     &run.parts.exchange, &run.parts.head})
     visit(*part);
   visit(run.peak_bytes);
   visit(run.peak_activation_bytes);

@@ -43,8 +43,8 @@ class TraceRecorder final {
       copies.sequence_parallel = all.sequence_parallel;
     const Bytes whole = trained * state_shards(memory, copies);
     const Bytes gradients = memory.state_gradient_share * whole;
-    const Bytes optimizer = memory.state_optimizer_share * whole /
-                            (copies.data_parallel * copies.sequence_parallel);
+    const Bytes optimizer =
+        memory.state_optimizer_share * whole / (copies.data_parallel * copies.sequence_parallel);
     put(MemoryPurpose::kWeights, bytes.states - gradients - optimizer);
     put(MemoryPurpose::kGradients, gradients);
     put(MemoryPurpose::kOptimizer, optimizer);

@@ -117,11 +117,36 @@ std::string shared_gpus(int ranks, int gpus) {
          "off; expected at most a stage for each GPU";
 }
 
-void warn_of_shared_gpus(const TrainConfig& config, const Ranks* ranks,
-                         const std::function<void(const std::string&)>& warn) {
-  if (config.runtime.device == Device::kCpu || ranks != nullptr) return;
-  const std::string line =
-      shared_gpus(ranks_of(config), cuda_devices());
+std::string scattered_shards(const RankLayout& layout, const std::vector<std::string>& hosts) {
+  for (int rank = 0; rank < layout.size(); rank += layout.shards) {
+    std::vector<std::string> of_stage;
+    for (const int shard : layout.shards_beside(rank, layout.shards)) {
+      const std::string& host = hosts.at(static_cast<std::size_t>(shard));
+      if (std::find(of_stage.begin(), of_stage.end(), host) == of_stage.end())
+        of_stage.push_back(host);
+    }
+    if (of_stage.size() == 1) continue;
+    const RankLayout one_shard{layout.stages, layout.replicas};
+    return "parallelism: the " + std::to_string(layout.shards) + " shards of " +
+           one_shard.name(rank / layout.shards) + " are on the hosts " + listed(of_stage, " and ") +
+           " and exchange between them in every layer; expected one host for them: place ranks "
+           "host after host (Slurm: --distribution=block), or let fewer shards share a stage";
+  }
+  return {};
+}
+
+void warn_of_placement(const TrainConfig& config, const Ranks* ranks,
+                       const std::function<void(const std::string&)>& warn) {
+  std::string line;
+  if (ranks == nullptr) {
+    if (config.runtime.device != Device::kCpu) line = shared_gpus(ranks_of(config), cuda_devices());
+  } else {
+    std::vector<std::string> hosts;
+    for (const RankFacts& rank : facts_of(ranks)) hosts.push_back(rank.host);
+    line = scattered_shards({config.parallelism.stages, config.parallelism.data_parallel,
+                             config.parallelism.sequence_parallel},
+                            hosts);
+  }
   if (!line.empty()) warn(line);
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/rank_layout.h"
 #include "infinipipe/core/config.h"
 #include "infinipipe/planner/planner.h"
 #include "runtime/engine.h"
@@ -21,8 +22,9 @@ void settle_communicator(TrainConfig& config, const Ranks* ranks);
 void settle_stages(TrainConfig& config, const Ranks* ranks);
 
 // Throws InputError for a degree of sequence parallelism that cannot share the model's heads; for
-// another number of processes than ranks, and a communicator that does not fit them; on a GPU for numbers and heads that attention has no kernel for there. `ranks` is null in a
-// process that is alone.
+// another number of processes than ranks, and a communicator that does not fit them; on a GPU for
+// numbers and heads that attention has no kernel for there. `ranks` is null in a process that is
+// alone.
 void require_runnable(const TrainConfig& config, const Ranks* ranks);
 
 // How many ranks the layout has: shards of stages of replicas.
@@ -31,9 +33,12 @@ int ranks_of(const TrainConfig& config);
 // What to say where that many ranks of a process share fewer GPUs; empty where each has its own.
 // They run in turn, so each one's times hold the others'.
 std::string shared_gpus(int ranks, int gpus);
-// Says it of a run.
-void warn_of_shared_gpus(const TrainConfig& config, const Ranks* ranks,
-                         const std::function<void(const std::string&)>& warn);
+// What to say where shards of a stage are on different hosts, whose exchanges are part of every
+// layer; empty where none are. `hosts`: of each rank of the layout.
+std::string scattered_shards(const RankLayout& layout, const std::vector<std::string>& hosts);
+// Says both of a run.
+void warn_of_placement(const TrainConfig& config, const Ranks* ranks,
+                       const std::function<void(const std::string&)>& warn);
 
 // Throws what require_runnable() does.
 Engine::Options make_engine_options(const TrainConfig& config,

@@ -86,7 +86,7 @@ TrainResult train(const TrainOptions& options) {
                      "set --data.path to what `infinipipe data build --out` wrote");
   }
   require_ready(options, config);
-  warn_of_shared_gpus(config, options.ranks, options.warn);
+  warn_of_placement(config, options.ranks, options.warn);
   const std::optional<TokenizerFacts> tokenizer = tokenizer_facts(config, options.warn);
   const StartingWeights start = checkpoint ? StartingWeights{} : open_starting_weights(config);
   const Corpus corpus(config.data);

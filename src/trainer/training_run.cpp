@@ -96,8 +96,9 @@ TrainingRun::TrainingRun(const TrainOptions& options, const TrainConfig& config,
       validation_(validation),
       stages_(stage_layers(context_)),
       engine_(engine_options(options, config, stages_)),
-      device_flops_(measured_matmul_flops(engine_.options()) *
-                    devices_at_work(config.runtime.device, static_cast<std::size_t>(ranks_of(config)))),
+      device_flops_(
+          measured_matmul_flops(engine_.options()) *
+          devices_at_work(config.runtime.device, static_cast<std::size_t>(ranks_of(config)))),
       calibrator_(static_cast<int>(stages_.size()), config.planner.ahead, true),
       health_(config.training.max_skipped_steps, options.warn) {}
 

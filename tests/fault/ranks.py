@@ -17,7 +17,8 @@ GRACE = 3.0  # that the launcher leaves a rank which cannot end
 # which rank 0 keeps the store (a beat is a fifteenth of the limit), the grace, and a busy machine.
 SLACK = 8.0  # held against the clock by `make soak` alone
 LAYOUTS = {"4 stages": ["--parallelism.stages", 4],
-           "2 replicas of 2 stages": ["--parallelism.stages", 2, "--parallelism.data_parallel", 2]}
+           "2 replicas of 2 stages": ["--parallelism.stages", 2, "--parallelism.data_parallel", 2],
+           "2 stages of 2 shards": ["--parallelism.stages", 2, "--parallelism.sequence_parallel", 2]}
 KINDS = ("kill", "stop", "exception", "exit")
 PLACES = ("start", "hello", "F", "B", "optimizer", "save", "idle")  # how a place begins
 STEPS, EVERY = 12, 3

@@ -54,7 +54,8 @@ inline Batch random_batch(Random& random, const std::vector<Tokens>& lengths, st
 inline ReferenceModel reference_of(Engine& engine) {
   ReferenceModel reference(engine.options().model, at::kDouble, engine.options().longest);
   for (const Engine::StateTensor& each : engine.state())
-    if (!each.parameter->tied_copy) reference.set(each.parameter->name, each.parameter->weight.to(at::kCPU));
+    if (!each.parameter->tied_copy)
+      reference.set(each.parameter->name, each.parameter->weight.to(at::kCPU));
   return reference;
 }
 

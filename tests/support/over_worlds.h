@@ -16,7 +16,7 @@
 namespace infinipipe::testing {
 
 inline void over_worlds(Engine::Options options, const std::vector<const ProcessJob*>& jobs,
-                      const std::function<void(Engine&)>& body) {
+                        const std::function<void(Engine&)>& body) {
   const int size = options.layout().size();
   const auto store = c10::make_intrusive<c10d::HashStore>();
   std::vector<std::thread> others;

@@ -57,7 +57,7 @@ struct LayerwiseMemory {
 enum class StateSharding {
   kSequenceParallel,  // those of a sequence-parallel group; over replicas the optimizer's alone
   kAll,               // all devices, all states
-  kOptimizer,         // all copies of a stage, the optimizer's alone; weights and gradients are whole
+  kOptimizer,  // all copies of a stage, the optimizer's alone; weights and gradients are whole
 };
 
 struct MemoryCost {

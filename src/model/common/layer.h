@@ -24,8 +24,9 @@ struct LayerChunk {
 };
 
 // One layer over one chunk: computes forward and backward, and owns what it keeps in between. With
-// shards forward, remake and backward_input are collective. The order of calls is forward; where the layer does not keep everything, keep and, right before the
-// backward, remake; backward_input; backward_weight.
+// shards forward, remake and backward_input are collective. The order of calls is forward; where
+// the layer does not keep everything, keep and, right before the backward, remake; backward_input;
+// backward_weight.
 class LayerPass {
  public:
   virtual ~LayerPass() = default;

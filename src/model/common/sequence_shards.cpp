@@ -82,8 +82,8 @@ at::Tensor SequenceShards::to_tokens(const at::Tensor& of_heads) const {
   }
   // Ranks' query heads follow each other as they do in the model.
   return at::cat(
-      exchange(std::move(give),
-               std::vector<std::int64_t>(index(group_->size()), tokens().count()), widths),
+      exchange(std::move(give), std::vector<std::int64_t>(index(group_->size()), tokens().count()),
+               widths),
       1);
 }
 
@@ -99,9 +99,8 @@ kernels::QueryKeyValue SequenceShards::to_tokens(const kernels::QueryKeyValue& o
     give.push_back(at::cat({rows(of_heads.query), rows(of_heads.key), rows(of_heads.value)}, 1));
     widths.push_back(query_width(rank) + 2 * kv_width(rank));
   }
-  const std::vector<at::Tensor> came =
-      exchange(std::move(give),
-               std::vector<std::int64_t>(index(group_->size()), tokens().count()), widths);
+  const std::vector<at::Tensor> came = exchange(
+      std::move(give), std::vector<std::int64_t>(index(group_->size()), tokens().count()), widths);
   std::vector<at::Tensor> query, key, value;
   // Ranks of one key-value head stand side by side. What came may be another's memory, so that sums
   // are new tensors.

@@ -124,9 +124,8 @@ LayerChunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
   }
   reserve_positions(most);
   const TokenRange own = chunk.own_tokens();
-  LayerChunk shared{to_device(positions.narrow(0, own.begin, own.count()), options.device),
-                    rope_table,
-                    {}};
+  LayerChunk shared{
+      to_device(positions.narrow(0, own.begin, own.count()), options.device), rope_table, {}};
   if (chunk.shards != nullptr) {
     const kernels::Heads heads{options.model.num_attention_heads, options.model.num_key_value_heads,
                                options.model.resolved_head_dim(), options.model.sliding_window};

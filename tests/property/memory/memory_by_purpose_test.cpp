@@ -259,11 +259,10 @@ TEST_P(MemoryByPurpose, ReplicasHoldTheStatesThatTheModelSays) {
 
 // ATen's bfloat16 on the processor is slow: a soak alone measures a GPU's path with it.
 std::vector<Way> ways() {
-  std::vector<Way> all = {
-      {Dtype::kFloat32, false},
-      {Dtype::kBfloat16, false},
-      {Dtype::kFloat32, true},
-      {Dtype::kFloat32, false, 2}};
+  std::vector<Way> all = {{Dtype::kFloat32, false},
+                          {Dtype::kBfloat16, false},
+                          {Dtype::kFloat32, true},
+                          {Dtype::kFloat32, false, 2}};
   if (testing::soak()) all.push_back({Dtype::kBfloat16, true});
   return all;
 }

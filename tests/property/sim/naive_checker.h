@@ -317,9 +317,7 @@ class NaiveChecker {
   double layer_constant(const char* field) const {
     return get((std::string("/memory/layerwise/") + field).c_str());
   }
-  double whole_layer(const Instruction& i) const {
-    return layer_per_token() * tokens(i) / ds();
-  }
+  double whole_layer(const Instruction& i) const { return layer_per_token() * tokens(i) / ds(); }
   // Activations of one layer of the stage from forward to backward, and its K and V kept apart.
   double stored(const Instruction& i, int p, int layer) const {
     if (layer >= r(i, p)) return whole_layer(i);

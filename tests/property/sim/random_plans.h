@@ -1,8 +1,8 @@
 // Random valid plans and machines: not good ones, but of every shape that a plan may have.
 #pragma once
 
-#include <array>
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -280,10 +280,9 @@ inline Json random_profile(Random& random, const RandomShape& shape) {
       {"embedding_bytes", number(0.0, 1e5)},
       {"head_bytes", number(0.0, 1e5)},
       {"constant_bytes", number(0.0, 1e4)},
-      {"sharded_over", std::array{"all", "sequence_parallel", "optimizer"}[static_cast<std::size_t>(
-                           pick(random, 0, 2))]}};
-  if (pick(random, 0, 1) == 0)
-    json["memory"]["attended_bytes_per_token"] = number(0.0, 100.0);
+      {"sharded_over", std::array{"all", "sequence_parallel",
+                                  "optimizer"}[static_cast<std::size_t>(pick(random, 0, 2))]}};
+  if (pick(random, 0, 1) == 0) json["memory"]["attended_bytes_per_token"] = number(0.0, 100.0);
   if (pick(random, 0, 1) == 0) json["memory"]["state"]["optimizer_share"] = number(0.0, 1.0);
   json["links"] = {{"p2p",
                     {{"seconds", number(0.0, 0.1)},

@@ -117,8 +117,8 @@ TEST(RandomPlans, EqualAutogradInFloat64) {
   check_cases(2024, scaled(200), Dtype::kFloat64, 1e-9, 1e-9);
 }
 
-// Stages of several shards: of any degree that shares the heads, shards without tokens, and key-value
-// heads that several of them have.
+// Stages of several shards: of any degree that shares the heads, shards without tokens, and
+// key-value heads that several of them have.
 TEST(RandomPlans, OfShardsEqualAutogradInFloat64) {
   check_cases(18, scaled(300), Dtype::kFloat64, 1e-9, 1e-9, make_sharded_case);
 }

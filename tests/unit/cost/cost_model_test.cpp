@@ -221,7 +221,7 @@ TEST(ProfileOfGroup, CountsWhatAGroupKeepsBeyondOneDevice) {
 
 TEST(ProfileOfGroup, LayersThatAreMadeAgainExchangeWhatTheyMake) {
   Profile profile = small_profile();
-  profile.memory.kv_bytes_per_token = 20.0;               // K and V
+  profile.memory.kv_bytes_per_token = 20.0;                      // K and V
   profile.links.all_to_all_bytes_per_token = 4 * (60.0 + 20.0);  // q and o 30 each, k and v
   EXPECT_DOUBLE_EQ(profile.exchanged_again(Keep::kInput, 4), 80.0);
   EXPECT_DOUBLE_EQ(profile.exchanged_again(Keep::kAttention, 4), 50.0);
@@ -242,8 +242,8 @@ TEST(StateShards, OfTheOptimizerAloneLeavesWeightsAndGradientsWhole) {
 // small_profile() layer by layer. Of small_chunk() (5 tokens, 2 of them the tail of a cut sequence
 // of 6) on one device of two, a kept layer has 5 x 100 / 2 = 250 bytes, a recomputed one
 // 5 x 10 / 2 = 25 and K and V of 2 x 8 / 2 = 8, a message 5 x 16 / 2 = 40; the head leaves
-// 5 x 30 / 2 = 75. dK and dV of a layer: 16 / 2 = 8 a token. A layer's forward holds 5 x 40 / 2, its
-// backward 5 x 100 / 2 and 7.
+// 5 x 30 / 2 = 75. dK and dV of a layer: 16 / 2 = 8 a token. A layer's forward holds 5 x 40 / 2,
+// its backward 5 x 100 / 2 and 7.
 Profile layerwise_profile() {
   Profile profile = small_profile();
   profile.memory.layerwise = LayerwiseMemory{.forward_bytes_per_token = 40.0,
@@ -274,7 +274,8 @@ TEST(LayerwiseMemory, ForwardByHand) {
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, {}), 5 * 40.0 / 2);
   // Its one layer recomputed: while it runs all 250 are there of which 25 and 8 stay.
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kFirst, chunk, inputs(1)), 100.0 + 250.0 - 25.0 - 8.0);
-  // The head: 6 x 5 / 2 + 18 x 2; the layers' 100 exceed it less the 75 that the head is yet to leave.
+  // The head: 6 x 5 / 2 + 18 x 2; the layers' 100 exceed it less the 75 that the head is yet to
+  // leave.
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, {}), 51.0);
   EXPECT_DOUBLE_EQ(cost.forward_temporary(kLast, chunk, inputs(2)), 51.0)
       << "a kept layer runs last";
@@ -335,7 +336,8 @@ TEST(LayerwiseMemory, RecomputationAroundAttentionByHand) {
   EXPECT_LT(around, whole);
   EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, again(3, 1)), 2 * whole + around);
   EXPECT_DOUBLE_EQ(cost.recompute(kLast, chunk, inputs(3)), 3 * whole);
-  // Half a second a token and two a chunk, of all layers; of an all-to-all queries, keys and values.
+  // Half a second a token and two a chunk, of all layers; of an all-to-all queries, keys and
+  // values.
   Profile none = profile;
   none.remake[index_of(Keep::kAttention)]->cost = {};
   const Seconds all_to_all =

@@ -55,7 +55,8 @@ TEST(Profile, ReadsEveryFieldOfTheDocument) {
   EXPECT_EQ(p.links.all_gather.size(), 10u);
   EXPECT_DOUBLE_EQ(p.device_memory_bytes, 73600000000);
   EXPECT_LT(p.backward_weight_seconds_per_token, 0.0) << "absent";
-  EXPECT_EQ(read_profile(profile_path("gpt-6.7b-a100-40gb.json")).memory.state_sharding, StateSharding::kAll);
+  EXPECT_EQ(read_profile(profile_path("gpt-6.7b-a100-40gb.json")).memory.state_sharding,
+            StateSharding::kAll);
 }
 
 TEST(Profile, MaySayItsModel) {

@@ -164,8 +164,7 @@ TEST(StepOverhead, KnowsItsBandwidths) {
     Profile profile = profile_of(2);
     profile.links.reduce_scatter.erase(missing);
     for (const bool all : {false, true}) {
-      profile.memory.state_sharding =
-          all ? StateSharding::kAll : StateSharding::kSequenceParallel;
+      profile.memory.state_sharding = all ? StateSharding::kAll : StateSharding::kSequenceParallel;
       for (const int stages : {1, 2}) {
         for (const int group : {1, 2, 4, 8}) {
           for (const int replicas : {1, 2}) {

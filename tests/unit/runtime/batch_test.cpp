@@ -68,17 +68,21 @@ TEST(ChunkWork, SaysWhatIsCutAndLast) {
 TEST(ChunkTokens, StandOneSliceAfterTheOther) {
   const Fixture f;
   const StepInput input(f.plan, f.batch);
-  EXPECT_EQ(ids(chunk_tokens(input, chunk_work(input, f.chunk(0), StageId(0)))), (std::vector<std::int64_t>{10, 11, 12}));
-  EXPECT_EQ(ids(chunk_tokens(input, chunk_work(input, f.chunk(1), StageId(0)))), (std::vector<std::int64_t>{13, 14, 20, 21}));
+  EXPECT_EQ(ids(chunk_tokens(input, chunk_work(input, f.chunk(0), StageId(0)))),
+            (std::vector<std::int64_t>{10, 11, 12}));
+  EXPECT_EQ(ids(chunk_tokens(input, chunk_work(input, f.chunk(1), StageId(0)))),
+            (std::vector<std::int64_t>{13, 14, 20, 21}));
 }
 
 TEST(ChunkTargets, ReachIntoTheNextSliceAndEndWithTheSequence) {
   const Fixture f;
   const StepInput input(f.plan, f.batch);
-  const ChunkTargets head = chunk_targets(input, chunk_work(input, f.chunk(0), StageId(0)), at::kFloat);
+  const ChunkTargets head =
+      chunk_targets(input, chunk_work(input, f.chunk(0), StageId(0)), at::kFloat);
   EXPECT_EQ(ids(head.target), (std::vector<std::int64_t>{11, 12, 13}));
   EXPECT_EQ(numbers(head.weight), (std::vector<double>{1, 1, 1}));
-  const ChunkTargets tail = chunk_targets(input, chunk_work(input, f.chunk(1), StageId(0)), at::kDouble);
+  const ChunkTargets tail =
+      chunk_targets(input, chunk_work(input, f.chunk(1), StageId(0)), at::kDouble);
   EXPECT_EQ(ids(tail.target), (std::vector<std::int64_t>{14, 0, 21, 0}));
   EXPECT_EQ(numbers(tail.weight), (std::vector<double>{1, 0, 1, 0}));
   EXPECT_EQ(tail.normalizer, 5.0);
@@ -89,9 +93,11 @@ TEST(ChunkTargets, CarryWeights) {
   Fixture f;
   f.batch.weights = {{8, 0.25F, 0.5F, 0.0F, 2.0F}, {}};
   const StepInput input(f.plan, f.batch);
-  EXPECT_EQ(numbers(chunk_targets(input, chunk_work(input, f.chunk(0), StageId(0)), at::kFloat).weight),
-            (std::vector<double>{0.25, 0.5, 0.0}));
-  const ChunkTargets tail = chunk_targets(input, chunk_work(input, f.chunk(1), StageId(0)), at::kFloat);
+  EXPECT_EQ(
+      numbers(chunk_targets(input, chunk_work(input, f.chunk(0), StageId(0)), at::kFloat).weight),
+      (std::vector<double>{0.25, 0.5, 0.0}));
+  const ChunkTargets tail =
+      chunk_targets(input, chunk_work(input, f.chunk(1), StageId(0)), at::kFloat);
   EXPECT_EQ(numbers(tail.weight), (std::vector<double>{2.0, 0, 1, 0}));
   EXPECT_EQ(tail.normalizer, 3.75);
 }

@@ -123,8 +123,7 @@ TEST(ShardsOfStages, WriteTextAsOneDoes) {
   const std::vector<std::int64_t> tokens = {3, 1, 4, 1, 5};
   EXPECT_TRUE(at::allclose(engine.all_logits(tokens), alone.all_logits(tokens), 1e-10, 1e-10));
   for (const std::vector<std::int64_t>& part : {tokens, {9}, {2}, {6, 5}}) {
-    EXPECT_TRUE(
-        at::allclose(engine.continue_text(part), alone.continue_text(part), 1e-10, 1e-10));
+    EXPECT_TRUE(at::allclose(engine.continue_text(part), alone.continue_text(part), 1e-10, 1e-10));
   }
   engine.end_text();
   EXPECT_GT(engine.run(f.plan, f.batch).loss, 0.0);

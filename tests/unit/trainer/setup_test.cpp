@@ -52,8 +52,10 @@ TEST(EngineOptions, RefuseShardsThatCannotShareTheHeads) {
     make_engine_options(config, {{0, 4}}, nullptr);
     FAIL() << "accepted";
   } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("parallelism.sequence_parallel: 8 devices cannot share 4 attention heads, "
-                          "expected one of 1 to 4"));
+    EXPECT_THAT(
+        error.what(),
+        HasSubstr("parallelism.sequence_parallel: 8 devices cannot share 4 attention heads, "
+                  "expected one of 1 to 4"));
   }
 }
 
@@ -82,6 +84,14 @@ TEST(SharedGpus, AreSaidWhereStagesHaveNoneOfTheirOwn) {
   EXPECT_EQ(shared_gpus(4, 4), "");
   EXPECT_EQ(shared_gpus(4, 0), "");  // refused elsewhere
   EXPECT_THAT(shared_gpus(4, 2), HasSubstr("4 stages share 2 GPU(s)"));
+}
+
+TEST(ScatteredShards, AreNamedWithTheirHosts) {
+  const RankLayout layout{2, 1, 2};
+  EXPECT_EQ(scattered_shards(layout, {"a", "a", "b", "b"}), "");
+  EXPECT_EQ(scattered_shards({2, 2}, {"a", "b", "a", "b"}), "") << "nobody shares a stage";
+  EXPECT_THAT(scattered_shards(layout, {"a", "a", "a", "b"}),
+              HasSubstr("the 2 shards of stage 1 are on the hosts a and b and exchange"));
 }
 
 TEST(MatmulSpeed, IsMeasured) {

@@ -48,8 +48,8 @@ const at::Tensor& attended_tokens(const LayerSaved& saved) {
 std::int64_t LayerSaved::bytes() const {
   std::int64_t sum = 0;
   for (const at::Tensor* each :
-       {&input, &input_rstd, &query, &key, &value, &attention, &attended, &raw_query, &raw_key, &lse,
-        &middle, &middle_rstd, &gate_up, &qkv_grad})
+       {&input, &input_rstd, &query, &key, &value, &attention, &attended, &raw_query, &raw_key,
+        &lse, &middle, &middle_rstd, &gate_up, &qkv_grad})
     sum += size_of(*each);
   return sum;
 }
@@ -107,7 +107,8 @@ void DecoderLayer::project(const LayerChunk& chunk, LayerSaved& saved) const {
     const auto timer = context_.elementwise();
     if (weights_.qkv_bias.value.defined()) linear::add_bias(projected, weights_.qkv_bias);
     if (weights_.query_norm.value.defined()) norm_heads(projected, saved);
-    split = kernels::rope_split(context_.path, projected, chunk.positions, chunk.rope_table, heads_);
+    split =
+        kernels::rope_split(context_.path, projected, chunk.positions, chunk.rope_table, heads_);
     projected.reset();
   }
   if (chunk.shards) {
@@ -178,8 +179,8 @@ kernels::QueryKeyValue DecoderLayer::attend_backward(const LayerChunk& chunk,
                                 {saved.query, saved.key, saved.value}, {saved.attention, saved.lse},
                                 slices);
     grad.reset();
-    for (at::Tensor* used : {&saved.query, &saved.key, &saved.value, &saved.attention,
-                             &saved.attended, &saved.lse})
+    for (at::Tensor* used :
+         {&saved.query, &saved.key, &saved.value, &saved.attention, &saved.attended, &saved.lse})
       used->reset();
   }
   if (!chunk.shards) return result;
@@ -191,8 +192,8 @@ kernels::QueryKeyValue DecoderLayer::attend_backward(const LayerChunk& chunk,
 void DecoderLayer::expand(LayerSaved& saved) const {
   {
     const auto timer = context_.matmul();
-    saved.middle = linear::apply_add(context_.path, saved.input, attended_tokens(saved),
-                                     weights_.output);
+    saved.middle =
+        linear::apply_add(context_.path, saved.input, attended_tokens(saved), weights_.output);
   }
   at::Tensor normed;
   {

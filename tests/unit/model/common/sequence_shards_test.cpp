@@ -99,8 +99,8 @@ TEST(SequenceShards, AddUpGradientsOfHeadsThatSeveralHave) {
             columns(rows(key, own), head, 1) * times[static_cast<std::size_t>(head)];
         const at::Tensor found = columns(grad.key, head, 1).to(at::kDouble);
         EXPECT_TRUE(at::allclose(found, expected, 1e-5, 1e-6));
-        EXPECT_TRUE(at::allclose(columns(grad.value, head, 1).to(at::kDouble), 2.0 * expected,
-                                 1e-5, 1e-6));
+        EXPECT_TRUE(
+            at::allclose(columns(grad.value, head, 1).to(at::kDouble), 2.0 * expected, 1e-5, 1e-6));
       }
     });
   }
