@@ -44,8 +44,8 @@ double state_shards(const MemoryCost& memory, const Parallelism& parallelism) {
 }
 
 Profile profile_of_group(Profile profile, double layers, int degree) {
-  if (degree == 1) return profile;
   MemoryCost& memory = profile.memory;
+  if (degree == 1 || memory.attended_bytes_per_token == 0.0) return profile;
   const HeadCounts& heads = profile.heads;
   double more_queries = 0.0;  // than an even share, over it
   double more_keys = 0.0;

@@ -31,7 +31,8 @@ double state_shards(const MemoryCost& memory, const Parallelism& parallelism);
 // The profile with the bytes that a sequence-parallel group of `degree` devices keeps, of which
 // each device holds a part: attention's output is there twice
 // (MemoryCost::attended_bytes_per_token), and where heads are uneven, or several devices have one
-// of keys and values, the device with most counts for all.
+// of keys and values, the device with most counts for all. A profile without that number counts
+// even shares.
 Profile profile_of_group(Profile profile, double layers, int degree);
 
 // A profile bound to a parallelism and a layer split. Immutable; safe to share between threads.
