@@ -22,10 +22,9 @@ class TraceRecorder final {
   }
 
   void sent(StageId from, StageId to, const Instruction& producer, Seconds begin, Seconds end,
-            Tokens tokens) {
-    const Bytes bytes = cost_->profile().links.p2p_bytes_per_token * static_cast<double>(tokens) /
-                        cost_->parallelism().sequence_parallel;
-    trace_->transfers.push_back({replica_, from, to, producer, begin, end, bytes});
+            const ChunkShape& chunk) {
+    trace_->transfers.push_back(
+        {replica_, from, to, producer, begin, end, cost_->sent_bytes(chunk)});
   }
 
   void memory(StageId stage, Seconds at, const LedgerBytes& bytes) {
@@ -202,9 +201,11 @@ Evaluation SimulatorEvaluator::evaluate(const Plan& plan, const CostModel& cost,
   result.bubble = bubble(result.stages, result.seconds);
   if (limit_ <= 0.0) return result;
   // Measured times differ a little from these, and then one message more may wait: in hand.
-  Tokens largest = 0;
-  for (std::size_t c = 0; c < flat.size(); ++c) largest = std::max(largest, flat.shape(c).tokens);
-  const Bytes in_hand = run.stages.size() > 1 ? cost.message_bytes(largest) : 0.0;
+  Bytes largest = 0.0;
+  for (std::size_t c = 0; c < flat.size(); ++c) {
+    largest = std::max(largest, cost.message_bytes(flat.shape(c)));
+  }
+  const Bytes in_hand = run.stages.size() > 1 ? largest : 0.0;
   for (std::size_t p = 0; p < run.stages.size(); ++p) {
     const Bytes over = run.stages[p].peak + in_hand - limit_;
     if (over > result.over_bytes) {

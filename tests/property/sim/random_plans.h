@@ -1,8 +1,8 @@
 // Random valid plans and machines: not good ones, but of every shape that a plan may have.
 #pragma once
 
-#include <array>
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -280,10 +280,9 @@ inline Json random_profile(Random& random, const RandomShape& shape) {
       {"embedding_bytes", number(0.0, 1e5)},
       {"head_bytes", number(0.0, 1e5)},
       {"constant_bytes", number(0.0, 1e4)},
-      {"sharded_over", std::array{"all", "sequence_parallel", "optimizer"}[static_cast<std::size_t>(
-                           pick(random, 0, 2))]}};
-  if (pick(random, 0, 1) == 0)
-    json["memory"]["attended_bytes_per_token"] = number(0.0, 100.0);
+      {"sharded_over", std::array{"all", "sequence_parallel",
+                                  "optimizer"}[static_cast<std::size_t>(pick(random, 0, 2))]}};
+  if (pick(random, 0, 1) == 0) json["memory"]["attended_bytes_per_token"] = number(0.0, 100.0);
   if (pick(random, 0, 1) == 0) json["memory"]["state"]["optimizer_share"] = number(0.0, 1.0);
   json["links"] = {{"p2p",
                     {{"seconds", number(0.0, 0.1)},
@@ -329,6 +328,28 @@ inline void random_levels(Random& random, const Json& profile, Plan& plan) {
             keeping[level.keep] += more;
             layers -= more;
           }
+        }
+      }
+    }
+  }
+}
+
+// Some of the batched chunks run in sub-groups, of which some may have nothing to do.
+inline void random_degrees(Random& random, Plan& plan) {
+  const int devices = plan.parallelism.sequence_parallel;
+  std::vector<int> degrees;
+  for (int degree = 1; degree < devices; degree *= 2) degrees.push_back(degree);
+  if (degrees.empty()) return;
+  for (Replica& replica : plan.replicas) {
+    for (Pipeline& pipeline : replica.pipelines) {
+      for (Chunk& chunk : pipeline.chunks) {
+        if (chunk.kind != ChunkKind::kBatched || pick(random, 0, 2) == 0) continue;
+        chunk.degree = degrees[static_cast<std::size_t>(
+            pick(random, 0, static_cast<int>(degrees.size()) - 1))];
+        chunk.groups.assign(static_cast<std::size_t>(devices / chunk.degree), 0);
+        for (std::size_t s = 0; s < chunk.slices.size(); ++s) {
+          const int group = pick(random, 0, static_cast<int>(chunk.groups.size()) - 1);
+          ++chunk.groups[static_cast<std::size_t>(group)];
         }
       }
     }
