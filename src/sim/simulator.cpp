@@ -154,9 +154,10 @@ Simulation simulate(const Plan& plan, const CostModel& cost) {
   for (std::size_t p = 0; p < prediction.stages.size(); ++p) {
     prediction.stages[p].peak_bytes = peaks[p];
   }
-  prediction.lower_bound = lower_bound(cost.profile(), plan.parallelism, plan.layer_count(),
-                                       plan.sequences, plan.bytes_per_stage, plan.forward_only())
-                               .seconds;
+  prediction.lower_bound =
+      lower_bound(cost.profile(), plan.parallelism, plan.layer_count(), plan.sequences,
+                  plan.bytes_per_stage, plan.forward_only(), plan.in_sub_groups())
+          .seconds;
   if (plan.predicted) prediction.step_overhead = plan.predicted->step_overhead;
   return result;
 }
