@@ -1,8 +1,10 @@
 // How good and how fast plans are, beside the paper's own method on the same batches.
 //
 //   bench_planner [--profiles FOLDER] [--seeds N] [--svg FILE] [growth] [steps] [tight] [pressure]
+//                 [degree]
 //
-// Without a section all run. FOLDER (default profiles) holds llama-{7b,13b,30b}-a800.json. Plans
+// Without a section all run. FOLDER (default profiles) holds llama-{7b,13b,30b}-a800.json, and with
+// measured rates of exchanges llama-{7b,13b,30b}-a800-measured-exchange.json. Plans
 // are for 4 stages x sequence parallel 8 and batches of 512 unless a table says otherwise. --svg
 // writes the memory pressure table as a plot. Times are wall and processor seconds of one thread.
 #include <sys/resource.h>
@@ -14,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -23,6 +26,7 @@
 #include "base/file.h"
 #include "base/processor_time.h"
 #include "base/statistics.h"
+#include "cost/step_overhead.h"
 #include "data/lengths.h"
 #include "infinipipe/base/error.h"
 #include "infinipipe/planner/factory.h"
@@ -53,9 +57,10 @@ struct Machine {
 };
 constexpr Machine kMachines[] = {{"7b", 32}, {"13b", 40}, {"30b", 60}};
 
-PlanContext context_for(const Options& options, const Machine& machine) {
+PlanContext context_for(const Options& options, const Machine& machine, const char* rates = "") {
   PlanContext context;
-  context.profile = read_profile(options.profiles + "/llama-" + machine.name + "-a800.json");
+  context.profile =
+      read_profile(options.profiles + "/llama-" + machine.name + "-a800" + rates + ".json");
   context.layers = machine.layers;
   context.parallelism = {.stages = 4, .sequence_parallel = 8};
   return context;
@@ -383,11 +388,92 @@ void bench_pressure(const Options& options) {
   if (!options.svg.empty()) write_file(options.svg, plot(points));
 }
 
+// Chunks that run in sub-groups, and which share of the batch's tokens these have.
+struct InSubGroups {
+  int chunks = 0;
+  double share = 0.0;
+  std::string degrees;  // "1 x 12, 2 x 3"
+};
+
+InSubGroups in_sub_groups(const Plan& plan) {
+  InSubGroups result;
+  std::map<int, int> by_degree;
+  for (const Replica& replica : plan.replicas) {
+    for (const Pipeline& pipeline : replica.pipelines) {
+      for (const Chunk& chunk : pipeline.chunks) {
+        if (chunk.degree == 0) continue;
+        ++result.chunks;
+        ++by_degree[chunk.degree];
+        result.share += static_cast<double>(chunk.tokens());
+      }
+    }
+  }
+  result.share /= static_cast<double>(plan.total_tokens());
+  for (const auto& [degree, count] : by_degree) {
+    result.degrees += (result.degrees.empty() ? "" : ", ") + std::to_string(degree) + " x " +
+                      std::to_string(count);
+  }
+  return result;
+}
+
+// A degree for each chunk against the whole group for all: the same batches, planned twice.
+void bench_degree(const Options& options) {
+  std::printf(
+      "\ndegree: 4 stages x sequence parallel 8, batches of 512, measured rates of exchanges; "
+      "mean of %d seeds.\nwhole, auto: seconds of a step with that planner.degree; ratio and least "
+      "ratio of the seeds; heads: the\nratio with what uneven heads add to a step; bound = step / "
+      "lower bound; tokens in sub-groups; degrees: chunks\nof each degree, seed 1\n\n"
+      "%-4s %-11s %4s %8s %8s %6s %6s %6s %6s %6s %7s %7s  %s\n",
+      options.seeds, "", "lengths", "cap", "whole", "auto", "ratio", "least", "heads", "bound",
+      "tokens", "cpu s", "cpu s", "degrees");
+  for (const Machine& machine : kMachines) {
+    PlanContext whole = context_for(options, machine, "-measured-exchange");
+    PlanContext each = whole;
+    each.config.degree = "auto";
+    for (const LengthModel& model : length_models()) {
+      for (const Tokens cap : {Tokens{48} << 10, Tokens{96} << 10, Tokens{192} << 10}) {
+        double least = std::numeric_limits<double>::infinity();
+        double seconds[2] = {}, heads[2] = {}, processor[2] = {}, bound = 0.0, share = 0.0;
+        std::string degrees;
+        for (int seed = 1; seed <= options.seeds; ++seed) {
+          const auto lengths = synthetic_lengths(model, 512, cap, seed);
+          Seconds ours[2] = {};
+          for (const bool sub_groups : {false, true}) {
+            const PlanContext& context = sub_groups ? each : whole;
+            const Run run = plan_with(context, kOurs, lengths);
+            if (!run.plan) throw RunError("bench_planner", "out of memory");
+            ours[sub_groups] = run.seconds();
+            seconds[sub_groups] += run.seconds();
+            heads[sub_groups] +=
+                run.seconds() +
+                step_overhead(*run.plan, plan_cost(context.profile, *run.plan), 8).heads;
+            processor[sub_groups] += run.processor;
+            if (!sub_groups) continue;
+            const InSubGroups grouped = in_sub_groups(*run.plan);
+            bound += 1.0 + gap(*run.plan);
+            share += grouped.share;
+            if (seed == 1) degrees = grouped.degrees;
+          }
+          least = std::min(least, ours[0] / ours[1]);
+        }
+        const double seeds = options.seeds;
+        std::printf("%-4s %-11s %3dK %8.3f %8.3f %6.3f %6.3f %6.3f %6.3f %5.1f%% %7.3f %7.3f  %s\n",
+                    machine.name, std::string(model.name).c_str(), static_cast<int>(cap >> 10),
+                    seconds[0] / seeds, seconds[1] / seeds, seconds[0] / seconds[1], least,
+                    heads[0] / heads[1], bound / seeds, 100.0 * share / seeds, processor[0] / seeds,
+                    processor[1] / seeds, degrees.c_str());
+        std::fflush(stdout);
+      }
+    }
+  }
+}
+
 Options parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
-    if (word == "growth" || word == "steps" || word == "tight" || word == "pressure") {
+    if (word == "growth" || word == "steps" || word == "tight" || word == "pressure" ||
+        word == "degree") {
       options.sections.insert(word);
     } else if (i + 1 < argc && word == "--profiles") {
       options.profiles = argv[++i];
@@ -397,8 +483,8 @@ Options parse(int argc, char** argv) {
       options.seeds = std::max(1, std::atoi(argv[++i]));
     } else {
       throw InputError("bench_planner", "found '" + word + "'",
-                       "expected --profiles FOLDER, --seeds N, --svg FILE, growth, steps, tight or "
-                       "pressure");
+                       "expected --profiles FOLDER, --seeds N, --svg FILE, growth, steps, tight, "
+                       "pressure or degree");
     }
   }
   return options;
@@ -416,6 +502,7 @@ int main(int argc, char** argv) {
     if (options.has("steps")) bench_steps(options);
     if (options.has("tight")) bench_tight(options);
     if (options.has("pressure")) bench_pressure(options);
+    if (options.has("degree")) bench_degree(options);
   } catch (const Error& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 2;

@@ -132,7 +132,7 @@ class PipelineSystem final : public System {
 
   Seconds lower(std::size_t choice, const std::vector<Tokens>& sequences) const {
     return lower_bound(choices_[choice].profile, choices_[choice].parallelism, context_.layers,
-                       sequences, context_.limit())
+                       sequences, context_.limit(), false, context_.planner.sub_groups())
         .seconds;
   }
 

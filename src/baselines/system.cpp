@@ -67,8 +67,8 @@ Seconds cluster_lower_bound(const SystemContext& context, std::span<const Tokens
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   Seconds least = kInfinity;
   for (const Parallelism& parallelism : pipeline_parallelisms(context)) {
-    const LowerBound bound =
-        lower_bound(context.profile, parallelism, context.layers, sequences, context.limit());
+    const LowerBound bound = lower_bound(context.profile, parallelism, context.layers, sequences,
+                                         context.limit(), false, context.planner.sub_groups());
     if (bound.fits) least = std::min(least, bound.seconds);
   }
   return least == kInfinity ? 0.0 : least;

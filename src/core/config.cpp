@@ -383,6 +383,10 @@ void add_planning(Table& t) {
          "what recomputed layers keep: " + remade_level_names() +
              "; auto: " + std::string(kDefaultPlanner) + " mixes what the profile knows",
          INFINIPIPE_FIELD(planner.recompute_keeps));
+  t.text("planner.degree",
+         "devices that share a chunk of whole sequences: whole (the sequence-parallel group), or "
+         "auto: sub-groups of it, where that is faster",
+         INFINIPIPE_FIELD(planner.degree));
   t.add(
       "planner.disable",
       "parts of the elastic planner that must not run: " + listed(names_of(kPasses), ", "),

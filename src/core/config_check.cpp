@@ -147,6 +147,9 @@ void TrainConfig::check() const {
   if (planner.recompute_keeps != "auto" && !remade_level(planner.recompute_keeps)) {
     fail("planner.recompute_keeps", "'" + planner.recompute_keeps + "'", remade_level_names());
   }
+  if (planner.degree != "whole" && planner.degree != "auto") {
+    fail("planner.degree", "'" + planner.degree + "'", "whole or auto");
+  }
   within("planner.solver_gap", planner.solver_gap, 0.0, 1.0);
   at_least("planner.solver_nodes", planner.solver_nodes, 0);
   within("planner.solver_seconds", planner.solver_seconds, 0.0);

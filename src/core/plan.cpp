@@ -95,6 +95,17 @@ std::vector<bool> Plan::cut_sequences() const {
   return cut;
 }
 
+bool Plan::in_sub_groups() const {
+  for (const Replica& replica : replicas) {
+    for (const Pipeline& pipeline : replica.pipelines) {
+      for (const Chunk& chunk : pipeline.chunks) {
+        if (chunk.degree > 0) return true;
+      }
+    }
+  }
+  return false;
+}
+
 bool Plan::forward_only() const {
   for (const Replica& replica : replicas) {
     for (const auto& list : replica.instructions) {

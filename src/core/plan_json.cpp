@@ -110,6 +110,10 @@ std::vector<Keeping> read_keeping(const JsonView& value) {
   return keeping;
 }
 
+// Fields of a chunk that runs in sub-groups. The first is also what such a plan requires.
+constexpr const char* kDegree = "degree";
+constexpr const char* kGroups = "groups";
+
 Chunk read_chunk(const JsonView& value) {
   Chunk chunk;
   chunk.kind = read_kind(value.at("kind"));
@@ -121,6 +125,11 @@ Chunk read_chunk(const JsonView& value) {
     chunk.slices.push_back(slice);
   });
   chunk.keeping = read_keeping(value);
+  chunk.degree = int_or(value, kDegree, 0, 0, kMostSequenceParallel);
+  if (value.has(kGroups)) {
+    value.at(kGroups).for_each(
+        [&](const JsonView& entry) { chunk.groups.push_back(read_int(entry)); });
+  }
   if (value.has("context")) {
     const JsonView context = value.at("context");
     const bool starts = chunk.kind == ChunkKind::kBatched || chunk.slices.empty();
@@ -237,6 +246,10 @@ Json chunk_json(const Chunk& chunk) {
     }
     if (any) json[level.plan_field] = std::move(counts);
   }
+  if (chunk.degree > 0) {
+    json[kDegree] = chunk.degree;
+    json[kGroups] = chunk.groups;
+  }
   return json;
 }
 
@@ -270,6 +283,7 @@ Json required_json(const Plan& plan) {
     }
   }
   if (plan.sliding_window > 0) names.push_back(kWindow);
+  if (plan.in_sub_groups()) names.push_back(kDegree);
   return names;
 }
 
@@ -386,8 +400,8 @@ void check_plan_format(const Json& json, const std::string& where) {
   if (version == 1) return;
   document.at("requires").for_each([](const JsonView& entry) {
     const std::string name = entry.string();
-    std::string known = kWindow;
-    if (name == kWindow) return;
+    if (name == kWindow || name == kDegree) return;
+    std::string known = std::string(kWindow) + ", " + kDegree;
     for (const KeepLevel& level : kKeepLevels) {
       if (!level.needs_version_2) continue;
       if (name == level.plan_field) return;

@@ -19,6 +19,8 @@ const char* to_string(PlanFault fault) {
       return "kind";
     case PlanFault::kSequenceScattered:
       return "sequence scattered";
+    case PlanFault::kDegree:
+      return "degree";
     case PlanFault::kRecompute:
       return "recompute";
     case PlanFault::kUnknownChunk:

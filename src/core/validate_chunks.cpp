@@ -240,6 +240,45 @@ Problem check_kinds(const Plan& plan, const PlacesBySequence& places) {
   });
 }
 
+// Sub-groups, of batched chunks alone: that their sequences are whole is check_kinds()'s.
+Problem check_degrees(const Plan& plan) {
+  return each_chunk(plan, [&](const Place& at, const Chunk& chunk) -> Problem {
+    const std::int64_t ranks = plan.parallelism.sequence_parallel;
+    const std::int64_t degree = chunk.degree;
+    const auto fault = [&](const std::string& found, const std::string& expected) {
+      return problem(PlanFault::kDegree, at.str(), found, expected);
+    };
+    if (degree == 0) {
+      if (chunk.groups.empty()) return {};
+      return fault(text(chunk.groups.size()) + " sub-groups without a degree",
+                   "a degree with them, or none of both");
+    }
+    const std::string found = "degree " + text(degree);
+    if (degree == ranks) return fault(found, "none: it is the whole group's");
+    if (degree < 0 || degree > ranks || ranks % degree != 0) {
+      return fault(found, "a divisor of the group's " + text(ranks) + " ranks");
+    }
+    if (chunk.kind != ChunkKind::kBatched) {
+      return fault(found + " of a " + to_string(chunk.kind) + " chunk",
+                   "the whole group, as it has a slice of a cut sequence");
+    }
+    if (static_cast<std::int64_t>(chunk.groups.size()) != ranks / degree) {
+      return fault(text(chunk.groups.size()) + " sub-groups of " + found,
+                   text(ranks / degree) + " of the group's " + text(ranks) + " ranks");
+    }
+    std::int64_t slices = 0;
+    for (const int count : chunk.groups) {
+      if (count < 0) {
+        return fault("a sub-group of " + text(std::int64_t{count}) + " slices", "at least 0");
+      }
+      slices += count;
+    }
+    if (slices == static_cast<std::int64_t>(chunk.slices.size())) return {};
+    return fault("sub-groups of " + text(slices) + " slices in all",
+                 "the chunk's " + text(chunk.slices.size()));
+  });
+}
+
 // Slices of a sequence stand in chunks one after the other.
 Problem check_slice_order(const PlacesBySequence& places) {
   for (std::size_t i = 0; i < places.size(); ++i) {
@@ -312,6 +351,7 @@ Problem check_chunks(const Plan& plan) {
   if (auto found = check_coverage(plan, places)) return found;
   if (auto found = check_together(places)) return found;
   if (auto found = check_kinds(plan, places)) return found;
+  if (auto found = check_degrees(plan)) return found;
   if (auto found = check_slice_order(places)) return found;
   return check_backward(plan, places);
 }

@@ -10,8 +10,8 @@ namespace infinipipe::validation {
 
 using Problem = std::optional<PlanProblem>;
 
-// Counts, layers, slices, coverage, kinds, recomputation, slice order, `backward`. Any plan may be
-// passed, also one with ids out of range.
+// Counts, layers, slices, coverage, kinds, sub-groups, recomputation, slice order, `backward`. Any
+// plan may be passed, also one with ids out of range.
 Problem check_chunks(const Plan& plan);
 
 // Every stage's list, the neighbours' agreement, and a run to the end. Needs check_chunks() to have

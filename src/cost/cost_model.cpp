@@ -10,6 +10,30 @@
 
 namespace infinipipe {
 
+namespace {
+
+// The shapes of the sub-groups that have slices, all of them whole sequences.
+void add_parts(ChunkShape& shape, const Chunk& chunk, Tokens window) {
+  shape.degree = chunk.degree;
+  auto slice = chunk.slices.begin();
+  for (const int count : chunk.groups) {
+    if (count == 0) continue;
+    ChunkShape part;
+    part.slices = count;
+    for (const auto end = slice + count; slice != end; ++slice) {
+      part.token2 += attention_token2(0, slice->end, window);
+      part.tokens += slice->tokens();
+    }
+    shape.parts.push_back(std::move(part));
+  }
+  const auto fullest = std::max_element(
+      shape.parts.begin(), shape.parts.end(),
+      [](const ChunkShape& a, const ChunkShape& b) { return a.tokens < b.tokens; });
+  std::iter_swap(shape.parts.begin(), fullest);
+}
+
+}  // namespace
+
 ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
                        const std::vector<bool>& cut, Tokens window) {
   ChunkShape shape;
@@ -23,6 +47,7 @@ ChunkShape chunk_shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
     const Tokens whole = sequences[slice.sequence.index()];
     shape.cut_sequence_tokens = slice.end == whole ? whole : 0;
   }
+  if (chunk.degree > 0) add_parts(shape, chunk, window);
   return shape;
 }
 
@@ -41,6 +66,16 @@ double state_shards(const MemoryCost& memory, const Parallelism& parallelism) {
       break;
   }
   return degree * optimizer_over(replicas);
+}
+
+std::vector<int> sub_group_degrees(const Profile& profile, int degree) {
+  std::vector<int> degrees;
+  for (int sub_group = 1; 2 * sub_group <= degree; ++sub_group) {
+    if (degree % sub_group != 0) continue;
+    if (sub_group > 1 && !profile.links.all_to_all.contains(sub_group)) continue;
+    if (heads_allow(profile.heads, sub_group)) degrees.push_back(sub_group);
+  }
+  return degrees;
 }
 
 Profile profile_of_group(Profile profile, double layers, int degree) {
@@ -88,6 +123,10 @@ LayerwiseMemory of_group(LayerwiseMemory memory, double degree) {
 }  // namespace
 
 CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<LayerRange> stages)
+    : CostModel(std::move(profile), parallelism, std::move(stages), SubGroups::kAll) {}
+
+CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<LayerRange> stages,
+                     SubGroups sub_groups)
     : profile_(std::move(profile)), parallelism_(parallelism), stages_(std::move(stages)) {
   INFINIPIPE_ASSERT(!stages_.empty(), "a cost model needs at least one stage");
   const std::size_t count = stages_.size();
@@ -171,6 +210,46 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
         memory.state_constant_bytes;
     costs_.push_back(cost);
   }
+  if (sub_groups == SubGroups::kNone) return;
+  degrees_ = sub_group_degrees(profile_, parallelism_.sequence_parallel);
+  for (const int sub_group : degrees_) {
+    Parallelism own = parallelism_;
+    own.sequence_parallel = sub_group;
+    of_degrees_.push_back(CostModel(profile_, own, stages_, SubGroups::kNone));
+  }
+}
+
+const CostModel& CostModel::of_degree(int degree) const {
+  const auto found = std::lower_bound(degrees_.begin(), degrees_.end(), degree);
+  INFINIPIPE_ASSERT(found != degrees_.end() && *found == degree, "a sub-group without a cost");
+  return of_degrees_[static_cast<std::size_t>(found - degrees_.begin())];
+}
+
+Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk,
+                                   const Keeping& keeping) const {
+  return of_fullest(chunk, [&](const CostModel& group, const ChunkShape& part) {
+    return group.own_forward_temporary(stage, part, keeping);
+  });
+}
+
+Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, const Keeping& keeping,
+                                    Op op) const {
+  return of_fullest(chunk, [&](const CostModel& group, const ChunkShape& part) {
+    return group.own_backward_temporary(stage, part, keeping, op);
+  });
+}
+
+Bytes CostModel::pending_bytes(StageId stage, const ChunkShape& chunk,
+                               const Keeping& keeping) const {
+  return of_fullest(chunk, [&](const CostModel& group, const ChunkShape& part) {
+    return group.own_pending_bytes(stage, part, keeping);
+  });
+}
+
+Bytes CostModel::temporary_bound(StageId stage, const ChunkShape& chunk) const {
+  return of_fullest(chunk, [&](const CostModel& group, const ChunkShape& part) {
+    return group.own_temporary_bound(stage, part);
+  });
 }
 
 // The head holds logits of one block at a time.
@@ -180,8 +259,8 @@ Bytes CostModel::head_temporary(double tokens) const {
          memory.head_block_bytes_per_token * std::min(tokens, memory.head_block_tokens);
 }
 
-Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk,
-                                   const Keeping& keeping) const {
+Bytes CostModel::own_forward_temporary(StageId stage, const ChunkShape& chunk,
+                                       const Keeping& keeping) const {
   if (!layerwise()) return 0.0;
   const auto tokens = static_cast<double>(chunk.tokens);
   Bytes layer = layerwise_.forward_bytes_per_token * tokens;
@@ -198,8 +277,8 @@ Bytes CostModel::forward_temporary(StageId stage, const ChunkShape& chunk,
   return std::max({0.0, layer - head_kept_per_token_ * tokens, head_temporary(tokens)});
 }
 
-Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, const Keeping& keeping,
-                                    Op op) const {
+Bytes CostModel::own_backward_temporary(StageId stage, const ChunkShape& chunk,
+                                        const Keeping& keeping, Op op) const {
   if (!layerwise()) return 0.0;
   const LayerwiseMemory& memory = layerwise_;
   const auto tokens = static_cast<double>(chunk.tokens);
@@ -238,14 +317,14 @@ Bytes CostModel::backward_temporary(StageId stage, const ChunkShape& chunk, cons
   return most;
 }
 
-Bytes CostModel::pending_bytes(StageId stage, const ChunkShape& chunk,
-                               const Keeping& keeping) const {
+Bytes CostModel::own_pending_bytes(StageId stage, const ChunkShape& chunk,
+                                   const Keeping& keeping) const {
   if (!layerwise()) return 0.0;
   return (layers(stage) - keeping.remade()) * layerwise_.pending_bytes_per_token *
          static_cast<double>(chunk.tokens);
 }
 
-Bytes CostModel::temporary_bound(StageId stage, const ChunkShape& chunk) const {
+Bytes CostModel::own_temporary_bound(StageId stage, const ChunkShape& chunk) const {
   if (!layerwise()) return 0.0;
   const LayerwiseMemory& memory = layerwise_;
   const auto tokens = static_cast<double>(chunk.tokens);
@@ -273,6 +352,30 @@ CostModel::Coefficients CostModel::layers_cost(const DirectionCost& cost, double
   return result;
 }
 
+namespace {
+
+// Throws InputError where a chunk's sub-groups have a size that the profile does not know.
+void require_degrees(const Profile& profile, const Plan& plan) {
+  const std::vector<int> known = sub_group_degrees(profile, plan.parallelism.sequence_parallel);
+  for (const Replica& replica : plan.replicas) {
+    for (const Pipeline& pipeline : replica.pipelines) {
+      for (const Chunk& chunk : pipeline.chunks) {
+        if (chunk.degree == 0 || std::binary_search(known.begin(), known.end(), chunk.degree))
+          continue;
+        const std::string refused = heads_refusal(profile.heads, chunk.degree);
+        throw InputError(
+            "profile: links.all_to_all",
+            refused.empty() ? "found no degree " + std::to_string(chunk.degree) : refused,
+            "expected what the plan's sub-groups of " + std::to_string(chunk.degree) +
+                " ranks need",
+            "use the profile that the plan was made with");
+      }
+    }
+  }
+}
+
+}  // namespace
+
 CostModel plan_cost(const Profile& profile, const Plan& plan) {
   const Plan::Recomputed recomputed = plan.recomputed();
   for (std::size_t i = 0; i < kRemadeLevels; ++i) {
@@ -297,6 +400,7 @@ CostModel plan_cost(const Profile& profile, const Plan& plan) {
                          " that the profile's figures are for (its model.sliding_window)",
                      "use the profile that the plan was made with");
   }
+  require_degrees(profile, plan);
   Profile paced = at_pace(profile, plan.stage_pace);
   if (plan.sliding_window > 0) paced.sliding_window = plan.sliding_window;
   return CostModel(std::move(paced), plan.parallelism, plan.stages);

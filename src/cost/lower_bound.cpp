@@ -27,7 +27,7 @@ constexpr double kLimitSlack = 1.0 + 1e-9;  // nor a plan's peak above the limit
 class Bound final {
  public:
   Bound(const Profile& profile, const Parallelism& parallelism, int layers,
-        std::span<const Tokens> sequences, Bytes limit, bool forward_only);
+        std::span<const Tokens> sequences, Bytes limit, bool forward_only, bool sub_groups);
 
   // `split` empty: over every split.
   LowerBound find(std::span<const LayerRange> split);
@@ -49,12 +49,37 @@ class Bound final {
     double beside = 0.0;  // bytes that it keeps beside its input
     Seconds seconds = 0.0;
   };
-  Partly cheapest_part(double full, bool cut) const;
-  Seconds exchange(Bytes bytes) const;  // between a group's devices
+
+  // Devices that may share a chunk: the whole sequence-parallel group, or a sub-group of it.
+  struct Group {
+    Profile profile;  // of this group (profile_of_group())
+    double degree = 1.0;
+    double all_to_all = 0.0;  // seconds per token and layer, one direction
+    // Of a layer: bytes a token that it saves if it keeps its input alone, and the best that layers
+    // do which keep more; of a sequence that stays whole.
+    double saved = 0.0;
+    Partly whole_part;
+
+    Seconds exchange(Bytes bytes) const {  // between its devices
+      return degree > 1.0 ? bytes / degree / profile.links.all_to_all.at(static_cast<int>(degree))
+                          : 0.0;
+    }
+  };
+  const Group& whole() const { return groups_.back(); }
+  Group make_group(const Profile& profile, int degree) const;
+  Partly cheapest_part(const Group& group, double full, bool cut) const;
   void count_work();
+  // From which time of a step on a sequence of so many tokens may run in the group: its chunk must
+  // go through all stages and back within it.
+  Seconds passes_in(const Group& group, Tokens tokens) const;
+  // Seconds of one layer in which devices exchange the batch's tokens in one direction, on the mean
+  // of the sequence-parallel group's devices, if the step takes so long.
+  Seconds exchange_work(Seconds step) const;
+  LowerBound least(std::span<const LayerRange> split, double chunks);
   void note_forced_recomputation();
   Bytes available(int layers, End end) const;
   Seconds forced(Tokens tokens, int layers, End end) const;
+  Seconds forced_in(const Group& group, Tokens tokens, int layers, End end) const;
   Seconds forced_at(int stage, int layers) const {
     const End end = end_of(stage);
     return forced_[(end.first ? 1 : 0) + (end.last ? 2 : 0)][static_cast<std::size_t>(layers)];
@@ -71,7 +96,7 @@ class Bound final {
     return (end.first ? embedding_ : 0.0) + (end.last ? head_ : 0.0);
   }
 
-  const Profile profile_;  // of a sequence-parallel group
+  const Profile profile_;  // of the whole group
   Parallelism parallelism_;
   int layers_;
   int stages_;
@@ -80,8 +105,12 @@ class Bound final {
   Bytes limit_;
   bool forward_only_;
 
+  std::vector<Group> groups_;  // by ascending degree, the whole one last
+
   // Seconds of one layer at speed 1.
-  Seconds layer_work_ = 0.0;    // of the whole batch
+  Seconds layer_work_ = 0.0;  // of the whole batch
+  // Of that, all but exchanges.
+  Seconds layer_forward_ = 0.0, layer_backward_ = 0.0;
   Seconds layer_weight_ = 0.0;  // of that, the weight gradients, which may run late
   Seconds layer_chunk_ = 0.0;   // the constant of a chunk, forward and backward
   Seconds embedding_ = 0.0;
@@ -91,20 +120,18 @@ class Bound final {
   Seconds least_gradient_ = 0.0;  // its backward without the weight gradient
   Seconds message_ = 0.0;         // between stages, of one token
   double total_tokens_ = 0.0;
-  double all_to_all_ = 0.0;  // seconds per token and layer, one direction
   double chunk_forward_ = 0.0, chunk_backward_ = 0.0;
-  // Of a layer: bytes a token that it saves if it keeps its input alone, and the best that layers
-  // do which keep more; of a sequence that stays whole, and of one that is cut, whose K and V are
-  // kept in any case.
-  double saved_ = 0.0, cut_saved_ = 0.0;
-  Partly whole_part_, cut_part_;
+  // As Group has them, of a sequence that is cut: its K and V are kept in any case, and the whole
+  // group shares it.
+  double cut_saved_ = 0.0;
+  Partly cut_part_;
   std::vector<Seconds> forced_[4];  // by end and layers; infinite where nothing fits
   std::vector<Seconds> before_;     // by stage: no earlier can it start
   std::vector<Seconds> after_;      // by stage: so long, at least, the step goes on after it
 };
 
 Bound::Bound(const Profile& profile, const Parallelism& parallelism, int layers,
-             std::span<const Tokens> sequences, Bytes limit, bool forward_only)
+             std::span<const Tokens> sequences, Bytes limit, bool forward_only, bool sub_groups)
     : profile_(profile_of_group(profile, layers, parallelism.sequence_parallel)),
       parallelism_(parallelism),
       layers_(layers),
@@ -113,12 +140,24 @@ Bound::Bound(const Profile& profile, const Parallelism& parallelism, int layers,
       sequences_(sequences),
       limit_(limit),
       forward_only_(forward_only) {
+  if (sub_groups) {
+    for (const int degree : sub_group_degrees(profile, parallelism.sequence_parallel)) {
+      groups_.push_back(make_group(profile, degree));
+    }
+  }
+  groups_.push_back(make_group(profile, parallelism.sequence_parallel));
   count_work();
 }
 
-Seconds Bound::exchange(Bytes bytes) const {
-  const int degree = parallelism_.sequence_parallel;
-  return degree > 1 ? bytes / degree_ / profile_.links.all_to_all.at(degree) : 0.0;
+Bound::Group Bound::make_group(const Profile& profile, int degree) const {
+  Group group;
+  group.profile = profile_of_group(profile, layers_, degree);
+  group.degree = degree;
+  group.all_to_all = group.exchange(profile.links.all_to_all_bytes_per_token / layers_);
+  const MemoryCost& memory = group.profile.memory;
+  group.saved = memory.activation_bytes_per_token / layers_ - memory.input_bytes_per_token;
+  group.whole_part = cheapest_part(group, group.saved, false);
+  return group;
 }
 
 void Bound::count_work() {
@@ -132,19 +171,25 @@ void Bound::count_work() {
     token2_sum += attention_token2(0, length, profile_.sliding_window);
   }
   const auto count = static_cast<double>(sequences_.size());
-  all_to_all_ = exchange(profile_.links.all_to_all_bytes_per_token / L);
-  const auto layer = [&](const DirectionCost& cost, double token2, double tokens, double slices) {
+  const auto compute = [&](const DirectionCost& cost, double token2, double tokens, double slices) {
     return (cost.seconds_per_token2 * token2 + cost.seconds_per_token * tokens +
             cost.seconds_per_slice * slices) /
-               L / degree_ +
-           all_to_all_ * tokens;
+           L;
+  };
+  // One token, in the group that takes least.
+  const auto token = [&](const DirectionCost& cost) {
+    Seconds least = kInfinity;
+    for (const Group& group : groups_) {
+      least = std::min(least, compute(cost, 1.0, 1.0, 1.0) / group.degree + group.all_to_all);
+    }
+    return least;
   };
   const double divided = profile_.seconds_per_chunk_divided ? degree_ : 1.0;
   chunk_forward_ = f.seconds_per_chunk / L / divided;
   chunk_backward_ = forward_only_ ? 0.0 : b.seconds_per_chunk / L / divided;
   layer_chunk_ = chunk_forward_ + chunk_backward_;
-  layer_work_ = layer(f, token2_sum, total_tokens_, count);
-  least_forward_ = layer(f, 1.0, 1.0, 1.0) + chunk_forward_;
+  layer_forward_ = compute(f, token2_sum, total_tokens_, count) / degree_;
+  least_forward_ = token(f) + chunk_forward_;
   const PerTokenPair& embedding = profile_.embedding;
   const PerTokenPair& head = profile_.head;
   const bool head_backward = !forward_only_ || profile_.head_in_forward;
@@ -157,17 +202,54 @@ void Bound::count_work() {
   message_ = profile_.links.p2p_seconds +
              profile_.links.p2p_bytes_per_token / degree_ / profile_.links.p2p_bytes_per_second;
   if (forward_only_) return;
-  layer_work_ += layer(b, token2_sum, total_tokens_, count);
+  layer_backward_ = compute(b, token2_sum, total_tokens_, count) / degree_;
   const double weight = profile_.backward_weight_seconds_per_token >= 0.0
                             ? profile_.backward_weight_seconds_per_token
                             : 0.5 * b.seconds_per_token;
   layer_weight_ = weight * total_tokens_ / L / degree_;
-  const MemoryCost& memory = profile_.memory;
-  saved_ = memory.activation_bytes_per_token / L - memory.input_bytes_per_token;
-  cut_saved_ = saved_ - memory.kv_bytes_per_token;
-  whole_part_ = cheapest_part(saved_, false);
-  cut_part_ = cheapest_part(cut_saved_, true);
-  least_gradient_ = layer(b, 1.0, 1.0, 1.0) + chunk_backward_ - weight / L / degree_;
+  cut_saved_ = whole().saved - profile_.memory.kv_bytes_per_token;
+  cut_part_ = cheapest_part(whole(), cut_saved_, true);
+  least_gradient_ = kInfinity;
+  for (const Group& group : groups_) {
+    least_gradient_ =
+        std::min(least_gradient_, compute(b, 1.0, 1.0, 1.0) / group.degree + group.all_to_all +
+                                      chunk_backward_ - weight / L / group.degree);
+  }
+}
+
+Seconds Bound::passes_in(const Group& group, Tokens tokens) const {
+  double fastest = 0.0;
+  for (int p = 0; p < stages_; ++p) fastest = std::max(fastest, speed(p));
+  const auto n = static_cast<double>(tokens);
+  const double token2 = attention_token2(0, tokens, profile_.sliding_window);
+  const auto layers = [&](const DirectionCost& cost, double per_token) {
+    return (cost.seconds_per_token2 * token2 + per_token * n + cost.seconds_per_slice) /
+               group.degree +
+           group.all_to_all * n * layers_;
+  };
+  Seconds sum = layers(profile_.forward, profile_.forward.seconds_per_token);
+  if (!forward_only_) {
+    const double all = profile_.backward.seconds_per_token;
+    const double weight = profile_.backward_weight_seconds_per_token >= 0.0
+                              ? profile_.backward_weight_seconds_per_token
+                              : 0.5 * all;
+    sum += layers(profile_.backward, all - weight);
+  }
+  return sum / fastest * kRoundingGuard;
+}
+
+Seconds Bound::exchange_work(Seconds step) const {
+  if (groups_.size() == 1) return whole().all_to_all * total_tokens_;
+  Seconds sum = 0.0;
+  for (const Tokens length : sequences_) {
+    Seconds least = whole().all_to_all;
+    for (const Group& group : groups_) {
+      const Seconds mean = group.all_to_all * group.degree / degree_;
+      if (mean < least && passes_in(group, length) <= step) least = mean;
+    }
+    sum += least * static_cast<double>(length);
+  }
+  return sum;
 }
 
 Bytes Bound::available(int layers, End end) const {
@@ -182,16 +264,17 @@ Bytes Bound::available(int layers, End end) const {
 
 // One level that is at least as good as every level that keeps something beside the input: it saves
 // as many bytes as the one that saves most, and a byte costs as little as with the cheapest.
-Bound::Partly Bound::cheapest_part(double full, bool cut) const {
+Bound::Partly Bound::cheapest_part(const Group& group, double full, bool cut) const {
+  const Profile& profile = group.profile;
   Partly result;
   for (std::size_t i = 0; i < kRemadeLevels; ++i) {
     const KeepLevel& level = kKeepLevels[i];
-    if (level.keep == Keep::kInput || !profile_.remake[i]) continue;
-    const RemakeCost& remake = *profile_.remake[i];
-    const double kv = cut && level.keeps_kv ? profile_.memory.kv_bytes_per_token : 0.0;
+    if (level.keep == Keep::kInput || !profile.remake[i]) continue;
+    const RemakeCost& remake = *profile.remake[i];
+    const double kv = cut && level.keeps_kv ? profile.memory.kv_bytes_per_token : 0.0;
     const double beside = remake.kept_bytes_per_token - kv;
-    const Seconds seconds = remake.cost.seconds_per_token / layers_ / degree_ +
-                            exchange(profile_.exchanged_again(level.keep, layers_));
+    const Seconds seconds = remake.cost.seconds_per_token / layers_ / group.degree +
+                            group.exchange(profile.exchanged_again(level.keep, layers_));
     const double saves = full - beside;
     if (saves <= 0.0) continue;
     if (result.saves <= 0.0) {
@@ -205,23 +288,32 @@ Bound::Partly Bound::cheapest_part(double full, bool cut) const {
   return result;
 }
 
-// The least recomputation of one sequence on one stage, in seconds at speed 1: the less of what it
-// takes when the sequence stays whole in one chunk, and when it is cut. Bytes are those of the
-// whole sequence-parallel group.
+// The least recomputation of one sequence on one stage, in seconds at speed 1 and on the mean of
+// the sequence-parallel group's devices.
 Seconds Bound::forced(Tokens tokens, int layers, End end) const {
-  const MemoryCost& memory = profile_.memory;
+  Seconds least = kInfinity;
+  for (const Group& group : groups_) {
+    least = std::min(least, group.degree / degree_ * forced_in(group, tokens, layers, end));
+  }
+  return least;
+}
+
+// On the devices of one group: the less of what it takes when the sequence stays whole in one
+// chunk, and, in the whole group, when it is cut. Bytes are those of all the group's devices.
+Seconds Bound::forced_in(const Group& group, Tokens tokens, int layers, End end) const {
+  const MemoryCost& memory = group.profile.memory;
   const double L = layers_;
   const auto n = static_cast<double>(tokens);
-  const Bytes budget = available(layers, end) * degree_;
+  const Bytes budget = available(layers, end) * group.degree;
   const double layer = memory.activation_bytes_per_token / L;
   const double head = end.last ? memory.head_bytes_per_token : 0.0;
-  const auto& whole_layer = profile_.remake[index_of(Keep::kInput)];
-  const DirectionCost& f = whole_layer ? whole_layer->cost : profile_.forward;
+  const auto& whole_layer = group.profile.remake[index_of(Keep::kInput)];
+  const DirectionCost& f = whole_layer ? whole_layer->cost : group.profile.forward;
 
   // One layer of x tokens without context, made again from its input, takes square t(x) + linear x;
   // t(x) is x^2, or less beyond the window.
-  const double square = f.seconds_per_token2 / L / degree_;
-  const double linear = f.seconds_per_token / L / degree_ + all_to_all_;
+  const double square = f.seconds_per_token2 / L / group.degree;
+  const double linear = f.seconds_per_token / L / group.degree + group.all_to_all;
 
   // The least seconds that save so many bytes. There are two means. A layer that keeps its input
   // alone saves `full` bytes for each token, and x such tokens take a x^2 + b x seconds; beyond
@@ -265,17 +357,19 @@ Seconds Bound::forced(Tokens tokens, int layers, End end) const {
   const Bytes remake_bytes = layerwise ? 0.0 : n * layer;
   const Bytes kept = n * (layer * layers + head);
   Seconds whole = kept <= budget ? 0.0 : kInfinity;
-  if (kept > budget && saved_ > 0.0) {
+  if (kept > budget && group.saved > 0.0) {
     const Bytes over = kept + remake_bytes - budget;
-    const double recomputed = std::ceil(over / (n * saved_) * (1.0 - 1e-12));
+    const double recomputed = std::ceil(over / (n * group.saved) * (1.0 - 1e-12));
     if (recomputed <= layers) {
       const double per_token =
           square * (attention_token2(0, tokens, profile_.sliding_window) / n) + linear;
-      whole = whole_part_.saves > 0.0 ? cheapest(std::min(over, n * layers * saved_), saved_,
-                                                 whole_part_, 0.0, per_token, kInfinity)
-                                      : recomputed * n * per_token;
+      whole = group.whole_part.saves > 0.0
+                  ? cheapest(std::min(over, n * layers * group.saved), group.saved,
+                             group.whole_part, 0.0, per_token, kInfinity)
+                  : recomputed * n * per_token;
     }
   }
+  if (group.degree < degree_) return whole;
 
   // The sequence is cut. When the backward of its last slice begins, the activations of all its
   // slices and all of dK and dV are held. Where memory is counted layer by layer, dK and dV come
@@ -308,13 +402,16 @@ void Bound::note_forced_recomputation() {
 
 // The most tokens that a chunk can have on a stage of so many layers.
 double Bound::chunk_capacity(int layers, End end) const {
-  const MemoryCost& memory = profile_.memory;
-  const double layer = memory.activation_bytes_per_token / layers_;
-  const double kept = layer * layers;
-  const bool whole_layer = !forward_only_ && !memory.layerwise;
-  const double recomputed = memory.input_bytes_per_token * layers + (whole_layer ? layer : 0.0);
-  const double per_token =
-      std::min(kept, recomputed) + (end.last ? memory.head_bytes_per_token : 0.0);
+  double per_token = kInfinity;
+  for (const Group& group : groups_) {
+    const MemoryCost& memory = group.profile.memory;
+    const double layer = memory.activation_bytes_per_token / layers_;
+    const double kept = layer * layers;
+    const bool whole_layer = !forward_only_ && !memory.layerwise;
+    const double recomputed = memory.input_bytes_per_token * layers + (whole_layer ? layer : 0.0);
+    per_token = std::min(
+        per_token, std::min(kept, recomputed) + (end.last ? memory.head_bytes_per_token : 0.0));
+  }
   const Bytes budget = available(layers, end) * degree_;
   if (budget < 0.0) return 0.0;
   return per_token > 0.0 ? budget / per_token : kInfinity;
@@ -472,6 +569,40 @@ LowerBound Bound::find(std::span<const LayerRange> split) {
     note_forced_recomputation();
     chunks = 1.0;
   }
+  // Where sub-groups may run sequences, exchanges depend on how long the step takes: the less it
+  // does, the larger the group that a long sequence needs. Between the times from which on some
+  // sequence may run in some group the bound is constant. The step takes at least the first time
+  // that is not below the bound that holds for it.
+  std::vector<Seconds> times = {0.0};
+  for (const Tokens length : sequences_) {
+    for (std::size_t i = 0; i + 1 < groups_.size(); ++i) {
+      times.push_back(passes_in(groups_[i], length));
+    }
+  }
+  std::sort(times.begin(), times.end());
+  times.erase(std::unique(times.begin(), times.end()), times.end());
+  const auto at = [&](Seconds step) {
+    const Seconds exchange = exchange_work(step);
+    layer_work_ = layer_forward_ + exchange;
+    if (!forward_only_) layer_work_ += layer_backward_ + exchange;
+    LowerBound bound = least(split, chunks);
+    bound.seconds = std::max(bound.seconds, step);
+    return bound;
+  };
+  const auto last = std::partition_point(times.begin(), times.end() - 1, [&](const Seconds& time) {
+    return at(time).seconds >= *(&time + 1);
+  });
+  const bool fits = result.fits;
+  result = at(*last);
+  result.fits = fits;
+  result.recompute = forced_recomputation(split);
+  result.seconds *= kRoundingGuard;
+  return result;
+}
+
+// The bound for the exchanges that are counted now, and at least so many chunks.
+LowerBound Bound::least(std::span<const LayerRange> split, double chunks) {
+  LowerBound result;
   // With more chunks the work grows and the chain becomes shorter, so their maximum is least where
   // they cross. Bisection finds the first count at which the chain is no longer than the work.
   const double most_chunks = std::max(chunks, total_tokens_);
@@ -496,15 +627,14 @@ LowerBound Bound::find(std::span<const LayerRange> split) {
       result.chunks = static_cast<int>(std::min(count, 1e9));
     }
   }
-  result.recompute = forced_recomputation(split);
-  result.seconds *= kRoundingGuard;
   return result;
 }
 
 LowerBound bound_of(const Profile& profile, const Parallelism& parallelism, int layers,
                     std::span<const LayerRange> split, std::span<const Tokens> sequences,
-                    Bytes limit, bool forward_only) {
-  LowerBound all = Bound(profile, parallelism, layers, sequences, limit, forward_only).find(split);
+                    Bytes limit, bool forward_only, bool sub_groups) {
+  LowerBound all =
+      Bound(profile, parallelism, layers, sequences, limit, forward_only, sub_groups).find(split);
   if (sequences.size() < 2) return all;
   // The longest sequence runs in one replica. The bound of that sequence alone holds for the batch.
   const Tokens longest = *std::max_element(sequences.begin(), sequences.end());
@@ -516,7 +646,8 @@ LowerBound bound_of(const Profile& profile, const Parallelism& parallelism, int 
   one.memory.state_embedding_bytes /= shards;
   one.memory.state_head_bytes /= shards;
   const LowerBound single =
-      Bound(one, alone, layers, std::span(&longest, 1), limit, forward_only).find(split);
+      Bound(one, alone, layers, std::span(&longest, 1), limit, forward_only, sub_groups)
+          .find(split);
   if (single.seconds > all.seconds) {
     all.seconds = single.seconds;
     all.chain = std::max(all.chain, single.seconds);
@@ -527,7 +658,8 @@ LowerBound bound_of(const Profile& profile, const Parallelism& parallelism, int 
 }  // namespace
 
 LowerBound lower_bound(const Profile& profile, const Parallelism& parallelism, int layers,
-                       std::span<const Tokens> sequences, Bytes limit, bool forward_only) {
+                       std::span<const Tokens> sequences, Bytes limit, bool forward_only,
+                       bool sub_groups) {
   INFINIPIPE_ASSERT(parallelism.stages >= 1 && layers >= parallelism.stages,
                     "a stage needs a layer");
   // Checks the profile against the parallelism as every cost model does.
@@ -536,13 +668,14 @@ LowerBound lower_bound(const Profile& profile, const Parallelism& parallelism, i
     any.push_back({p, p + 1 == parallelism.stages ? layers : p + 1});
   }
   const CostModel checked(profile, parallelism, any);
-  return bound_of(checked.profile(), parallelism, layers, {}, sequences, limit, forward_only);
+  return bound_of(checked.profile(), parallelism, layers, {}, sequences, limit, forward_only,
+                  sub_groups);
 }
 
 LowerBound lower_bound(const CostModel& cost, std::span<const Tokens> sequences, Bytes limit,
-                       bool forward_only) {
+                       bool forward_only, bool sub_groups) {
   return bound_of(cost.profile(), cost.parallelism(), cost.total_layers(), cost.stages(), sequences,
-                  limit, forward_only);
+                  limit, forward_only, sub_groups);
 }
 
 }  // namespace infinipipe

@@ -28,14 +28,16 @@ struct LowerBound {
 
 // Holds for every chunking, packing, order, recomputation, splitting of backwards and assignment to
 // replicas under the given parallelism, and for every layer split that gives each stage a layer.
-// `limit`: bytes per stage, 0: none. `forward_only`: an evaluation of the batch.
+// `limit`: bytes per stage, 0: none. `forward_only`: an evaluation of the batch. `sub_groups`: of
+// plans that may run chunks in sub-groups as well; without it of those that do not.
 // O(layers x sequences + stages x log(layers)) but for logarithms of the times. Throws as CostModel
 // does.
 LowerBound lower_bound(const Profile& profile, const Parallelism& parallelism, int layers,
-                       std::span<const Tokens> sequences, Bytes limit, bool forward_only = false);
+                       std::span<const Tokens> sequences, Bytes limit, bool forward_only = false,
+                       bool sub_groups = false);
 
 // Holds for the cost model's own layer split alone: never less than the bound over every split.
 LowerBound lower_bound(const CostModel& cost, std::span<const Tokens> sequences, Bytes limit,
-                       bool forward_only = false);
+                       bool forward_only = false, bool sub_groups = false);
 
 }  // namespace infinipipe

@@ -1,6 +1,7 @@
 #include "cost/step_overhead.h"
 
 #include <algorithm>
+#include <map>
 
 #include "core/head_shares.h"
 #include "core/names.h"
@@ -77,15 +78,11 @@ class Overhead final {
 
   StepOverhead run() const {
     StepOverhead result;
-    const double longer =
-        head_imbalance(cost_.profile().heads, cost_.parallelism().sequence_parallel) - 1.0;
     const bool gathering = has_gathers(cost_.profile());
     for (int p = 0; p < cost_.stage_count(); ++p) {
       const StageId stage(p);
-      if (longer > 0.0) {
-        for (const Replica& replica : plan_.replicas) {
-          result.heads = std::max(result.heads, longer * attention(stage, replica));
-        }
+      for (const Replica& replica : plan_.replicas) {
+        result.heads = std::max(result.heads, heads(stage, replica));
       }
       if (!gathering) continue;
       result.reduction = std::max(result.reduction, reduction(stage));
@@ -107,21 +104,35 @@ class Overhead final {
     return states * weight_share(cost_.profile());
   }
 
-  // All of a stage's attention, recomputed one included: what grows with token2 and contexts.
-  Seconds attention(StageId stage, const Replica& replica) const {
-    Seconds sum = 0.0;
+  // By how much longer attention takes with these devices' shares of heads.
+  double longer(int degree) const {
+    const int devices = degree == 0 ? cost_.parallelism().sequence_parallel : degree;
+    const auto [known, absent] = longer_.try_emplace(devices, 0.0);
+    if (absent) known->second = head_imbalance(cost_.profile().heads, devices) - 1.0;
+    return known->second;
+  }
+
+  // What uneven heads add to a stage's attention, recomputed one included: to what grows with
+  // token2 and contexts.
+  Seconds heads(StageId stage, const Replica& replica) const {
+    std::map<int, Seconds> attention;  // by the degree of its chunks
     for (const Instruction& i : replica.instructions.at(stage.index())) {
       const Chunk& chunk = replica.chunk(i);
+      if (longer(chunk.degree) <= 0.0) continue;
       const ChunkShape shape = cost_.shape(chunk, plan_.sequences, cut_);
       ChunkShape without = shape;
       without.token2 = 0.0;
       without.context = 0;
+      for (ChunkShape& part : without.parts) part.token2 = 0.0;
+      Seconds& sum = attention[chunk.degree];
       sum += cost_.seconds(i.op, stage, shape) - cost_.seconds(i.op, stage, without);
       if (!starts_backward(i.op)) continue;
       const Keeping& keeping = chunk.kept_on(stage);
       sum += cost_.recompute(stage, shape, keeping) - cost_.recompute(stage, without, keeping);
     }
-    return sum;
+    Seconds all = 0.0;
+    for (const auto& [degree, seconds] : attention) all += longer(degree) * seconds;
+    return all;
   }
 
   Seconds gathers(StageId stage, const Replica& replica) const {
@@ -169,7 +180,8 @@ class Overhead final {
   const LinkCost& links_;
   Sharing sharing_;
   int per_node_;
-  const std::vector<bool> cut_;  // by sequence
+  const std::vector<bool> cut_;           // by sequence
+  mutable std::map<int, double> longer_;  // longer(), by devices
 };
 
 }  // namespace

@@ -174,9 +174,10 @@ void BoundContext::finish(Plan& plan) const {
   for (std::size_t p = 0; p < prediction.stages.size(); ++p) {
     prediction.stages[p].peak_bytes = peaks[p];
   }
-  prediction.lower_bound = lower_bound(cost_.profile(), cost_.parallelism(), cost_.total_layers(),
-                                       plan.sequences, limit_, plan.forward_only())
-                               .seconds;
+  prediction.lower_bound =
+      lower_bound(cost_.profile(), cost_.parallelism(), cost_.total_layers(), plan.sequences,
+                  limit_, plan.forward_only(), plan.in_sub_groups())
+          .seconds;
   prediction.step_overhead = cost_.profile().step_seconds;
   plan.predicted = std::move(prediction);
 }

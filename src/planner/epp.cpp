@@ -27,6 +27,7 @@ struct SearchPass {
 };
 constexpr std::array kSearchPasses = {
     SearchPass{Pass::kListSchedules, search_lists},
+    SearchPass{Pass::kDegrees, search_degrees},
     SearchPass{Pass::kOrdinaryOrders, search_ordinary},
     SearchPass{Pass::kProgramme, search_programme},
 };
@@ -114,6 +115,10 @@ class LevelPlanner final {
     for (const SearchPass& pass : kSearchPasses) {
       if (!context.has(pass.pass)) continue;
       if (pass.pass == Pass::kOrdinaryOrders && !cuts_elastically(context)) continue;
+      if (pass.pass == Pass::kDegrees &&
+          (draft.sub_groups().empty() || !context.has(Pass::kListSchedules) ||
+           !cuts_elastically(context)))
+        continue;
       log.run(
           pass.pass, [&] { return draft.best_seconds(); }, [&] { pass.run(draft); });
     }

@@ -30,6 +30,9 @@ void require_known_planner(const PlanContext& context) {
     throw InputError("planner.recompute_keeps", "found " + keeps,
                      "expected " + remade_level_names());
   }
+  if (const std::string& degree = context.config.degree; degree != "whole" && degree != "auto") {
+    throw InputError("planner.degree", "found " + degree, "expected whole or auto");
+  }
 }
 
 std::unique_ptr<Planner> make_planner(const PlanContext& context,

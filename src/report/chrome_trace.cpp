@@ -155,6 +155,7 @@ void write_event(const TraceEvent& event, const Rows& rows, const Plan* plan,
     args["tokens"] = chunk->tokens();
     args["context"] = chunk->context();
     args["slices"] = chunk->slices.size();
+    if (chunk->degree > 0) args["degree"] = chunk->degree;
   }
   sink(std::move(record));
   if (event.recompute > 0.0) {  // a block within the block

@@ -19,8 +19,10 @@ struct Counts {
   std::int64_t pipelines = 0;
   std::int64_t packed_sequences = 0;  // whole sequences that share a chunk
   Plan::Recomputed recomputed;
-  std::int64_t layer_runs = 0;  // layers x chunks
-  Tokens smallest = 0;          // tokens of a chunk
+  std::int64_t layer_runs = 0;          // layers x chunks
+  std::map<int, std::int64_t> degrees;  // chunks in sub-groups, by degree
+  Tokens in_sub_groups = 0;             // tokens of these
+  Tokens smallest = 0;                  // tokens of a chunk
   Tokens largest = 0;
   std::map<int, std::vector<Tokens>> slices;  // tokens of each slice, by cut sequence
 };
@@ -39,6 +41,10 @@ Counts count(const Plan& plan) {
         counts.largest = std::max(counts.largest, tokens);
         ++counts.chunks;
         counts.layer_runs += plan.layer_count();
+        if (chunk.degree > 0) {
+          ++counts.degrees[chunk.degree];
+          counts.in_sub_groups += tokens;
+        }
         for (const Slice& slice : chunk.slices) {
           if (cut[slice.sequence.index()]) {
             counts.slices[slice.sequence.value()].push_back(slice.tokens());
@@ -56,6 +62,20 @@ std::string kinds_text(const Counts& counts) {
   const auto of = [&](ChunkKind kind) { return counts.kinds[static_cast<std::size_t>(kind)]; };
   return format_count(of(ChunkKind::kSplit)) + " split, " + format_count(of(ChunkKind::kHybrid)) +
          " hybrid, " + format_count(of(ChunkKind::kBatched)) + " batched";
+}
+
+// "sub-groups: 7 chunks of degree 1, 6 of degree 2, with 55.4% of all tokens".
+std::string sub_groups_text(const Plan& plan, const Counts& counts) {
+  if (counts.degrees.empty()) return {};
+  std::string text;
+  for (const auto& [degree, chunks] : counts.degrees) {
+    text +=
+        (text.empty() ? "sub-groups: " + counted(chunks, "chunk") : ", " + format_count(chunks)) +
+        " of degree " + std::to_string(degree);
+  }
+  const double share =
+      static_cast<double>(counts.in_sub_groups) / static_cast<double>(plan.total_tokens());
+  return text + ", with " + percent(share) + " of all tokens\n";
 }
 
 std::string prediction_text(const Prediction& prediction) {
@@ -185,6 +205,7 @@ std::string explain_plan(const Plan& plan) {
   text += "chunks: " + format_count(counts.chunks) + " in " +
           counted(counts.pipelines, "pipeline") + ": " + kinds_text(counts) + "; " +
           format_count(counts.smallest) + " to " + format_count(counts.largest) + " tokens each\n";
+  text += sub_groups_text(plan, counts);
   if (counts.chunks > 0 && plan.planner.chunk_spread > 0.0) {
     text +=
         "chunk times: the slowest " + percent(plan.planner.chunk_spread) + " above the mean" +

@@ -117,7 +117,7 @@ void write_chunks(Writer& out, const Plan& plan, const Replica& replica,
         if (i > 0) out.comma();
         out.list(chunk.keeping, [&](const Keeping& keeping) { out.integer(keeping.layers[i]); });
       }
-      out.raw("]]");
+      out.raw("],").integer(chunk.degree).raw("]");
     }
   }
   out.raw("]}");

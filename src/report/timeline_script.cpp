@@ -36,7 +36,8 @@ const char* const kTimelineBody = R"html(
 // DATA: {title, subtitle, limit, bound, tokens, layers: [[begin, end]..], overhead,
 //  levels: [what layers of a level of keeping run again, ""  for whole layers..],
 //  replicas: [{chunks: [[pipeline, chunk, kind, tokens, context, slices, cut sequence or -1,
-//              its length, [recompute..], [[layers of a level, by stage..], by level..]]..]}],
+//              its length, [recompute..], [[layers of a level, by stage..], by level..],
+//              devices of each sub-group, 0: the whole group]..]}],
 //  traces: [{name, seconds, replicas: [{stages: [{events: [[op, chunk, begin, length, recompute,
 //            how long it was ready before]..], memory: [[at, states, activations, kv, kv_grad,
 //            workspace, transfers]..], links: [[to, op, chunk, begin, length, bytes]..]}]}]}]}
@@ -327,6 +328,7 @@ class Timeline extends TimePlot {
         ...others,
         ['chunk', KINDS[c[2]] + ', ' + count(c[3]) + ' tokens in ' + c[5] +
             (c[5] === 1 ? ' slice' : ' slices')],
+        c[10] > 0 ? ['sub-groups', c[10] + (c[10] === 1 ? ' device each' : ' devices each')] : null,
         c[6] >= 0 ? ['sequence', c[6] + ' of ' + count(c[7]) + ' tokens, after ' + count(c[4])] : null])};
   }
   mark(g, width, hit) {

@@ -66,7 +66,7 @@ struct LedgerBytes {
 // Records nothing.
 struct NoRecorder {
   void ran(StageId, const Instruction&, Seconds, Seconds, Seconds) {}
-  void sent(StageId, StageId, const Instruction&, Seconds, Seconds, Tokens) {}
+  void sent(StageId, StageId, const Instruction&, Seconds, Seconds, const ChunkShape&) {}
   void memory(StageId, Seconds, const LedgerBytes&) {}
 };
 
@@ -198,7 +198,7 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
   const std::size_t chunks = flat.size();
   const auto& lists = flat.replica().instructions;
   std::vector<Seconds> transfer(chunks);
-  for (std::size_t c = 0; c < chunks; ++c) transfer[c] = cost.transfer(flat.shape(c).tokens);
+  for (std::size_t c = 0; c < chunks; ++c) transfer[c] = cost.transfer(flat.shape(c));
   PipelineClock clock(stages, transfer);
 
   struct StageState {
@@ -226,7 +226,7 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
     waiting[p].ahead = cost.received_ahead();
     for (const Instruction& instruction : lists[p]) {
       if (!clock.takes_message(instruction.op, p)) continue;
-      waiting[p].expected.push_back(cost.message_bytes(flat.shape(flat.index(instruction)).tokens));
+      waiting[p].expected.push_back(cost.message_bytes(flat.shape(flat.index(instruction))));
     }
   }
 
@@ -274,10 +274,10 @@ ReplicaRun run_replica(const FlatReplica& flat, const CostModel& cost, Recorder&
       if (layerwise) {
         auto& messages = waiting[p].messages;
         (op == Op::kForward ? forward_sent : backward_sent)[to * chunks + c] = {p, messages.size()};
-        messages.push_back({ran.end, ran.end, cost.message_bytes(chunk.tokens)});
+        messages.push_back({ran.end, ran.end, cost.message_bytes(chunk)});
       }
       recorder.sent(stage, StageId(to), instruction, ran.message->begin, ran.message->arrival,
-                    chunk.tokens);
+                    chunk);
       if (!state[to].queued) {
         state[to].queued = true;
         queue.push_back(to);

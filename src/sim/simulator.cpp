@@ -22,10 +22,9 @@ class TraceRecorder final {
   }
 
   void sent(StageId from, StageId to, const Instruction& producer, Seconds begin, Seconds end,
-            Tokens tokens) {
-    const Bytes bytes = cost_->profile().links.p2p_bytes_per_token * static_cast<double>(tokens) /
-                        cost_->parallelism().sequence_parallel;
-    trace_->transfers.push_back({replica_, from, to, producer, begin, end, bytes});
+            const ChunkShape& chunk) {
+    trace_->transfers.push_back(
+        {replica_, from, to, producer, begin, end, cost_->sent_bytes(chunk)});
   }
 
   void memory(StageId stage, Seconds at, const LedgerBytes& bytes) {
@@ -155,9 +154,10 @@ Simulation simulate(const Plan& plan, const CostModel& cost) {
   for (std::size_t p = 0; p < prediction.stages.size(); ++p) {
     prediction.stages[p].peak_bytes = peaks[p];
   }
-  prediction.lower_bound = lower_bound(cost.profile(), plan.parallelism, plan.layer_count(),
-                                       plan.sequences, plan.bytes_per_stage, plan.forward_only())
-                               .seconds;
+  prediction.lower_bound =
+      lower_bound(cost.profile(), plan.parallelism, plan.layer_count(), plan.sequences,
+                  plan.bytes_per_stage, plan.forward_only(), plan.in_sub_groups())
+          .seconds;
   if (plan.predicted) prediction.step_overhead = plan.predicted->step_overhead;
   return result;
 }
@@ -202,9 +202,11 @@ Evaluation SimulatorEvaluator::evaluate(const Plan& plan, const CostModel& cost,
   result.bubble = bubble(result.stages, result.seconds);
   if (limit_ <= 0.0) return result;
   // Measured times differ a little from these, and then one message more may wait: in hand.
-  Tokens largest = 0;
-  for (std::size_t c = 0; c < flat.size(); ++c) largest = std::max(largest, flat.shape(c).tokens);
-  const Bytes in_hand = run.stages.size() > 1 ? cost.message_bytes(largest) : 0.0;
+  Bytes largest = 0.0;
+  for (std::size_t c = 0; c < flat.size(); ++c) {
+    largest = std::max(largest, cost.message_bytes(flat.shape(c)));
+  }
+  const Bytes in_hand = run.stages.size() > 1 ? largest : 0.0;
   for (std::size_t p = 0; p < run.stages.size(); ++p) {
     const Bytes over = run.stages[p].peak + in_hand - limit_;
     if (over > result.over_bytes) {

@@ -90,7 +90,12 @@ struct PlannerConfig {
   // Of recomputed layers: "input", "attention" (its output too) or "auto": what is fastest for epp,
   // "input" for others.
   std::string recompute_keeps = "auto";
+  // "whole": all devices of a sequence-parallel group share every chunk. "auto": the elastic
+  // planner may give chunks of whole sequences to sub-groups of them (Chunk::degree).
+  std::string degree = "whole";
   PassSet passes;  // of the elastic planner; "planner.disable" names those that must not run
+
+  bool sub_groups() const { return degree == "auto"; }
   double solver_gap = 0.02;
   int solver_nodes = 200;
   double solver_seconds = 10.0;  // emergency stop

@@ -39,6 +39,14 @@ struct Chunk {
   ChunkKind kind = ChunkKind::kBatched;
   std::vector<Slice> slices;     // of a split or hybrid chunk, slices[0] is the cut sequence's
   std::vector<Keeping> keeping;  // per stage: what its layers keep until the backward
+  // Ranks of each sub-group that runs a part of a batched chunk by itself: a divisor of
+  // sequence_parallel that is less than it. 0: the whole sequence-parallel group shares the chunk.
+  int degree = 0;
+  // With a degree: how many of the slices each sub-group has, one count for each of the
+  // sequence_parallel / degree sub-groups, 0 allowed. The slices of a sub-group stand side by side,
+  // in the order of sub-groups. Rank s is member s % degree of sub-group s / degree, and the
+  // members share the sub-group's tokens as the ranks of a whole group share a chunk's.
+  std::vector<int> groups{};
 
   const Keeping& kept_on(StageId stage) const { return keeping[stage.index()]; }
   Tokens context() const { return kind == ChunkKind::kBatched ? 0 : slices.at(0).begin; }
@@ -187,6 +195,8 @@ struct Plan {
   std::vector<bool> cut_sequences() const;
   // No instruction but forwards.
   bool forward_only() const;
+  // Some chunk runs in sub-groups (Chunk::degree).
+  bool in_sub_groups() const;
   // Layers that run again, summed over all chunks and stages: all of them, and by what they keep.
   struct Recomputed {
     std::int64_t layers = 0;

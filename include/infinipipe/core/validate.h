@@ -16,6 +16,7 @@ enum class PlanFault {
   kCoverage,  // a token in no slice or in two
   kKind,      // a chunk's kind contradicts its slices
   kSequenceScattered,  // slices of one sequence in different pipelines
+  kDegree,             // sub-groups of a chunk that may have none, or that do not share it out
   kRecompute,          // out of 0..layers(stage), or attention kept in more layers than that
   kUnknownChunk,       // an instruction names a chunk that is not there
   kMissingInstruction,

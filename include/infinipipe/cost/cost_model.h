@@ -2,6 +2,7 @@
 // planner, the simulator and every checker go through here.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "infinipipe/core/plan.h"
@@ -18,6 +19,11 @@ struct ChunkShape {
   Tokens cut_tokens = 0;           // of its slice of a cut sequence; 0 if it has none
   Tokens cut_sequence_tokens = 0;  // whole length of that sequence, where this is its last slice
   Tokens context = 0;              // tokens before its slices that these read, all together
+  // Of a chunk that runs in sub-groups: how many ranks each has, and the shapes of what those that
+  // have slices run, the one with most tokens first. The counts above are the whole chunk's. 0 and
+  // none where the whole group shares the chunk.
+  int degree = 0;
+  std::vector<ChunkShape> parts{};
 };
 
 // `window`: the model's sliding_window; 0: none.
@@ -35,7 +41,20 @@ double state_shards(const MemoryCost& memory, const Parallelism& parallelism);
 // even shares.
 Profile profile_of_group(Profile profile, double layers, int degree);
 
-// A profile bound to a parallelism and a layer split. Immutable; safe to share between threads.
+// The sizes of sub-groups in which a group of `degree` devices may run batched chunks: divisors of
+// it, less than it, of which the profile has the all-to-all bandwidth (1 needs none) and which can
+// share the model's heads. Ascending.
+std::vector<int> sub_group_degrees(const Profile& profile, int degree);
+
+// A profile bound to a parallelism and a layer split.
+//
+// A chunk that runs in sub-groups takes, for each instruction and each layer that runs again, as
+// long as the slowest sub-group does, and as many bytes as a device of the one with most tokens;
+// and a sub-group takes what a chunk of its slices would take on a sequence-parallel group of its
+// size (of_degree()). So devices of degree 1 exchange nothing. All functions that are given a
+// chunk's shape follow this rule.
+//
+// Immutable; safe to share between threads.
 // Throws InputError where a needed degree's bandwidth is absent, or where stage_speed names another
 // number of stages.
 class CostModel final {
@@ -48,6 +67,11 @@ class CostModel final {
   int stage_count() const { return static_cast<int>(stages_.size()); }
   int layers(StageId stage) const { return stages_[stage.index()].count(); }
   int total_layers() const { return stages_.back().end; }
+  // sub_group_degrees() of the layout.
+  const std::vector<int>& degrees() const { return degrees_; }
+  // The same machine with groups of `degree` devices, one of degrees(): what a sub-group costs. Its
+  // states are not the layout's.
+  const CostModel& of_degree(int degree) const;
   // chunk_shape() with the profile's window.
   ChunkShape shape(const Chunk& chunk, const std::vector<Tokens>& sequences,
                    const std::vector<bool>& cut) const {
@@ -62,8 +86,10 @@ class CostModel final {
   Seconds seconds(Op op, StageId stage, const ChunkShape& chunk) const;
   // Of one layer on this stage that keeps `level`: making again what it did not keep of this chunk.
   Seconds recompute_layer(StageId stage, const ChunkShape& chunk, Keep level) const;
-  // A message between neighbouring stages; both directions alike.
+  // A message between neighbouring stages; both directions alike. Of tokens that the whole group
+  // shares, and of a chunk.
   Seconds transfer(Tokens tokens) const;
+  Seconds transfer(const ChunkShape& chunk) const;
 
   // Seconds of all that is recomputed within one B or I.
   Seconds recompute(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const {
@@ -115,11 +141,39 @@ class CostModel final {
     const auto& layerwise = profile_.memory.layerwise;
     return layerwise ? static_cast<std::size_t>(layerwise->received_ahead) : 0;
   }
-  Bytes message_bytes(Tokens tokens) const {
-    return layerwise() ? message_per_token_ * static_cast<double>(tokens) : 0.0;
+  Bytes message_bytes(Tokens tokens) const { return layerwise() ? sent_bytes(tokens) : 0.0; }
+  Bytes message_bytes(const ChunkShape& chunk) const {
+    return layerwise() ? sent_bytes(chunk) : 0.0;
+  }
+  // What each device sends, or the one that sends most: whether or not the profile counts it.
+  Bytes sent_bytes(Tokens tokens) const { return message_per_token_ * static_cast<double>(tokens); }
+  Bytes sent_bytes(const ChunkShape& chunk) const {
+    return of_fullest(chunk, [](const CostModel& group, const ChunkShape& part) {
+      return group.sent_bytes(part.tokens);
+    });
   }
 
  private:
+  enum class SubGroups { kNone, kAll };
+  CostModel(Profile profile, Parallelism parallelism, std::vector<LayerRange> stages,
+            SubGroups sub_groups);
+
+  // The largest of what `of` says of the sub-groups of a chunk, or what it says of the chunk.
+  template <class Of>
+  double of_slowest(const ChunkShape& chunk, const Of& of) const {
+    if (chunk.degree == 0) return of(*this, chunk);
+    const CostModel& group = of_degree(chunk.degree);
+    double most = 0.0;
+    for (const ChunkShape& part : chunk.parts) most = std::max(most, double{of(group, part)});
+    return most;
+  }
+  // What it says of the sub-group with most tokens.
+  template <class Of>
+  double of_fullest(const ChunkShape& chunk, const Of& of) const {
+    if (chunk.degree == 0) return of(*this, chunk);
+    return of(of_degree(chunk.degree), chunk.parts.front());
+  }
+
   Profile profile_;
   Parallelism parallelism_;
   std::vector<LayerRange> stages_;
@@ -147,11 +201,19 @@ class CostModel final {
     Bytes states = 0.0;
   };
 
+  // As the functions of these names say, of a chunk that all devices share.
+  Bytes own_forward_temporary(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const;
+  Bytes own_backward_temporary(StageId stage, const ChunkShape& chunk, const Keeping& keeping,
+                               Op op) const;
+  Bytes own_pending_bytes(StageId stage, const ChunkShape& chunk, const Keeping& keeping) const;
+  Bytes own_temporary_bound(StageId stage, const ChunkShape& chunk) const;
   bool is_last(StageId stage) const { return stage.value() + 1 == stage_count(); }
   Bytes head_temporary(double tokens) const;
   Coefficients layers_cost(const DirectionCost& cost, double layers,
                            double exchanged_per_token) const;
 
+  std::vector<int> degrees_;
+  std::vector<CostModel> of_degrees_;  // of each of these
   std::vector<StageCost> costs_;
   LayerwiseMemory layerwise_;  // the profile's, of one device of the group
   double transfer_per_token_ = 0.0;
@@ -172,19 +234,27 @@ CostModel plan_cost(const Profile& profile, const Plan& plan);
 // Inline: a search asks for these millions of times.
 
 inline Seconds CostModel::forward(StageId stage, const ChunkShape& chunk) const {
-  return costs_[stage.index()].forward(chunk);
+  return of_slowest(chunk, [stage](const CostModel& group, const ChunkShape& part) {
+    return group.costs_[stage.index()].forward(part);
+  });
 }
 
 inline Seconds CostModel::backward(StageId stage, const ChunkShape& chunk) const {
-  return costs_[stage.index()].backward(chunk);
+  return of_slowest(chunk, [stage](const CostModel& group, const ChunkShape& part) {
+    return group.costs_[stage.index()].backward(part);
+  });
 }
 
 inline Seconds CostModel::input_grad(StageId stage, const ChunkShape& chunk) const {
-  return backward(stage, chunk) - weight_grad(stage, chunk);
+  return of_slowest(chunk, [stage](const CostModel& group, const ChunkShape& part) {
+    return group.backward(stage, part) - group.weight_grad(stage, part);
+  });
 }
 
 inline Seconds CostModel::weight_grad(StageId stage, const ChunkShape& chunk) const {
-  return costs_[stage.index()].weight_per_token * static_cast<double>(chunk.tokens);
+  return of_slowest(chunk, [stage](const CostModel& group, const ChunkShape& part) {
+    return group.costs_[stage.index()].weight_per_token * static_cast<double>(part.tokens);
+  });
 }
 
 inline Seconds CostModel::seconds(Op op, StageId stage, const ChunkShape& chunk) const {
@@ -203,25 +273,39 @@ inline Seconds CostModel::seconds(Op op, StageId stage, const ChunkShape& chunk)
 
 inline Seconds CostModel::recompute_layer(StageId stage, const ChunkShape& chunk,
                                           Keep level) const {
-  return level == Keep::kAll ? 0.0 : costs_[stage.index()].remake_layer[index_of(level)](chunk);
+  if (level == Keep::kAll) return 0.0;
+  return of_slowest(chunk, [stage, level](const CostModel& group, const ChunkShape& part) {
+    return group.costs_[stage.index()].remake_layer[index_of(level)](part);
+  });
 }
 
 inline Seconds CostModel::transfer(Tokens tokens) const {
   return profile_.links.p2p_seconds + transfer_per_token_ * static_cast<double>(tokens);
 }
 
+inline Seconds CostModel::transfer(const ChunkShape& chunk) const {
+  const Seconds bytes = of_fullest(chunk, [](const CostModel& group, const ChunkShape& part) {
+    return group.transfer_per_token_ * static_cast<double>(part.tokens);
+  });
+  return profile_.links.p2p_seconds + bytes;
+}
+
 inline Bytes CostModel::state_bytes(StageId stage) const { return costs_[stage.index()].states; }
 
 inline Bytes CostModel::activation_bytes(StageId stage, const ChunkShape& chunk,
                                          const Keeping& keeping) const {
-  double per_token =
-      costs_[stage.index()].kept_per_token - keeping.remade() * recompute_saves_per_token_;
-  for (std::size_t i = 0; i < kRemadeLevels; ++i) {
-    per_token += keeping.layers[i] * beside_input_per_token_[i];
-  }
-  return per_token * static_cast<double>(chunk.tokens);
+  return of_fullest(chunk, [&](const CostModel& group, const ChunkShape& part) {
+    double per_token = group.costs_[stage.index()].kept_per_token -
+                       keeping.remade() * group.recompute_saves_per_token_;
+    for (std::size_t i = 0; i < kRemadeLevels; ++i) {
+      per_token += keeping.layers[i] * group.beside_input_per_token_[i];
+    }
+    return per_token * static_cast<double>(part.tokens);
+  });
 }
 
+// Chunks in sub-groups have no slice of a cut sequence, so that this and the next two need not ask
+// for them.
 inline Bytes CostModel::kept_kv_bytes(StageId, const ChunkShape& chunk,
                                       const Keeping& keeping) const {
   return keeping.without_kv() * kv_per_token_ * static_cast<double>(chunk.cut_tokens);
@@ -236,7 +320,9 @@ inline Bytes CostModel::kv_grad_bytes(StageId stage, Tokens tokens) const {
 }
 
 inline Bytes CostModel::recompute_workspace_bytes(StageId, const ChunkShape& chunk) const {
-  return activation_per_layer_token_ * static_cast<double>(chunk.tokens);
+  return of_fullest(chunk, [](const CostModel& group, const ChunkShape& part) {
+    return group.activation_per_layer_token_ * static_cast<double>(part.tokens);
+  });
 }
 
 }  // namespace infinipipe

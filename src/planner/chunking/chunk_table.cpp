@@ -34,13 +34,15 @@ ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequ
   for (int k = 0; k < chunks; ++k) {
     const Chunk& chunk = chunking.chunks[static_cast<std::size_t>(k)];
     const ChunkShape shape = cost.shape(chunk, sequences, cut);
-    transfer[static_cast<std::size_t>(k)] = cost.transfer(shape.tokens);
+    transfer[static_cast<std::size_t>(k)] = cost.transfer(shape);
     for (int p = 0; p < stages; ++p) {
       const StageId stage(p);
       ChunkEntry& entry = entries[index(p, k)];
       entry.forward = cost.forward(stage, shape);
       entry.backward = cost.backward(stage, shape);
       entry.weight = cost.weight_grad(stage, shape);
+      if (shape.degree > 0)
+        entry.input_more = cost.input_grad(stage, shape) - (entry.backward - entry.weight);
       const Keeping one = Keeping::of(level, 1);
       entry.layer = cost.recompute_layer(stage, shape, level);
       entry.activation = cost.activation_bytes(stage, shape, {});
@@ -53,7 +55,7 @@ ChunkTable::ChunkTable(const Chunking& chunking, const std::vector<Tokens>& sequ
       entry.forward_workspace = entry.saved;
       reserve[static_cast<std::size_t>(p)] = std::max(
           reserve[static_cast<std::size_t>(p)],
-          cost.temporary_bound(stage, shape) + kWaitingMessages * cost.message_bytes(shape.tokens));
+          cost.temporary_bound(stage, shape) + kWaitingMessages * cost.message_bytes(shape));
     }
   }
   for (std::size_t p = 0; p < reserve.size(); ++p) budget[p] -= reserve[p];

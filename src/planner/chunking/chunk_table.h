@@ -16,7 +16,8 @@ namespace infinipipe {
 struct ChunkEntry {
   Seconds forward = 0.0;
   Seconds backward = 0.0;         // B
-  Seconds weight = 0.0;           // W; I = B - W
+  Seconds weight = 0.0;           // W; I = B - W + input_more
+  Seconds input_more = 0.0;       // where the sub-group slowest in I is not the one slowest in W
   Seconds layer = 0.0;            // recomputing one layer that keeps the table's level
   Bytes activation = 0.0;         // held from the start of F to the end of B or W
   Bytes saved = 0.0;              // of these, what each recomputed layer saves
@@ -33,7 +34,7 @@ struct ChunkEntry {
       case Op::kBackward:
         return backward + recompute * layer;
       case Op::kInputGrad:
-        return (backward - weight) + recompute * layer;
+        return (backward - weight + input_more) + recompute * layer;
       case Op::kWeightGrad:
         return weight;
     }

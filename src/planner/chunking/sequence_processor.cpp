@@ -77,6 +77,8 @@ struct Filling {
   std::vector<int> shorts;     // sequence indices
   Tokens tokens = 0;
   Seconds seconds = 0.0;
+  int degree = 0;  // as the chunk's, with its groups
+  std::vector<int> groups{};
 };
 
 // A sequence that was cut; its last slice lies in a bucket.
@@ -190,17 +192,76 @@ class Processor final {
     std::stable_sort(shorts_.begin(), shorts_.end(),
                      [&](int a, int b) { return length(a) > length(b); });
     if (shorts_.empty()) return;
-    const Tokens least = length(shorts_.back());
+    if (!options_.sub_groups.empty()) return pack_with_sub_groups();
+    pack_whole(shorts_);
+  }
+
+  // First what no sub-group does with less, then the others, in which what finds no place in
+  // sub-groups after all goes the first way.
+  void pack_with_sub_groups() {
+    const DealOptions deal{.costs = options_.sub_groups,
+                           .whole = cost_,
+                           .devices = options_.devices,
+                           .target = target_seconds_,
+                           .capacity = target_tokens_};
+    std::vector<int> whole;
+    std::vector<int> dealt;
+    for (const int s : shorts_) {
+      (cheapest_sub_group(length(s), deal) < 0 ? whole : dealt).push_back(s);
+    }
+    if (!dealt.empty() || !whole.empty()) pack_whole(whole);
+    if (options_.fill_whole) fill_whole(dealt);
+    std::vector<int> left;
+    std::vector<DealtChunk> chunks = deal_to_sub_groups(dealt, sequences_, deal, left);
+    if (!left.empty()) pack_whole(left);
+    for (const DealtChunk& chunk : chunks) {
+      Filling filling{
+          .tail_of = {}, .shorts = {}, .seconds = chunk.seconds, .degree = chunk.degree};
+      for (const std::vector<int>& group : chunk.groups) {
+        filling.groups.push_back(static_cast<int>(group.size()));
+        filling.shorts.insert(filling.shorts.end(), group.begin(), group.end());
+        for (const int s : group) filling.tokens += length(s);
+      }
+      fillings_.push_back(std::move(filling));
+    }
+  }
+
+  // Puts sequences where chunks of the whole group have time left, and takes them out of the list.
+  void fill_whole(std::vector<int>& shorts) {
+    if (shorts.empty()) return;
+    const Tokens least = length(shorts.back());
+    BucketIndex open;
+    for (int id = 0; id < static_cast<int>(fillings_.size()); ++id) reopen(open, id, least);
+    std::erase_if(shorts, [&](int s) {
+      const auto bucket = open.take_best(length(s), target_seconds_ - cost_.slice(0, length(s)));
+      if (bucket) put(bucket->id, s);
+      if (bucket) reopen(open, bucket->id, least);
+      return bucket.has_value();
+    });
+  }
+
+  // The bucket may be found again, if it has room for `least` tokens.
+  void reopen(BucketIndex& open, int id, Tokens least) const {
+    const Filling& f = fillings_[static_cast<std::size_t>(id)];
+    const Tokens more = bucket_tokens(f) - f.tokens;
+    if (more >= least) open.insert({id, f.tokens, more, f.seconds});
+  }
+  void put(int id, int s) {
+    Filling& filling = fillings_[static_cast<std::size_t>(id)];
+    filling.shorts.push_back(s);
+    filling.tokens += length(s);
+    filling.seconds += cost_.slice(0, length(s));
+  }
+
+  // Chunks of the whole group; the sequences are sorted, the longest first.
+  void pack_whole(const std::vector<int>& shorts) {
+    if (shorts.empty()) return;
+    const Tokens least = length(shorts.back());
     const Seconds limit = options_.loosen_limit > 0.0 ? target_seconds_ * options_.loosen_limit
                                                       : std::numeric_limits<double>::infinity();
     BucketIndex open;
-    const auto reopen = [&](int id) {
-      const Filling& f = fillings_[static_cast<std::size_t>(id)];
-      const Tokens more = bucket_tokens(f) - f.tokens;
-      if (more >= least) open.insert({id, f.tokens, more, f.seconds});
-    };
-    for (int id = 0; id < static_cast<int>(fillings_.size()); ++id) reopen(id);
-    for (const int sequence : shorts_) {
+    for (int id = 0; id < static_cast<int>(fillings_.size()); ++id) reopen(open, id, least);
+    for (const int sequence : shorts) {
       const Tokens tokens = length(sequence);
       const Seconds seconds = cost_.slice(0, tokens);
       std::optional<Bucket> bucket = open.take_best(tokens, target_seconds_ - seconds);
@@ -213,11 +274,8 @@ class Processor final {
         fillings_.push_back({.tail_of = {}, .shorts = {}, .seconds = cost_.per_chunk});
         target_seconds_ = std::max(target_seconds_, cost_.per_chunk + seconds);
       }
-      Filling& filling = fillings_[static_cast<std::size_t>(bucket->id)];
-      filling.shorts.push_back(sequence);
-      filling.tokens += tokens;
-      filling.seconds += seconds;
-      reopen(bucket->id);
+      put(bucket->id, sequence);
+      reopen(open, bucket->id, least);
     }
   }
 
@@ -255,10 +313,19 @@ class Processor final {
     for (const int id : batched) {
       const int begin = static_cast<int>(result.chunks.size());
       add(result, ChunkKind::kBatched, {});
-      add_shorts(result.chunks.back(), fillings_[static_cast<std::size_t>(id)]);
+      const Filling& filling = fillings_[static_cast<std::size_t>(id)];
+      add_shorts(result.chunks.back(), filling);
+      result.chunks.back().degree = filling.degree;
+      result.chunks.back().groups = filling.groups;
       result.groups.push_back({begin, begin + 1});
     }
     for (const Chunk& chunk : result.chunks) result.seconds.push_back(cost_.chunk(chunk));
+    // The last chunks are the batched ones, of which those in sub-groups take less.
+    const std::size_t first = result.chunks.size() - batched.size();
+    for (std::size_t i = 0; i < batched.size(); ++i) {
+      const Filling& filling = fillings_[static_cast<std::size_t>(batched[i])];
+      if (filling.degree > 0) result.seconds[first + i] = filling.seconds;
+    }
     return result;
   }
 

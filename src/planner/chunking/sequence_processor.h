@@ -7,6 +7,7 @@
 
 #include "infinipipe/core/plan.h"
 #include "planner/chunking/chunk_seconds.h"
+#include "planner/chunking/sub_groups.h"
 
 namespace infinipipe {
 
@@ -30,6 +31,12 @@ struct ChunkingOptions {
   // The target time T_t to start from, where it is larger than a slice's time. With it chunks of
   // K = 1 may be packed to take longer than the longest sequence.
   Seconds target_seconds = 0.0;
+  // Short sequences go to sub-groups of these sizes, of `devices` devices that otherwise share each
+  // chunk, where that takes less: by ascending degree. None: the whole group shares every chunk.
+  std::span<const SubGroupCost> sub_groups = {};
+  int devices = 1;
+  // Whether such sequences fill what tails and whole-group chunks leave of their time.
+  bool fill_whole = true;
 };
 
 // What belongs together in the pipeline: all slices of one cut sequence, or one batched chunk.

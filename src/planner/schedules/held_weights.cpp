@@ -20,7 +20,7 @@ struct Shapes {
     }
     for (const Chunk& chunk : pipeline.chunks) {
       chunks.push_back(cost.shape(chunk, sequences, cut));
-      transfer.push_back(cost.transfer(chunks.back().tokens));
+      transfer.push_back(cost.transfer(chunks.back()));
     }
   }
 };

@@ -17,6 +17,11 @@ Draft::Draft(const std::vector<Tokens>& lengths, const BoundContext& context, do
   longest_ = *std::max_element(lengths.begin(), lengths.end());
   total_ = std::accumulate(lengths.begin(), lengths.end(), Tokens{0});
   for (const Tokens length : lengths) work_ += seconds_.slice(0, length);
+  if (context.config().sub_groups()) {
+    for (const int degree : context.cost().degrees()) {
+      sub_groups_.push_back({degree, chunk_seconds(context.cost().of_degree(degree))});
+    }
+  }
 
   const MemoryBounds memory =
       memory_bounds(context.cost(), lengths, context.limit(), context.level());

@@ -20,6 +20,8 @@ class Draft final {
   const std::vector<Tokens>& lengths() const { return lengths_; }
   const BoundContext& context() const { return context_; }
   const ChunkSeconds& seconds() const { return seconds_; }
+  // In which sub-groups chunks may run; none where the settings or the layout do not allow any.
+  const std::vector<SubGroupCost>& sub_groups() const { return sub_groups_; }
   // Bounds of chunk sizes within which each sequence fits alone; empty: the longest does not fit.
   const std::vector<ChunkBounds>& bounds() const { return bounds_; }
   Tokens longest() const { return longest_; }
@@ -51,6 +53,7 @@ class Draft final {
   const std::vector<Tokens>& lengths_;
   const BoundContext& context_;
   ChunkSeconds seconds_;
+  std::vector<SubGroupCost> sub_groups_;
   double effort_;
   Tokens longest_ = 0;
   Tokens total_ = 0;
@@ -73,6 +76,8 @@ constexpr std::size_t kMostChunks = std::size_t{1} << 16;
 // Chunkings of many sizes under list schedules (list_search.h): coarse first, deeper around the
 // best.
 void search_lists(Draft& draft);
+// The same with short sequences in sub-groups of a stage's devices.
+void search_degrees(Draft& draft);
 // The chunkings that users would run without this planner, in 1F1B order. Most of them are
 // dismissed because a lower bound of their order is not faster than the best schedule so far.
 void search_ordinary(Draft& draft);

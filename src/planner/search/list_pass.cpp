@@ -3,6 +3,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "planner/chunking/ordinary_cutting.h"
 #include "planner/search/draft.h"
@@ -25,7 +26,8 @@ namespace {
 // little smaller and larger are tried, twice, each time in closer steps.
 class ListPass final {
  public:
-  explicit ListPass(Draft& draft) : draft_(draft), effort_(draft.effort()) {}
+  ListPass(Draft& draft, bool sub_groups)
+      : draft_(draft), sub_groups_(sub_groups), effort_(draft.effort()) {}
 
   void run() {
     const std::vector<double> counts = chunk_counts();
@@ -107,19 +109,35 @@ class ListPass final {
   // Tries about `count` chunks of equal time. With `mesh` a packed chunk has at most as many tokens
   // as the largest slice. A chunking that was tried before is not tried again.
   void add_entry(double count, bool mesh, const ChunkBounds& bounds) {
+    if (!sub_groups_) return add_entry(count, mesh, bounds, {}, true);
+    // The smallest sub-groups gain most, larger ones more sequences; each set of them is tried.
+    const std::span<const SubGroupCost> all = draft_.sub_groups();
+    for (std::size_t sizes = 1; sizes <= all.size(); ++sizes) {
+      for (const bool fill : {true, false}) {
+        add_entry(count, mesh, bounds, all.first(sizes), fill);
+      }
+    }
+  }
+
+  void add_entry(double count, bool mesh, const ChunkBounds& bounds,
+                 std::span<const SubGroupCost> sub_groups, bool fill) {
     const ChunkSeconds& seconds = draft_.seconds();
     const Seconds target = draft_.work() / count;
     const int slices = draft_.context().config().slices.value_or(
         std::max(1, static_cast<int>(std::lround(seconds.slice(0, longest_cut(bounds)) / target))));
-    Chunking chunking = cut_sequences(draft_.lengths(), seconds,
-                                      {.slices = slices,
-                                       .capacity = bounds.capacity,
-                                       .slice_capacity = bounds.slice_capacity,
-                                       .pack_tokens = mesh ? 0 : draft_.total(),
-                                       .loosen_limit = 1.0,
-                                       .whole_above = bounds.whole_above,
-                                       .target_seconds = target + seconds.per_chunk},
-                                      draft_.context().config().passes);
+    Chunking chunking =
+        cut_sequences(draft_.lengths(), seconds,
+                      {.slices = slices,
+                       .capacity = bounds.capacity,
+                       .slice_capacity = bounds.slice_capacity,
+                       .pack_tokens = mesh ? 0 : draft_.total(),
+                       .loosen_limit = 1.0,
+                       .whole_above = bounds.whole_above,
+                       .target_seconds = target + seconds.per_chunk,
+                       .sub_groups = sub_groups,
+                       .devices = draft_.context().cost().parallelism().sequence_parallel,
+                       .fill_whole = fill},
+                      draft_.context().config().passes);
     for (const Entry& entry : entries_) {
       if (entry.cutting->chunking->chunks == chunking.chunks) return;
     }
@@ -160,12 +178,14 @@ class ListPass final {
   }
 
   Draft& draft_;
+  bool sub_groups_;  // may have chunks
   Effort effort_;
   std::vector<Entry> entries_;
 };
 
 }  // namespace
 
-void search_lists(Draft& draft) { ListPass(draft).run(); }
+void search_lists(Draft& draft) { ListPass(draft, false).run(); }
+void search_degrees(Draft& draft) { ListPass(draft, true).run(); }
 
 }  // namespace infinipipe

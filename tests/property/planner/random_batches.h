@@ -154,6 +154,7 @@ inline Case random_case(std::uint64_t seed, int most_sequences, int most_stages,
     Random more(seed, 5);
     context.profile.sliding_window = more.between(1, most_tokens);
   }
+  if (seed % 2 == 0) context.config.degree = "auto";
   result.request.sequences = random_lengths(random, most_sequences, most_tokens);
   result.request.step = static_cast<int>(seed % 1000);
   if (random.uniform() < 0.7) {

@@ -96,6 +96,7 @@ struct Tally {
   int mixed = 0;       // plans that recompute with attention and without
   int cut = 0;         // plans that cut some sequence
   int rivals = 0;      // plans with something to compare with
+  int grouped = 0;     // plans with chunks in sub-groups
   int layerwise = 0;   // recomputing plans whose memory is counted layer by layer
 };
 
@@ -115,6 +116,12 @@ void check(std::uint64_t seed, const Case& c, Tally& tally) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   const auto plan = try_plan(c.context, "epp", c.request);
   std::vector<std::pair<std::string, Seconds>> rivals;
+  if (c.context.config.sub_groups()) {
+    PlanContext whole = c.context;
+    whole.config.degree = "whole";
+    const auto rival = try_plan(whole, "epp", c.request);
+    if (rival) rivals.emplace_back("the whole group for each chunk", rival->predicted->seconds);
+  }
   for (const char* name : {"1f1b", "seq1f1b", "epp-1f1b"}) {
     // The solver is slow: once in so many.
     if (std::string(name) == "epp-1f1b" && seed % 3 != 0) continue;
@@ -138,6 +145,7 @@ void check(std::uint64_t seed, const Case& c, Tally& tally) {
   const auto problem = validate(*plan);
   ASSERT_FALSE(problem) << problem->message;
   ASSERT_TRUE(plan->predicted);
+  tally.grouped += plan->in_sub_groups();
   const CostModel cost(c.context.profile, c.context.parallelism, plan->stages);
   EXPECT_NO_THROW(require_fits(*plan, cost, c.context.bytes_per_stage));
   expect_predicted(*plan, simulate(*plan, cost).prediction);
@@ -178,6 +186,7 @@ TEST(RandomBatches, SmallOnesPlanWell) {
   EXPECT_GT(tally.recomputed, kCases / 10);
   EXPECT_GT(tally.cut, kCases / 4);
   EXPECT_GT(tally.layerwise, kCases / 40);
+  EXPECT_GT(tally.grouped, kCases / 40);
 }
 
 // 20 blocks, so that GTEST_TOTAL_SHARDS can spread them.

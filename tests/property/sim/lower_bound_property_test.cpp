@@ -24,11 +24,12 @@ void expect_below(const Plan& plan, const CostModel& cost) {
   const Seconds seconds = simulation.prediction.seconds;
   const Bytes peak = peak_of(simulation);
   const bool evaluation = plan.forward_only();
+  const bool sub_groups = plan.in_sub_groups();
   double before = 0.0;
   for (const Bytes limit : {0.0, 2.0 * peak, 1.1 * peak, peak}) {
     const LowerBound any = lower_bound(cost.profile(), plan.parallelism, plan.layer_count(),
-                                       plan.sequences, limit, evaluation);
-    const LowerBound given = lower_bound(cost, plan.sequences, limit, evaluation);
+                                       plan.sequences, limit, evaluation, sub_groups);
+    const LowerBound given = lower_bound(cost, plan.sequences, limit, evaluation, sub_groups);
     ASSERT_LE(any.seconds, seconds) << "limit " << limit;
     ASSERT_LE(given.seconds, seconds) << "limit " << limit;
     ASSERT_LE(any.seconds, given.seconds * (1 + 1e-9));
@@ -40,6 +41,9 @@ void expect_below(const Plan& plan, const CostModel& cost) {
       ASSERT_LE(given.recompute, recomputed * (1 + 1e-9)) << "limit " << limit;
     }
     ASSERT_GT(any.seconds, 0.0);
+    const LowerBound more = lower_bound(cost, plan.sequences, limit, evaluation, true);
+    const LowerBound less = lower_bound(cost, plan.sequences, limit, evaluation, false);
+    ASSERT_LE(more.seconds, less.seconds * (1 + 1e-9)) << "sub-groups are a choice more";
     ASSERT_GE(given.seconds * (1 + 1e-9), before) << "less memory never helps";
     before = given.seconds;
   }
@@ -53,6 +57,7 @@ TEST(LowerBoundProperty, NoRandomPlanIsFaster) {
     Plan plan = testing::random_plan(random, shape);
     const Json json = testing::random_profile(random, shape);
     testing::random_levels(random, json, plan);
+    if (seed % 2 == 0) testing::random_degrees(random, plan);
     const CostModel cost = plan_cost(profile_from_json(json, "random"), plan);
     ASSERT_NO_FATAL_FAILURE(expect_below(plan, cost));
   }
@@ -79,6 +84,7 @@ TEST(LowerBoundProperty, NoPlanUnderMemoryPressureIsFaster) {
     }
     const Json json = testing::random_profile(random, shape);
     testing::random_levels(random, json, plan);
+    if (seed % 2 == 0) testing::random_degrees(random, plan);
     const CostModel cost = plan_cost(profile_from_json(json, "random"), plan);
     ASSERT_NO_FATAL_FAILURE(expect_below(plan, cost));
     forced += lower_bound(cost, plan.sequences, peak_of(simulate(plan, cost))).recompute > 0.0;

@@ -103,8 +103,42 @@ class NaiveChecker {
                ? profile_["stage_speed"][static_cast<std::size_t>(p)].get<double>()
                : 1.0;
   }
+  // Devices that share a part of a chunk, and its slices: one part where the whole group has it.
+  struct Part {
+    double devices = 1.0;
+    std::vector<Slice> slices;
+
+    double tokens() const {
+      double sum = 0.0;
+      for (const Slice& s : slices) sum += static_cast<double>(s.end - s.begin);
+      return sum;
+    }
+  };
+  std::vector<Part> parts(const Instruction& i) const {
+    const Chunk& chunk = replica_.chunk(i);
+    if (chunk.degree == 0) return {{ds(), chunk.slices}};
+    std::vector<Part> result;
+    std::size_t at = 0;
+    for (const int count : chunk.groups) {
+      Part part{static_cast<double>(chunk.degree), {}};
+      for (int k = 0; k < count; ++k) part.slices.push_back(chunk.slices[at++]);
+      if (count > 0) result.push_back(part);
+    }
+    return result;
+  }
+  // The slowest part's.
+  template <class Of>
+  double slowest(const Instruction& i, const Of& of) const {
+    double most = 0.0;
+    for (const Part& part : parts(i)) most = std::max(most, of(part));
+    return most;
+  }
+  // As many as the group shares where each device has as many as the one that has most of this
+  // chunk: what memory and messages count.
   double tokens(const Instruction& i) const {
-    return static_cast<double>(replica_.chunk(i).tokens());
+    double most = 0.0;
+    for (const Part& part : parts(i)) most = std::max(most, part.tokens() / part.devices);
+    return most * ds();
   }
   bool is_cut(const Slice& slice) const { return slices_of_.at(slice.sequence.value()) > 1; }
   // What a layer of the stage keeps of the chunk: the stage's first layers have the first level.
@@ -128,15 +162,17 @@ class NaiveChecker {
     const KeepLevel& level = level_of(keep);
     if (level.profile_bytes == nullptr || !profile_.contains(level.profile_field)) return 0.0;
     const double own = profile_[level.profile_field].value(level.profile_bytes, 0.0);
-    return (own + attended()) * tokens(i) / ds();
+    return (own + attended(i)) * tokens(i) / ds();
   }
-  // Attention's output is there twice where devices share chunks.
-  double attended() const {
-    return ds() > 1 ? profile_["memory"].value("attended_bytes_per_token", 0.0) : 0.0;
+  // Attention's output is there twice where devices share the chunk.
+  double attended(const Instruction& i) const {
+    const int degree = replica_.chunk(i).degree;
+    const bool alone = ds() == 1 || degree == 1;
+    return alone ? 0.0 : profile_["memory"].value("attended_bytes_per_token", 0.0);
   }
   // Bytes of a token in one layer that keeps all, on all devices of a group.
-  double layer_per_token() const {
-    return get("/memory/activation_bytes_per_token") / L() + attended();
+  double layer_per_token(const Instruction& i) const {
+    return get("/memory/activation_bytes_per_token") / L() + attended(i);
   }
   bool evaluation() const {
     for (const auto& list : replica_.instructions) {
@@ -182,16 +218,15 @@ class NaiveChecker {
            (2.0 * most - 1.0) * (std::max(end, most) - std::max(begin, most));
   }
 
-  // One direction's time of the chunk on l of L layers, without embedding and head.
-  double layers_seconds(const char* direction, const Instruction& i, double l) const {
-    return layers_seconds(direction, i, l, get("/links/all_to_all_bytes_per_token"));
+  // One direction's time of a part on l of L layers, without embedding and head.
+  double layers_seconds(const char* direction, const Part& part, double l) const {
+    return layers_seconds(direction, part, l, get("/links/all_to_all_bytes_per_token"));
   }
-  double layers_seconds(const char* direction, const Instruction& i, double l,
-                        double exchanged) const {
+  double layers_seconds(const char* direction, const Part& part, double l, double exchanged) const {
     const Json& d = profile_.at(direction);
     double token2 = 0.0;
     double contexts = 0.0;
-    for (const Slice& s : replica_.chunk(i).slices) {
+    for (const Slice& s : part.slices) {
       const auto c = static_cast<double>(s.begin);
       const auto n = static_cast<double>(s.end - s.begin);
       token2 += square(c, c + n);
@@ -199,43 +234,45 @@ class NaiveChecker {
                       ? std::min(c, static_cast<double>(plan_.sliding_window) - 1.0)
                       : c;
     }
-    const auto slices = static_cast<double>(replica_.chunk(i).slices.size());
+    const auto slices = static_cast<double>(part.slices.size());
     double time = (token2 * d["seconds_per_token2"].get<double>() +
-                   tokens(i) * d["seconds_per_token"].get<double>() +
+                   part.tokens() * d["seconds_per_token"].get<double>() +
                    slices * d["seconds_per_slice"].get<double>() +
                    contexts * d.value("seconds_per_context_token", 0.0)) *
-                  l / L() / ds();
+                  l / L() / part.devices;
     const bool divided = profile_.value("seconds_per_chunk_divided", false);
-    time += d["seconds_per_chunk"].get<double>() * l / L() / (divided ? ds() : 1.0);
-    if (ds() > 1) {
-      const std::string degree = std::to_string(plan_.parallelism.sequence_parallel);
-      time += exchanged * tokens(i) * (l / L()) / ds() /
+    time += d["seconds_per_chunk"].get<double>() * l / L() / (divided ? part.devices : 1.0);
+    if (part.devices > 1) {
+      const std::string degree = std::to_string(static_cast<int>(part.devices));
+      time += exchanged * part.tokens() * (l / L()) / part.devices /
               profile_["links"]["all_to_all"][degree].get<double>();
     }
     return time;
   }
 
   double compute_seconds(const Instruction& i, int p) const {
+    return slowest(i, [&](const Part& part) { return compute_seconds(i.op, part, p); });
+  }
+  double compute_seconds(Op op, const Part& part, int p) const {
     const bool in_forward = profile_["head"]["in_forward"].get<bool>();
-    const double head_forward =
-        last(p) ? get("/head/forward_seconds_per_token") * tokens(i) / ds() : 0;
-    const double head_backward =
-        last(p) ? get("/head/backward_seconds_per_token") * tokens(i) / ds() : 0;
-    if (i.op == Op::kForward) {
-      double time = layers_seconds("forward", i, l(p)) + head_forward;
-      if (first(p)) time += get("/embedding/forward_seconds_per_token") * tokens(i) / ds();
+    const double own = part.tokens() / part.devices;
+    const double head_forward = last(p) ? get("/head/forward_seconds_per_token") * own : 0;
+    const double head_backward = last(p) ? get("/head/backward_seconds_per_token") * own : 0;
+    if (op == Op::kForward) {
+      double time = layers_seconds("forward", part, l(p)) + head_forward;
+      if (first(p)) time += get("/embedding/forward_seconds_per_token") * own;
       if (in_forward) time += head_backward;
       return time / speed(p);
     }
-    double whole = layers_seconds("backward", i, l(p));
-    if (first(p)) whole += get("/embedding/backward_seconds_per_token") * tokens(i) / ds();
+    double whole = layers_seconds("backward", part, l(p));
+    if (first(p)) whole += get("/embedding/backward_seconds_per_token") * own;
     if (!in_forward) whole += head_backward;
     const double per_token = profile_.contains("backward_weight")
                                  ? get("/backward_weight/seconds_per_token")
                                  : get("/backward/seconds_per_token") / 2;
-    const double weight = per_token * tokens(i) * l(p) / L() / ds();
-    if (i.op == Op::kWeightGrad) return weight / speed(p);
-    if (i.op == Op::kInputGrad) return (whole - weight) / speed(p);
+    const double weight = per_token * own * l(p) / L();
+    if (op == Op::kWeightGrad) return weight / speed(p);
+    if (op == Op::kInputGrad) return (whole - weight) / speed(p);
     return whole / speed(p);
   }
 
@@ -254,7 +291,9 @@ class NaiveChecker {
         const double queries = std::max(0.0, (exchanged - kv) / 2.0);
         exchanged = std::min(exchanged, queries + kv);
       }
-      time += layers_seconds(known ? field : "forward", i, l(p), exchanged) / l(p);
+      time += slowest(i, [&](const Part& part) {
+        return layers_seconds(known ? field : "forward", part, l(p), exchanged) / l(p);
+      });
     }
     return time / speed(p);
   }
@@ -270,7 +309,7 @@ class NaiveChecker {
     return is_cut(s) && s.end == whole ? static_cast<double>(whole) : 0.0;
   }
   double activations(const Instruction& i, int p) const {
-    const double layer = layer_per_token();
+    const double layer = layer_per_token(i);
     double bytes = tokens(i) * layer * l(p) / ds() -
                    r(i, p) * (layer - get("/memory/input_bytes_per_token")) * tokens(i) / ds();
     for (int layer_at = 0; layer_at < r(i, p); ++layer_at) {
@@ -295,7 +334,7 @@ class NaiveChecker {
       if (ending_sequence(i) > 0) note(p, start, kv_grad * ending_sequence(i));
       if (cut_tokens(i) > 0) note(p, end, -kv_grad * cut_tokens(i));
       if (r(i, p) > 0) {
-        const double layer = layer_per_token() * tokens(i) / ds();
+        const double layer = layer_per_token(i) * tokens(i) / ds();
         note(p, start, layer);
         note(p, end, -layer);
       }
@@ -317,7 +356,7 @@ class NaiveChecker {
   double layer_constant(const char* field) const {
     return get((std::string("/memory/layerwise/") + field).c_str());
   }
-  double whole_layer(const Instruction& i) const { return layer_per_token() * tokens(i) / ds(); }
+  double whole_layer(const Instruction& i) const { return layer_per_token(i) * tokens(i) / ds(); }
   // Activations of one layer of the stage from forward to backward, and its K and V kept apart.
   double stored(const Instruction& i, int p, int layer) const {
     if (layer >= r(i, p)) return whole_layer(i);

@@ -334,4 +334,26 @@ inline void random_levels(Random& random, const Json& profile, Plan& plan) {
   }
 }
 
+// Some of the batched chunks run in sub-groups, of which some may have nothing to do.
+inline void random_degrees(Random& random, Plan& plan) {
+  const int devices = plan.parallelism.sequence_parallel;
+  std::vector<int> degrees;
+  for (int degree = 1; degree < devices; degree *= 2) degrees.push_back(degree);
+  if (degrees.empty()) return;
+  for (Replica& replica : plan.replicas) {
+    for (Pipeline& pipeline : replica.pipelines) {
+      for (Chunk& chunk : pipeline.chunks) {
+        if (chunk.kind != ChunkKind::kBatched || pick(random, 0, 2) == 0) continue;
+        chunk.degree = degrees[static_cast<std::size_t>(
+            pick(random, 0, static_cast<int>(degrees.size()) - 1))];
+        chunk.groups.assign(static_cast<std::size_t>(devices / chunk.degree), 0);
+        for (std::size_t s = 0; s < chunk.slices.size(); ++s) {
+          const int group = pick(random, 0, static_cast<int>(chunk.groups.size()) - 1);
+          ++chunk.groups[static_cast<std::size_t>(group)];
+        }
+      }
+    }
+  }
+}
+
 }  // namespace infinipipe::testing

@@ -31,6 +31,7 @@ Case make_case(int seed) {
   result.plan = testing::random_plan(random, result.shape);
   result.profile = testing::random_profile(random, result.shape);
   testing::random_levels(random, result.profile, result.plan);
+  if (seed % 2 == 0) testing::random_degrees(random, result.plan);
   return result;
 }
 
@@ -50,6 +51,7 @@ TEST(SimulatorProperty, RandomPlansAreValid) {
 
 TEST(SimulatorProperty, AgreesWithTheNaiveChecker) {
   int cut = 0, recomputed = 0, split_backward = 0, evaluations = 0, layerwise = 0;
+  int sub_groups = 0;
   for (int seed = 0; seed < kPlans; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     const Case c = make_case(seed);
@@ -84,6 +86,7 @@ TEST(SimulatorProperty, AgreesWithTheNaiveChecker) {
     split_backward += c.shape.backward == BackwardKind::kSplit;
     evaluations += c.plan.forward_only();
     layerwise += cost.layerwise();
+    sub_groups += c.plan.in_sub_groups();
   }
   // The plans were of every kind.
   EXPECT_GT(cut, kPlans);
@@ -91,6 +94,7 @@ TEST(SimulatorProperty, AgreesWithTheNaiveChecker) {
   EXPECT_GT(split_backward, kPlans / 8);
   EXPECT_GT(evaluations, kPlans / 8);
   EXPECT_NEAR(layerwise, kPlans / 2, kPlans / 20);
+  EXPECT_GT(sub_groups, kPlans / 5);
 }
 
 // What is true of any trace, whatever the numbers.

@@ -352,6 +352,7 @@ TEST(Config, CheckRefusesWhatCannotBe) {
       {{{"planner.chunk_tokens", "0"}}, "planner.chunk_tokens: found 0"},
       {{{"planner.recompute_keeps", "atention"}},
        "planner.recompute_keeps: found 'atention', expected auto, attention, input or mlp_input"},
+      {{{"planner.degree", "2"}}, "planner.degree: found '2', expected whole or auto"},
       {{{"planner.solver_gap", "1"}}, "planner.solver_gap: found 1"},
       {{{"planner.solver_nodes", "-1"}}, "planner.solver_nodes: found -1"},
       {{{"planner.solver_seconds", "-1"}}, "planner.solver_seconds: found -1"},

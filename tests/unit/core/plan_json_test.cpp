@@ -179,6 +179,31 @@ TEST(PlanJson, ASlidingWindowIsADecisionThatNeedsVersion2) {
   EXPECT_EQ(plan_from_json(json, "p").sliding_window, 30);
 }
 
+TEST(PlanJson, SubGroupsAreADecisionThatNeedsVersion2) {
+  Plan plan = full_plan();
+  const std::string before = plan_hash(plan);
+  Chunk& chunk = plan.replicas[0].pipelines[0].chunks.back();
+  chunk.degree = 2;
+  chunk.groups = {0, 1, 0, 0};
+  EXPECT_NE(plan_hash(plan), before);
+  Json json = plan_to_json(plan);
+  EXPECT_EQ(json["version"], 2);
+  EXPECT_EQ(json["requires"], Json({"degree"}));
+  const Json& chunks = json["replicas"][0]["pipelines"][0]["chunks"];
+  EXPECT_EQ(chunks.back()["degree"], 2);
+  EXPECT_EQ(chunks.back()["groups"], Json({0, 1, 0, 0}));
+  EXPECT_FALSE(chunks.front().contains("degree"));
+  EXPECT_FALSE(chunks.front().contains("groups"));
+  EXPECT_EQ(plan_from_json(json, "p").replicas, plan.replicas);
+  plan.sliding_window = 30;
+  EXPECT_EQ(plan_to_json(plan)["requires"], Json({"sliding_window", "degree"}));
+
+  json["replicas"][0]["pipelines"][0]["chunks"].back()["groups"][1] = -1;
+  EXPECT_THAT(error_of(json), HasSubstr("groups[1]: found -1"));
+  json["replicas"][0]["pipelines"][0]["chunks"].back()["degree"] = 5000;
+  EXPECT_THAT(error_of(json), HasSubstr("degree: found 5000"));
+}
+
 TEST(PlanJson, RefusesAChangedPlanUnlessAskedNotTo) {
   Json json = plan_to_json(full_plan());
   json["sequences"][0] = 301;

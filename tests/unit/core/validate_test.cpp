@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <functional>
+#include <limits>
 #include <set>
 
 #include "base/random.h"
@@ -47,6 +48,76 @@ TEST(Validate, AcceptsEveryShapeOfGoodPlan) {
     }
   }
   EXPECT_EQ(plans, 3 * 2 * 3 * 3 * 2 * 4);
+}
+
+// Chunk 3, of one sequence, in sub-groups of 2 of 8 ranks.
+Plan grouped_plan() {
+  Plan plan = make_plan({.shorts = 5});
+  plan.parallelism.sequence_parallel = 8;
+  Chunk& chunk = plan.replicas[0].pipelines[0].chunks[3];
+  chunk.degree = 2;
+  chunk.groups = {0, 1, 0, 0};
+  return plan;
+}
+
+TEST(Validate, AcceptsSubGroupsOfWholeSequences) {
+  Plan plan = grouped_plan();
+  EXPECT_EQ(problem_of(plan), "valid");
+  EXPECT_TRUE(plan.in_sub_groups());
+  EXPECT_FALSE(make_plan().in_sub_groups());
+  Chunk& chunk = plan.replicas[0].pipelines[0].chunks[3];
+  chunk.degree = 1;
+  chunk.groups = {0, 0, 0, 0, 0, 0, 0, 1};
+  EXPECT_EQ(problem_of(plan), "valid");
+  plan.parallelism.sequence_parallel = 6;
+  chunk.degree = 3;
+  chunk.groups = {1, 0};
+  EXPECT_EQ(problem_of(plan), "valid");
+}
+
+TEST(Validate, NamesWhatIsWrongWithSubGroups) {
+  const auto problem = [](int degree, std::vector<int> groups, std::size_t number = 3) {
+    Plan plan = grouped_plan();
+    Chunk& chunk = plan.replicas[0].pipelines[0].chunks[number];
+    chunk.degree = degree;
+    chunk.groups = std::move(groups);
+    return problem_of(plan);
+  };
+  const std::string at = "degree: replica 0, pipeline 0, chunk ";
+  EXPECT_EQ(problem(0, {1}),
+            at + "3: 1 sub-groups without a degree, expected a degree with them, or none of both");
+  EXPECT_EQ(problem(8, {1}), at + "3: degree 8, expected none: it is the whole group's");
+  for (const int degree : {3, 16, -2}) {
+    EXPECT_EQ(problem(degree, {1}), at + "3: degree " + std::to_string(degree) +
+                                        ", expected a divisor of the group's 8 ranks");
+  }
+  EXPECT_EQ(problem(4, {1, 0}, 1),
+            at + "1: degree 4 of a split chunk, expected the whole group, as it has a slice of a "
+                 "cut sequence");
+  EXPECT_EQ(problem(4, {1, 1}, 2),
+            at + "2: degree 4 of a hybrid chunk, expected the whole group, as it has a slice of a "
+                 "cut sequence");
+  EXPECT_EQ(problem(2, {1, 0}),
+            at + "3: 2 sub-groups of degree 2, expected 4 of the group's 8 ranks");
+  EXPECT_EQ(problem(2, {}), at + "3: 0 sub-groups of degree 2, expected 4 of the group's 8 ranks");
+  EXPECT_EQ(problem(4, {2, -1}), at + "3: a sub-group of -1 slices, expected at least 0");
+  EXPECT_EQ(problem(4, {1, 1}), at + "3: sub-groups of 2 slices in all, expected the chunk's 1");
+  constexpr int kMost = std::numeric_limits<int>::max();
+  EXPECT_EQ(problem(4, {kMost, kMost}),
+            at + "3: sub-groups of 4294967294 slices in all, expected the chunk's 1");
+  // A part of a sequence is found before its sub-groups are looked at.
+  Plan plan = grouped_plan();
+  plan.replicas[0].pipelines[0].chunks[0].kind = ChunkKind::kBatched;
+  plan.replicas[0].pipelines[0].chunks[0].degree = 4;
+  plan.replicas[0].pipelines[0].chunks[0].groups = {1, 0};
+  EXPECT_EQ(problem_of(plan),
+            "kind: replica 0, pipeline 0, chunk 0: batched with a part of "
+            "sequence 0, expected whole sequences");
+  // A group of one rank has no sub-groups.
+  plan = grouped_plan();
+  plan.parallelism.sequence_parallel = 1;
+  plan.replicas[0].pipelines[0].chunks[3].degree = 1;
+  EXPECT_EQ(problem_of(plan), at + "3: degree 1, expected none: it is the whole group's");
 }
 
 TEST(Validate, AcceptsABatchOfNothing) {
@@ -195,6 +266,13 @@ const std::vector<Breakage>& breakages() {
        [](Plan& p) { std::swap(chunk(p, 0).slices, pipeline(p, 1).chunks[0].slices); },
        "sequence 0: slices in replica 0, pipeline 1, chunk 0 and in replica 0, pipeline 0, chunk "
        "1"},
+
+      {"sub-groups of a group of one rank", kDegree,
+       [](Plan& p) {
+         chunk(p, 3).degree = 1;
+         chunk(p, 3).groups = {1};
+       },
+       "chunk 3: degree 1, expected none: it is the whole group's"},
 
       {"recompute too many", kRecompute,
        [](Plan& p) { chunk(p, 1).keeping[1] = testing::inputs(3); },

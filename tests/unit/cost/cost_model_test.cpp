@@ -542,5 +542,118 @@ TEST(CostModel, SpeedsOfAnotherNumberOfStagesAreRefused) {
   EXPECT_THROW(CostModel(profile, {2, 1, 1}, kSmallStages), InputError);
 }
 
+// Sub-groups of 1 and 2 of 4 devices: sequences of 3 and 2 tokens beside one of 4.
+Chunk grouped_chunk(int degree, std::vector<int> groups) {
+  return {.kind = ChunkKind::kBatched,
+          .slices = {{SequenceId(0), 0, 3}, {SequenceId(1), 0, 2}, {SequenceId(2), 0, 4}},
+          .keeping = {},
+          .degree = degree,
+          .groups = std::move(groups)};
+}
+const std::vector<Tokens> kGroupedLengths = {3, 2, 4};
+
+Profile grouped_profile() {
+  Profile profile = small_profile();
+  profile.links.all_to_all[4] = 20.0;
+  profile.memory.attended_bytes_per_token = 6.0;
+  return profile;
+}
+
+TEST(CostModel, AShapeHasTheSubGroupsOfAChunk) {
+  const std::vector<bool> cut(3, false);
+  const ChunkShape shape = chunk_shape(grouped_chunk(2, {2, 1}), kGroupedLengths, cut);
+  EXPECT_EQ(shape.degree, 2);
+  EXPECT_EQ(shape.tokens, 9);
+  EXPECT_EQ(shape.token2, 9.0 + 4.0 + 16.0);
+  ASSERT_EQ(shape.parts.size(), 2u);
+  EXPECT_EQ(shape.parts[0].tokens, 5);
+  EXPECT_EQ(shape.parts[0].token2, 13.0);
+  EXPECT_EQ(shape.parts[0].slices, 2);
+  EXPECT_EQ(shape.parts[1].tokens, 4);
+  // The one with most tokens comes first, and those without slices are left out.
+  const ChunkShape spread = chunk_shape(grouped_chunk(1, {0, 2, 0, 1}), kGroupedLengths, cut, 2);
+  ASSERT_EQ(spread.parts.size(), 2u);
+  EXPECT_EQ(spread.parts[0].tokens, 5);
+  EXPECT_EQ(spread.parts[0].token2, (4.0 + 3.0) + 4.0) << "as the window leaves them";
+  EXPECT_TRUE(chunk_shape(grouped_chunk(0, {}), kGroupedLengths, cut).parts.empty());
+}
+
+TEST(CostModel, ASubGroupCostsWhatItsSlicesCostOnAGroupOfItsSize) {
+  const Profile profile = grouped_profile();
+  const std::vector<bool> cut(3, false);
+  const CostModel cost(profile, {2, 4, 1}, kSmallStages);
+  EXPECT_EQ(cost.degrees(), (std::vector<int>{1, 2}));
+  for (const int degree : {1, 2}) {
+    const CostModel alone(profile, {2, degree, 1}, kSmallStages);
+    const std::vector<int> groups = degree == 1 ? std::vector{2, 0, 0, 1} : std::vector{2, 1};
+    const ChunkShape shape = cost.shape(grouped_chunk(degree, groups), kGroupedLengths, cut);
+    const ChunkShape& five = shape.parts[0];  // tokens
+    const ChunkShape& four = shape.parts[1];
+    for (const StageId stage : {kFirst, kLast}) {
+      for (const Op op : {Op::kForward, Op::kBackward, Op::kInputGrad, Op::kWeightGrad}) {
+        EXPECT_EQ(cost.seconds(op, stage, shape),
+                  std::max(alone.seconds(op, stage, five), alone.seconds(op, stage, four)));
+      }
+      EXPECT_EQ(cost.recompute_layer(stage, shape, Keep::kInput),
+                std::max(alone.recompute_layer(stage, five, Keep::kInput),
+                         alone.recompute_layer(stage, four, Keep::kInput)));
+      EXPECT_EQ(cost.activation_bytes(stage, shape, inputs(1)),
+                alone.activation_bytes(stage, five, inputs(1)));
+      EXPECT_EQ(cost.recompute_workspace_bytes(stage, shape),
+                alone.recompute_workspace_bytes(stage, five));
+    }
+    EXPECT_EQ(cost.transfer(shape), alone.transfer(5));
+    EXPECT_EQ(cost.sent_bytes(shape), 16.0 * 5 / degree);
+  }
+  // The stage's states are the whole group's.
+  EXPECT_EQ(cost.state_bytes(kFirst),
+            CostModel(profile, {2, 4, 1}, kSmallStages).state_bytes(kFirst));
+  EXPECT_EQ(cost.state_bytes(kFirst), 140.0 / 4.0 + 5.0);
+}
+
+TEST(CostModel, DevicesOfDegreeOneExchangeNothing) {
+  Profile profile = grouped_profile();
+  const std::vector<bool> cut(3, false);
+  const ChunkShape shape = CostModel(profile, {2, 4, 1}, kSmallStages)
+                               .shape(grouped_chunk(1, {1, 1, 1, 0}), kGroupedLengths, cut);
+  const Seconds with = CostModel(profile, {2, 4, 1}, kSmallStages).forward(kFirst, shape);
+  profile.links.all_to_all_bytes_per_token = 0.0;
+  EXPECT_EQ(CostModel(profile, {2, 4, 1}, kSmallStages).forward(kFirst, shape), with);
+  // 4 tokens of one sequence on one device: 16 + 4 * 10 + 100 a quarter, and 250 for the chunk;
+  // and the embedding.
+  EXPECT_DOUBLE_EQ(with, (16.0 + 40.0 + 100.0) / 4.0 + 250.0 + 4.0);
+}
+
+TEST(CostModel, OffersTheSubGroupsThatTheProfileKnows) {
+  Profile profile = grouped_profile();
+  profile.links.all_to_all[8] = 20.0;
+  profile.links.all_to_all[12] = 20.0;
+  EXPECT_EQ(sub_group_degrees(profile, 1), (std::vector<int>{}));
+  EXPECT_EQ(sub_group_degrees(profile, 2), (std::vector<int>{1}));
+  EXPECT_EQ(sub_group_degrees(profile, 8), (std::vector<int>{1, 2, 4}));
+  EXPECT_EQ(sub_group_degrees(profile, 12), (std::vector<int>{1, 2, 4})) << "none of 3 and 6";
+  profile.heads = {12, 3};
+  EXPECT_EQ(sub_group_degrees(profile, 12), (std::vector<int>{1, 2})) << "3 heads on 4 devices";
+}
+
+TEST(CostModel, RefusesAPlanWithSubGroupsThatTheProfileDoesNotKnow) {
+  Profile profile = grouped_profile();
+  Plan plan;
+  plan.parallelism = {2, 4, 1};
+  plan.stages = kSmallStages;
+  plan.replicas.resize(1);
+  plan.replicas[0].pipelines.resize(1);
+  plan.replicas[0].pipelines[0].chunks = {grouped_chunk(2, {2, 1})};
+  EXPECT_NO_THROW(plan_cost(profile, plan));
+  profile.links.all_to_all.erase(2);
+  try {
+    plan_cost(profile, plan);
+    ADD_FAILURE() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("links.all_to_all: found no degree 2, expected what the "
+                                        "plan's sub-groups of 2 ranks need"));
+  }
+}
+
 }  // namespace
 }  // namespace infinipipe

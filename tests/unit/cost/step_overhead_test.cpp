@@ -223,5 +223,25 @@ TEST(StepOverhead, StatesShardedOverAllDevicesAreGatheredByAll) {
   EXPECT_DOUBLE_EQ(found.gathers, 9.0 + 18.0);
 }
 
+// What a chunk's own devices have counts: 3 heads are uneven on 2 devices, not on 1.
+TEST(StepOverhead, UnevenHeadsOfASubGroup) {
+  const Parallelism parallelism{.stages = 1, .sequence_parallel = 6};
+  Profile profile = profile_of(1);
+  profile.forward.seconds_per_token2 = 1.0;
+  profile.backward.seconds_per_token2 = 3.0;
+  profile.links.all_to_all[6] = 1.0;
+  for (auto* rates : {&profile.links.all_gather, &profile.links.reduce_scatter}) rates->clear();
+  profile.heads = {24, 3};
+  Plan plan = plan_of(parallelism, 4);
+  EXPECT_EQ(overhead(profile, plan).heads, 0.0) << "4 query heads a device";
+  Chunk& chunk = plan.replicas[0].pipelines[0].chunks[0];
+  chunk.degree = 2;
+  chunk.groups = {0, 1, 0};
+  EXPECT_DOUBLE_EQ(overhead(profile, plan).heads, 4.0 * 16.0 / 2.0 / 3.0);
+  chunk.degree = 1;
+  chunk.groups = {0, 1, 0, 0, 0, 0};
+  EXPECT_EQ(overhead(profile, plan).heads, 0.0);
+}
+
 }  // namespace
 }  // namespace infinipipe

@@ -57,6 +57,21 @@ TEST(PlanText, ExplainsEveryDecision) {
   }
 }
 
+TEST(PlanText, CountsChunksInSubGroups) {
+  Plan plan = testing::make_plan({.pipelines = 1, .shorts = 4});  // of 11, 12 and 13 tokens
+  plan.parallelism.sequence_parallel = 4;
+  EXPECT_THAT(explain_plan(plan), Not(HasSubstr("sub-groups")));
+  for (const std::size_t k : {3U, 4U, 5U}) {
+    Chunk& chunk = plan.replicas[0].pipelines[0].chunks[k];
+    chunk.degree = k == 5 ? 2 : 1;
+    chunk.groups.assign(k == 5 ? 2 : 4, 0);
+    chunk.groups[1] = 1;
+  }
+  EXPECT_THAT(explain_plan(plan),
+              HasSubstr("sub-groups: 2 chunks of degree 1, 1 of degree 2, with 10.4% of all "
+                        "tokens\n"));
+}
+
 TEST(PlanText, LeavesOutWhatIsNotThere) {
   const std::string text = explain_plan(testing::make_plan({.pipelines = 0}));
   EXPECT_THAT(text, HasSubstr("cut: no sequence\n"));
