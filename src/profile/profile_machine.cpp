@@ -258,6 +258,10 @@ class Measurement final {
     if (degree > 1)
       profile.links.all_to_all[degree] =
           exchange_rate(samples, options_.engine.stages, profile, degree);
+    for (int part = 2; part < degree; ++part) {
+      const double rate = degree % part == 0 ? sub_group_rate(part) : 0.0;
+      if (rate > 0.0) profile.links.all_to_all[part] = rate;
+    }
     profile.step_seconds = quantile(updates_, 0.5);
     profile.memory.workspace_bytes = workspace_;
     profile.memory.state_constant_bytes = 0.0;
@@ -285,6 +289,45 @@ class Measurement final {
     fit_temporaries(own, engine.stages, device, group);
     profile.memory.layerwise = group.memory.layerwise;
     return profile;
+  }
+
+  // Bytes a second of a device's part of exchanges within sub-groups of `degree` shards, as chunks
+  // of whole sequences may run: the design's such chunks, dealt evenly, whose layers keep all. 0
+  // where there is none of several sequences.
+  double sub_group_rate(int degree) {
+    const auto sub_groups = static_cast<std::size_t>(options_.engine.shards / degree);
+    std::vector<const DesignGroup*> groups;
+    for (const DesignGroup& group : groups_) {
+      const bool whole = std::all_of(group.chunks.begin(), group.chunks.end(), [&](const Chunk& c) {
+        return c.kind == ChunkKind::kBatched && c.slices.size() >= sub_groups;
+      });
+      if (whole) groups.push_back(&group);
+    }
+    if (groups.empty()) return 0.0;
+    Plan plan = plan_of(groups);
+    for (Replica& replica : plan.replicas) {
+      for (Chunk& chunk : replica.pipelines.at(0).chunks) {
+        std::fill(chunk.keeping.begin(), chunk.keeping.end(), Keeping{});
+        chunk.degree = degree;
+        for (std::size_t i = 0; i < sub_groups; ++i) {
+          const std::size_t count = chunk.slices.size();
+          chunk.groups.push_back(
+              static_cast<int>(count * (i + 1) / sub_groups - count * i / sub_groups));
+        }
+      }
+    }
+    constexpr int kRounds = 3;
+    std::vector<double> rates;
+    for (int i = 0; i < kRounds; ++i) {
+      const StepResult result = run_plan(plan);
+      Seconds seconds = 0.0;  // of each stage's first shard
+      for (const TraceEvent& event : result.trace.events) seconds += event.exchange;
+      const double ranks = options_.engine.shards * options_.engine.replicas;
+      Bytes bytes = 0.0;  // of one shard
+      for (const Bytes of_stage : result.exchanged_bytes) bytes += of_stage / ranks;
+      if (seconds > 0.0) rates.push_back(bytes * options_.engine.replicas / seconds);
+    }
+    return rates.empty() ? 0.0 : median(rates);
   }
 
   static std::vector<DirectionCost*> directions(Profile& profile) {

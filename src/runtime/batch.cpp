@@ -3,6 +3,8 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <numeric>
+#include <span>
 #include <string>
 
 #include "infinipipe/base/error.h"
@@ -61,9 +63,21 @@ StepInput::StepInput(const Plan& step_plan, const Batch& step_batch)
       evaluation(step_plan.forward_only()),
       normalizer(step_batch.target_weight()) {}
 
-ChunkWork chunk_work(const StepInput& input, const Chunk& chunk, StageId stage) {
+int sharing_degree(const Chunk& chunk, int shards) {
+  return chunk.degree > 0 ? chunk.degree : shards;
+}
+
+ChunkWork chunk_work(const StepInput& input, const Chunk& chunk, StageId stage, int shard,
+                     int shards) {
+  std::span<const Slice> own = chunk.slices;
+  if (chunk.degree > 0 && shards > 1) {
+    const auto sub_group = static_cast<std::size_t>(shard / chunk.degree);
+    const auto before = chunk.groups.begin() + static_cast<std::ptrdiff_t>(sub_group);
+    own = own.subspan(static_cast<std::size_t>(std::accumulate(chunk.groups.begin(), before, 0)),
+                      static_cast<std::size_t>(*before));
+  }
   ChunkWork work;
-  for (const Slice& slice : chunk.slices) {
+  for (const Slice& slice : own) {
     const std::size_t i = slice.sequence.index();
     work.slices.push_back({slice.sequence, slice.begin, slice.end, input.cut[i],
                            slice.end == input.plan.sequences[i]});

@@ -38,7 +38,12 @@ struct StepInput {
   double normalizer;  // sum of target weights
 };
 
-ChunkWork chunk_work(const StepInput& input, const Chunk& chunk, StageId stage);
+// How many neighbouring shards share what each has of the chunk, where the stage has `shards`.
+int sharing_degree(const Chunk& chunk, int shards);
+// What shard `shard` of them has: of a chunk in sub-groups the slices of its own. ChunkWork::shards
+// is the caller's to set.
+ChunkWork chunk_work(const StepInput& input, const Chunk& chunk, StageId stage, int shard = 0,
+                     int shards = 1);
 // Of the rank's own tokens, int64 [R] on the CPU.
 at::Tensor chunk_tokens(const StepInput& input, const ChunkWork& work);
 // Of the same tokens. Each token's target is the sequence's next token, also over a slice's end; a

@@ -1,5 +1,5 @@
-// What the driver asks of all ranks at once, as values: a rank of this process gets the value, one of
-// another process its bytes (wire.h), and both do it by execute().
+// What the driver asks of all ranks at once, as values: a rank of this process gets the value, one
+// of another process its bytes (wire.h), and both do it by execute().
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -129,6 +129,7 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input, const RankL
   for (auto* bytes : {&result.peak_bytes, &result.peak_activation_bytes, &result.largest_allocation,
                       &result.reserved_bytes})
     bytes->assign(stages, 0.0);
+  result.exchanged_bytes.assign(stages, 0.0);
   result.parts.resize(stages);
   for (std::size_t rank = 0; rank < runs.size(); ++rank) {
     const StageRun& run = runs[rank];
@@ -140,6 +141,7 @@ StepResult merge(std::vector<StageRun> runs, const StepInput& input, const RankL
     most(result.peak_activation_bytes, run.peak_activation_bytes);
     most(result.largest_allocation, run.largest_allocation);
     most(result.reserved_bytes, run.reserved_bytes);
+    result.exchanged_bytes[p] += static_cast<Bytes>(run.exchanged_bytes);
     result.parts[p] += run.parts;
   }
   return result;

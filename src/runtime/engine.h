@@ -27,6 +27,8 @@ struct StepResult {
   // Of an evaluation: weight x cross-entropy of each token's prediction, by sequence and position.
   std::vector<std::vector<double>> token_losses;
   Trace trace;  // measured, of each stage's first shard
+  // Per stage, summed over its ranks: what shards gave in exchanges, their own parts too.
+  std::vector<Bytes> exchanged_bytes;
   // Per stage, the largest over its ranks.
   std::vector<Bytes> peak_bytes;             // live tensor bytes at their peak
   std::vector<Bytes> peak_activation_bytes;  // the same less weights, gradients and optimizer

@@ -1,6 +1,6 @@
-// What the driver's messages to the other ranks are called: {"do": one of these, ...}. Each but the last
-// is answered: {"value": ...} or {"error": line, "kind": ErrorKind}, with "stop" where that process was
-// asked to stop.
+// What the driver's messages to the other ranks are called: {"do": one of these, ...}. Each but the
+// last is answered: {"value": ...} or {"error": line, "kind": ErrorKind}, with "stop" where that
+// process was asked to stop.
 #pragma once
 
 namespace infinipipe::rank_messages {

@@ -16,8 +16,8 @@ struct ServeOptions {
   const std::atomic<bool>* stop = nullptr;
 };
 
-// Serves until the driver says that it is done (engines come and go meanwhile). A command that fails is
-// the whole run's failure: it goes to Ranks::fail(), as does a driver that is gone.
+// Serves until the driver says that it is done (engines come and go meanwhile). A command that
+// fails is the whole run's failure: it goes to Ranks::fail(), as does a driver that is gone.
 void serve(Ranks& ranks, const ServeOptions& options);
 
 }  // namespace infinipipe

@@ -71,7 +71,6 @@ struct StageExecutor::Step {
 StageExecutor::StageExecutor(const Options& options, std::unique_ptr<TensorCommunicator> comm)
     : options_(options),
       comm_(std::move(comm)),
-      shards_(options.shards > 1 ? &comm_->shards(options.shards) : nullptr),
       stage_(comm_->stage()),
       meter_(memory::acquire_meter()) {
   if (!options_.model.device.is_cpu()) {
@@ -138,9 +137,13 @@ StageFailure StageExecutor::failure(const std::string& what, int lost_rank) cons
   return {stage_, current_work_, what, replica(), comm_->shard(), lost_rank};
 }
 
+TensorGroup* StageExecutor::shards(int degree) const {
+  return degree > 1 ? &comm_->shards(degree) : nullptr;
+}
+
 ChunkWork StageExecutor::work(const StepInput& input, const Chunk& chunk) const {
-  ChunkWork work = chunk_work(input, chunk, stage_);
-  work.shards = shards_;
+  ChunkWork work = chunk_work(input, chunk, stage_, comm_->shard(), options_.shards);
+  work.shards = shards(sharing_degree(chunk, options_.shards));
   return work;
 }
 
@@ -192,6 +195,7 @@ StageRun StageExecutor::run(const StepInput& input, TimePoint origin) {
     INFINIPIPE_ASSERT(store_.empty(), "keys or values of a cut sequence outlived its step");
     for (const auto& [chunk, loss] : step.losses) step.result.loss += loss;
     step.result.parts = model_->take_part_times();
+    step.result.exchanged_bytes = model_->take_exchanged_bytes();
     step.result.largest_allocation = meter_.largest();
     step.result.reserved_bytes = reserved_bytes(options_.model.device);
     step.result.peak_activation_bytes = step.result.peak_bytes - state_bytes();
@@ -218,6 +222,7 @@ void StageExecutor::interpret(Step& step) {
   post_receives(step, 0);
   model_->take_recompute_seconds();
   model_->take_exchange_seconds();
+  model_->take_exchanged_bytes();
   model_->take_part_times();
   model_->take_not_finite();
   TimePoint free = Clock::now();
@@ -565,7 +570,7 @@ at::Tensor StageExecutor::logits(const std::vector<std::int64_t>& tokens, Tokens
     const MemoryScope scope(meter_, MemoryPurpose::kActivations);
     const auto count = static_cast<Tokens>(tokens.size());
     ChunkWork work;
-    work.shards = shards_;
+    work.shards = shards(options_.shards);
     const SequenceId text(0);
     work.slices.push_back({text, begin, begin + count, /*cut=*/goes_on || begin > 0, !goes_on});
     const TokenRange own = work.own_tokens();
@@ -597,6 +602,7 @@ void StageExecutor::recover() {
   store_.clear();
   model_->take_recompute_seconds();
   model_->take_exchange_seconds();
+  model_->take_exchanged_bytes();
   model_->take_part_times();
   comm_->recover();
 }

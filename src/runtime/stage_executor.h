@@ -43,6 +43,7 @@ struct StageRun {
   std::vector<TransferEvent> transfers;  // sent by this stage
   std::vector<MemorySample> memory;
   PartTimes parts;
+  std::int64_t exchanged_bytes = 0;  // given in exchanges between shards, the own part of them too
   std::int64_t peak_bytes = 0;
   std::int64_t peak_activation_bytes = 0;  // without weights, gradients and optimizer
   std::int64_t largest_allocation = 0;
@@ -139,6 +140,9 @@ class StageExecutor final {
   StageId previous() const { return StageId(stage_.value() - 1); }
 
   StageFailure failure(const std::string& what, int lost_rank = -1) const;
+  // The own one of the groups of so many neighbouring shards; null for 1.
+  TensorGroup* shards(int degree) const;
+  // What this rank does of the chunk.
   ChunkWork work(const StepInput& input, const Chunk& chunk) const;
   // What a message about the instruction's chunk says of itself.
   MessageInfo info(const Step& step, const Instruction& instruction, std::int64_t columns) const;
@@ -174,7 +178,6 @@ class StageExecutor final {
   Options options_;
   std::optional<DeviceReports> device_reports_;  // on a GPU; ends last
   std::unique_ptr<TensorCommunicator> comm_;
-  Group<at::Tensor>* shards_;  // of the stage; null where there is one
   StageId stage_;
   MemoryMeter& meter_;
   std::unique_ptr<StageModel> model_;

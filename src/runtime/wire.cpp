@@ -136,6 +136,7 @@ void visit_numbers(Run& run, const Visit& visit) {
   for (auto* part : {&run.parts.matmul, &run.parts.attention, &run.parts.elementwise,
                      &run.parts.exchange, &run.parts.head})
     visit(*part);
+  visit(run.exchanged_bytes);
   visit(run.peak_bytes);
   visit(run.peak_activation_bytes);
   visit(run.largest_allocation);

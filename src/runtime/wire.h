@@ -1,5 +1,6 @@
-// Commands, replies and engine options as bytes, for ranks of other processes. Both ends run the same
-// code on machines of the same byte order (hello sees to the first): what stands here is no format.
+// Commands, replies and engine options as bytes, for ranks of other processes. Both ends run the
+// same code on machines of the same byte order (hello sees to the first): what stands here is no
+// format.
 #pragma once
 
 #include <string>

@@ -84,6 +84,27 @@ inline Case make_case(Random& random, int stages, int replicas) {
   return c;
 }
 
+// Half of the chunks of whole sequences run in sub-groups of any size, dealt at random.
+inline void deal_to_sub_groups(Random& random, Plan& plan) {
+  const int shards = plan.parallelism.sequence_parallel;
+  const std::vector<bool> cut = plan.cut_sequences();
+  for (Replica& replica : plan.replicas) {
+    for (Pipeline& pipeline : replica.pipelines) {
+      for (Chunk& chunk : pipeline.chunks) {
+        const auto degree = static_cast<int>(random.between(1, shards));
+        if (degree == shards || shards % degree != 0 || chunk.kind != ChunkKind::kBatched) continue;
+        if (std::any_of(chunk.slices.begin(), chunk.slices.end(),
+                        [&](const Slice& each) { return cut[each.sequence.index()]; }))
+          continue;
+        chunk.degree = degree;
+        chunk.groups.assign(static_cast<std::size_t>(shards / degree), 0);
+        for (std::size_t i = 0; i < chunk.slices.size(); ++i)
+          ++chunk.groups[static_cast<std::size_t>(random.between(0, shards / degree - 1))];
+      }
+    }
+  }
+}
+
 // Of 1 to 4 stages, 1 to 4 shards and 1 or 2 replicas, at most 8 ranks; models of 2 to 7 heads of
 // which 1 to 4 are of keys and values.
 inline Case make_sharded_case(Random& random) {
@@ -95,6 +116,7 @@ inline Case make_sharded_case(Random& random) {
   } while (stages * shards * replicas > 8);
   Case c = make_case(random, stages, replicas);
   c.plan.parallelism.sequence_parallel = shards;
+  deal_to_sub_groups(random, c.plan);
   HeadCounts heads;
   do {
     heads = {random.between(2, 7), random.between(1, 4)};

@@ -9,8 +9,9 @@
 
 namespace infinipipe {
 
-SequenceShards::SequenceShards(const kernels::Heads& heads, Group<at::Tensor>& group, Tokens tokens)
-    : group_(&group), count_(tokens), dim_(heads.dim) {
+SequenceShards::SequenceShards(const kernels::Heads& heads, Group<at::Tensor>& group, Tokens tokens,
+                               std::int64_t* given)
+    : group_(&group), given_(given), dim_(heads.dim) {
   for (int rank = 0; rank < group.size(); ++rank) {
     head_shares_.push_back(head_share({heads.query, heads.key_value}, rank, group.size()));
     token_shares_.push_back(token_share(tokens, rank, group.size()));
@@ -30,7 +31,10 @@ std::vector<at::Tensor> SequenceShards::exchange(std::vector<at::Tensor> give,
                                                  const std::vector<std::int64_t>& columns) const {
   std::vector<std::int64_t> counts;
   for (std::size_t i = 0; i < rows.size(); ++i) counts.push_back(rows[i] * columns[i]);
-  for (at::Tensor& part : give) part = part.contiguous().view({-1});
+  for (at::Tensor& part : give) {
+    part = part.contiguous().view({-1});
+    *given_ += static_cast<std::int64_t>(part.nbytes());
+  }
   std::vector<at::Tensor> came = group_->exchange(std::move(give), counts);
   for (std::size_t i = 0; i < came.size(); ++i) {
     INFINIPIPE_ASSERT(came[i].numel() == counts[i], "a shard gives another number of elements");

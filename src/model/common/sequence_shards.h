@@ -21,9 +21,10 @@ namespace infinipipe {
 // the group calls it, in the same order. What is given must not change until the next call.
 class SequenceShards final {
  public:
-  // `heads` are the model's, and the group's size is one that heads_allow(); the group must outlive
-  // this.
-  SequenceShards(const kernels::Heads& heads, Group<at::Tensor>& group, Tokens tokens);
+  // `heads` are the model's, and the group's size is one that heads_allow(). What this rank gives in
+  // exchanges, its own part of them too, is added to `given`. Group and `given` must outlive this.
+  SequenceShards(const kernels::Heads& heads, Group<at::Tensor>& group, Tokens tokens,
+                 std::int64_t* given);
 
   TokenRange tokens() const { return token_shares_[index(group_->rank())]; }
   // This rank's heads, which attention runs over.
@@ -52,7 +53,7 @@ class SequenceShards final {
   std::vector<std::int64_t> all_token_counts() const;
 
   Group<at::Tensor>* group_;
-  Tokens count_;
+  std::int64_t* given_;  // bytes
   std::int64_t dim_;
   std::vector<HeadShare> head_shares_;    // by rank
   std::vector<TokenRange> token_shares_;  // by rank

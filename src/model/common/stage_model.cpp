@@ -71,6 +71,7 @@ struct StageModel::Impl {
   at::Tensor rope_table;
   Stopwatch recomputing;
   Stopwatch exchanging;
+  std::int64_t exchanged_bytes = 0;
   std::string not_finite;  // the first that was seen
 
   explicit Impl(const Options& given)
@@ -129,7 +130,7 @@ LayerChunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
   if (chunk.shards != nullptr) {
     const kernels::Heads heads{options.model.num_attention_heads, options.model.num_key_value_heads,
                                options.model.resolved_head_dim(), options.model.sliding_window};
-    shared.shards.emplace(heads, *chunk.shards, chunk.tokens());
+    shared.shards.emplace(heads, *chunk.shards, chunk.tokens(), &exchanged_bytes);
   }
   return shared;
 }
@@ -315,6 +316,7 @@ at::Tensor StageModel::backward(std::unique_ptr<ChunkState> state, const at::Ten
 
 double StageModel::take_recompute_seconds() { return impl_->recomputing.take_seconds(); }
 double StageModel::take_exchange_seconds() { return impl_->exchanging.take_seconds(); }
+std::int64_t StageModel::take_exchanged_bytes() { return std::exchange(impl_->exchanged_bytes, 0); }
 
 std::string StageModel::take_not_finite() { return std::exchange(impl_->not_finite, {}); }
 

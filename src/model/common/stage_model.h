@@ -165,6 +165,8 @@ class StageModel final {
   double take_recompute_seconds();
   // The same of exchanges between shards, without those of layers that were recomputed.
   double take_exchange_seconds();
+  // Bytes that this rank gave in exchanges since the last call, its own part of them too.
+  std::int64_t take_exchanged_bytes();
   PartTimes take_part_times();
 
   // The first tensor with a value that is not finite since the last call ("layer 3: its output");

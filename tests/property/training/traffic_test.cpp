@@ -25,7 +25,8 @@ Bytes exchanged(const Case& c, const Profile& profile, StageId stage) {
       if (!starts_backward(i.op)) continue;
       for (const KeepLevel& level : kKeepLevels) {
         if (level.keep == Keep::kAll) continue;
-        sum += chunk.kept_on(stage)[level.keep] * profile.exchanged_again(level.keep, layers) * tokens;
+        sum +=
+            chunk.kept_on(stage)[level.keep] * profile.exchanged_again(level.keep, layers) * tokens;
       }
     }
   }
@@ -50,8 +51,7 @@ TEST(Traffic, OfExchangesAndMessagesIsThePlans) {
       with_shards += expected > 0.0 ? 1 : 0;
     }
     for (const TransferEvent& transfer : result.trace.transfers) {
-      const Chunk& chunk =
-          c.plan.replicas[transfer.replica.index()].chunk(transfer.producer);
+      const Chunk& chunk = c.plan.replicas[transfer.replica.index()].chunk(transfer.producer);
       Tokens own = token_share(chunk.tokens(), 0, shards).count();  // of the first shard
       if (chunk.degree > 0) {
         Tokens tokens = 0;

@@ -34,7 +34,9 @@ void on_ranks(const Shape& shape,
     threads.emplace_back([&, rank] {
       const kernels::Heads heads{shape.query, shape.key_value, kDim, 17};
       Group<at::Tensor>& group = endpoints[static_cast<std::size_t>(rank)]->shards(shape.degree);
-      body(SequenceShards(heads, group, shape.tokens), rank);
+      std::int64_t given = 0;
+      body(SequenceShards(heads, group, shape.tokens, &given), rank);
+      EXPECT_GT(given, 0);
     });
   }
   for (std::thread& thread : threads) thread.join();
