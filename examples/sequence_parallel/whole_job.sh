@@ -47,7 +47,8 @@ if [ "$way" = processes ]; then
   run 8 profile $job $(layout 2 2 2) --seconds 20 --out "$profile"
 fi
 say "Train: 2 stages x 2 shards x 2 replicas"
-run 8 train $job $(layout 2 2 2) --training.steps $steps --cluster.profile "$profile" --plan-dir plans
+run 8 train $job $(layout 2 2 2) --training.steps $steps --cluster.profile "$profile" --plan-dir plans \
+  --planner.degree auto
 "$program" validate plans/step-000000.json
 # A profile is of one layout; these are short enough to be planned for an estimated machine.
 job="$job --resume --cluster.profile estimate"

@@ -65,6 +65,34 @@ TEST(ChunkWork, SaysWhatIsCutAndLast) {
   EXPECT_EQ(tail.tokens(), 4);
 }
 
+// Six sequences in three sub-groups of two shards: two, none and four of them.
+TEST(ChunkWork, OfASubGroupHasItsSlicesAlone) {
+  Plan plan;
+  plan.sequences = {3, 4, 5, 6, 7, 8};
+  plan.parallelism.sequence_parallel = 6;
+  Batch batch;
+  Chunk chunk;
+  for (int i = 0; i < 6; ++i) {
+    const Tokens length = plan.sequences[static_cast<std::size_t>(i)];
+    batch.sequences.emplace_back(static_cast<std::size_t>(length), i);
+    chunk.slices.push_back({SequenceId(i), 0, length});
+  }
+  chunk.keeping = {Keeping{}};
+  chunk.degree = 2;
+  chunk.groups = {2, 0, 4};
+  const StepInput input(plan, batch);
+  EXPECT_EQ(sharing_degree(chunk, 6), 2);
+  const std::vector<Tokens> tokens = {7, 7, 0, 0, 26, 26};
+  for (int shard = 0; shard < 6; ++shard) {
+    const ChunkWork work = chunk_work(input, chunk, StageId(0), shard, 6);
+    EXPECT_EQ(work.tokens(), tokens[static_cast<std::size_t>(shard)]) << shard;
+  }
+  EXPECT_EQ(chunk_work(input, chunk, StageId(0), 5, 6).slices[0].sequence, SequenceId(2));
+  chunk.degree = 0;
+  EXPECT_EQ(sharing_degree(chunk, 6), 6);
+  EXPECT_EQ(chunk_work(input, chunk, StageId(0), 5, 6).tokens(), 33);
+}
+
 TEST(ChunkTokens, StandOneSliceAfterTheOther) {
   const Fixture f;
   const StepInput input(f.plan, f.batch);
