@@ -196,24 +196,25 @@ class Processor final {
     pack_whole(shorts_);
   }
 
-  // First what no sub-group does with less, then the others, in which what finds no place in
-  // sub-groups after all goes the first way.
+  // Sequences that a sub-group does with less have chunks of their own; the whole group shares the
+  // others, and those for which the sub-groups had no others to run beside them.
   void pack_with_sub_groups() {
     const DealOptions deal{.costs = options_.sub_groups,
                            .whole = cost_,
                            .devices = options_.devices,
-                           .target = target_seconds_,
+                           .target = target_seconds_ * options_.sub_group_seconds,
                            .capacity = target_tokens_};
     std::vector<int> whole;
     std::vector<int> dealt;
     for (const int s : shorts_) {
       (cheapest_sub_group(length(s), deal) < 0 ? whole : dealt).push_back(s);
     }
-    if (!dealt.empty() || !whole.empty()) pack_whole(whole);
-    if (options_.fill_whole) fill_whole(dealt);
     std::vector<int> left;
-    std::vector<DealtChunk> chunks = deal_to_sub_groups(dealt, sequences_, deal, left);
-    if (!left.empty()) pack_whole(left);
+    const std::vector<DealtChunk> chunks = deal_to_sub_groups(dealt, sequences_, deal, left);
+    whole.insert(whole.end(), left.begin(), left.end());
+    std::stable_sort(whole.begin(), whole.end(),
+                     [&](int a, int b) { return length(a) > length(b); });
+    pack_whole(whole);
     for (const DealtChunk& chunk : chunks) {
       Filling filling{
           .tail_of = {}, .shorts = {}, .seconds = chunk.seconds, .degree = chunk.degree};
@@ -224,20 +225,6 @@ class Processor final {
       }
       fillings_.push_back(std::move(filling));
     }
-  }
-
-  // Puts sequences where chunks of the whole group have time left, and takes them out of the list.
-  void fill_whole(std::vector<int>& shorts) {
-    if (shorts.empty()) return;
-    const Tokens least = length(shorts.back());
-    BucketIndex open;
-    for (int id = 0; id < static_cast<int>(fillings_.size()); ++id) reopen(open, id, least);
-    std::erase_if(shorts, [&](int s) {
-      const auto bucket = open.take_best(length(s), target_seconds_ - cost_.slice(0, length(s)));
-      if (bucket) put(bucket->id, s);
-      if (bucket) reopen(open, bucket->id, least);
-      return bucket.has_value();
-    });
   }
 
   // The bucket may be found again, if it has room for `least` tokens.

@@ -35,8 +35,9 @@ struct ChunkingOptions {
   // chunk, where that takes less: by ascending degree. None: the whole group shares every chunk.
   std::span<const SubGroupCost> sub_groups = {};
   int devices = 1;
-  // Whether such sequences fill what tails and whole-group chunks leave of their time.
-  bool fill_whole = true;
+  // A chunk in sub-groups may take so many times the target time. Larger ones have more sequences
+  // to deal, so that their sub-groups end together, and longer ones that need no larger sub-group.
+  double sub_group_seconds = 1.0;
 };
 
 // What belongs together in the pipeline: all slices of one cut sequence, or one batched chunk.

@@ -265,16 +265,21 @@ TEST(ChromeTrace, ReadsVersion1) {
 }
 
 TEST(ChromeTrace, PlanAddsWhatChunksAre) {
-  const Plan plan = make_plan();
+  Plan plan = make_plan();
+  plan.replicas[0].pipelines[0].chunks[3].degree = 2;
   const Json json = trace_to_json(make_trace(plan), &plan);
-  for (const Json& record : json["traceEvents"]) {
-    if (record.value("name", "") != "F0.2" || record["cat"] != "forward") continue;
-    EXPECT_EQ(record["args"]["kind"], "hybrid");
-    EXPECT_EQ(record["args"]["tokens"], 110);
-    EXPECT_EQ(record["args"]["context"], 200);
-    return;
-  }
-  FAIL() << "no F0.2";
+  const auto args_of = [&](const std::string& name) -> Json {
+    for (const Json& record : json["traceEvents"]) {
+      if (record.value("name", "") == name && record["cat"] == "forward") return record["args"];
+    }
+    ADD_FAILURE() << "no " << name;
+    return {};
+  };
+  EXPECT_EQ(args_of("F0.2")["kind"], "hybrid");
+  EXPECT_EQ(args_of("F0.2")["tokens"], 110);
+  EXPECT_EQ(args_of("F0.2")["context"], 200);
+  EXPECT_FALSE(args_of("F0.2").contains("degree"));
+  EXPECT_EQ(args_of("F0.3")["degree"], 2);
 }
 
 TEST(ChromeTrace, OtherProgramsRecordsArePassedOver) {

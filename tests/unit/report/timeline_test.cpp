@@ -46,6 +46,7 @@ TEST(Timeline, CarriesEveryEventOfEveryStage) {
   shape.stages = 3;
   shape.replicas = 2;
   Plan plan = make_plan(shape);
+  plan.replicas[0].pipelines[0].chunks.back().degree = 2;
   plan.bytes_per_stage = 5e9;
   plan.predicted.emplace();
   plan.predicted->lower_bound = 2.5;
@@ -74,6 +75,7 @@ TEST(Timeline, CarriesEveryEventOfEveryStage) {
         EXPECT_EQ(chunk[1], list[i].chunk.value());
         EXPECT_EQ(chunk[2], static_cast<int>(plan.replicas[r].chunk(list[i]).kind));
         EXPECT_EQ(chunk[3], plan.replicas[r].chunk(list[i]).tokens());
+        EXPECT_EQ(chunk[10], plan.replicas[r].chunk(list[i]).degree);
       }
       samples += stage["memory"].size();
       links += stage["links"].size();

@@ -193,7 +193,7 @@ TEST(SubGroups, ChunkingsKeepTheirRules) {
                                   .target_seconds = 1.0 + 10.0 * random.uniform(),
                                   .sub_groups = costs,
                                   .devices = devices,
-                                  .fill_whole = random.uniform() < 0.5};
+                                  .sub_group_seconds = 1.0 + random.uniform()};
     const Chunking chunking = process_sequences(lengths, cost_of(devices), options);
     std::vector<Tokens> done(lengths.size(), 0);
     ASSERT_EQ(chunking.seconds.size(), chunking.chunks.size());
