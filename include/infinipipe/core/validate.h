@@ -38,7 +38,8 @@ struct PlanProblem {
 
 // The first problem, or nothing. O(size of the plan).
 //
-// Proves: every token of every sequence is in exactly one slice; slices of a sequence run forward
+// Proves: every token of every sequence is in exactly one slice; sub-groups share out their chunk's
+// whole sequences; slices of a sequence run forward
 // in order and backward in reverse on every stage; every chunk has one F on every stage and then
 // either one B or one I and a later W (or, in an evaluation plan, nothing more anywhere); each
 // stage's F order within a pipeline is chunk order and its backward order is `backward`;

@@ -95,6 +95,11 @@ class ListPass final {
     return counts;
   }
 
+  static bool in_sub_groups(const Chunking& chunking) {
+    return std::any_of(chunking.chunks.begin(), chunking.chunks.end(),
+                       [](const Chunk& chunk) { return chunk.degree > 0; });
+  }
+
   // The longest sequence that may be cut.
   Tokens longest_cut(const ChunkBounds& bounds) const {
     if (bounds.whole_above == 0) return draft_.longest();
@@ -133,6 +138,8 @@ class ListPass final {
                        .devices = draft_.context().cost().parallelism().sequence_parallel,
                        .sub_group_seconds = kSubGroupSeconds},
                       draft_.context().config().passes);
+    // Without sub-groups it is the other pass's.
+    if (!sub_groups_.empty() && !in_sub_groups(chunking)) return;
     for (const Entry& entry : entries_) {
       if (entry.cutting->chunking->chunks == chunking.chunks) return;
     }
