@@ -21,8 +21,9 @@ namespace infinipipe {
 // the group calls it, in the same order. What is given must not change until the next call.
 class SequenceShards final {
  public:
-  // `heads` are the model's, and the group's size is one that heads_allow(). What this rank gives in
-  // exchanges, its own part of them too, is added to `given`. Group and `given` must outlive this.
+  // `heads` are the model's, and the group's size is one that heads_allow(). What this rank gives
+  // in exchanges, its own part of them too, is added to `given`. Group and `given` must outlive
+  // this.
   SequenceShards(const kernels::Heads& heads, Group<at::Tensor>& group, Tokens tokens,
                  std::int64_t* given);
 

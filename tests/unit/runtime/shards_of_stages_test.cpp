@@ -3,10 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <set>
-
 #include "infinipipe/base/error.h"
 #include "runtime/engine.h"
+#include "support/broken_fan.h"
 #include "support/engine_case.h"
 #include "unit/core/test_plans.h"
 
@@ -51,28 +50,7 @@ TEST(ShardsOfStages, TraceIsOneOfEachStageAndExchangesArePartOfIt) {
 
 TEST(ShardsOfStages, AFailureNamesTheShardAndTheEngineGoesOn) {
   Fixture f;
-  std::atomic<int> countdown{0};
-  f.options.before_instruction = [&](int, StageId, const Instruction&) {
-    if (countdown > 0 && --countdown == 0) throw std::runtime_error("a broken fan");
-  };
-  Engine engine(f.options);
-  const double loss = engine.run(f.plan, f.batch).loss;
-  std::set<char> shards;
-  for (int n = 1; n <= 40; n += 3) {
-    countdown = n;
-    try {
-      engine.run(f.plan, f.batch);
-      ADD_FAILURE() << "it went well";
-    } catch (const RunError& error) {
-      const std::string what = error.what();
-      ASSERT_THAT(what, HasSubstr("step 17: stage "));
-      ASSERT_THAT(what, HasSubstr(": a broken fan"));
-      shards.insert(what[what.find("shard ") + 6]);
-    }
-  }
-  EXPECT_EQ(shards.size(), 2U);
-  engine.zero_grad();
-  EXPECT_EQ(engine.run(f.plan, f.batch).loss, loss);
+  EXPECT_EQ(testing::named_in_failures(f.options, f.plan, f.batch, "shard ").size(), 2U);
 }
 
 TEST(ShardsOfStages, AnEvaluationHasTheTokensOfAll) {
