@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "cost/step_overhead.h"
@@ -141,6 +142,8 @@ TEST(ParallelChoice, NothingFits) {
 // More devices a group than heads cannot run; uneven heads can, cost and are marked.
 TEST(ParallelChoice, HeadsDecideWhichGroupsThereAre) {
   PlanContext context = llama_7b();
+  // Plenty: else plans differ, as the device with most heads also holds more.
+  context.profile.device_memory_bytes = 1e13;
   const auto batches = sample();
   const ParallelChoice even = choose_parallelism(context, 8, 8, batches, judge(context));
   context.profile.heads = {4, 4};
@@ -158,11 +161,43 @@ TEST(ParallelChoice, HeadsDecideWhichGroupsThereAre) {
   const ParallelOption before = at(even, {2, 4, 1});
   EXPECT_EQ(at(few, {2, 4, 1}).seconds, before.seconds);
   const ParallelOption after = at(uneven, {2, 4, 1});
-  ASSERT_TRUE(after.feasible);
+  ASSERT_TRUE(after.feasible) << after.note;
   EXPECT_GT(after.heads, 0.0);
   EXPECT_NEAR(after.seconds - before.seconds, after.heads, 1e-9 * after.seconds);
   EXPECT_NE(after.note.find("heads uneven: 2 or 1 a device"), std::string::npos) << after.note;
   EXPECT_EQ(before.note.find("uneven"), std::string::npos) << before.note;
+}
+
+// With a degree for each chunk no layout is slower, and one stage of many devices, whose exchanges
+// cross nodes, is the one that gains most.
+TEST(ParallelChoice, ADegreeForEachChunkIsJudgedForEveryLayout) {
+  PlanContext context = llama_7b();
+  context.profile = read_profile(std::string(INFINIPIPE_GOLDEN) +
+                                 "/../../profiles/llama-7b-a800-measured-exchange.json");
+  const std::vector<std::vector<Tokens>> batches = {
+      synthetic_lengths(length_model("commoncrawl"), 128, 16384, 7)};
+  const ParallelChoice whole = choose_parallelism(context, 16, 8, batches, judge(context));
+  context.config.degree = "auto";
+  const ParallelChoice each = choose_parallelism(context, 16, 8, batches, judge(context));
+  ASSERT_EQ(whole.options.size(), each.options.size());
+  double most = 0.0;
+  Parallelism gains_most;
+  for (const ParallelOption& option : each.options) {
+    const auto same =
+        std::find_if(whole.options.begin(), whole.options.end(),
+                     [&](const ParallelOption& o) { return o.parallelism == option.parallelism; });
+    ASSERT_NE(same, whole.options.end());
+    ASSERT_EQ(same->feasible, option.feasible);
+    if (!option.feasible) continue;
+    EXPECT_LE(option.compute + option.recompute + option.wait,
+              (same->compute + same->recompute + same->wait) * (1.0 + 1e-9))
+        << to_string(option.parallelism);
+    if (same->seconds / option.seconds <= most) continue;
+    most = same->seconds / option.seconds;
+    gains_most = option.parallelism;
+  }
+  EXPECT_EQ(gains_most, (Parallelism{1, 16, 1}));
+  EXPECT_GT(most, 1.3);
 }
 
 }  // namespace
