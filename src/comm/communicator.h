@@ -1,9 +1,8 @@
 // The seam between stages. One object per rank, which is one shard of one stage of one replica
-// (rank_layout.h);
-// the payload is whatever the runtime computes with (tensors), so that this module needs no tensor
-// library. Implementations: threads of one process (thread_communicator.h) and processes
-// (dist/c10d_communicator.h). What a message is follows from the plan on both sides, and nothing
-// else assumes a shared address space.
+// (rank_layout.h); the payload is whatever the runtime computes with (tensors), so that this module
+// needs no tensor library. Implementations: threads of one process (thread_communicator.h) and
+// processes (dist/c10d_communicator.h). What a message is follows from the plan on both sides, and
+// nothing else assumes a shared address space.
 #pragma once
 
 #include <chrono>

@@ -33,7 +33,15 @@ struct RankLayout {
       for (int s = 0; s < shards; ++s) ranks.push_back(this->rank(r, stage, s));
     return ranks;
   }
-  // The `degree` neighbouring shards that the rank is one of; `degree` divides the shards.
+  // In groups of how many neighbours a stage's shards can be told apart: the divisors of their
+  // number, ascending, itself the last.
+  std::vector<int> degrees() const {
+    std::vector<int> all;
+    for (int degree = 1; degree <= shards; ++degree)
+      if (shards % degree == 0) all.push_back(degree);
+    return all;
+  }
+  // The `degree` neighbouring shards that the rank is one of; `degree` is one of degrees().
   std::vector<int> shards_beside(int rank, int degree) const {
     std::vector<int> ranks;
     const int first = rank - shard(rank) % degree;

@@ -122,10 +122,8 @@ class ThreadCommunicator final : public Communicator<Payload> {
         rank_(rank),
         posted_(static_cast<std::size_t>(stages()) * kFlows, 0),
         copies_(group_, layout().copies_of(stage()), rank) {
-    for (int degree = 1; degree <= layout().shards; ++degree) {
-      if (layout().shards % degree == 0)
-        shards_.try_emplace(degree, group_, layout().shards_beside(rank, degree), rank);
-    }
+    for (const int degree : layout().degrees())
+      shards_.try_emplace(degree, group_, layout().shards_beside(rank, degree), rank);
   }
 
   StageId stage() const override { return layout().stage(rank_); }

@@ -89,7 +89,7 @@ Profile profile_of_group(Profile profile, double layers, int degree) {
     const auto over = [&](std::int64_t own, std::int64_t all) {
       return static_cast<double>(own * degree) / static_cast<double>(all) - 1.0;
     };
-    more_queries = head_imbalance(heads, degree) - 1.0;
+    more_queries = over(most.query, heads.query);
     more_keys = over(most.key_value, heads.key_value);
   }
   // Queries and attention's output take as many bytes each.
@@ -176,10 +176,7 @@ CostModel::CostModel(Profile profile, Parallelism parallelism, std::vector<Layer
           layers_cost(profile_.remake[i] ? profile_.remake[i]->cost : profile_.forward, 1.0,
                       profile_.exchanged_again(kKeepLevels[i].keep, total) * total);
     }
-    const double weight = profile_.backward_weight_seconds_per_token >= 0.0
-                              ? profile_.backward_weight_seconds_per_token
-                              : 0.5 * profile_.backward.seconds_per_token;
-    cost.weight_per_token = weight * layers / total / degree;
+    cost.weight_per_token = profile_.weight_seconds_per_token() * layers / total / degree;
     if (first) {
       cost.forward.token += profile_.embedding.forward_seconds_per_token / degree;
       cost.backward.token += profile_.embedding.backward_seconds_per_token / degree;

@@ -203,9 +203,7 @@ void Bound::count_work() {
              profile_.links.p2p_bytes_per_token / degree_ / profile_.links.p2p_bytes_per_second;
   if (forward_only_) return;
   layer_backward_ = compute(b, token2_sum, total_tokens_, count) / degree_;
-  const double weight = profile_.backward_weight_seconds_per_token >= 0.0
-                            ? profile_.backward_weight_seconds_per_token
-                            : 0.5 * b.seconds_per_token;
+  const double weight = profile_.weight_seconds_per_token();
   layer_weight_ = weight * total_tokens_ / L / degree_;
   cut_saved_ = whole().saved - profile_.memory.kv_bytes_per_token;
   cut_part_ = cheapest_part(whole(), cut_saved_, true);
@@ -229,11 +227,8 @@ Seconds Bound::passes_in(const Group& group, Tokens tokens) const {
   };
   Seconds sum = layers(profile_.forward, profile_.forward.seconds_per_token);
   if (!forward_only_) {
-    const double all = profile_.backward.seconds_per_token;
-    const double weight = profile_.backward_weight_seconds_per_token >= 0.0
-                              ? profile_.backward_weight_seconds_per_token
-                              : 0.5 * all;
-    sum += layers(profile_.backward, all - weight);
+    sum += layers(profile_.backward,
+                  profile_.backward.seconds_per_token - profile_.weight_seconds_per_token());
   }
   return sum / fastest * kRoundingGuard;
 }

@@ -45,8 +45,7 @@ void C10dCommunicator::make_groups(const MakeGroup& make) {
     link.group = make(name, {low, high}, false);
     link.peer = {link.group.get(), rank_ == low ? 1 : 0, rank_ == low ? high : low};
   };
-  for (int first = 0; first < layout_.size(); ++first) {
-    if (layout_.stage(first) != StageId(0)) continue;
+  for (const int first : layout_.copies_of(StageId(0))) {
     const int replica = layout_.replica(first);
     const int shard = layout_.shard(first);
     const std::string name = "pipeline" + std::to_string(layout_.copy(first)) + "/";
@@ -61,8 +60,7 @@ void C10dCommunicator::make_groups(const MakeGroup& make) {
   }
   copies_.emplace(
       members(make, "stage" + std::to_string(stage().value()), layout_.copies_of(stage())));
-  for (int degree = 1; degree <= layout_.shards; ++degree) {
-    if (layout_.shards % degree != 0) continue;
+  for (const int degree : layout_.degrees()) {
     const std::vector<int> ranks = layout_.shards_beside(rank_, degree);
     const std::string name =
         "shards" + std::to_string(ranks.front()) + "of" + std::to_string(degree);

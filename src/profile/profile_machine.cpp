@@ -258,9 +258,10 @@ class Measurement final {
     if (degree > 1)
       profile.links.all_to_all[degree] =
           exchange_rate(samples, options_.engine.stages, profile, degree);
-    for (int part = 2; part < degree; ++part) {
-      const double rate = degree % part == 0 ? sub_group_rate(part) : 0.0;
-      if (rate > 0.0) profile.links.all_to_all[part] = rate;
+    for (const int part : options_.engine.layout().degrees()) {
+      if (part == 1 || part == degree) continue;
+      if (const double rate = sub_group_rate(part); rate > 0.0)
+        profile.links.all_to_all[part] = rate;
     }
     profile.step_seconds = quantile(updates_, 0.5);
     profile.memory.workspace_bytes = workspace_;

@@ -29,8 +29,7 @@ void check_stages(const Engine::Options& options) {
     throw InputError("config: parallelism.data_parallel",
                      "found " + std::to_string(options.replicas), "expected at least 1");
   }
-  require_heads({options.model.num_attention_heads, options.model.num_key_value_heads},
-                options.shards);
+  require_heads(options.model.heads(), options.shards);
   int next = 0;
   for (const LayerRange& range : options.stages) {
     if (range.begin != next || range.count() < 1) {

@@ -220,10 +220,7 @@ void StageExecutor::interpret(Step& step) {
       step.receivers.push_back(n);
   }
   post_receives(step, 0);
-  model_->take_recompute_seconds();
-  model_->take_exchange_seconds();
-  model_->take_exchanged_bytes();
-  model_->take_part_times();
+  forget_measured();
   model_->take_not_finite();
   TimePoint free = Clock::now();
   std::size_t received = 0;
@@ -598,12 +595,16 @@ at::Tensor StageExecutor::logits(const std::vector<std::int64_t>& tokens, Tokens
   });
 }
 
-void StageExecutor::recover() {
-  store_.clear();
+void StageExecutor::forget_measured() {
   model_->take_recompute_seconds();
   model_->take_exchange_seconds();
   model_->take_exchanged_bytes();
   model_->take_part_times();
+}
+
+void StageExecutor::recover() {
+  store_.clear();
+  forget_measured();
   comm_->recover();
 }
 

@@ -154,6 +154,7 @@ class StageExecutor final {
   void end_work();
 
   void warm_up_libraries() const;
+  void forget_measured();  // by the model, of what ran before
   void interpret(Step& step);
   void record(Step& step, const Instruction& instruction, TimePoint ready, TimePoint begin,
               TimePoint end);

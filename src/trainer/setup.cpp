@@ -98,8 +98,7 @@ void settle_stages(TrainConfig& config, const Ranks* ranks) {
 }
 
 void require_runnable(const TrainConfig& config, const Ranks* ranks) {
-  require_heads({config.model.num_attention_heads, config.model.num_key_value_heads},
-                config.parallelism.sequence_parallel);
+  require_heads(config.model.heads(), config.parallelism.sequence_parallel);
   require_communicator(config, ranks);
   if (ranks != nullptr) require_size(config, *ranks);
   if (config.runtime.device == Device::kCuda) require_gpu_attention(config);

@@ -93,6 +93,7 @@ struct ModelSpec {
   }
   std::int64_t query_width() const { return num_attention_heads * resolved_head_dim(); }
   std::int64_t kv_width() const { return num_key_value_heads * resolved_head_dim(); }
+  HeadCounts heads() const { return {num_attention_heads, num_key_value_heads}; }
   bool qkv_bias() const { return row_of(family).qkv_bias; }
   bool qk_norm() const { return row_of(family).qk_norm; }
 

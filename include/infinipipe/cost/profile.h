@@ -161,6 +161,11 @@ struct Profile {
   }
   // The levels that it knows for layers that run again, in the table's order.
   std::vector<Keep> known_levels() const;
+  // backward_weight_seconds_per_token, or what stands for it.
+  double weight_seconds_per_token() const {
+    return backward_weight_seconds_per_token >= 0.0 ? backward_weight_seconds_per_token
+                                                    : 0.5 * backward.seconds_per_token;
+  }
   // Bytes a token that one of `layers` layers exchanges between devices of a sequence-parallel
   // group when it is made again, in all; a device's part is that over the degree.
   double exchanged_again(Keep level, double layers) const;

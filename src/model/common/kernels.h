@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "infinipipe/core/model_spec.h"
 #include "infinipipe/core/rope.h"
 #include "model/common/compute_path.h"
 
@@ -41,6 +42,11 @@ struct Heads {
   std::int64_t key_value = 0;
   std::int64_t dim = 0;
   std::int64_t window = 0;  // query i sees keys j with i - window < j <= i; 0: all j <= i
+
+  static Heads of(const ModelSpec& model) {
+    return {model.num_attention_heads, model.num_key_value_heads, model.resolved_head_dim(),
+            model.sliding_window};
+  }
 
   std::int64_t query_width() const { return query * dim; }
   std::int64_t kv_width() const { return key_value * dim; }

@@ -128,9 +128,8 @@ LayerChunk StageModel::Impl::layer_chunk(const ChunkWork& chunk) {
   LayerChunk shared{
       to_device(positions.narrow(0, own.begin, own.count()), options.device), rope_table, {}};
   if (chunk.shards != nullptr) {
-    const kernels::Heads heads{options.model.num_attention_heads, options.model.num_key_value_heads,
-                               options.model.resolved_head_dim(), options.model.sliding_window};
-    shared.shards.emplace(heads, *chunk.shards, chunk.tokens(), &exchanged_bytes);
+    shared.shards.emplace(kernels::Heads::of(options.model), *chunk.shards, chunk.tokens(),
+                          &exchanged_bytes);
   }
   return shared;
 }

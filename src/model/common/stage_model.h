@@ -2,9 +2,9 @@
 // it is the last. Explicit forward and backward on ATen operations; no autograd.
 //
 // Shapes: T tokens of the chunk, R of them this rank's (all, but where shards share the chunk), D
-// hidden size. Activations are in the compute dtype (float64,
-// float32 or bfloat16). With bfloat16, master weights, gradients and norms' arithmetic are float32.
-// Gradients accumulate in place into Parameter::grad over all chunks of a step.
+// hidden size. Activations are in the compute dtype (float64, float32 or bfloat16). With bfloat16,
+// master weights, gradients and norms' arithmetic are float32. Gradients accumulate in place into
+// Parameter::grad over all chunks of a step.
 // Threading: one thread at a time per StageModel.
 #pragma once
 
@@ -173,7 +173,7 @@ class StageModel final {
   // empty if there was none, or nobody looked.
   std::string take_not_finite();
 
-  // Logits [T, vocab], float32 or float64, of hidden [R, D]; last stage only; for generation.
+  // Logits [R, vocab], float32 or float64, of hidden [R, D]; last stage only; for generation.
   at::Tensor logits(const at::Tensor& hidden) const;
 
  private:

@@ -205,15 +205,7 @@ class Processor final {
                            .target = target_seconds_ * options_.sub_group_seconds,
                            .capacity = target_tokens_};
     std::vector<int> whole;
-    std::vector<int> dealt;
-    for (const int s : shorts_) {
-      (cheapest_sub_group(length(s), deal) < 0 ? whole : dealt).push_back(s);
-    }
-    std::vector<int> left;
-    const std::vector<DealtChunk> chunks = deal_to_sub_groups(dealt, sequences_, deal, left);
-    whole.insert(whole.end(), left.begin(), left.end());
-    std::stable_sort(whole.begin(), whole.end(),
-                     [&](int a, int b) { return length(a) > length(b); });
+    const std::vector<DealtChunk> chunks = deal_to_sub_groups(shorts_, sequences_, deal, whole);
     pack_whole(whole);
     for (const DealtChunk& chunk : chunks) {
       Filling filling{

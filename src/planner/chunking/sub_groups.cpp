@@ -186,15 +186,15 @@ int cheapest_sub_group(Tokens length, const DealOptions& options) {
 std::vector<DealtChunk> deal_to_sub_groups(const std::vector<int>& members,
                                            const std::vector<Tokens>& lengths,
                                            const DealOptions& options, std::vector<int>& left) {
-  std::vector<std::vector<int>> classes(options.costs.size());
-  for (const int s : members) {
-    const int best = cheapest_sub_group(lengths[static_cast<std::size_t>(s)], options);
-    classes[static_cast<std::size_t>(best)].push_back(s);
-  }
   const auto length = [&](int s) { return lengths[static_cast<std::size_t>(s)]; };
   const auto longer = [&](int a, int b) { return length(a) > length(b); };
-  std::vector<DealtChunk> result;
   left.clear();
+  std::vector<std::vector<int>> classes(options.costs.size());
+  for (const int s : members) {
+    const int best = cheapest_sub_group(length(s), options);
+    (best < 0 ? left : classes[static_cast<std::size_t>(best)]).push_back(s);
+  }
+  std::vector<DealtChunk> result;
   for (std::size_t i = options.costs.size(); i-- > 0;) {
     // All that smaller sub-groups run may fill these.
     std::vector<int> fillers;

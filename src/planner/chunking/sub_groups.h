@@ -35,9 +35,9 @@ struct DealtChunk {
 // largest. -1: none does it with fewer than the whole group.
 int cheapest_sub_group(Tokens length, const DealOptions& options);
 
-// Chunks of `members`, indices into `lengths` sorted by descending length, each of which has a
-// cheapest_sub_group(). A sequence runs in it, or in a larger one where devices would wait there.
-// Sequences whose chunk would be no faster than on the whole group are left out and returned in
+// Chunks of `members`, indices into `lengths` sorted by descending length. A sequence runs in its
+// cheapest_sub_group(), or in a larger one where devices would wait there. Sequences that have
+// none, or whose chunk would be no faster than on the whole group, are left out and returned in
 // `left`, sorted as the members were. Deterministic; O(n log n) but for a few repetitions.
 std::vector<DealtChunk> deal_to_sub_groups(const std::vector<int>& members,
                                            const std::vector<Tokens>& lengths,

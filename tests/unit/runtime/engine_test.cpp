@@ -13,30 +13,21 @@
 #include "runtime/allocator.h"
 #include "support/engine_case.h"
 #include "unit/core/test_plans.h"
+#include "unit/runtime/step_fixture.h"
 
 namespace infinipipe {
 namespace {
 
 using testing::BackwardStyle;
-using testing::engine_options;
 using ::testing::HasSubstr;
 using testing::make_plan;
 using testing::PlanShape;
 using ::testing::StartsWith;
 
 // Two stages of two layers; two pipelines of a sequence in 3 slices and 3 short ones.
-struct Fixture {
+struct Fixture : testing::StepFixture {
   explicit Fixture(const PlanShape& shape = {}, Dtype dtype = Dtype::kFloat32)
-      : plan(make_plan(shape)),
-        options(engine_options(testing::small_model(shape.stages * shape.layers_per_stage), plan,
-                               dtype)) {
-    Random random(3);
-    batch = testing::random_batch(random, plan.sequences, options.model.vocab_size);
-    plan.step = 17;
-  }
-  Plan plan;
-  Engine::Options options;
-  Batch batch;
+      : StepFixture(shape, dtype) {}
 };
 
 bool same_gradients(Engine& a, Engine& b) {

@@ -12,28 +12,20 @@
 #include "support/broken_fan.h"
 #include "support/engine_case.h"
 #include "unit/core/test_plans.h"
+#include "unit/runtime/step_fixture.h"
 
 namespace infinipipe {
 namespace {
 
 using testing::BackwardStyle;
 using ::testing::HasSubstr;
-using testing::make_plan;
 using testing::PlanShape;
 
 // Two replicas of two stages of two layers, each with pipelines of its own.
-struct Fixture {
-  explicit Fixture(const PlanShape& shape = {.replicas = 2})
-      : plan(make_plan(shape)),
-        options(testing::engine_options(testing::small_model(4), plan, Dtype::kFloat32)) {
-    Random random(3);
-    batch = testing::random_batch(random, plan.sequences, options.model.vocab_size);
-    plan.step = 17;
+struct Fixture : testing::StepFixture {
+  explicit Fixture(const PlanShape& shape = {.replicas = 2}) : StepFixture(shape, Dtype::kFloat32) {
     options.check_messages = true;
   }
-  Plan plan;
-  Engine::Options options;
-  Batch batch;
 };
 
 TEST(Replicas, TraceHasAllAndPeaksAreThoseOfTheLargest) {

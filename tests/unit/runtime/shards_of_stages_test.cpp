@@ -8,28 +8,21 @@
 #include "support/broken_fan.h"
 #include "support/engine_case.h"
 #include "unit/core/test_plans.h"
+#include "unit/runtime/step_fixture.h"
 
 namespace infinipipe {
 namespace {
 
 using testing::BackwardStyle;
 using ::testing::HasSubstr;
-using testing::make_plan;
 using testing::PlanShape;
 
 // Two stages of two layers, of two shards each.
-struct Fixture {
-  explicit Fixture(int shards = 2, const PlanShape& shape = {}) : plan(make_plan(shape)) {
-    plan.step = 17;
-    plan.parallelism.sequence_parallel = shards;
-    options = testing::engine_options(testing::small_model(4), plan, Dtype::kFloat64);
+struct Fixture : testing::StepFixture {
+  explicit Fixture(int shards = 2, const PlanShape& shape = {})
+      : StepFixture(shape, Dtype::kFloat64, shards) {
     options.check_messages = true;
-    Random random(3);
-    batch = testing::random_batch(random, plan.sequences, options.model.vocab_size);
   }
-  Plan plan;
-  Engine::Options options;
-  Batch batch;
 };
 
 TEST(ShardsOfStages, TraceIsOneOfEachStageAndExchangesArePartOfIt) {

@@ -76,8 +76,7 @@ void LayerSaved::keep(Keep level) {
 
 DecoderLayer::DecoderLayer(const ModelSpec& model, LayerParameters weights,
                            const StageContext& context)
-    : heads_{model.num_attention_heads, model.num_key_value_heads, model.resolved_head_dim(),
-             model.sliding_window},
+    : heads_(kernels::Heads::of(model)),
       eps_(model.rms_norm_eps),
       weights_(std::move(weights)),
       context_(context) {}
